@@ -1,0 +1,1 @@
+//! SSH host keys as age recipients and identities.

@@ -1,0 +1,114 @@
+//! What an error looks like when it leaves a step: what failed, why, what to do next.
+
+use std::fmt;
+
+/// How the program ends; the numbers are part of the command line's contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    Done = 0,
+    /// Failed, and can be resumed: unreachable machines, failed builds, rejected pushes.
+    Failed = 1,
+    /// Wrong usage or configuration.
+    Usage = 2,
+    /// Waits for a person: an unanswered question, an unknown host key.
+    Person = 3,
+    Interrupted = 130,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An error that knows what its reader should do; each module's error enum has one.
+pub trait Advice: std::error::Error {
+    /// What to do next, as a full sentence or a command.
+    fn hint(&self) -> String;
+
+    fn exit(&self) -> Exit {
+        Exit::Failed
+    }
+}
+
+/// An error at the edge of a step or a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepError {
+    /// What failed, in one line.
+    pub what: String,
+    /// Why: the chain of causes, with command, status and last words.
+    pub why: String,
+    /// What to do next.
+    pub hint: String,
+    pub exit: Exit,
+}
+
+impl StepError {
+    pub fn new(what: impl Into<String>, why: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { what: what.into(), why: why.into(), hint: hint.into(), exit: Exit::Failed }
+    }
+
+    #[must_use]
+    pub fn exit(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+
+    /// Puts what the step was doing before what went wrong there.
+    #[must_use]
+    pub fn doing(mut self, what: impl Into<String>) -> Self {
+        let cause = std::mem::replace(&mut self.what, what.into());
+        self.why = if self.why.is_empty() { cause } else { format!("{cause}\n{}", self.why) };
+        self
+    }
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        if !self.why.is_empty() {
+            write!(f, ": {}", self.why)?;
+        }
+        Ok(())
+    }
+}
+
+impl<E: Advice> From<E> for StepError {
+    fn from(error: E) -> Self {
+        let text = error.to_string();
+        let (what, detail) = text.split_once('\n').unwrap_or((&text, ""));
+        let mut why = detail.to_owned();
+        let mut cause = error.source();
+        while let Some(source) = cause {
+            let source_text = source.to_string();
+            // Many messages already end with their cause.
+            if !text.contains(&source_text) {
+                if !why.is_empty() {
+                    why.push('\n');
+                }
+                why.push_str(&source_text);
+            }
+            cause = source.source();
+        }
+        Self { what: what.to_owned(), why, hint: error.hint(), exit: error.exit() }
+    }
+}
+
+impl Advice for crate::exec::ExecError {
+    fn hint(&self) -> String {
+        match self {
+            Self::Start { .. } if self.is_missing_program() => {
+                "Install the program, or run landfall where it is in PATH.".into()
+            }
+            Self::Interrupted { .. } => "Run the same command again to go on.".into(),
+            Self::Deadline { .. } => {
+                "See the log for its whole output, then run the same command again.".into()
+            }
+            _ => "See the log for its whole output.".into(),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        if self.is_interrupt() { Exit::Interrupted } else { Exit::Failed }
+    }
+}

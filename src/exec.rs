@@ -1,0 +1,510 @@
+//! The only place that starts a process.
+//!
+//! A [`Cmd`] is an argv, never a shell string. Every run has its output
+//! captured line by line (scrubbed of known secrets), ends when its deadline
+//! passes or the user interrupts, and takes its children with it. What was run,
+//! and how it ended, goes to the log.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use crate::secret::{Secret, scrub};
+
+/// Set by the signal handler; every running command ends soon after.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// How often a running command looks at the clock and the interrupt flag.
+const TICK: Duration = Duration::from_millis(100);
+/// What a command gets between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(3);
+/// Lines of standard error kept for an error message.
+const TAIL_LINES: usize = 12;
+
+/// Asks every running command to end; called by the signal handler.
+pub fn interrupt() {
+    INTERRUPTED.store(true, Ordering::SeqCst);
+}
+
+/// Whether the user asked the run to end.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// Sleeps for `time`, or less when the user interrupts.
+pub fn sleep(time: Duration) -> Result<(), ExecError> {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        if interrupted() {
+            return Err(ExecError::Interrupted { command: "a wait".into() });
+        }
+        std::thread::sleep(TICK.min(until.saturating_duration_since(Instant::now())));
+    }
+    Ok(())
+}
+
+/// Which of the two output streams a line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+#[derive(Debug)]
+enum Input {
+    Null,
+    Bytes(Secret),
+    File(PathBuf),
+}
+
+/// A process to be started.
+#[derive(Debug)]
+pub struct Cmd {
+    program: OsString,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    clear_env: bool,
+    dir: Option<PathBuf>,
+    input: Input,
+    deadline: Option<Duration>,
+    terminal: bool,
+    quiet: bool,
+}
+
+/// What a finished process left.
+#[derive(Debug)]
+pub struct Output {
+    pub status: ExitStatus,
+    /// Raw standard output; may hold secrets, so it is never logged.
+    pub stdout: Vec<u8>,
+    /// Standard error, scrubbed.
+    pub stderr: String,
+}
+
+impl Output {
+    /// Standard output as text without the final newline.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).trim_end_matches('\n').to_owned()
+    }
+}
+
+/// Why a command did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    #[error("{command} could not be started: {source}")]
+    Start { command: String, source: std::io::Error },
+    #[error("{command} failed ({status}){}", tail(stderr))]
+    Failed { command: String, status: String, code: Option<i32>, stderr: String },
+    #[error("{command} did not end within {} s and was stopped{}", deadline.as_secs(), tail(stderr))]
+    Deadline { command: String, deadline: Duration, stderr: String },
+    #[error("{command} was interrupted")]
+    Interrupted { command: String },
+    #[error("talking to {command} failed: {source}")]
+    Io { command: String, source: std::io::Error },
+}
+
+impl ExecError {
+    /// What the child said on standard error, scrubbed.
+    pub fn stderr(&self) -> &str {
+        match self {
+            Self::Failed { stderr, .. } | Self::Deadline { stderr, .. } => stderr,
+            _ => "",
+        }
+    }
+
+    /// The exit code of a child that ran and failed.
+    pub fn code(&self) -> Option<i32> {
+        match self {
+            Self::Failed { code, .. } => *code,
+            _ => None,
+        }
+    }
+
+    /// Whether the user, not the child, ended it.
+    pub fn is_interrupt(&self) -> bool {
+        matches!(self, Self::Interrupted { .. })
+    }
+
+    /// Whether the program is not installed.
+    pub fn is_missing_program(&self) -> bool {
+        matches!(self, Self::Start { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
+fn tail(stderr: &str) -> String {
+    let lines: Vec<&str> = stderr.lines().filter(|line| !line.trim().is_empty()).collect();
+    let from = lines.len().saturating_sub(TAIL_LINES);
+    lines[from..].iter().map(|line| format!("\n    {line}")).collect()
+}
+
+impl Cmd {
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+            clear_env: false,
+            dir: None,
+            input: Input::Null,
+            deadline: None,
+            terminal: false,
+            quiet: false,
+        }
+    }
+
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Never for secrets: any process of the same user can read an environment.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Starts from an empty environment.
+    #[must_use]
+    pub fn env_clear(mut self) -> Self {
+        self.clear_env = true;
+        self
+    }
+
+    #[must_use]
+    pub fn dir(mut self, dir: impl AsRef<Path>) -> Self {
+        self.dir = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// Feeds `bytes` to standard input: the way in for secrets.
+    #[must_use]
+    pub fn stdin(mut self, bytes: Secret) -> Self {
+        self.input = Input::Bytes(bytes);
+        self
+    }
+
+    /// Feeds a file to standard input, without reading it into memory.
+    #[must_use]
+    pub fn stdin_file(mut self, path: impl AsRef<Path>) -> Self {
+        self.input = Input::File(path.as_ref().to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Leaves the child in the terminal's foreground group, so that it can ask a
+    /// person (a key's passphrase, a touch of a token).
+    #[must_use]
+    pub fn terminal(mut self) -> Self {
+        self.terminal = true;
+        self
+    }
+
+    /// Keeps the lines of standard error out of the log (progress streams).
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
+        self
+    }
+
+    /// Runs to the end; an exit status other than 0 is an error.
+    pub fn run(self) -> Result<Output, ExecError> {
+        self.stream(|_, _| {})
+    }
+
+    /// Standard output of a successful run as text, without the final newline.
+    pub fn read(self) -> Result<String, ExecError> {
+        self.run().map(|output| output.text())
+    }
+
+    /// Like [`Cmd::run`], and hands over each scrubbed line as it comes.
+    pub fn stream(self, on_line: impl FnMut(Stream, &str)) -> Result<Output, ExecError> {
+        let command = self.to_string();
+        let output = self.output_with(on_line)?;
+        if output.status.success() {
+            return Ok(output);
+        }
+        Err(ExecError::Failed {
+            command,
+            status: describe(output.status),
+            code: output.status.code(),
+            stderr: output.stderr,
+        })
+    }
+
+    /// Runs to the end, whatever the exit status.
+    pub fn output(self) -> Result<Output, ExecError> {
+        self.output_with(|_, _| {})
+    }
+
+    /// Replaces this process: for sessions that a person uses.
+    pub fn exec(self) -> ExecError {
+        let command = self.to_string();
+        let mut process = self.process();
+        process.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+        ExecError::Start { command, source: process.exec() }
+    }
+
+    fn process(&self) -> Command {
+        let mut process = Command::new(&self.program);
+        process.args(&self.args);
+        if self.clear_env {
+            process.env_clear();
+        }
+        process.envs(self.env.iter().map(|(name, value)| (name, value)));
+        if let Some(dir) = &self.dir {
+            process.current_dir(dir);
+        }
+        process
+    }
+
+    fn output_with(self, mut on_line: impl FnMut(Stream, &str)) -> Result<Output, ExecError> {
+        let command = self.to_string();
+        let io_error = |source| ExecError::Io { command: command.clone(), source };
+        let started = Instant::now();
+        tracing::info!(%command, dir = ?self.dir, "start");
+
+        let mut process = self.process();
+        process.stdout(Stdio::piped()).stderr(Stdio::piped());
+        process.stdin(match &self.input {
+            Input::Null => Stdio::null(),
+            Input::Bytes(_) => Stdio::piped(),
+            Input::File(path) => Stdio::from(std::fs::File::open(path).map_err(io_error)?),
+        });
+        if !self.terminal {
+            // A group of its own: Ctrl-C reaches landfall first, and an end takes grandchildren along.
+            process.process_group(0);
+        }
+        let mut child = process
+            .spawn()
+            .map_err(|source| ExecError::Start { command: command.clone(), source })?;
+
+        let (sender, receiver) = mpsc::channel();
+        if let Some(stdout) = child.stdout.take() {
+            pump(stdout, Stream::Stdout, sender.clone());
+        }
+        if let Some(stderr) = child.stderr.take() {
+            pump(stderr, Stream::Stderr, sender);
+        }
+        if let (Some(mut pipe), Input::Bytes(bytes)) = (child.stdin.take(), self.input) {
+            // A child may end without reading: its exit status tells more than EPIPE.
+            std::thread::spawn(move || pipe.write_all(bytes.expose()));
+        }
+
+        let mut stdout = Vec::new();
+        let mut stderr = String::new();
+        let mut ended_at = None;
+        loop {
+            match receiver.recv_timeout(TICK) {
+                Ok((stream, bytes)) => {
+                    let line = scrub(String::from_utf8_lossy(&bytes).trim_end_matches('\n'));
+                    on_line(stream, &line);
+                    match stream {
+                        Stream::Stdout => stdout.extend_from_slice(&bytes),
+                        Stream::Stderr => {
+                            if !self.quiet {
+                                tracing::info!(target: "stderr", "{line}");
+                                stderr.push_str(&line);
+                                stderr.push('\n');
+                            }
+                        }
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if interrupted() {
+                end(&mut child, self.terminal);
+                return Err(ExecError::Interrupted { command });
+            }
+            if let Some(deadline) = self.deadline
+                && started.elapsed() > deadline
+            {
+                end(&mut child, self.terminal);
+                tracing::warn!(%command, "deadline passed");
+                return Err(ExecError::Deadline { command, deadline, stderr });
+            }
+            // A daemon that the child left behind may hold the pipes open for ever.
+            if ended_at.is_none() && child.try_wait().map_err(io_error)?.is_some() {
+                ended_at = Some(Instant::now());
+            }
+            if ended_at.is_some_and(|at: Instant| at.elapsed() > GRACE) {
+                break;
+            }
+        }
+        let status = wait(&mut child, self.deadline.map(|d| started + d), &command, &stderr)?;
+        tracing::info!(%command, status = %describe(status), seconds = started.elapsed().as_secs_f32(), "end");
+        Ok(Output { status, stdout, stderr })
+    }
+}
+
+/// A child can close its streams and go on: it is waited for under the same limits.
+fn wait(
+    child: &mut Child,
+    until: Option<Instant>,
+    command: &str,
+    stderr: &str,
+) -> Result<ExitStatus, ExecError> {
+    loop {
+        let state = child
+            .try_wait()
+            .map_err(|source| ExecError::Io { command: command.to_owned(), source })?;
+        if let Some(status) = state {
+            return Ok(status);
+        }
+        if interrupted() {
+            end(child, false);
+            return Err(ExecError::Interrupted { command: command.to_owned() });
+        }
+        if until.is_some_and(|until| Instant::now() > until) {
+            end(child, false);
+            return Err(ExecError::Deadline {
+                command: command.to_owned(),
+                deadline: Duration::ZERO,
+                stderr: stderr.to_owned(),
+            });
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn pump(stream: impl Read + Send + 'static, kind: Stream, sender: mpsc::Sender<(Stream, Vec<u8>)>) {
+    std::thread::spawn(move || {
+        let mut reader = BufReader::new(stream);
+        loop {
+            let mut line = Vec::new();
+            match reader.read_until(b'\n', &mut line) {
+                Ok(0) | Err(_) => return,
+                Ok(_) if sender.send((kind, line)).is_err() => return,
+                Ok(_) => {}
+            }
+        }
+    });
+}
+
+fn end(child: &mut Child, terminal: bool) {
+    use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+    let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return };
+    let signal = |signal| {
+        // The child may have ended by itself meanwhile.
+        let _ = if terminal { kill_process(pid, signal) } else { kill_process_group(pid, signal) };
+    };
+    signal(Signal::TERM);
+    let until = Instant::now() + GRACE;
+    while Instant::now() < until {
+        if matches!(child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    signal(Signal::KILL);
+    let _ = child.wait();
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("ended by signal {signal}"),
+        (None, None) => "ended in an unknown way".to_owned(),
+    }
+}
+
+/// The command as a person would type it, for messages and logs.
+impl fmt::Display for Cmd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&quote(&self.program.to_string_lossy()))?;
+        for arg in &self.args {
+            write!(f, " {}", quote(&scrub(&arg.to_string_lossy())))?;
+        }
+        Ok(())
+    }
+}
+
+/// Quotes one word for a POSIX shell; words of safe characters stay as they are.
+pub fn quote(word: &str) -> String {
+    let safe = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,#?".contains(c);
+    // `#` and `~` mean something only at the start of a word.
+    if !word.is_empty()
+        && word.chars().all(safe)
+        && !word.starts_with(['#', '='])
+        && !word.contains('?')
+    {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_captured_by_stream() {
+        let output = Cmd::new("sh").args(["-c", "echo out; echo err >&2"]).run().unwrap();
+        assert_eq!(output.text(), "out");
+        assert_eq!(output.stderr, "err\n");
+    }
+
+    #[test]
+    fn failure_names_command_status_and_last_words() {
+        let error = Cmd::new("sh").args(["-c", "echo broken >&2; exit 3"]).run().unwrap_err();
+        assert_eq!(error.code(), Some(3));
+        assert!(error.to_string().contains("exit status 3"), "{error}");
+        assert!(error.to_string().contains("broken"), "{error}");
+    }
+
+    #[test]
+    fn deadline_ends_the_whole_group() {
+        let started = Instant::now();
+        let error = Cmd::new("sh")
+            .args(["-c", "sleep 60 & sleep 60"])
+            .deadline(Duration::from_millis(300))
+            .run()
+            .unwrap_err();
+        assert!(matches!(error, ExecError::Deadline { .. }), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn secrets_reach_stdin_and_are_scrubbed_from_what_comes_back() {
+        let output = Cmd::new("sh")
+            .args(["-c", "tee /dev/stderr"])
+            .stdin(Secret::from("hunter2-hunter2".to_owned()))
+            .run()
+            .unwrap();
+        assert_eq!(output.stdout, b"hunter2-hunter2");
+        assert_eq!(output.stderr.trim(), "[secret]");
+    }
+
+    #[test]
+    fn missing_program_is_told_apart() {
+        assert!(Cmd::new("no-such-program-here").run().unwrap_err().is_missing_program());
+    }
+
+    #[test]
+    fn quoting_survives_a_shell() {
+        for word in ["plain", "two words", "it's", "$HOME", "", "#a", "~", "a\nb", "*", "a=b"] {
+            let echoed =
+                Cmd::new("sh").args(["-c", &format!("printf %s {}", quote(word))]).run().unwrap();
+            assert_eq!(String::from_utf8(echoed.stdout).unwrap(), word);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Repository state, commits of named paths, pushes.

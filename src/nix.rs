@@ -1,0 +1,1 @@
+//! Evaluating, building and copying with nix.

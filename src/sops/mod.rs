@@ -1,0 +1,1 @@
+//! `.sops.yaml`, encrypted files, and the proof that they open.

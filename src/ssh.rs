@@ -1,0 +1,1 @@
+//! OpenSSH: one master per machine and boot, pinned host keys.

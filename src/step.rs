@@ -1,0 +1,208 @@
+//! The vocabulary of the journey: steps, what they change, and where they stand.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::context::Context;
+use crate::error::StepError;
+
+/// The steps of the journey, in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepId {
+    Check,
+    Identity,
+    Secrets,
+    Lock,
+    Installer,
+    Hardware,
+    Build,
+    Disks,
+    Copy,
+    Install,
+    Reboot,
+    Login,
+    Repos,
+    Rebuild,
+    Publish,
+    Retire,
+}
+
+impl StepId {
+    pub const ALL: [Self; 16] = [
+        Self::Check,
+        Self::Identity,
+        Self::Secrets,
+        Self::Lock,
+        Self::Installer,
+        Self::Hardware,
+        Self::Build,
+        Self::Disks,
+        Self::Copy,
+        Self::Install,
+        Self::Reboot,
+        Self::Login,
+        Self::Repos,
+        Self::Rebuild,
+        Self::Publish,
+        Self::Retire,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Identity => "identity",
+            Self::Secrets => "secrets",
+            Self::Lock => "lock",
+            Self::Installer => "installer",
+            Self::Hardware => "hardware",
+            Self::Build => "build",
+            Self::Disks => "disks",
+            Self::Copy => "copy",
+            Self::Install => "install",
+            Self::Reboot => "reboot",
+            Self::Login => "login",
+            Self::Repos => "repos",
+            Self::Rebuild => "rebuild",
+            Self::Publish => "publish",
+            Self::Retire => "retire",
+        }
+    }
+
+    /// What the step does, for plans and reports; at most 44 characters.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Check => "try everything that could fail later",
+            Self::Identity => "make or restore the host's keys",
+            Self::Secrets => "re-encrypt the secrets for the host",
+            Self::Lock => "lock the new secrets revision",
+            Self::Installer => "be in the installer",
+            Self::Hardware => "detect and commit the hardware",
+            Self::Build => "build the system",
+            Self::Disks => "partition, encrypt and format the disks",
+            Self::Copy => "copy the system to the new disks",
+            Self::Install => "install keys, system and boot loader",
+            Self::Reboot => "boot the installed system",
+            Self::Login => "log in as the primary user",
+            Self::Repos => "copy the repositories",
+            Self::Rebuild => "boot and verify the full configuration",
+            Self::Publish => "push, and verify a clean clone",
+            Self::Retire => "retire the previous identity",
+        }
+    }
+}
+
+impl fmt::Display for StepId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for StepId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|id| id.as_str() == text).ok_or_else(|| {
+            let all: Vec<&str> = Self::ALL.iter().map(|id| id.as_str()).collect();
+            format!("there is no step {text:?}; the steps are {}", all.join(", "))
+        })
+    }
+}
+
+/// Where an effect happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Machine {
+    Source,
+    Target,
+    Both,
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Source => "source",
+            Self::Target => "target",
+            Self::Both => "both",
+        })
+    }
+}
+
+/// One thing that a step changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effect {
+    pub machine: Machine,
+    /// What changes, as "writes …", "erases …".
+    pub change: &'static str,
+    pub reversible: bool,
+}
+
+/// Proof that a step is done: a line for people, facts for programs. Never a secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    pub summary: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, String>,
+}
+
+impl Evidence {
+    pub fn new(summary: impl Into<String>) -> Self {
+        Self { summary: summary.into(), facts: BTreeMap::new() }
+    }
+
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.facts.insert(name.to_owned(), value.into());
+        self
+    }
+
+    pub fn fact(&self, name: &str) -> Option<&str> {
+        self.facts.get(name).map(String::as_str)
+    }
+}
+
+/// Where a step stands, as observed on the machines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    Done(Evidence),
+    Ready,
+    /// Cannot run, and running the steps before it will not help.
+    Blocked(StepError),
+    /// Made meaningless by a later phase; never runs.
+    Superseded(String),
+}
+
+/// A step of the journey. `observe` never changes anything; after a successful
+/// `apply` it must say `Done`.
+pub trait Step {
+    fn id(&self) -> StepId;
+    fn effects(&self) -> &'static [Effect];
+    fn observe(&self, cx: &Context) -> Result<Status, StepError>;
+    /// Asks a person what cannot be undone, before `Started` is written.
+    fn confirm(&self, _cx: &Context) -> Result<(), StepError> {
+        Ok(())
+    }
+    /// What `Started` records: enough to recognise half-done work.
+    fn intention(&self, _cx: &Context) -> Result<Evidence, StepError> {
+        Ok(Evidence::default())
+    }
+    fn apply(&self, cx: &mut Context) -> Result<(), StepError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_parse_back_and_keep_the_order_of_the_journey() {
+        for id in StepId::ALL {
+            assert_eq!(id.as_str().parse(), Ok(id));
+            assert!(id.title().len() <= 44, "{id}");
+        }
+        assert!(StepId::ALL.is_sorted());
+        assert!("reboots".parse::<StepId>().unwrap_err().contains("reboot,"));
+    }
+}

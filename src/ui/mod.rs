@@ -1,0 +1,1 @@
+//! Events become progress bars, plain lines or JSON.
