@@ -1,0 +1,23 @@
+//! `cargo xtask lab setup`: makes each piece of the lab once, saying how long it took.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use super::{nix_bundle, packages, sops};
+use crate::cache::Cache;
+
+pub fn run(cache: &Cache) -> Result<()> {
+    println!("the lab's cache folder: {}", cache.root().display());
+    step("packages", packages::ensure)?;
+    step("nix", || nix_bundle::ensure(cache))?;
+    step("sops", || sops::ensure(cache))
+}
+
+/// Runs one part and prints its time.
+fn step(name: &str, part: impl FnOnce() -> Result<()>) -> Result<()> {
+    let start = Instant::now();
+    part().with_context(|| format!("lab setup: {name}"))?;
+    println!("{name:<12} {:>6.1} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
