@@ -18,32 +18,52 @@ use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
+use crate::error::{Advice, Exit};
 use crate::secret::Secret;
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    #[error("not an OpenSSH private key: {0}\n  try: ssh-keygen -t ed25519 -N '' -f FILE")]
+    #[error("not an OpenSSH private key: {0}")]
     Private(ssh_key::Error),
-    #[error("not an OpenSSH public key: {0}\n  it looks like: ssh-ed25519 AAAA… comment")]
+    #[error("not an OpenSSH public key: {0}")]
     Public(ssh_key::Error),
-    #[error(
-        "this is an {0} key: only ed25519 keys have an age form\n  use the host's ssh_host_ed25519_key, or make one: ssh-keygen -t ed25519"
-    )]
+    #[error("this is an {0} key: only ed25519 keys have an age form")]
     Algorithm(String),
-    #[error(
-        "the private key is protected by a passphrase, and a host key must not be\n  take it off a copy: ssh-keygen -p -N '' -f COPY"
-    )]
+    #[error("the private key is protected by a passphrase, which a host key must not be")]
     Passphrase,
-    #[error("the public key is not a valid point of the curve: nobody could hold its private half")]
+    #[error(
+        "the public key is not a usable point of the curve: nobody could hold its private half"
+    )]
     WeakPoint,
-    #[error("not an age recipient: {0}\n  it looks like: age1 followed by 58 letters and digits")]
-    Recipient(String),
-    #[error("not an age identity: {0}\n  it looks like: AGE-SECRET-KEY-1…")]
+    #[error("{0:?} is not an age recipient: {1}")]
+    Recipient(String, String),
+    #[error("not an age identity: {0}")]
     Identity(&'static str),
     #[error("the key could not be made: {0}")]
     Make(ssh_key::Error),
     #[error("encrypting to {recipient} failed: {reason}")]
     Seal { recipient: String, reason: String },
+}
+
+impl Advice for KeyError {
+    fn hint(&self) -> String {
+        match self {
+            Self::Private(_) | Self::Make(_) => "Make one with: ssh-keygen -t ed25519 -N '' -f FILE".into(),
+            Self::Public(_) => "It is one line, for example: ssh-ed25519 AAAA… root@host".into(),
+            Self::Algorithm(_) => {
+                "Use the host's ssh_host_ed25519_key, or make one: ssh-keygen -t ed25519 -N '' -f FILE".into()
+            }
+            Self::Passphrase => "Take it off a copy: ssh-keygen -p -N '' -f COPY".into(),
+            Self::WeakPoint => "Ask for the host's real key, over a way you trust.".into(),
+            Self::Recipient(..) => "It is age1 and 58 letters and digits; `landfall keys to-age FILE` prints a host's.".into(),
+            Self::Identity(_) => "It is one line: AGE-SECRET-KEY-1 and 58 capital letters and digits.".into(),
+            Self::Seal { .. } => "Correct this recipient in .sops.yaml, then run the same command again.".into(),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
 }
 
 /// An X25519 age recipient (`age1…`): what a host's secrets are encrypted to.
@@ -54,7 +74,7 @@ impl Recipient {
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let text = text.trim();
         text.parse::<::age::x25519::Recipient>()
-            .map_err(|reason| KeyError::Recipient(reason.to_owned()))?;
+            .map_err(|reason| KeyError::Recipient(text.to_owned(), reason.to_owned()))?;
         Ok(Self(text.to_owned()))
     }
 
@@ -75,7 +95,7 @@ impl Recipient {
         let bytes = point.to_montgomery().to_bytes();
         let hrp = bech32::Hrp::parse_unchecked("age");
         let text = bech32::encode::<bech32::Bech32>(hrp, &bytes);
-        Ok(Self(text.map_err(|e| KeyError::Recipient(e.to_string()))?))
+        Ok(Self(text.map_err(|e| KeyError::Recipient(key.comment().to_owned(), e.to_string()))?))
     }
 
     pub fn as_str(&self) -> &str {
@@ -275,6 +295,6 @@ mod tests {
         assert!(error.contains("public key") || error.contains("only ed25519"), "{error}");
         assert!(Recipient::parse("age1notakey").is_err());
         assert!(Recipient::parse("AGE-SECRET-KEY-1XX").is_err());
-        assert!(HostKey::parse("nothing").unwrap_err().to_string().contains("ssh-keygen"));
+        assert!(HostKey::parse("nothing").unwrap_err().hint().contains("ssh-keygen"));
     }
 }
