@@ -273,7 +273,7 @@ fn links_modes_and_other_layouts_stay() {
 fn several_key_groups_go_through_sops() {
     let second = Identity::generate();
     let config = format!(
-        "creation_rules:\n  - path_regex: s\\.yaml$\n    shamir_threshold: 1\n    key_groups:\n      - age:\n          - OPERATOR # me\n      - age:\n          - {} # spare\n",
+        "creation_rules:\n  - path_regex: s\\.yaml$\n    key_groups:\n      - age:\n          - OPERATOR # me\n      - age:\n          - {} # spare\n",
         second.recipient()
     );
     let Some(repo) = Repo::new(&config, &["s.yaml"]) else { return };

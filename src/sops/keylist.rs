@@ -34,11 +34,6 @@ impl NewKey<'_> {
     }
 }
 
-/// The groups of a rule that a new host joins: with several, as many as it needs to open a file alone.
-fn joined_groups(rule: &Rule<'_>) -> usize {
-    rule.threshold.unwrap_or(rule.groups.len()).min(rule.groups.len())
-}
-
 /// Adds the key to a rule, unless it is there already.
 #[allow(clippy::too_many_arguments)]
 pub fn add(
@@ -53,13 +48,12 @@ pub fn add(
 ) -> Result<(), Unclear> {
     if rule.groups.len() > 1 {
         warnings.push(format!(
-            "{} has {} key groups: the host joins {} of them, so that it can open a file alone",
+            "{} has {} key groups: the host joins all of them, so that it can open a file alone",
             rule.name(),
-            rule.groups.len(),
-            joined_groups(rule)
+            rule.groups.len()
         ));
     }
-    for group in rule.groups.iter().take(joined_groups(rule)) {
+    for group in &rule.groups {
         if group.keys.iter().any(|known| known.kind == "age" && known.value == key.recipient) {
             continue;
         }
@@ -136,7 +130,7 @@ pub fn gains(
         .iter()
         .filter(|other| targets.contains(&other.index))
         .flat_map(|target| {
-            target.groups.iter().take(joined_groups(target)).flat_map(|group| {
+            target.groups.iter().flat_map(|group| {
                 group
                     .keys
                     .iter()
@@ -153,11 +147,11 @@ pub fn gains(
                     .is_some_and(|list| lists.iter().any(|known| std::ptr::eq(known.0, list.0)))
         })
     };
-    let joined = if targets.contains(&rule.index) { joined_groups(rule) } else { 0 };
+    let joined = targets.contains(&rule.index);
     rule.groups
         .iter()
         .enumerate()
-        .filter(|(index, group)| *index < joined || reached(group))
+        .filter(|(_, group)| joined || reached(group))
         .map(|(index, _)| index)
         .collect()
 }

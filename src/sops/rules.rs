@@ -61,7 +61,6 @@ pub struct Rule<'n> {
     /// Keys stand in `key_groups`; otherwise flat, as one group whose node is the rule.
     pub grouped: bool,
     pub groups: Vec<Group<'n>>,
-    pub threshold: Option<usize>,
 }
 
 /// One key group.
@@ -209,7 +208,6 @@ impl<'a> Rules<'a> {
         let scalar =
             |key: &str| self.lookup(node, key).and_then(|(value, _)| self.resolve(value).scalar());
         let path_regex = scalar("path_regex");
-        let threshold = scalar("shamir_threshold").and_then(|text| text.parse().ok());
         let regex = path_regex.map(|regex| {
             go_regex::compile(regex).map_err(|reason| RulesError::Regex {
                 at: position(self.text, node.span.start),
@@ -232,7 +230,7 @@ impl<'a> Rules<'a> {
             }
             None => (false, vec![self.group(node, false)?]),
         };
-        Ok(Rule { index, node, path_regex, regex, grouped, groups, threshold })
+        Ok(Rule { index, node, path_regex, regex, grouped, groups })
     }
 
     fn group<'n>(&'n self, node: &'n Node<'n>, shared: bool) -> Result<Group<'n>, RulesError> {
