@@ -5,6 +5,7 @@
 mod cache;
 mod lab;
 mod run;
+mod vm;
 
 use std::process::ExitCode;
 

@@ -5,11 +5,12 @@
 
 use std::ffi::OsStr;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use signal_hook::consts::SIGINT;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// How many of a failed command's last lines its error shows.
 const TAIL_LINES: usize = 25;
@@ -58,4 +59,45 @@ pub fn wait_through_interrupts(child: &mut Child) -> Result<ExitStatus> {
     let status = child.wait();
     signal_hook::low_level::unregister(registered);
     status.context("cannot wait for the command")
+}
+
+static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// From now on Ctrl-C only sets a mark that every wait looks at, so that machines and
+/// servers are ended on the way out.
+pub fn catch_interrupts() -> Result<()> {
+    let mark = INTERRUPTED.get_or_init(Arc::default);
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(mark))?;
+    }
+    Ok(())
+}
+
+/// Whether Ctrl-C came since [`catch_interrupts`].
+pub fn interrupted() -> bool {
+    INTERRUPTED.get().is_some_and(|mark| mark.load(Ordering::Relaxed))
+}
+
+/// Looks every few milliseconds until it is so; false when the deadline came first.
+pub fn wait_until(deadline: Duration, mut is_so: impl FnMut() -> bool) -> Result<bool> {
+    let end = Instant::now() + deadline;
+    while !is_so() {
+        if interrupted() {
+            bail!("interrupted");
+        }
+        if Instant::now() > end {
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(true)
+}
+
+/// Asks the kernel to end this process with its parent, then becomes another program.
+pub fn become_tethered(program: &mut Command) -> Result<std::convert::Infallible> {
+    use std::os::unix::process::CommandExt;
+    let kill = Some(rustix::process::Signal::KILL);
+    rustix::process::set_parent_process_death_signal(kill)?;
+    let what = shown(program);
+    Err(program.exec()).with_context(|| format!("cannot run `{what}`"))
 }

@@ -18,6 +18,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{enter, namespace, nix_bundle};
 use crate::cache::Cache;
+use crate::run::become_tethered;
 
 const SOCKETS: &str = "var/nix/daemon-socket";
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -84,16 +85,15 @@ impl Drop for Daemon {
     }
 }
 
-/// Asks the kernel to end this process with its parent, then becomes `unshare`.
+/// Becomes the daemon's namespaces, tethered to the caller.
 pub fn tether(socket: &str) -> Result<ExitCode> {
-    let kill = Some(rustix::process::Signal::KILL);
-    rustix::process::set_parent_process_death_signal(kill)?;
-    let error = enter::unshare()?
-        .args(["--net", "--pid", "--fork", "--kill-child", "--"])
-        .arg(std::env::current_exe()?)
-        .args(["lab", "inside", "builders", "--socket", socket])
-        .exec();
-    Err(error).context("cannot run unshare")
+    let never = become_tethered(
+        enter::unshare()
+            .args(["--net", "--pid", "--fork", "--kill-child", "--"])
+            .arg(std::env::current_exe()?)
+            .args(["lab", "inside", "builders", "--socket", socket]),
+    )?;
+    match never {}
 }
 
 /// Runs in the daemon's namespaces: hides the host, then becomes nix-daemon.

@@ -1,6 +1,7 @@
 //! The virtual lab: a real nix, a miniature nixpkgs and virtual machines, on a machine
 //! without NixOS's servers.
 
+pub mod base;
 mod daemon;
 pub mod enter;
 mod namespace;
@@ -9,12 +10,14 @@ mod packages;
 mod setup;
 mod sops;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 use clap::Subcommand;
 
 use crate::cache::Cache;
+use crate::run::become_tethered;
+use crate::vm::{self, VmCommand};
 
 #[derive(Subcommand)]
 pub enum LabCommand {
@@ -26,6 +29,9 @@ pub enum LabCommand {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<String>,
     },
+    /// Virtual machines
+    #[command(subcommand)]
+    Vm(VmCommand),
     /// The part of `enter` and of the builders' daemon that runs in namespaces of its own
     #[command(hide = true, subcommand)]
     Inside(Inside),
@@ -43,6 +49,11 @@ pub enum Inside {
         #[arg(long)]
         socket: String,
     },
+    /// Die with the caller, then become a program
+    Tethered {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<String>,
+    },
     /// Put /nix in place, make the rest read-only, and run the daemon
     Builders {
         #[arg(long)]
@@ -55,6 +66,10 @@ pub fn run(command: LabCommand) -> Result<ExitCode> {
     match command {
         LabCommand::Setup => setup::run(&cache).map(|()| ExitCode::SUCCESS),
         LabCommand::Enter { command } => enter::run(&cache, &command),
+        LabCommand::Vm(command) => vm::run(&cache, command),
+        LabCommand::Inside(Inside::Tethered { command }) => {
+            match become_tethered(Command::new(&command[0]).args(&command[1..]))? {}
+        }
         LabCommand::Inside(Inside::Client { command }) => enter::inside(&cache, &command),
         LabCommand::Inside(Inside::Tether { socket }) => daemon::tether(&socket),
         LabCommand::Inside(Inside::Builders { socket }) => daemon::inside(&cache, &socket),
