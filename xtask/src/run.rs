@@ -93,11 +93,10 @@ pub fn wait_until(deadline: Duration, mut is_so: impl FnMut() -> bool) -> Result
     Ok(true)
 }
 
-/// Asks the kernel to end this process with its parent, then becomes another program.
-pub fn become_tethered(program: &mut Command) -> Result<std::convert::Infallible> {
-    use std::os::unix::process::CommandExt;
-    let kill = Some(rustix::process::Signal::KILL);
-    rustix::process::set_parent_process_death_signal(kill)?;
-    let what = shown(program);
-    Err(program.exec()).with_context(|| format!("cannot run `{what}`"))
+/// A command that the kernel ends together with the thread that starts it, however that
+/// comes about.
+pub fn tethered(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
 }

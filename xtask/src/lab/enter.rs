@@ -63,8 +63,9 @@ pub fn is_inside(cache: &Cache) -> bool {
 }
 
 fn client(cache: &Cache, daemon: &Daemon, command: &[String]) -> Result<Command> {
-    let mut client = unshare();
+    let mut client = Command::new("unshare");
     client
+        .args(namespace_arguments())
         .arg("--")
         .arg(std::env::current_exe()?)
         .args(["lab", "inside", "client", "--"])
@@ -74,15 +75,14 @@ fn client(cache: &Cache, daemon: &Daemon, command: &[String]) -> Result<Command>
     Ok(client)
 }
 
-/// `unshare` with a mount namespace; whoever is not root keeps their name in a user
-/// namespace that lets them mount.
-pub fn unshare() -> Command {
-    let mut command = Command::new("unshare");
+/// What `unshare` needs to give a mount namespace; whoever is not root keeps their name in
+/// a user namespace that lets them mount.
+pub fn namespace_arguments() -> Vec<&'static str> {
+    let mut words = vec!["--mount", "--propagation", "private"];
     if !rustix::process::geteuid().is_root() {
-        command.args(["--user", "--map-current-user", "--keep-caps"]);
+        words.extend(["--user", "--map-current-user", "--keep-caps"]);
     }
-    command.args(["--mount", "--propagation", "private"]);
-    command
+    words
 }
 
 /// Runs in the new namespace: puts /nix in place and becomes the command.

@@ -10,13 +10,12 @@ mod packages;
 mod setup;
 mod sops;
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
 
 use crate::cache::Cache;
-use crate::run::become_tethered;
 use crate::vm::{self, VmCommand};
 
 #[derive(Subcommand)]
@@ -44,16 +43,6 @@ pub enum Inside {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<String>,
     },
-    /// Die with the caller, then start the builders
-    Tether {
-        #[arg(long)]
-        socket: String,
-    },
-    /// Die with the caller, then become a program
-    Tethered {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
-        command: Vec<String>,
-    },
     /// Put /nix in place, make the rest read-only, and run the daemon
     Builders {
         #[arg(long)]
@@ -67,11 +56,7 @@ pub fn run(command: LabCommand) -> Result<ExitCode> {
         LabCommand::Setup => setup::run(&cache).map(|()| ExitCode::SUCCESS),
         LabCommand::Enter { command } => enter::run(&cache, &command),
         LabCommand::Vm(command) => vm::run(&cache, command),
-        LabCommand::Inside(Inside::Tethered { command }) => {
-            match become_tethered(Command::new(&command[0]).args(&command[1..]))? {}
-        }
         LabCommand::Inside(Inside::Client { command }) => enter::inside(&cache, &command),
-        LabCommand::Inside(Inside::Tether { socket }) => daemon::tether(&socket),
         LabCommand::Inside(Inside::Builders { socket }) => daemon::inside(&cache, &socket),
     }
 }

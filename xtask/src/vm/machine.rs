@@ -16,7 +16,7 @@ use super::console::Console;
 use super::qemu;
 use super::spec::{Firmware, Spec};
 use crate::cache::remove;
-use crate::run::{quiet, wait_until};
+use crate::run::{quiet, tethered, wait_until};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
@@ -71,11 +71,7 @@ impl Machine {
         let log = fs::File::create(self.dir.join("qemu.log"))?;
         let mut command = match self.lifetime {
             Lifetime::Detached => Command::new(qemu::PROGRAM),
-            Lifetime::Tethered => {
-                let mut tether = Command::new(std::env::current_exe()?);
-                tether.args(["lab", "inside", "tethered", "--", qemu::PROGRAM]);
-                tether
-            }
+            Lifetime::Tethered => tethered(qemu::PROGRAM),
         };
         command
             .args(qemu::arguments(&self.name, spec, &self.dir))
