@@ -106,11 +106,6 @@ impl Machine {
         self.dir.join("console.log")
     }
 
-    /// The folder that holds the machine's disks and logs.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// Leaves the machine running when this value goes.
     pub fn keep(mut self) {
         self.lifetime = Lifetime::Detached;
