@@ -100,9 +100,8 @@ fn check(cache: &Cache, scenario: &Scenario) -> Result<Ended> {
     let text = fs::read_to_string(&log)?;
     match (&scenario.ends, status.success()) {
         (Ends::Well, true) => println!("{}", last_part(&text)),
-        (Ends::Saying(reason), false) if Regex::new(reason)?.is_match(&text) => {}
-        (Ends::Saying(reason), false) => {
-            bail!("it failed without saying {reason}:\n{}", end(&text, &log))
+        (Ends::Saying(reasons), false) => {
+            says_all(&text, reasons).with_context(|| end(&text, &log))?;
         }
         (Ends::Saying(_), true) => bail!("it must not succeed:\n{}", end(&text, &log)),
         (Ends::Well, false) => bail!("{status}:\n{}", end(&text, &log)),
