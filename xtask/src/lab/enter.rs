@@ -88,7 +88,12 @@ pub fn namespace_arguments() -> Vec<&'static str> {
 /// Runs in the new namespace: puts /nix in place and becomes the command.
 pub fn inside(cache: &Cache, command: &[String]) -> Result<ExitCode> {
     namespace::writable(&cache.path("root"), &cache.path("nix"))?;
-    let error = Command::new(&command[0]).args(&command[1..]).exec();
+    let mut words: Vec<&str> = command.iter().map(String::as_str).collect();
+    if !rustix::process::geteuid().is_root() {
+        // The rights to mount were for this process only.
+        words.splice(..0, ["setpriv", "--inh-caps", "-all", "--ambient-caps", "-all", "--"]);
+    }
+    let error = Command::new(words[0]).args(&words[1..]).exec();
     Err(error).with_context(|| format!("cannot run {}", command[0]))
 }
 
