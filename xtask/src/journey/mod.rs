@@ -88,7 +88,8 @@ fn journey(cache: &Cache, scratch: &Scratch, args: &DemoArgs, start: Instant) ->
         |repos| {
             sabotage(args.sabotage, &repos, &operator, &forge)?;
             let image = said("installer image", start, || repos.installer_image(&operator))?;
-            let target = said("machine on", start, || Target::start(scratch.path(), &image))?;
+            let target =
+                said("machine on", start, || Target::start(cache, scratch.path(), &image))?;
             install_and_prove(&Journey {
                 args,
                 operator: &operator,

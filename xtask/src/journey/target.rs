@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use regex::Regex;
 
+use crate::cache::Cache;
 use crate::forge::free_port;
 use crate::vm::{Bus, Console, Disk, Firmware, Lifetime, Machine, Spec};
 
@@ -30,7 +31,7 @@ pub struct Target {
 
 impl Target {
     /// Powers a blank machine on, with the installer in its CD drive.
-    pub fn start(machines: &Path, image: &Path) -> Result<Target> {
+    pub fn start(cache: &Cache, machines: &Path, image: &Path) -> Result<Target> {
         let port = free_port()?;
         let disk = Disk {
             size: DISK_SIZE.to_string(),
@@ -42,9 +43,10 @@ impl Target {
             iso: Some(image.to_path_buf()),
             mem: MEMORY_MIB,
             firmware: Firmware::Uefi,
+            accel: None,
             ssh_port: port,
         };
-        let machine = Machine::start(machines, "target", &spec, Lifetime::Tethered)?;
+        let machine = Machine::start(cache, machines, "target", &spec, Lifetime::Tethered)?;
         Ok(Target { machine, port })
     }
 
