@@ -88,7 +88,7 @@ impl Target {
         console.wait_for(&Regex::new(r"Password: ?$")?, LOGIN_DEADLINE)?;
         console.type_line(password)?;
         // The console echoes what is typed; only the shell multiplies.
-        let answer = Regex::new(r"(Login incorrect|[$#] ?$)")?;
+        let answer = Regex::new(r"(Login incorrect|[$#](?: |\x1b\[[0-9;?]*[A-Za-z])*$)")?;
         if console.wait_for(&answer, LOGIN_DEADLINE)? == "Login incorrect" {
             bail!("the console refuses {user}'s password");
         }

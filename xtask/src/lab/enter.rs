@@ -37,8 +37,11 @@ pub fn run(cache: &Cache, command: &[String]) -> Result<ExitCode> {
         let error = Command::new(&command[0]).args(&command[1..]).exec();
         return Err(error).with_context(|| format!("cannot run {}", command[0]));
     }
-    nix_bundle::ensure(cache)?;
-    sops::ensure(cache)?;
+    if !(nix_bundle::is_ready(cache) && sops::is_ready(cache)) {
+        let _lock = cache.lock()?;
+        nix_bundle::ensure(cache)?;
+        sops::ensure(cache)?;
+    }
     make_store_folders(cache)?;
     let daemon = Daemon::start(cache)?;
     let mut child =

@@ -12,6 +12,7 @@ use crate::run::quiet;
 
 pub fn run(cache: &Cache) -> Result<()> {
     println!("the lab's cache folder: {}", cache.root().display());
+    let _lock = cache.lock()?;
     step("packages", packages::ensure)?;
     step("nix", || nix_bundle::ensure(cache))?;
     step("sops", || sops::ensure(cache))?;
