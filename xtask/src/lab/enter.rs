@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 use super::daemon::Daemon;
 use super::{namespace, nix_bundle, sops};
 use crate::cache::Cache;
+use crate::run::{tethered, wait_through_interrupts};
 
 /// Settings of nix in the lab. A diverted or sandboxed store does not work on a host
 /// without /nix, and the lab has no network to substitute from.
@@ -47,7 +48,7 @@ pub fn run(cache: &Cache, command: &[String]) -> Result<ExitCode> {
     let mut child =
         client(cache, &daemon, command)?.spawn().context("cannot run unshare (util-linux)")?;
     // Ctrl-C reaches the command by itself; this process stays to end the daemon.
-    let status = crate::run::wait_through_interrupts(&mut child)?;
+    let status = wait_through_interrupts(&mut child)?;
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(1));
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
@@ -66,7 +67,7 @@ pub fn is_inside(cache: &Cache) -> bool {
 }
 
 fn client(cache: &Cache, daemon: &Daemon, command: &[String]) -> Result<Command> {
-    let mut client = Command::new("unshare");
+    let mut client = tethered("unshare");
     client
         .args(namespace_arguments())
         .arg("--")
