@@ -22,7 +22,7 @@ rec {
     else
       [ value ];
 
-  # Conditions and merges resolved; priorities and order stay.
+  # Conditions and merges resolved; a priority is noted beside the value, order stays a mark.
   dischargeOne =
     def:
     let
@@ -40,7 +40,16 @@ rec {
       else
         [ ]
     else if kind == "override" then
-      map (inner: inner // { priority = value.priority; }) (within value.content)
+      # Not looked into: the strongest priority can be told without any value.
+      [
+        (
+          def
+          // {
+            inherit (value) priority;
+            value = value.content;
+          }
+        )
+      ]
     else if kind == "definition" then
       dischargeOne {
         inherit (value) file value;
@@ -49,7 +58,6 @@ rec {
       [ def ];
   discharge = concatMap dischargeOne;
 
-  # A priority inside a condition inside a priority: the outermost counts.
   priorityOf = def: def.priority or defaultPriority;
 
   # Those definitions that no stronger one hides.

@@ -43,6 +43,14 @@ rec {
   boolToYesNo = b: if b then "yes" else "no";
   importJSON = path: builtins.fromJSON (builtins.readFile path);
   importTOML = path: builtins.fromTOML (builtins.readFile path);
+  # Snippets of activation scripts.
+  stringAfter = deps: text: { inherit deps text; };
+  noDepEntry = text: {
+    inherit text;
+    deps = [ ];
+  };
+  fullDepEntry = text: deps: { inherit deps text; };
+
   inPureEvalMode = !builtins ? currentSystem;
 
   # A set with `__functor` is a function too.
