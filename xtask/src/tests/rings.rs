@@ -93,10 +93,13 @@ fn shown(words: &[&str]) -> Result<(bool, String)> {
     forward(child.stdout.take(), sender.clone());
     forward(child.stderr.take(), sender);
     let mut text = String::new();
+    let mut summed_up = false;
     for line in lines {
-        if tells_progress(&line) {
+        // What nextest prints after its summary are the outputs of tests that passed.
+        if !summed_up && tells_progress(&line) {
             println!("{line}");
         }
+        summed_up |= line.trim_start().starts_with("Summary ");
         text.push_str(&line);
         text.push('\n');
     }
