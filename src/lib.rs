@@ -6,20 +6,36 @@
 //! the `Journal` and `Event`s; the `ui` shows them. Nothing flows back.
 
 pub mod age;
+pub mod cli;
 pub mod commands;
+pub mod config;
 pub mod context;
+pub mod detect;
+pub mod disks;
+pub mod engine;
 pub mod error;
 pub mod event;
 pub mod exec;
+pub mod facts;
+pub mod fault;
 pub mod git;
 pub mod journal;
+pub mod journey;
+pub mod keys;
 pub mod known_hosts;
+pub mod log;
+pub mod machine;
 pub mod nix;
+pub mod passphrase;
+pub mod phase;
 pub mod plan;
 pub mod prompt;
+pub mod scratch;
 pub mod secret;
+pub mod signals;
 pub mod sops;
 pub mod ssh;
 pub mod state;
 pub mod step;
+pub mod steps;
 pub mod ui;
