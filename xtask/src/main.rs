@@ -3,8 +3,11 @@
 //! This file only parses and dispatches; each subcommand has its own module.
 
 mod cache;
+mod forge;
 mod lab;
 mod run;
+mod scratch;
+mod vm;
 
 use std::process::ExitCode;
 

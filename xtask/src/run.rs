@@ -5,11 +5,12 @@
 
 use std::ffi::OsStr;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use signal_hook::consts::SIGINT;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// How many of a failed command's last lines its error shows.
 const TAIL_LINES: usize = 25;
@@ -58,4 +59,44 @@ pub fn wait_through_interrupts(child: &mut Child) -> Result<ExitStatus> {
     let status = child.wait();
     signal_hook::low_level::unregister(registered);
     status.context("cannot wait for the command")
+}
+
+static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// From now on Ctrl-C only sets a mark that every wait looks at, so that machines and
+/// servers are ended on the way out.
+pub fn catch_interrupts() -> Result<()> {
+    let mark = INTERRUPTED.get_or_init(Arc::default);
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(mark))?;
+    }
+    Ok(())
+}
+
+/// Whether Ctrl-C came since [`catch_interrupts`].
+pub fn interrupted() -> bool {
+    INTERRUPTED.get().is_some_and(|mark| mark.load(Ordering::Relaxed))
+}
+
+/// Looks every few milliseconds until it is so; false when the deadline came first.
+pub fn wait_until(deadline: Duration, mut is_so: impl FnMut() -> bool) -> Result<bool> {
+    let end = Instant::now() + deadline;
+    while !is_so() {
+        if interrupted() {
+            bail!("interrupted");
+        }
+        if Instant::now() > end {
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(true)
+}
+
+/// A command that the kernel ends together with the thread that starts it, however that
+/// comes about.
+pub fn tethered(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
 }

@@ -5,8 +5,7 @@
 //! namespaces show the host read-only, without network and with processes of their own;
 //! everything in the lab talks to it through `NIX_REMOTE`.
 //!
-//! One daemon serves one `lab enter`: three processes deep, tethered so that none outlives
-//! its caller, however that ends.
+//! One daemon serves one `lab enter`, and none outlives it, however that ends.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -18,13 +17,14 @@ use anyhow::{Context, Result, bail};
 
 use super::{enter, namespace, nix_bundle};
 use crate::cache::Cache;
+use crate::run::tethered;
 
 const SOCKETS: &str = "var/nix/daemon-socket";
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
 /// A running daemon; dropping it ends it and its builders.
 pub struct Daemon {
-    tether: Child,
+    unshare: Child,
     socket: PathBuf,
     name: String,
 }
@@ -41,8 +41,11 @@ impl Daemon {
         }
         fs::create_dir_all(cache.path("log"))?;
         let log = fs::File::create(cache.path("log/nix-daemon.log"))?;
-        let tether = Command::new(std::env::current_exe()?)
-            .args(["lab", "inside", "tether", "--socket", &name])
+        let unshare = tethered("unshare")
+            .args(enter::namespace_arguments())
+            .args(["--net", "--pid", "--fork", "--kill-child", "--"])
+            .arg(std::env::current_exe()?)
+            .args(["lab", "inside", "builders", "--socket", &name])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -50,7 +53,7 @@ impl Daemon {
             .process_group(0)
             .spawn()
             .context("cannot start the builders' daemon")?;
-        let mut daemon = Daemon { tether, socket, name };
+        let mut daemon = Daemon { unshare, socket, name };
         daemon.wait_until_listening(cache)?;
         Ok(daemon)
     }
@@ -58,7 +61,7 @@ impl Daemon {
     fn wait_until_listening(&mut self, cache: &Cache) -> Result<()> {
         let end = Instant::now() + START_DEADLINE;
         while !self.socket.exists() {
-            let ended = self.tether.try_wait()?.is_some();
+            let ended = self.unshare.try_wait()?.is_some();
             if ended || Instant::now() > end {
                 let log = cache.path("log/nix-daemon.log");
                 let said = fs::read_to_string(&log).unwrap_or_default();
@@ -77,23 +80,11 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // The tether has become `unshare --kill-child`: its end takes all below with it.
-        let _ = self.tether.kill();
-        let _ = self.tether.wait();
+        // This is `unshare --kill-child`: its end takes the daemon and all builders with it.
+        let _ = self.unshare.kill();
+        let _ = self.unshare.wait();
         let _ = fs::remove_file(&self.socket);
     }
-}
-
-/// Asks the kernel to end this process with its parent, then becomes `unshare`.
-pub fn tether(socket: &str) -> Result<ExitCode> {
-    let kill = Some(rustix::process::Signal::KILL);
-    rustix::process::set_parent_process_death_signal(kill)?;
-    let error = enter::unshare()?
-        .args(["--net", "--pid", "--fork", "--kill-child", "--"])
-        .arg(std::env::current_exe()?)
-        .args(["lab", "inside", "builders", "--socket", socket])
-        .exec();
-    Err(error).context("cannot run unshare")
 }
 
 /// Runs in the daemon's namespaces: hides the host, then becomes nix-daemon.

@@ -4,7 +4,7 @@
 //! The command gets a mount namespace of its own; builds go to a daemon that cannot write
 //! to the host. Called inside the lab, it just runs the command.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -49,6 +49,13 @@ pub fn run(cache: &Cache, command: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
 
+/// A command of the host that runs another one in the lab.
+pub fn command(words: &[&OsStr]) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["lab", "enter", "--"]).args(words);
+    Ok(command)
+}
+
 /// Whether this process already sees the lab's /nix.
 pub fn is_inside(cache: &Cache) -> bool {
     namespace::same_folder(Path::new("/nix"), &cache.path("nix"))
@@ -56,8 +63,9 @@ pub fn is_inside(cache: &Cache) -> bool {
 }
 
 fn client(cache: &Cache, daemon: &Daemon, command: &[String]) -> Result<Command> {
-    let mut client = unshare()?;
+    let mut client = Command::new("unshare");
     client
+        .args(namespace_arguments())
         .arg("--")
         .arg(std::env::current_exe()?)
         .args(["lab", "inside", "client", "--"])
@@ -67,15 +75,14 @@ fn client(cache: &Cache, daemon: &Daemon, command: &[String]) -> Result<Command>
     Ok(client)
 }
 
-/// `unshare` with a mount namespace; whoever is not root keeps their name in a user
-/// namespace that lets them mount.
-pub fn unshare() -> Result<Command> {
-    let mut command = Command::new("unshare");
+/// What `unshare` needs to give a mount namespace; whoever is not root keeps their name in
+/// a user namespace that lets them mount.
+pub fn namespace_arguments() -> Vec<&'static str> {
+    let mut words = vec!["--mount", "--propagation", "private"];
     if !rustix::process::geteuid().is_root() {
-        command.args(["--user", "--map-current-user", "--keep-caps"]);
+        words.extend(["--user", "--map-current-user", "--keep-caps"]);
     }
-    command.args(["--mount", "--propagation", "private"]);
-    Ok(command)
+    words
 }
 
 /// Runs in the new namespace: puts /nix in place and becomes the command.

@@ -1,6 +1,7 @@
 //! The virtual lab: a real nix, a miniature nixpkgs and virtual machines, on a machine
 //! without NixOS's servers.
 
+pub mod base;
 mod daemon;
 pub mod enter;
 mod namespace;
@@ -15,6 +16,7 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use crate::cache::Cache;
+use crate::vm::{self, VmCommand};
 
 #[derive(Subcommand)]
 pub enum LabCommand {
@@ -26,6 +28,9 @@ pub enum LabCommand {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<String>,
     },
+    /// Virtual machines
+    #[command(subcommand)]
+    Vm(VmCommand),
     /// The part of `enter` and of the builders' daemon that runs in namespaces of its own
     #[command(hide = true, subcommand)]
     Inside(Inside),
@@ -37,11 +42,6 @@ pub enum Inside {
     Client {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         command: Vec<String>,
-    },
-    /// Die with the caller, then start the builders
-    Tether {
-        #[arg(long)]
-        socket: String,
     },
     /// Put /nix in place, make the rest read-only, and run the daemon
     Builders {
@@ -55,8 +55,8 @@ pub fn run(command: LabCommand) -> Result<ExitCode> {
     match command {
         LabCommand::Setup => setup::run(&cache).map(|()| ExitCode::SUCCESS),
         LabCommand::Enter { command } => enter::run(&cache, &command),
+        LabCommand::Vm(command) => vm::run(&cache, command),
         LabCommand::Inside(Inside::Client { command }) => enter::inside(&cache, &command),
-        LabCommand::Inside(Inside::Tether { socket }) => daemon::tether(&socket),
         LabCommand::Inside(Inside::Builders { socket }) => daemon::inside(&cache, &socket),
     }
 }

@@ -4,14 +4,16 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use super::{nix_bundle, packages, sops};
+use super::{base, nix_bundle, packages, sops};
 use crate::cache::Cache;
 
 pub fn run(cache: &Cache) -> Result<()> {
     println!("the lab's cache folder: {}", cache.root().display());
     step("packages", packages::ensure)?;
     step("nix", || nix_bundle::ensure(cache))?;
-    step("sops", || sops::ensure(cache))
+    step("sops", || sops::ensure(cache))?;
+    step("base", || base::ensure(cache))?;
+    step("inputs", || base::ensure_inputs(cache))
 }
 
 /// Runs one part and prints its time.

@@ -29,7 +29,11 @@
       Type = "oneshot";
       StandardOutput = "journal+console";
     };
-    script = "${pkgs.openssh}/bin/ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub";
+    # The console is the serial port where there is one; tty1 is the screen.
+    script = ''
+      fingerprint=$(${pkgs.openssh}/bin/ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub)
+      echo "SSH host key: $fingerprint" | tee /dev/tty1
+    '';
   };
 
   # Screen and serial port both.
