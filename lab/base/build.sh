@@ -118,6 +118,10 @@ make_component() {
   rm -rf "$from"
   relink "$to"
   deduplicate "$to"
+  if [ "$1" = openssh ]; then
+    mkdir -p "$to/libexec"
+    ln -s ../lib/openssh/sftp-server "$to/libexec/sftp-server"
+  fi
   # One folder for programs, as in nixpkgs; the other name stays valid.
   if [ -d "$to/sbin" ]; then
     mkdir -p "$to/bin"
@@ -292,7 +296,8 @@ make_image_tools() {
   cp -a "$out"/unpacked/grub-common/usr/bin/grub-mkimage "$to/libexec/"
   cp -a "$out"/unpacked/grub-pc-bin/usr/lib/grub/i386-pc "$out"/unpacked/grub-efi-amd64-bin/usr/lib/grub/x86_64-efi "$to/share/grub/"
   find "$to/share/grub" \( -name '*.module' -o -name '*.exec' \) -delete
-  cp -aL "$components"/squashfs-tools-*/bin/mksquashfs "$components"/xorriso-*/bin/xorriso "$components"/mtools-*/bin/mtools "$to/libexec/"
+  cp -aL "$components"/squashfs-tools-*/bin/mksquashfs "$components"/xorriso-*/bin/xorriso "$components"/mtools-*/bin/mtools \
+    "$components"/jq-*/bin/jq "$to/libexec/"
   loader=("$components"/libc6-*/lib64/ld-linux-x86-64.so.2)
   for program in "$to"/libexec/*; do
     "${loader[0]}" --library-path "$library_path" --list "$program" | awk '$3 ~ /^\// { print $3 }'

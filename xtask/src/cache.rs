@@ -39,6 +39,14 @@ impl Cache {
         self.root.join(below)
     }
 
+    /// Waits until no other process makes parts of the lab; the lock ends with the file.
+    pub fn lock(&self) -> Result<fs::File> {
+        let lock = fs::File::create(self.path("lock"))?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
+            .context("cannot lock the lab's cache folder")?;
+        Ok(lock)
+    }
+
     /// An empty folder for work in progress; what an earlier run left there is removed.
     pub fn scratch(&self, name: &str) -> Result<PathBuf> {
         let dir = self.path("tmp").join(name);

@@ -4,9 +4,11 @@
 
 mod cache;
 mod forge;
+mod journey;
 mod lab;
 mod run;
 mod scratch;
+mod tests;
 mod vm;
 
 use std::process::ExitCode;
@@ -23,6 +25,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Make the lab and install a blank virtual machine, with proof
+    Demo(journey::DemoArgs),
+    /// Make the lab and run checks, tests and journeys
+    Test(tests::TestArgs),
     /// Pieces of the virtual lab
     #[command(subcommand)]
     Lab(lab::LabCommand),
@@ -30,6 +36,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Demo(args) => journey::run(&args),
+        Command::Test(args) => tests::run(&args),
         Command::Lab(command) => lab::run(command),
     };
     match result {

@@ -90,7 +90,7 @@ impl Drop for Daemon {
 /// Runs in the daemon's namespaces: hides the host, then becomes nix-daemon.
 pub fn inside(cache: &Cache, socket: &str) -> Result<ExitCode> {
     enter::make_store_folders(cache)?;
-    namespace::read_only(&cache.path("root"), &cache.path("nix"))?;
+    namespace::read_only(&cache.path("root"), &cache.path("nix"), cache.root())?;
     let error = Command::new(nix_bundle::prefix(cache).join("bin/nix-daemon"))
         .envs(enter::environment(cache))
         .env("NIX_DAEMON_SOCKET_PATH", format!("/nix/{SOCKETS}/{socket}"))

@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 use super::daemon::Daemon;
 use super::{namespace, nix_bundle, sops};
 use crate::cache::Cache;
+use crate::run::{tethered, wait_through_interrupts};
 
 /// Settings of nix in the lab. A diverted or sandboxed store does not work on a host
 /// without /nix, and the lab has no network to substitute from.
@@ -37,14 +38,17 @@ pub fn run(cache: &Cache, command: &[String]) -> Result<ExitCode> {
         let error = Command::new(&command[0]).args(&command[1..]).exec();
         return Err(error).with_context(|| format!("cannot run {}", command[0]));
     }
-    nix_bundle::ensure(cache)?;
-    sops::ensure(cache)?;
+    if !(nix_bundle::is_ready(cache) && sops::is_ready(cache)) {
+        let _lock = cache.lock()?;
+        nix_bundle::ensure(cache)?;
+        sops::ensure(cache)?;
+    }
     make_store_folders(cache)?;
     let daemon = Daemon::start(cache)?;
     let mut child =
         client(cache, &daemon, command)?.spawn().context("cannot run unshare (util-linux)")?;
     // Ctrl-C reaches the command by itself; this process stays to end the daemon.
-    let status = crate::run::wait_through_interrupts(&mut child)?;
+    let status = wait_through_interrupts(&mut child)?;
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(1));
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
@@ -63,7 +67,7 @@ pub fn is_inside(cache: &Cache) -> bool {
 }
 
 fn client(cache: &Cache, daemon: &Daemon, command: &[String]) -> Result<Command> {
-    let mut client = Command::new("unshare");
+    let mut client = tethered("unshare");
     client
         .args(namespace_arguments())
         .arg("--")
@@ -88,7 +92,12 @@ pub fn namespace_arguments() -> Vec<&'static str> {
 /// Runs in the new namespace: puts /nix in place and becomes the command.
 pub fn inside(cache: &Cache, command: &[String]) -> Result<ExitCode> {
     namespace::writable(&cache.path("root"), &cache.path("nix"))?;
-    let error = Command::new(&command[0]).args(&command[1..]).exec();
+    let mut words: Vec<&str> = command.iter().map(String::as_str).collect();
+    if !rustix::process::geteuid().is_root() {
+        // The rights to mount were for this process only.
+        words.splice(..0, ["setpriv", "--inh-caps", "-all", "--ambient-caps", "-all", "--"]);
+    }
+    let error = Command::new(words[0]).args(&words[1..]).exec();
     Err(error).with_context(|| format!("cannot run {}", command[0]))
 }
 

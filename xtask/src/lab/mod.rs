@@ -7,7 +7,7 @@ pub mod enter;
 mod namespace;
 mod nix_bundle;
 mod packages;
-mod setup;
+pub mod setup;
 mod sops;
 
 use std::process::ExitCode;

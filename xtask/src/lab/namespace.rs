@@ -27,8 +27,8 @@ pub fn writable(mountpoint: &Path, nix: &Path) -> Result<()> {
 }
 
 /// The host read-only, with a writable `/nix`, an empty `/tmp`, few devices, and `/proc`
-/// of the new process namespace.
-pub fn read_only(mountpoint: &Path, nix: &Path) -> Result<()> {
+/// of the new process namespace. The folder `needed` stays in sight wherever it is.
+pub fn read_only(mountpoint: &Path, nix: &Path, needed: &Path) -> Result<()> {
     new_root(mountpoint, &["tmp", "dev", "proc"])?;
     for at in mounts_below(mountpoint)? {
         make_read_only(&at)?;
@@ -40,6 +40,12 @@ pub fn read_only(mountpoint: &Path, nix: &Path) -> Result<()> {
     let settings = mountpoint.join("proc/sys");
     mount_bind(&settings, &settings)?;
     mount_remount(&settings, proc | MountFlags::BIND | MountFlags::RDONLY, c"")?;
+    if let Ok(below) = needed.strip_prefix("/tmp") {
+        let at = mountpoint.join("tmp").join(below);
+        fs::create_dir_all(&at)?;
+        mount_bind(needed, &at)?;
+        make_read_only(&at)?;
+    }
     few_devices(&mountpoint.join("dev"))?;
     bind_nix(mountpoint, nix)?;
     let read_only = MountFlags::RDONLY | MountFlags::NOSUID;

@@ -7,24 +7,16 @@ use anyhow::{Result, bail};
 use crate::run::{in_path, quiet};
 
 /// A file that shows the package is there, and the package.
-const NEEDED: [(&str, &str); 17] = [
+const NEEDED: [(&str, &str); 9] = [
     ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
     ("/usr/bin/qemu-img", "qemu-utils"),
     ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
-    ("/usr/bin/mmdebstrap", "mmdebstrap"),
     ("/usr/bin/patchelf", "patchelf"),
-    ("/usr/bin/xorriso", "xorriso"),
-    ("/usr/bin/grub-mkrescue", "grub-common"),
-    ("/usr/lib/grub/i386-pc/boot.img", "grub-pc-bin"),
-    ("/usr/lib/grub/x86_64-efi/kernel.img", "grub-efi-amd64-bin"),
-    ("/usr/bin/mformat", "mtools"),
-    ("/usr/bin/mksquashfs", "squashfs-tools"),
-    ("/usr/bin/cpio", "cpio"),
+    ("/usr/bin/xz", "xz-utils"),
     ("/usr/bin/unzip", "unzip"),
     ("/usr/bin/ssh", "openssh-client"),
     ("/usr/sbin/sshd", "openssh-server"),
     ("/usr/bin/rsync", "rsync"),
-    ("/usr/bin/jq", "jq"),
 ];
 
 /// Programs that are taken from wherever they are.

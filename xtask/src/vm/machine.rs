@@ -12,10 +12,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::accel::Accel;
 use super::console::Console;
 use super::qemu;
 use super::spec::{Firmware, Spec};
-use crate::cache::remove;
+use crate::cache::{Cache, remove};
 use crate::run::{quiet, tethered, wait_until};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -43,7 +44,13 @@ pub struct Machine {
 
 impl Machine {
     /// Makes blank disks below `machines`/`name` and powers the machine on.
-    pub fn start(machines: &Path, name: &str, spec: &Spec, lifetime: Lifetime) -> Result<Machine> {
+    pub fn start(
+        cache: &Cache,
+        machines: &Path,
+        name: &str,
+        spec: &Spec,
+        lifetime: Lifetime,
+    ) -> Result<Machine> {
         let dir = machines.join(name);
         if dir.join("control.sock").as_os_str().len() > SOCKET_PATH_MAX {
             bail!("{} is too long for the machine's sockets: take a shorter folder", dir.display());
@@ -51,9 +58,10 @@ impl Machine {
         if let Some(pid) = running_pid(&dir) {
             bail!("the machine {name} runs already (pid {pid}): stop it first");
         }
+        let accel = spec.accel.map_or_else(|| Accel::best(cache), Ok)?;
         prepare(&dir, spec)?;
         let mut machine = Machine { dir, name: name.to_string(), child: None, lifetime };
-        machine.power_on(spec)?;
+        machine.power_on(spec, accel)?;
         Ok(machine)
     }
 
@@ -67,14 +75,14 @@ impl Machine {
         Ok(Machine { dir, name: name.to_string(), child: None, lifetime })
     }
 
-    fn power_on(&mut self, spec: &Spec) -> Result<()> {
+    fn power_on(&mut self, spec: &Spec, accel: Accel) -> Result<()> {
         let log = fs::File::create(self.dir.join("qemu.log"))?;
         let mut command = match self.lifetime {
             Lifetime::Detached => Command::new(qemu::PROGRAM),
             Lifetime::Tethered => tethered(qemu::PROGRAM),
         };
         command
-            .args(qemu::arguments(&self.name, spec, &self.dir))
+            .args(qemu::arguments(&self.name, spec, accel, &self.dir))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -104,11 +112,6 @@ impl Machine {
     /// The log of everything that the console printed since power-on.
     pub fn console_log(&self) -> PathBuf {
         self.dir.join("console.log")
-    }
-
-    /// The folder that holds the machine's disks and logs.
-    pub fn dir(&self) -> &Path {
-        &self.dir
     }
 
     /// Leaves the machine running when this value goes.

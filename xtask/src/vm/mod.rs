@@ -1,5 +1,6 @@
 //! Virtual machines for the lab: `cargo xtask lab vm …`, and the same for scenarios.
 
+mod accel;
 mod console;
 mod machine;
 mod qemu;
@@ -58,7 +59,7 @@ pub fn run(cache: &Cache, command: VmCommand) -> Result<ExitCode> {
     let machines = machines(cache);
     match command {
         VmCommand::Start { name, spec } => {
-            let machine = Machine::start(&machines, &name, &spec, Lifetime::Detached)?;
+            let machine = Machine::start(cache, &machines, &name, &spec, Lifetime::Detached)?;
             println!("{name} runs; its console is logged in {}", machine.console_log().display());
             machine.keep();
         }

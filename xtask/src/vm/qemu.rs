@@ -1,10 +1,8 @@
 //! The QEMU command line of a machine.
-//!
-//! Emulated in software: where a hypervisor device exists on the machines this is built
-//! for, a stock guest kernel hangs on it.
 
 use std::path::Path;
 
+use super::accel::Accel;
 use super::spec::{Bus, Disk, Firmware, Spec};
 
 pub const PROGRAM: &str = "qemu-system-x86_64";
@@ -15,12 +13,13 @@ pub const FIRMWARE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 const CD_PORT: &str = "ide.5";
 
 /// All arguments, for a machine whose files lie in `dir`.
-pub fn arguments(name: &str, spec: &Spec, dir: &Path) -> Vec<String> {
+pub fn arguments(name: &str, spec: &Spec, accel: Accel, dir: &Path) -> Vec<String> {
     let file = |name: &str| escaped(&dir.join(name));
     let mut words = list(&["-nodefaults", "-no-user-config", "-display", "none"]);
     words.extend(list(&["-machine", "q35", "-rtc", "base=utc"]));
     words.extend(pair("-name", name));
-    words.extend(processor());
+    words.extend(list(&accel.arguments()));
+    words.extend(pair("-smp", "2"));
     words.extend(pair("-m", &spec.mem.to_string()));
     words.extend(pair("-pidfile", &dir.join("pid").to_string_lossy()));
     words.extend(pair(
@@ -57,11 +56,6 @@ pub fn arguments(name: &str, spec: &Spec, dir: &Path) -> Vec<String> {
 /// The name of a disk's image in the machine's folder.
 pub fn disk_file(index: usize) -> String {
     format!("disk-{index}.qcow2")
-}
-
-/// Without cmpxchg16b: with it the emulated guest sometimes panicked.
-fn processor() -> Vec<String> {
-    list(&["-accel", "tcg,thread=multi", "-cpu", "max,-cx16", "-smp", "2"])
 }
 
 /// The guest reaches nothing outside, and only its port 22 is reached.
@@ -120,6 +114,7 @@ mod tests {
             iso: Some("/x/a,b.iso".into()),
             mem: 1024,
             firmware: Firmware::Uefi,
+            accel: None,
             ssh_port: 2200,
         }
     }
@@ -127,7 +122,8 @@ mod tests {
     #[test]
     fn disks_come_before_the_cd_and_commas_are_escaped() {
         let disk = |bus| Disk { size: "8G".into(), serial: None, bus };
-        let words = arguments("m", &spec(vec![disk(Bus::Ahci), disk(Bus::Nvme)]), Path::new("/d"));
+        let spec = spec(vec![disk(Bus::Ahci), disk(Bus::Nvme)]);
+        let words = arguments("m", &spec, Accel::Tcg, Path::new("/d"));
         let line = words.join(" ");
         assert!(line.contains("ide-hd,bus=ide.0,drive=disk0,bootindex=1"), "{line}");
         assert!(line.contains("nvme,drive=disk1,bootindex=2,serial=disk1"), "{line}");

@@ -7,6 +7,8 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use super::accel::Accel;
+
 /// How a disk is attached; the hardware report of the machine differs accordingly.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -71,6 +73,9 @@ pub struct Spec {
     pub mem: u32,
     #[arg(long, value_enum, default_value_t = Firmware::Uefi)]
     pub firmware: Firmware,
+    /// How it is run [default: by the hypervisor where one works]
+    #[arg(long, value_enum)]
+    pub accel: Option<Accel>,
     /// The port on 127.0.0.1 that leads to the machine's port 22
     #[arg(long)]
     pub ssh_port: u16,

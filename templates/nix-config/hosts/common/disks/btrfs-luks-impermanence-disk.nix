@@ -18,7 +18,7 @@ in
       partitions = {
         ESP = {
           priority = 1;
-          size = "512M";
+          size = "1G";
           type = "EF00";
           content = {
             type = "filesystem";

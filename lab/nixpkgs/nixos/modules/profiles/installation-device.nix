@@ -1,0 +1,28 @@
+# A system that other systems are installed from: anyone at the console is root.
+{ lib, ... }:
+{
+  system.nixos.variant_id = lib.mkDefault "installer";
+
+  users.users.nixos = {
+    isNormalUser = true;
+    extraGroups = [
+      "wheel"
+      "video"
+    ];
+    # Empty: nothing is asked for at the console; sshd lets nobody in with it.
+    initialHashedPassword = "";
+  };
+  users.users.root.initialHashedPassword = "";
+
+  security.sudo.wheelNeedsPassword = lib.mkImageMediaOverride false;
+  services.getty.autologinUser = "nixos";
+  services.getty.helpLine = ''
+    The accounts "nixos" and "root" have empty passwords here at the console.
+    Over SSH they open by key: put yours into /root/.ssh/authorized_keys.
+  '';
+
+  services.openssh = {
+    enable = lib.mkDefault true;
+    settings.PermitRootLogin = lib.mkDefault "yes";
+  };
+}
