@@ -107,6 +107,9 @@ pub trait Prompter: Send + Sync + Debug {
     /// The index of one of `options`.
     fn choose(&self, question: &Question, options: &[String]) -> Result<usize, PromptError>;
 
+    /// One line of text, never empty; `default` when just Enter is pressed.
+    fn text(&self, question: &Question, default: Option<&str>) -> Result<String, PromptError>;
+
     /// A secret that is set now: asked for twice.
     fn new_secret(&self, question: &Question) -> Result<Secret, PromptError> {
         let again = Question { text: format!("{} (again)", question.text), ..question.clone() };
@@ -160,6 +163,10 @@ impl Prompter for Unattended {
 
     fn choose(&self, question: &Question, _options: &[String]) -> Result<usize, PromptError> {
         Err(Self::refusal(question))
+    }
+
+    fn text(&self, question: &Question, default: Option<&str>) -> Result<String, PromptError> {
+        default.map(str::to_owned).ok_or_else(|| Self::refusal(question))
     }
 }
 
@@ -233,6 +240,14 @@ impl Prompter for Terminal {
         self.ask(question, || Select::new(&question.text, options).raw_prompt())
             .map(|chosen| chosen.index)
     }
+
+    fn text(&self, question: &Question, default: Option<&str>) -> Result<String, PromptError> {
+        let typed = self.ask(question, || {
+            let prompt = Text::new(&question.text).with_validator(inquire::required!());
+            default.map_or(prompt.clone(), |text| prompt.with_default(text)).prompt()
+        })?;
+        Ok(typed.trim().to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -281,6 +296,9 @@ mod tests {
         }
         fn choose(&self, _: &Question, _: &[String]) -> Result<usize, PromptError> {
             Ok(0)
+        }
+        fn text(&self, _: &Question, _: Option<&str>) -> Result<String, PromptError> {
+            Ok("text".to_owned())
         }
     }
 

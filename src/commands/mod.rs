@@ -1,4 +1,5 @@
 //! One file per subcommand.
 
+pub mod init;
 pub mod log;
 pub mod status;
