@@ -95,7 +95,7 @@ in
   create =
     table:
     ''
-      if ! sgdisk --verify ${table.device} > /dev/null 2>&1 || ! blkid ${table.device} > /dev/null; then
+      if ! blkid ${table.device} > /dev/null; then
         sgdisk --clear ${table.device}
         announcePartitions ${table.device}
       fi

@@ -19,10 +19,11 @@ use crate::forge::Forge;
 use crate::lab::{enter, setup};
 use crate::run::{catch_interrupts, interrupted, wait_until};
 use crate::scratch::Scratch;
+use crate::vm::Bus;
 use operator::{Operator, USER};
 use proof::{Claim, Remote, Scene};
 use repos::{HOST, KnownSecrets, Repos, SECRETS};
-use target::{SERIAL, Target};
+use target::{SERIAL, Target, disk_path};
 
 /// How far into the copy a kill comes.
 const INTO_THE_STEP: Duration = Duration::from_secs(5);
@@ -50,6 +51,12 @@ pub struct DemoArgs {
     /// Do something that must make the journey fail
     #[arg(long, value_enum)]
     sabotage: Option<Sabotage>,
+    /// How the machine's disk is attached
+    #[arg(long, value_enum, default_value = "virtio")]
+    bus: Bus,
+    /// Layout of the disk, as `landfall init` names it
+    #[arg(long, default_value = "btrfs-luks")]
+    layout: String,
     /// Kill landfall in the middle of this step, then run it again
     #[arg(long, value_name = "STEP")]
     kill_during: Option<String>,
@@ -84,23 +91,23 @@ fn journey(cache: &Cache, scratch: &Scratch, args: &DemoArgs, start: Instant) ->
     let forge = Forge::start(&scratch.path().join("forge"), &operator.public_key()?)?;
     operator.know(&forge)?;
     let known = KnownSecrets::draw()?;
-    said("repositories", start, || Repos::make(cache, &operator, &forge, &known)).and_then(
-        |repos| {
-            sabotage(args.sabotage, &repos, &operator, &forge)?;
-            let image = said("installer image", start, || repos.installer_image(&operator))?;
-            let target =
-                said("machine on", start, || Target::start(cache, scratch.path(), &image))?;
-            install_and_prove(&Journey {
-                args,
-                operator: &operator,
-                forge: &forge,
-                repos: &repos,
-                known: &known,
-                target: &target,
-                start,
-            })
-        },
-    )
+    let repos = said("repositories", start, || {
+        let repos = Repos::init(&operator, &forge, &known, &args.layout, &disk_path(args.bus))?;
+        repos.prepare(cache, &operator, &known).map(|()| repos)
+    })?;
+    sabotage(args.sabotage, &repos, &operator, &forge)?;
+    let image = said("installer image", start, || repos.installer_image(&operator))?;
+    let target =
+        said("machine on", start, || Target::start(cache, scratch.path(), &image, args.bus))?;
+    install_and_prove(&Journey {
+        args,
+        operator: &operator,
+        forge: &forge,
+        repos: &repos,
+        known: &known,
+        target: &target,
+        start,
+    })
 }
 
 /// Prints when a part of the preparation is done.

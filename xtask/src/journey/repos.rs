@@ -45,18 +45,17 @@ pub struct Repos {
 }
 
 impl Repos {
-    /// Makes both repositories and pushes them, so that a bootstrap finds them as an
-    /// operator's would be.
-    pub fn make(
-        cache: &Cache,
+    /// Makes both repositories with `landfall init`, for a host with this layout on this
+    /// disk.
+    pub fn init(
         operator: &Operator,
         forge: &Forge,
         known: &KnownSecrets,
+        layout: &str,
+        disk: &str,
     ) -> Result<Repos> {
         let sources = operator.path("src");
         let password = operator.secret_file("password", &known.password)?;
-        let config_url = forge.repository(CONFIG)?;
-        let secrets_url = forge.repository(SECRETS)?;
         quiet(
             operator
                 .landfall()?
@@ -64,16 +63,22 @@ impl Repos {
                 .arg(&sources)
                 .args(["--yes", "--host", HOST, "--user", USER, "--ssh-key"])
                 .arg(operator.ssh_key().with_extension("pub"))
-                .args(["--remote", &config_url, "--secrets-remote", &secrets_url])
+                .args(["--remote", &forge.repository(CONFIG)?])
+                .args(["--secrets-remote", &forge.repository(SECRETS)?])
+                .args(["--layout", layout, "--disk", disk])
                 .arg("--password-file")
                 .arg(&password),
         )?;
-        let repos = Repos { config: sources.join(CONFIG), secrets: sources.join(SECRETS) };
-        repos.set_sample(operator, &known.sample)?;
-        operator.git(&repos.secrets, &["push", "--quiet", "-u", "origin", "main"])?;
-        repos.lock(cache, operator)?;
-        operator.git(&repos.config, &["push", "--quiet", "-u", "origin", "main"])?;
-        Ok(repos)
+        Ok(Repos { config: sources.join(CONFIG), secrets: sources.join(SECRETS) })
+    }
+
+    /// Gives the sample secret a known value, locks the inputs and pushes, so that a
+    /// bootstrap finds what an operator would have.
+    pub fn prepare(&self, cache: &Cache, operator: &Operator, known: &KnownSecrets) -> Result<()> {
+        self.set_sample(operator, &known.sample)?;
+        operator.git(&self.secrets, &["push", "--quiet", "-u", "origin", "main"])?;
+        self.lock(cache, operator)?;
+        operator.git(&self.config, &["push", "--quiet", "-u", "origin", "main"]).map(drop)
     }
 
     fn host_secrets(&self) -> PathBuf {

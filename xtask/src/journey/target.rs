@@ -24,6 +24,16 @@ const MEMORY_MIB: u32 = 2048;
 const BOOT_DEADLINE: Duration = Duration::from_secs(150);
 const LOGIN_DEADLINE: Duration = Duration::from_secs(60);
 
+/// The name that udev gives the disk.
+pub fn disk_path(bus: Bus) -> String {
+    let model = match bus {
+        Bus::Virtio => "virtio-",
+        Bus::Ahci => "ata-QEMU_HARDDISK_",
+        Bus::Nvme => "nvme-QEMU_NVMe_Ctrl_",
+    };
+    format!("/dev/disk/by-id/{model}{SERIAL}")
+}
+
 pub struct Target {
     machine: Machine,
     pub port: u16,
@@ -31,13 +41,9 @@ pub struct Target {
 
 impl Target {
     /// Powers a blank machine on, with the installer in its CD drive.
-    pub fn start(cache: &Cache, machines: &Path, image: &Path) -> Result<Target> {
+    pub fn start(cache: &Cache, machines: &Path, image: &Path, bus: Bus) -> Result<Target> {
         let port = free_port()?;
-        let disk = Disk {
-            size: DISK_SIZE.to_string(),
-            serial: Some(SERIAL.to_string()),
-            bus: Bus::Virtio,
-        };
+        let disk = Disk { size: DISK_SIZE.to_string(), serial: Some(SERIAL.to_string()), bus };
         let spec = Spec {
             disks: vec![disk],
             iso: Some(image.to_path_buf()),

@@ -40,7 +40,12 @@ const CORE: [Scenario; 2] = [
 const UNTOUCHED: &str = "the disk is untouched";
 
 /// Taken in turn, one a day.
-const SABOTAGE: [Scenario; 4] = [
+const IN_TURN: [Scenario; 5] = [
+    Scenario {
+        name: "AHCI disk, root empty at every boot",
+        arguments: &["--bus", "ahci", "--layout", "btrfs-luks-impermanence"],
+        ends: Ends::Well,
+    },
     Scenario {
         name: "a required unit that fails",
         arguments: &["--sabotage", "unit"],
@@ -67,8 +72,8 @@ pub fn run(cache: &Cache, all: bool, tally: &mut Tally) {
     for scenario in &CORE {
         tally.run(&title(scenario), || check(cache, scenario));
     }
-    let turn = today() % SABOTAGE.len();
-    for (index, scenario) in SABOTAGE.iter().enumerate() {
+    let turn = today() % IN_TURN.len();
+    for (index, scenario) in IN_TURN.iter().enumerate() {
         if all || index == turn {
             tally.run(&title(scenario), || check(cache, scenario));
         } else {
