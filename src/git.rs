@@ -51,7 +51,10 @@ impl Advice for GitError {
 
     fn exit(&self) -> Exit {
         match self {
-            Self::NotARepository { .. } | Self::Detached { .. } | Self::NoCommit { .. } | Self::NoRemote { .. } => Exit::Usage,
+            Self::NotARepository { .. }
+            | Self::Detached { .. }
+            | Self::NoCommit { .. }
+            | Self::NoRemote { .. } => Exit::Usage,
             Self::Failed { source, .. } => source.exit(),
             _ => Exit::Failed,
         }

@@ -145,9 +145,8 @@ impl Nix {
         on_report: &mut dyn FnMut(Report),
     ) -> Result<Vec<StorePath>, NixError> {
         let what = installables.join(" ");
-        let cmd = self
-            .evaluating(&["build", "-v", "--no-link", "--print-out-paths"])
-            .args(installables);
+        let cmd =
+            self.evaluating(&["build", "-v", "--no-link", "--print-out-paths"]).args(installables);
         let output = self.run(&what, cmd, on_report)?;
         paths(&what, &output)
     }
@@ -212,9 +211,10 @@ impl Nix {
     pub fn closure_size(&self, path: &StorePath) -> Result<u64, NixError> {
         let cmd = self.plain(&["path-info", "--closure-size"]).arg(path);
         let text = self.run(path.as_str(), cmd.deadline(QUESTION), &mut |_| {})?.text();
-        text.split_ascii_whitespace().next_back().and_then(|size| size.parse().ok()).ok_or_else(
-            || NixError::Answer { what: path.to_string(), why: text.clone() },
-        )
+        text.split_ascii_whitespace()
+            .next_back()
+            .and_then(|size| size.parse().ok())
+            .ok_or_else(|| NixError::Answer { what: path.to_string(), why: text.clone() })
     }
 
     /// All paths that `path` needs, itself included.

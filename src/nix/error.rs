@@ -76,7 +76,8 @@ fn errors(said: &[Message]) -> Vec<&str> {
 /// The cause first, in one line, and then what nix printed.
 fn readable(errors: &[&str]) -> String {
     // What only failed because something else did tells nothing.
-    let is_cause = |text: &&&str| !text.contains("dependency failed") && !text.contains("dependencies");
+    let is_cause =
+        |text: &&&str| !text.contains("dependency failed") && !text.contains("dependencies");
     let causes: Vec<&str> = match errors.iter().filter(is_cause).copied().collect::<Vec<_>>() {
         causes if causes.is_empty() => errors.to_vec(),
         causes => causes,
@@ -171,7 +172,10 @@ mod tests {
             "error: Cannot build '/nix/store/x-top.drv'.\n       Reason: 1 dependency failed.",
         ]);
         let text = error.to_string();
-        assert!(text.contains("broken") && text.contains("boom") && !text.contains("top"), "{text}");
+        assert!(
+            text.contains("broken") && text.contains("boom") && !text.contains("top"),
+            "{text}"
+        );
         assert_eq!(error.exit(), Exit::Failed);
     }
 

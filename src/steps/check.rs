@@ -23,9 +23,8 @@ const LEAST_MEMORY: u64 = 900 << 20;
 /// Room for the smallest systems; the real size is known after the build.
 const LEAST_DISK: u64 = 3 << 30;
 /// Mount points that NixOS always mounts in the initrd.
-const EARLY_MOUNTS: [&str; 9] = [
-    "/", "/nix", "/nix/store", "/var", "/var/log", "/var/lib", "/var/lib/nixos", "/etc", "/usr",
-];
+const EARLY_MOUNTS: [&str; 9] =
+    ["/", "/nix", "/nix/store", "/var", "/var/log", "/var/lib", "/var/lib/nixos", "/etc", "/usr"];
 
 impl Step for Check {
     fn id(&self) -> StepId {

@@ -87,7 +87,8 @@ pub fn committed_here(cx: &Context, path: &std::path::Path) -> bool {
 
 fn message(cx: &Context, changed: &[PathBuf]) -> String {
     let host = &cx.config.host;
-    let hardware = changed.iter().any(|path| Some(path.as_path()) == cx.config.hardware_file.as_deref());
+    let hardware =
+        changed.iter().any(|path| Some(path.as_path()) == cx.config.hardware_file.as_deref());
     if hardware {
         format!("{host}: hardware configuration, locked secrets")
     } else {

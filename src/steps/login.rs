@@ -65,7 +65,9 @@ impl Step for Login {
             .script_with_stdin(ADD_KNOWN_HOSTS, &[])
             .stdin(Secret::new(lines.into_bytes()))
             .run()
-            .map_err(|error| StepError::from(error).doing("the forges' host keys could not be written"))?;
+            .map_err(|error| {
+                StepError::from(error).doing("the forges' host keys could not be written")
+            })?;
         Ok(())
     }
 }

@@ -51,7 +51,8 @@ impl Step for Publish {
         let repo = Repo::open(&cx.config.repo)?;
         let head = repo.head()?;
         repo.push(branch(&cx.config.push))?;
-        let mut evidence = Evidence::new(format!("{} pushed", short(&head))).with("revision", &head);
+        let mut evidence =
+            Evidence::new(format!("{} pushed", short(&head))).with("revision", &head);
         if let Some(running) = cx.evidence(StepId::Rebuild).and_then(|e| e.fact("system")) {
             let cloned = system_of_clean_clone(cx, &repo, &head)?;
             if cloned != running {
@@ -78,10 +79,9 @@ pub fn branch(push: &Push) -> Option<&str> {
 }
 
 fn system_of_clean_clone(cx: &Context, repo: &Repo, head: &str) -> Result<String, StepError> {
-    let dir = tempfile::Builder::new()
-        .prefix("clone-")
-        .tempdir_in(&cx.dir)
-        .map_err(|error| StepError::new("there is no place for a clone", error.to_string(), "Make room on the disk."))?;
+    let dir = tempfile::Builder::new().prefix("clone-").tempdir_in(&cx.dir).map_err(|error| {
+        StepError::new("there is no place for a clone", error.to_string(), "Make room on the disk.")
+    })?;
     let clone = dir.path().join("config");
     let url = repo.remote_url()?.unwrap_or_default();
     git::clone(&url, &clone, branch(&cx.config.push))?;

@@ -7,8 +7,8 @@ use crate::context::Context;
 use crate::error::StepError;
 use crate::git::Repo;
 use crate::machine::Phase;
-use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::prompt::Question;
+use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::lock::short;
 
 pub struct Repos;

@@ -64,9 +64,12 @@ impl Step for Secrets {
         }
         let proven = prove(cx)?;
         Ok(Status::Done(
-            Evidence::new(format!("{proven} secrets open with the new key, commit {}", short(&revision)))
-                .with("revision", revision)
-                .with("recipient", recipient.as_str()),
+            Evidence::new(format!(
+                "{proven} secrets open with the new key, commit {}",
+                short(&revision)
+            ))
+            .with("revision", revision)
+            .with("recipient", recipient.as_str()),
         ))
     }
 
@@ -76,7 +79,8 @@ impl Step for Secrets {
         if change.is_empty() {
             return Ok(Consent::Given);
         }
-        let mut question = Question::new("Re-encrypt, commit and push these?", "--no-secrets").answered_by_yes();
+        let mut question =
+            Question::new("Re-encrypt, commit and push these?", "--no-secrets").answered_by_yes();
         for line in change.diff.lines() {
             question = question.detail(line);
         }
@@ -228,17 +232,18 @@ fn key_path(secret: &crate::facts::SecretFact) -> Vec<String> {
 fn ours_dirty(cx: &Context, repo: &Repo) -> Result<Vec<PathBuf>, StepError> {
     let config = secrets_repo(cx)?;
     let files = files(cx, config)?;
-    let ours = |path: &PathBuf| {
-        *path == config.sops_config || files.contains(&config.dir.join(path))
-    };
+    let ours =
+        |path: &PathBuf| *path == config.sops_config || files.contains(&config.dir.join(path));
     Ok(repo.dirty()?.into_iter().filter(ours).collect())
 }
 
 /// Uncommitted changes of somebody else would be committed or lost with ours.
 pub fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
-    let by_this_run = cx.journal.lines().iter().any(|line| {
-        matches!(&line.entry, Entry::Started { step: StepId::Secrets, .. })
-    });
+    let by_this_run = cx
+        .journal
+        .lines()
+        .iter()
+        .any(|line| matches!(&line.entry, Entry::Started { step: StepId::Secrets, .. }));
     let ours = if by_this_run { ours_dirty(cx, repo)? } else { Vec::new() };
     let dirty: Vec<PathBuf> =
         repo.dirty()?.into_iter().filter(|path| !ours.contains(path)).collect();
