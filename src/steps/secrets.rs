@@ -19,8 +19,9 @@ use crate::sops::identities::{Identities, Places};
 use crate::sops::plan::{self as sops_plan, Change, EditSettings};
 use crate::sops::proof::{self, Need};
 use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
+use crate::steps::hardware::as_paths;
 use crate::steps::lock::short;
-use crate::steps::publish::branch;
+use crate::steps::remote::Destination;
 
 pub struct Secrets;
 
@@ -59,7 +60,7 @@ impl Step for Secrets {
             return Ok(Status::Ready);
         }
         let revision = repo.head()?;
-        if cx.config.push != Push::No && !repo.remote_has(branch(&cx.config.push), &revision)? {
+        if cx.config.push != Push::No && !Destination::of(&repo, &cx.config.push)?.has(&revision)? {
             return Ok(Status::Ready);
         }
         let proven = prove(cx)?;
@@ -129,12 +130,12 @@ impl Step for Secrets {
         let touched = ours_dirty(cx, &repo)?;
         if !touched.is_empty() {
             let message = format!("{}: recipient of the new host", cx.config.host);
-            repo.commit_paths(&touched, &message)?;
+            repo.commit_paths(&as_paths(&touched), &message)?;
         }
         if cx.config.push != Push::No {
-            repo.push(branch(&cx.config.push)).map_err(|error| {
-                StepError::from(error).doing("the re-encrypted secrets could not be pushed")
-            })?;
+            Destination::of(&repo, &cx.config.push)?
+                .push()
+                .map_err(|error| error.doing("the re-encrypted secrets could not be pushed"))?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::run::{in_path, quiet};
 
 /// A file that shows the package is there, and the package.
-const NEEDED: [(&str, &str); 9] = [
+const NEEDED: [(&str, &str); 10] = [
     ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
     ("/usr/bin/qemu-img", "qemu-utils"),
     ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
@@ -17,6 +17,7 @@ const NEEDED: [(&str, &str); 9] = [
     ("/usr/bin/ssh", "openssh-client"),
     ("/usr/sbin/sshd", "openssh-server"),
     ("/usr/bin/rsync", "rsync"),
+    ("/usr/bin/jq", "jq"),
 ];
 
 /// Programs that are taken from wherever they are.

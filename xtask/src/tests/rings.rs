@@ -1,6 +1,6 @@
 //! Rings 1 and 2: the tests of the workspace and of the stand-in nixpkgs, inside the lab.
 //!
-//! A test that cannot run here prints a line `skipped: REASON` and returns; it is counted
+//! A test that cannot run here prints a line `SKIPPED: REASON` and returns; it is counted
 //! as skipped, not as passed.
 
 use std::io::{BufRead, BufReader, Read};
@@ -120,7 +120,7 @@ fn forward(from: Option<impl Read + Send + 'static>, to: mpsc::Sender<String>) {
 }
 
 fn skipped(text: &str) -> Vec<String> {
-    let lines = text.lines().filter_map(|line| line.trim().strip_prefix("skipped: "));
+    let lines = text.lines().filter_map(|line| line.trim().strip_prefix("SKIPPED: "));
     lines.map(str::to_string).collect()
 }
 
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_summary_of_nextest_is_counted() {
-        let text = "skipped: corpus: not beside the checkout\n\
+        let text = "SKIPPED: corpus: not beside the checkout\n\
                     Summary [   1.250s] 12 tests run: 10 passed (1 slow), 2 failed, 3 skipped\n";
         let counts = nextest_counts(text).expect("a summary");
         assert_eq!((counts.passed, counts.failed, counts.skipped.len()), (9, 2, 4));
