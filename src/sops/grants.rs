@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use super::config::Config;
 use super::error::SopsError;
-use super::file::EncryptedFile;
+use super::file::{EncryptedFile, FileError};
 use super::format::Format;
 use super::new_rule::{self, NewRule};
 use super::place;
 use super::rename;
 use super::repo;
+use super::rewrap;
 use super::rules::{Rule, Rules};
 
 /// Paths relative to the config's folder.
@@ -33,6 +34,19 @@ pub fn relative_files(
         real.strip_prefix(real_dir).map(Path::to_owned).map_err(|_| SopsError::Outside(full))
     });
     relative.collect()
+}
+
+/// Refuses files that are asked for by name and are not encrypted.
+pub fn check_encrypted(dir: &Path, files: &[PathBuf]) -> Result<(), SopsError> {
+    for file in files {
+        let path = dir.join(file);
+        if rewrap::read_encrypted(&path)?.is_none() {
+            let empty = std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == 0);
+            let source = if empty { FileError::Empty } else { FileError::NotEncrypted };
+            return Err(SopsError::File { path, source: Box::new(source), searched: Vec::new() });
+        }
+    }
+    Ok(())
 }
 
 /// The rules to join for these files, and the rules to make for those without one.

@@ -307,7 +307,7 @@ impl<'n> Place<'n> {
         let indent =
             rules.text[line..].len() - rules.text[line..].trim_start_matches([' ', '-']).len();
         let end = patch.line_end(at);
-        patch.replace(end..end, format!("{}{}- {plain}", patch.newline(), " ".repeat(indent)));
+        patch.replace(end..end, format!("{}{}- {plain}", patch.newline_at(at), " ".repeat(indent)));
         Ok(())
     }
 }

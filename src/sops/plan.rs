@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use super::config::Config;
 use super::edit::{self, Addition, EditError, Edited};
 pub use super::error::SopsError;
-use super::grants::{common_recipients, likely_rules, relative_files, rules_for, unused_rules_of};
+use super::grants::{
+    check_encrypted, common_recipients, likely_rules, relative_files, rules_for, unused_rules_of,
+};
 use super::host::Who;
 use super::identities::Identities;
 use super::new_rule::NewRule;
@@ -95,6 +97,7 @@ pub fn plan_add_host(
     let config = Config::read(repo_dir, sops_yaml)?;
     let rules = config.rules()?;
     let files = relative_files(&config.dir, repo_dir, files)?;
+    check_encrypted(&config.dir, &files)?;
     let (mut joined, new_rules) = rules_for(&config, &rules, &files)?;
     let mut made = new_rules;
     for regex in &settings.rules {
@@ -234,6 +237,7 @@ pub fn plan_update(
 ) -> Result<Change, SopsError> {
     let config = Config::read(repo_dir, sops_yaml)?;
     let only = relative_files(&config.dir, repo_dir, files)?;
+    check_encrypted(&config.dir, &only)?;
     let mut change = Change::empty(&config.dir);
     change.changes = rewrap(&config, repo_dir, &config.text, identities, |file, _, _| {
         only.is_empty() || only.iter().any(|path| path == file)
