@@ -213,7 +213,10 @@ fn show_detail(question: &Question) {
 
 impl Prompter for Terminal {
     fn confirm(&self, question: &Question) -> Result<bool, PromptError> {
-        self.ask(question, || Confirm::new(&question.text).with_default(false).prompt())
+        let help = format!("{} answers this beforehand", question.flag);
+        self.ask(question, || {
+            Confirm::new(&question.text).with_default(false).with_help_message(&help).prompt()
+        })
     }
 
     fn type_to_confirm(&self, question: &Question, expected: &str) -> Result<bool, PromptError> {
@@ -230,8 +233,11 @@ impl Prompter for Terminal {
 
     fn choose(&self, question: &Question, options: &[String]) -> Result<usize, PromptError> {
         let options = options.to_vec();
-        self.ask(question, || Select::new(&question.text, options).raw_prompt())
-            .map(|chosen| chosen.index)
+        let help = format!("arrows and Enter; {} answers this beforehand", question.flag);
+        self.ask(question, || {
+            Select::new(&question.text, options).with_help_message(&help).raw_prompt()
+        })
+        .map(|chosen| chosen.index)
     }
 }
 
