@@ -24,6 +24,8 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 const TICK: Duration = Duration::from_millis(100);
 /// What a command gets between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(3);
+/// How long the last words of an ended child are waited for.
+const DRAIN: Duration = Duration::from_millis(500);
 /// Lines of standard error kept for an error message.
 const TAIL_LINES: usize = 12;
 
@@ -59,7 +61,8 @@ pub enum Stream {
 #[derive(Debug)]
 enum Input {
     Null,
-    Bytes(Secret),
+    Bytes(Vec<u8>),
+    Secret(Secret),
     File(PathBuf),
 }
 
@@ -193,7 +196,14 @@ impl Cmd {
     /// Feeds `bytes` to standard input: the way in for secrets.
     #[must_use]
     pub fn stdin(mut self, bytes: Secret) -> Self {
-        self.input = Input::Bytes(bytes);
+        self.input = Input::Secret(bytes);
+        self
+    }
+
+    /// Feeds bytes that anybody may see (a script, a patch) to standard input.
+    #[must_use]
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = Input::Bytes(bytes.into());
         self
     }
 
@@ -286,7 +296,7 @@ impl Cmd {
         process.stdout(Stdio::piped()).stderr(Stdio::piped());
         process.stdin(match &self.input {
             Input::Null => Stdio::null(),
-            Input::Bytes(_) => Stdio::piped(),
+            Input::Bytes(_) | Input::Secret(_) => Stdio::piped(),
             Input::File(path) => Stdio::from(std::fs::File::open(path).map_err(io_error)?),
         });
         if !self.terminal {
@@ -304,9 +314,13 @@ impl Cmd {
         if let Some(stderr) = child.stderr.take() {
             pump(stderr, Stream::Stderr, sender);
         }
-        if let (Some(mut pipe), Input::Bytes(bytes)) = (child.stdin.take(), self.input) {
+        if let Some(mut pipe) = child.stdin.take() {
             // A child may end without reading: its exit status tells more than EPIPE.
-            std::thread::spawn(move || pipe.write_all(bytes.expose()));
+            std::thread::spawn(move || match self.input {
+                Input::Bytes(bytes) => pipe.write_all(&bytes),
+                Input::Secret(bytes) => pipe.write_all(bytes.expose()),
+                Input::Null | Input::File(_) => Ok(()),
+            });
         }
 
         let mut stdout = Vec::new();
@@ -329,6 +343,12 @@ impl Cmd {
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
+                // A daemon that the child left behind may hold the pipes open for ever.
+                Err(RecvTimeoutError::Timeout)
+                    if ended_at.is_some_and(|at: Instant| at.elapsed() > DRAIN) =>
+                {
+                    break;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if interrupted() {
@@ -342,12 +362,8 @@ impl Cmd {
                 tracing::warn!(%command, "deadline passed");
                 return Err(ExecError::Deadline { command, deadline, stderr });
             }
-            // A daemon that the child left behind may hold the pipes open for ever.
             if ended_at.is_none() && child.try_wait().map_err(io_error)?.is_some() {
                 ended_at = Some(Instant::now());
-            }
-            if ended_at.is_some_and(|at: Instant| at.elapsed() > GRACE) {
-                break;
             }
         }
         let status = wait(&mut child, self.deadline.map(|d| started + d), &command, &stderr)?;

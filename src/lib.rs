@@ -13,6 +13,7 @@ pub mod event;
 pub mod exec;
 pub mod git;
 pub mod journal;
+pub mod known_hosts;
 pub mod nix;
 pub mod plan;
 pub mod prompt;

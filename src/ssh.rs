@@ -1,1 +1,30 @@
-//! OpenSSH: one master per machine and boot, pinned host keys.
+//! Connections to machines: OpenSSH as the user has it, with pinned host keys.
+//!
+//! [`Endpoint`] says how a machine is reached; [`offered_key`] learns which host
+//! key answers there without trusting it; [`Session`] is one OpenSSH master for
+//! one machine and one boot, through which everything else runs; [`wait_for`]
+//! polls until the machine that is expected answers.
+//!
+//! Invariant: no connection is made without the check of the host key, and the
+//! only key that a session accepts is the one that it was opened with. Jump
+//! hosts are the operator's own: their keys are checked by their own settings.
+
+mod endpoint;
+mod error;
+mod host_key;
+mod known;
+mod offered;
+mod options;
+mod quote;
+mod session;
+mod wait;
+
+pub use endpoint::{Endpoint, EndpointError};
+pub use error::SshError;
+pub use host_key::{HostKey, HostKeyError};
+pub use known::{known_hosts_name, known_keys};
+pub use offered::{check_key, identify, offered_key};
+pub use options::interactive;
+pub use quote::remote_command;
+pub use session::{Privilege, Session};
+pub use wait::{Seen, WaitError, wait_for};

@@ -1,0 +1,121 @@
+//! The operator's known_hosts, put right after the journey.
+//!
+//! An installed machine has a new key: the old one is taken out and the new one
+//! put in, so that the operator's own ssh goes on without a warning. Only names
+//! that are exactly the machine's are touched (10.0.0.1 is not 10.0.0.10), every
+//! other byte of the file stays.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::Advice;
+use crate::exec::{Cmd, ExecError};
+use crate::ssh::HostKey;
+
+mod edit;
+mod forges;
+
+pub use edit::{Edit, Name, replace_in};
+pub use forges::{FORGES, forge_keys};
+
+const SEARCH: Duration = Duration::from_secs(20);
+
+/// Why the file could not be put right.
+#[derive(Debug, thiserror::Error)]
+pub enum KnownHostsError {
+    #[error("{} could not be updated: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{} could not be searched: {source}", path.display())]
+    Search { path: PathBuf, source: ExecError },
+}
+
+impl Advice for KnownHostsError {
+    fn hint(&self) -> String {
+        let (Self::Io { path, .. } | Self::Search { path, .. }) = self;
+        format!(
+            "The machine itself is fine. Remove its old key by hand: ssh-keygen -R HOST -f {}",
+            path.display()
+        )
+    }
+}
+
+/// What [`replace`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaced {
+    /// How many entries of other keys went.
+    pub removed: usize,
+    /// Whether the key was new to the file.
+    pub added: bool,
+    /// The file as it was before, when it was changed.
+    pub backup: Option<PathBuf>,
+}
+
+/// Makes `key` the only one by which `file` knows each of `names`.
+///
+/// Names are written as in known_hosts: `host`, or `[host]:port` for another port
+/// than 22. The file is replaced as a whole, keeps its mode, and its old contents
+/// stay beside it as `known_hosts.old`, where ssh-keygen leaves them too.
+pub fn replace(file: &Path, names: &[&str], key: &HostKey) -> Result<Replaced, KnownHostsError> {
+    let failed = |source| KnownHostsError::Io { path: file.to_owned(), source };
+    // The link stays; what it points to is replaced.
+    let path = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let before = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(failed(error)),
+    };
+    let names = names
+        .iter()
+        .map(|name| {
+            let name = name.to_ascii_lowercase();
+            Ok(Name { hashed_in: found(&path, &name)?, name })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let edit = replace_in(&before, &names, key);
+    let mut done = Replaced { removed: edit.removed, added: edit.added, backup: None };
+    if edit.bytes == before {
+        return Ok(done);
+    }
+    if path.exists() {
+        let mut backup = path.clone().into_os_string();
+        backup.push(".old");
+        let backup = PathBuf::from(backup);
+        fs::copy(&path, &backup).map_err(failed)?;
+        done.backup = Some(backup);
+    }
+    write(&path, &edit.bytes).map_err(failed)?;
+    Ok(done)
+}
+
+/// The lines that ssh-keygen finds for `name`: only it can tell of hashed ones.
+fn found(path: &Path, name: &str) -> Result<Vec<usize>, KnownHostsError> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let output = Cmd::new("ssh-keygen")
+        .args(["-F", name, "-f"])
+        .arg(path)
+        .deadline(SEARCH)
+        .output()
+        .map_err(|source| KnownHostsError::Search { path: path.to_owned(), source })?;
+    let text = output.text();
+    let numbers = text.lines().filter_map(|line| line.strip_prefix("# Host "));
+    Ok(numbers.filter_map(|line| line.rsplit_once(" line ")?.1.trim().parse().ok()).collect())
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    if !dir.exists() {
+        crate::secret::create_private_dir(dir)?;
+    }
+    let mode = fs::metadata(path).map_or(0o600, |meta| meta.permissions().mode() & 0o7777);
+    let mut file = tempfile::Builder::new().prefix(".known_hosts-").tempfile_in(dir)?;
+    io::Write::write_all(&mut file, bytes)?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! The edit itself: bytes in, bytes out.
+
+use crate::ssh::HostKey;
+
+/// What an edit came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    pub bytes: Vec<u8>,
+    pub removed: usize,
+    pub added: bool,
+}
+
+/// A name of the machine, and the lines in which it stands hashed, counted from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    pub name: String,
+    pub hashed_in: Vec<usize>,
+}
+
+/// `text` with `key` as the only key of each of `names`.
+///
+/// Lines of other machines, comments, blank lines, markers and line ends stay.
+/// A line that the machine shares with others loses only its names.
+pub fn replace_in(text: &[u8], names: &[Name], key: &HostKey) -> Edit {
+    let mut known = vec![false; names.len()];
+    let mut edit = Edit { bytes: Vec::with_capacity(text.len()), removed: 0, added: false };
+    for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let number = index + 1;
+        match Line::parse(line, number) {
+            Some(entry) if entry.key == *key => {
+                entry.note_known(names, &mut known);
+                edit.bytes.extend_from_slice(line);
+            }
+            Some(entry) => match entry.without(names) {
+                None => edit.bytes.extend_from_slice(line),
+                Some(rest) => {
+                    edit.removed += 1;
+                    edit.bytes.extend_from_slice(&rest);
+                }
+            },
+            None => edit.bytes.extend_from_slice(line),
+        }
+    }
+    for (Name { name, .. }, _) in names.iter().zip(&known).filter(|(_, known)| !**known) {
+        if edit.bytes.last().is_some_and(|byte| *byte != b'\n') {
+            edit.bytes.push(b'\n');
+        }
+        edit.bytes.extend_from_slice(key.known_hosts_line(name).as_bytes());
+        edit.bytes.push(b'\n');
+        edit.added = true;
+    }
+    edit
+}
+
+/// One entry of known_hosts without a marker.
+struct Line<'a> {
+    number: usize,
+    hosts: &'a str,
+    /// What follows the hosts, with the blanks before it and the line's end.
+    rest: &'a str,
+    key: HostKey,
+}
+
+impl<'a> Line<'a> {
+    /// None for comments, blank lines, marked lines, and what is no entry.
+    fn parse(line: &'a [u8], number: usize) -> Option<Self> {
+        let text = std::str::from_utf8(line).ok()?;
+        if text.starts_with(['@', '#']) {
+            return None;
+        }
+        let end = text.find([' ', '\t'])?;
+        let (hosts, rest) = text.split_at(end);
+        // A second word keeps the parser from taking the key's type for hosts.
+        let key = format!("host{rest}").parse().ok()?;
+        Some(Self { number, hosts, rest, key })
+    }
+
+    /// Whether the host word names exactly this machine. Patterns with `*`, `?` or
+    /// `!` stand for more than one and are nobody's.
+    fn names(&self, host: &str, name: &Name) -> bool {
+        if host.starts_with('|') {
+            return name.hashed_in.contains(&self.number);
+        }
+        host.eq_ignore_ascii_case(&name.name)
+    }
+
+    fn note_known(&self, names: &[Name], known: &mut [bool]) {
+        for (name, known) in names.iter().zip(known) {
+            *known |= self.hosts.split(',').any(|host| self.names(host, name));
+        }
+    }
+
+    /// The line without `names`, empty when nothing is left; None when none is in it.
+    fn without(&self, names: &[Name]) -> Option<Vec<u8>> {
+        let all: Vec<&str> = self.hosts.split(',').collect();
+        let ours = |host: &str| names.iter().any(|name| self.names(host, name));
+        let left: Vec<&str> = all.iter().copied().filter(|host| !ours(host)).collect();
+        if left.len() == all.len() {
+            return None;
+        }
+        if left.is_empty() {
+            return Some(Vec::new());
+        }
+        Some(format!("{}{}", left.join(","), self.rest).into_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
+    const NEW: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAfuCHKVTjquxvt6CM6tdG4SLp1Btn/nOeHHE5UOzRdf";
+
+    fn edited(text: &str, names: &[&str]) -> String {
+        let names: Vec<Name> = names
+            .iter()
+            .map(|name| Name { name: (*name).to_owned(), hashed_in: Vec::new() })
+            .collect();
+        let edit = replace_in(text.as_bytes(), &names, &NEW.parse().unwrap());
+        String::from_utf8(edit.bytes).unwrap()
+    }
+
+    #[test]
+    fn exactly_the_named_host_is_touched() {
+        let text = format!(
+            "# 10.0.0.1 {OLD}\n10.0.0.10 {OLD}\n10.0.0.1 {OLD} me\n[10.0.0.1]:2222 {OLD}\n\n\
+             @revoked 10.0.0.1 {OLD}\n10.0.0.* {OLD}\n!10.0.0.1,x {OLD}\r\n"
+        );
+        let wanted =
+            text.replace(&format!("10.0.0.1 {OLD} me\n"), "") + &format!("10.0.0.1 {NEW}\n");
+        assert_eq!(edited(&text, &["10.0.0.1"]), wanted);
+    }
+
+    #[test]
+    fn a_shared_line_loses_only_the_name() {
+        let text = format!("a,Guppy,10.0.0.1\t{OLD} note");
+        let wanted = format!("a\t{OLD} note\nguppy {NEW}\n10.0.0.1 {NEW}\n");
+        assert_eq!(edited(&text, &["guppy", "10.0.0.1"]), wanted);
+    }
+
+    #[test]
+    fn nothing_changes_when_it_is_right_already() {
+        let text = format!("guppy,10.0.0.1 {NEW} note\nother {OLD}");
+        assert_eq!(edited(&text, &["guppy", "10.0.0.1"]), text);
+    }
+
+    #[test]
+    fn hashed_entries_go_by_the_lines_that_were_found() {
+        let text = format!("|1|c2FsdA==|aGFzaA== {OLD}\n|1|c2FsdA==|b3RoZXI= {OLD}\n");
+        let names = [Name { name: "h".into(), hashed_in: vec![1] }];
+        let edit = replace_in(text.as_bytes(), &names, &NEW.parse().unwrap());
+        let wanted = format!("|1|c2FsdA==|b3RoZXI= {OLD}\nh {NEW}\n");
+        assert_eq!(String::from_utf8(edit.bytes).unwrap(), wanted);
+        assert_eq!((edit.removed, edit.added), (1, true));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_stay() {
+        let edit = replace_in(b"\xff\xfe junk\n", &[], &NEW.parse().unwrap());
+        assert_eq!(edit.bytes, b"\xff\xfe junk\n");
+    }
+}

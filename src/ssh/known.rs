@@ -1,0 +1,100 @@
+//! What the operator's own known_hosts files say of a machine.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::options::{check, reach};
+use super::{Endpoint, HostKey, SshError};
+use crate::exec::{Cmd, ExecError};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The keys by which the operator's ssh knows `endpoint`; empty when it does not.
+///
+/// Revoked keys are left out, and so are certificate authorities.
+pub fn known_keys(endpoint: &Endpoint) -> Result<Vec<HostKey>, SshError> {
+    let settings = Settings::of(endpoint)?;
+    let mut keys = Vec::new();
+    let mut revoked = Vec::new();
+    for file in settings.files.iter().filter(|file| file.is_file()) {
+        for line in find(&settings.name, file)?.lines() {
+            if let Some(rest) = line.strip_prefix("@revoked ") {
+                revoked.extend(rest.parse::<HostKey>());
+            } else if let Ok(key) = line.parse::<HostKey>()
+                && !keys.contains(&key)
+            {
+                keys.push(key);
+            }
+        }
+    }
+    keys.retain(|key| !revoked.contains(key));
+    Ok(keys)
+}
+
+/// The name under which ssh looks `endpoint` up in known_hosts: an alias,
+/// `host`, or `[host]:port`.
+pub fn known_hosts_name(endpoint: &Endpoint) -> Result<String, SshError> {
+    Settings::of(endpoint).map(|settings| settings.name)
+}
+
+/// What ssh_config and the command line come to.
+struct Settings {
+    name: String,
+    files: Vec<PathBuf>,
+}
+
+impl Settings {
+    fn of(endpoint: &Endpoint) -> Result<Self, SshError> {
+        check(&endpoint.options)?;
+        let text = Cmd::new("ssh")
+            .args(["-G", "-T"])
+            .args(reach(endpoint))
+            .args(["--", &endpoint.host])
+            .deadline(DEADLINE)
+            .read()
+            .map_err(|error| SshError::classify(&endpoint.to_string(), error))?;
+        Ok(Self::parse(&text))
+    }
+
+    /// Reads the output of `ssh -G`: a keyword in lower case and its value a line.
+    fn parse(text: &str) -> Self {
+        let value =
+            |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let host = value("hostname").unwrap_or_default().to_ascii_lowercase();
+        let name = match (value("hostkeyalias"), value("port")) {
+            (Some(alias), _) => alias.to_owned(),
+            (None, None | Some("22")) => host,
+            (None, Some(port)) => format!("[{host}]:{port}"),
+        };
+        let files = ["userknownhostsfile", "globalknownhostsfile"]
+            .into_iter()
+            .filter_map(value)
+            .flat_map(str::split_ascii_whitespace)
+            .map(PathBuf::from)
+            .collect();
+        Self { name, files }
+    }
+}
+
+/// The lines of `file` for `name`, hashed entries included, as ssh-keygen finds them.
+fn find(name: &str, file: &Path) -> Result<String, ExecError> {
+    let output =
+        Cmd::new("ssh-keygen").args(["-F", name, "-f"]).arg(file).deadline(DEADLINE).output()?;
+    // Status 1 says only that there is no such entry.
+    Ok(output.text())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_has_the_port_unless_it_is_22_or_there_is_an_alias() {
+        let name = |text: &str| Settings::parse(text).name;
+        assert_eq!(name("user x\nhostname H\nport 22\n"), "h");
+        assert_eq!(name("hostname h\nport 2222\n"), "[h]:2222");
+        assert_eq!(name("hostname h\nport 2222\nhostkeyalias a\n"), "a");
+        let files = Settings::parse("userknownhostsfile /a /b\nglobalknownhostsfile /c\n").files;
+        assert_eq!(files, ["/a", "/b", "/c"].map(PathBuf::from));
+    }
+}

@@ -1,0 +1,329 @@
+//! One OpenSSH master for one machine and one boot.
+//!
+//! The master is opened once, pinned to one host key, and may ask a person for a
+//! passphrase; everything else goes through its control socket and never asks.
+//! When the master has ended (a reboot, a cable), the same options still hold: a
+//! later command connects anew, pinned to the same key, or fails.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::options::{asking, check, config_path, pinned, plain, reach, write_pin};
+use super::{Endpoint, HostKey, SshError, offered_key, remote_command};
+use crate::exec::{Cmd, ExecError, Output};
+
+/// An address of a unix socket has 108 bytes; ssh binds to the path with a dot
+/// and 16 characters added, and a zero ends it.
+const LONGEST_SOCKET: usize = 108 - 17 - 1;
+/// What `mkdtemp`'s name and the socket's take behind the folder.
+const SOCKET_NAME: &str = "/landfall-XXXXXX/ssh";
+/// Small requests to the master itself.
+const REQUEST: Duration = Duration::from_secs(10);
+/// A master that nobody uses for so long belongs to a run that was killed.
+const PERSIST: &str = "4h";
+
+/// How commands become root's on the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Privilege {
+    /// The login is root's.
+    Root,
+    /// `sudo -n` works without a password.
+    Sudo,
+    None,
+}
+
+/// An open connection to one machine.
+#[derive(Debug)]
+pub struct Session {
+    endpoint: Endpoint,
+    key: HostKey,
+    dir: TempDir,
+    privilege: Privilege,
+}
+
+impl Session {
+    /// Logs in at `endpoint` when exactly `trusted` answers there.
+    ///
+    /// `run_dir` takes the control socket where its path is short enough for one;
+    /// else a private folder for temporary files does.
+    pub fn open(
+        endpoint: &Endpoint,
+        trusted: &HostKey,
+        run_dir: &Path,
+        deadline: Duration,
+    ) -> Result<Self, SshError> {
+        check(&endpoint.options)?;
+        let dir = socket_dir(run_dir)?;
+        write_pin(&dir.path().join("known_hosts"), trusted)?;
+        let mut session = Self {
+            endpoint: endpoint.clone(),
+            key: trusted.clone(),
+            dir,
+            privilege: Privilege::None,
+        };
+        session.link_identity()?;
+        session.start_master(deadline)?;
+        session.privilege = session.detect_privilege(deadline)?;
+        Ok(session)
+    }
+
+    fn start_master(&self, deadline: Duration) -> Result<(), SshError> {
+        let cmd = Cmd::new("ssh")
+            .args(["-f", "-N", "-oControlMaster=yes"])
+            .arg(format!("-oControlPersist={PERSIST}"))
+            .args(self.options());
+        let started =
+            asking(&self.endpoint, cmd).args(["--", &self.endpoint.host]).deadline(deadline).run();
+        match started {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.explain(SshError::classify(&self.to(), error), deadline)),
+        }
+    }
+
+    /// A failed check says nothing of what was offered: asks once more for that.
+    fn explain(&self, error: SshError, deadline: Duration) -> SshError {
+        if !matches!(error, SshError::JumpKey { .. } | SshError::NoSuchKey { .. }) {
+            return error;
+        }
+        let algorithms = matches!(error, SshError::JumpKey { .. }).then(|| self.key.negotiation());
+        match offered_key(&self.endpoint, deadline, algorithms) {
+            Ok(offered) if offered != self.key => {
+                SshError::KeyMismatch { to: self.to(), expected: vec![self.key.clone()], offered }
+            }
+            Ok(_) => error,
+            Err(error) => error,
+        }
+    }
+
+    fn detect_privilege(&self, deadline: Duration) -> Result<Privilege, SshError> {
+        let failed = |error| SshError::classify(&self.to(), error);
+        let id = self.run(&["id", "-u"]).deadline(deadline).read().map_err(failed)?;
+        if id.trim() == "0" {
+            return Ok(Privilege::Root);
+        }
+        let sudo: Result<Output, ExecError> =
+            self.run(&["sudo", "-n", "--", "true"]).deadline(deadline).output();
+        Ok(if sudo.map_err(failed)?.status.success() { Privilege::Sudo } else { Privilege::None })
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The key that this session is pinned to.
+    pub fn key(&self) -> &HostKey {
+        &self.key
+    }
+
+    pub fn privilege(&self) -> Privilege {
+        self.privilege
+    }
+
+    /// `argv` on the machine as the login user, word for word.
+    pub fn run(&self, argv: &[&str]) -> Cmd {
+        self.client().args(["--", &self.endpoint.host]).arg(remote_command(argv))
+    }
+
+    /// `argv` on the machine as root. Without the right to it, `sudo` says so.
+    pub fn root(&self, argv: &[&str]) -> Cmd {
+        match self.privilege {
+            Privilege::Root => self.run(argv),
+            Privilege::Sudo | Privilege::None => self.run(&[&["sudo", "-n", "--"], argv].concat()),
+        }
+    }
+
+    /// A shell script with `$1`… set to `args`. It runs whole or not at all, with
+    /// an empty standard input.
+    pub fn script(&self, script: &str, args: &[&str]) -> Cmd {
+        self.run(&shell(args)).input(whole(script))
+    }
+
+    /// [`Session::script`] as root.
+    pub fn root_script(&self, script: &str, args: &[&str]) -> Cmd {
+        self.root(&shell(args)).input(whole(script))
+    }
+
+    /// A script whose standard input is free, for a secret with [`Cmd::stdin`] or a
+    /// file; the script itself is visible in the machine's list of processes.
+    pub fn script_with_stdin(&self, script: &str, args: &[&str]) -> Cmd {
+        self.run(&[&["sh", "-c", script, "sh"], args].concat())
+    }
+
+    /// [`Session::script_with_stdin`] as root.
+    pub fn root_script_with_stdin(&self, script: &str, args: &[&str]) -> Cmd {
+        self.root(&[&["sh", "-c", script, "sh"], args].concat())
+    }
+
+    /// A command for a person, with a terminal: for [`Cmd::exec`].
+    pub fn interactive(&self, argv: &[&str]) -> Cmd {
+        let cmd = self.client().args(["-oRequestTTY=auto", "--", &self.endpoint.host]);
+        if argv.is_empty() { cmd } else { cmd.arg(remote_command(argv)) }
+    }
+
+    /// The machine as a nix store, or the store below `root` on it.
+    pub fn nix_store_url(&self, root: Option<&str>) -> String {
+        let user = self.endpoint.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+        let mut settings = Vec::new();
+        if let Some(root) = root {
+            settings.push(format!("remote-store={}", percent(&format!("local?root={root}"))));
+        }
+        if self.privilege == Privilege::Sudo {
+            // Root's word counts where signatures are required, and below a foreign root.
+            settings.push(format!("remote-program={}", percent("sudo -n nix-daemon")));
+        }
+        let query = if settings.is_empty() { "" } else { "?" };
+        format!("ssh-ng://{user}{}{query}{}", self.endpoint.url_host(), settings.join("&"))
+    }
+
+    /// The value of `NIX_SSHOPTS` with which nix uses this session.
+    ///
+    /// Older versions of nix split it at spaces, whatever quotes there are, so
+    /// user options with spaces are left out: the master has them.
+    pub fn nix_ssh_opts(&self) -> String {
+        let plain =
+            |arg: &String| !arg.contains(|c: char| c.is_whitespace() || "'\"\\".contains(c));
+        let options: Vec<String> = self.client_options().into_iter().filter(plain).collect();
+        options.join(" ")
+    }
+
+    /// Whether the master runs. It notices a dead machine after about a minute.
+    pub fn alive(&self) -> bool {
+        self.request("check").is_ok_and(|output| output.status.success())
+    }
+
+    /// Ends the master.
+    pub fn close(self) {}
+
+    fn request(&self, request: &str) -> Result<Output, ExecError> {
+        Cmd::new("ssh")
+            .args(["-q", "-O", request])
+            .arg(format!("-oControlPath={}", config_path(&self.socket())))
+            .args(["--", &self.endpoint.host])
+            .deadline(REQUEST)
+            .output()
+    }
+
+    fn client(&self) -> Cmd {
+        // Messages in one language; OpenSSH's servers often take LC_* over.
+        Cmd::new("ssh").args(self.client_options()).env("LC_ALL", "C.UTF-8")
+    }
+
+    fn client_options(&self) -> Vec<String> {
+        let mut options = vec!["-oControlMaster=no".to_owned(), "-oBatchMode=yes".to_owned()];
+        options.extend(self.options());
+        options
+    }
+
+    fn options(&self) -> Vec<String> {
+        let known_hosts = self.dir.path().join("known_hosts");
+        let mut options = pinned(&known_hosts, &self.key);
+        options.push(format!("-oControlPath={}", config_path(&self.socket())));
+        options.extend(["-oServerAliveInterval=15".into(), "-oServerAliveCountMax=4".into()]);
+        options.extend(reach(&self.linked_endpoint()));
+        options.extend(plain(REQUEST));
+        options
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("ssh")
+    }
+
+    /// The key's file under a name that `NIX_SSHOPTS` can hold.
+    fn link_identity(&self) -> Result<(), SshError> {
+        let Some(file) = &self.endpoint.identity_file else { return Ok(()) };
+        let link = |from: &Path, name: &str| {
+            std::path::absolute(from)
+                .and_then(|from| std::os::unix::fs::symlink(from, self.dir.path().join(name)))
+                .map_err(|source| SshError::Io { doing: "linking the identity file", source })
+        };
+        link(file, "identity")?;
+        let mut public = file.clone().into_os_string();
+        public.push(".pub");
+        let public = PathBuf::from(public);
+        if public.exists() { link(&public, "identity.pub") } else { Ok(()) }
+    }
+
+    fn linked_endpoint(&self) -> Endpoint {
+        let linked = self.endpoint.identity_file.as_ref().map(|_| self.dir.path().join("identity"));
+        Endpoint { identity_file: linked, ..self.endpoint.clone() }
+    }
+
+    fn to(&self) -> String {
+        self.endpoint.to_string()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // A master that ended by itself needs no end.
+        let _ = self.request("exit");
+    }
+}
+
+fn shell<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    [&["sh", "-s", "--"], args].concat()
+}
+
+/// The shell reads a group to its end before it runs it: nothing runs when the
+/// connection breaks before, and no command in it can eat the rest of the script.
+fn whole(script: &str) -> String {
+    format!("{{\n{script}\n}} </dev/null\n")
+}
+
+/// Percent-encodes a value in a store URL's query.
+fn percent(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+/// A private folder whose path is short and plain enough for sockets and options.
+fn socket_dir(run_dir: &Path) -> Result<TempDir, SshError> {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let candidates =
+        [Some(run_dir.to_owned()), runtime, Some(std::env::temp_dir()), Some("/tmp".into())];
+    let mut failure = std::io::Error::from(std::io::ErrorKind::NotFound);
+    for base in candidates.iter().flatten().filter(|base| holds_sockets(base)) {
+        match tempfile::Builder::new().prefix("landfall-").tempdir_in(base) {
+            Ok(dir) => return Ok(dir),
+            Err(error) => failure = error,
+        }
+    }
+    Err(SshError::Io { doing: "making a folder for ssh's control socket", source: failure })
+}
+
+fn holds_sockets(base: &Path) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+,@".contains(c);
+    base.is_absolute()
+        && base.to_str().is_some_and(|text| {
+            text.chars().all(plain) && text.len() + SOCKET_NAME.len() <= LONGEST_SOCKET
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn store_settings_are_percent_encoded() {
+        assert_eq!(percent("local?root=/mnt"), "local%3Froot%3D/mnt");
+        assert_eq!(percent("sudo -n nix-daemon"), "sudo%20-n%20nix-daemon");
+    }
+
+    #[test]
+    fn sockets_go_where_their_path_fits() {
+        assert!(holds_sockets(Path::new("/run/user/1000")));
+        assert!(!holds_sockets(Path::new("/tmp/with space")));
+        assert!(!holds_sockets(Path::new("relative")));
+        assert!(!holds_sockets(&Path::new("/").join("x".repeat(80))));
+        let dir = socket_dir(&Path::new("/nowhere").join("y".repeat(200))).unwrap();
+        assert!(dir.path().join("ssh").as_os_str().len() <= LONGEST_SOCKET);
+    }
+}
