@@ -95,6 +95,9 @@ impl Advice for PromptError {
 
 /// Whoever answers questions.
 pub trait Prompter: Send + Sync + Debug {
+    /// Whether a person is there to answer.
+    fn is_interactive(&self) -> bool;
+
     /// Yes or no; no when just Enter is pressed.
     fn confirm(&self, question: &Question) -> Result<bool, PromptError>;
 
@@ -106,6 +109,9 @@ pub trait Prompter: Send + Sync + Debug {
 
     /// The index of one of `options`.
     fn choose(&self, question: &Question, options: &[String]) -> Result<usize, PromptError>;
+
+    /// One line of text, never empty; `default` when just Enter is pressed.
+    fn text(&self, question: &Question, default: Option<&str>) -> Result<String, PromptError>;
 
     /// A secret that is set now: asked for twice.
     fn new_secret(&self, question: &Question) -> Result<Secret, PromptError> {
@@ -146,6 +152,10 @@ impl Unattended {
 }
 
 impl Prompter for Unattended {
+    fn is_interactive(&self) -> bool {
+        false
+    }
+
     fn confirm(&self, question: &Question) -> Result<bool, PromptError> {
         if self.yes && question.yes_answers { Ok(true) } else { Err(Self::refusal(question)) }
     }
@@ -160,6 +170,10 @@ impl Prompter for Unattended {
 
     fn choose(&self, question: &Question, _options: &[String]) -> Result<usize, PromptError> {
         Err(Self::refusal(question))
+    }
+
+    fn text(&self, question: &Question, default: Option<&str>) -> Result<String, PromptError> {
+        default.map(str::to_owned).ok_or_else(|| Self::refusal(question))
     }
 }
 
@@ -212,6 +226,10 @@ fn show_detail(question: &Question) {
 }
 
 impl Prompter for Terminal {
+    fn is_interactive(&self) -> bool {
+        true
+    }
+
     fn confirm(&self, question: &Question) -> Result<bool, PromptError> {
         let help = format!("{} answers this beforehand", question.flag);
         self.ask(question, || {
@@ -238,6 +256,14 @@ impl Prompter for Terminal {
             Select::new(&question.text, options).with_help_message(&help).raw_prompt()
         })
         .map(|chosen| chosen.index)
+    }
+
+    fn text(&self, question: &Question, default: Option<&str>) -> Result<String, PromptError> {
+        let typed = self.ask(question, || {
+            let prompt = Text::new(&question.text).with_validator(inquire::required!());
+            default.map_or(prompt.clone(), |text| prompt.with_default(text)).prompt()
+        })?;
+        Ok(typed.trim().to_owned())
     }
 }
 
@@ -276,6 +302,9 @@ mod tests {
     struct Typist(Mutex<Vec<&'static str>>);
 
     impl Prompter for Typist {
+        fn is_interactive(&self) -> bool {
+            true
+        }
         fn confirm(&self, _: &Question) -> Result<bool, PromptError> {
             Ok(false)
         }
@@ -287,6 +316,9 @@ mod tests {
         }
         fn choose(&self, _: &Question, _: &[String]) -> Result<usize, PromptError> {
             Ok(0)
+        }
+        fn text(&self, _: &Question, _: Option<&str>) -> Result<String, PromptError> {
+            Ok("text".to_owned())
         }
     }
 
