@@ -1,5 +1,5 @@
 //! Plays a run that no machine takes part in, to look at what the user sees:
-//! `cargo run --example ui_demo -- [--fail] [--ask] [--ask-secret] [--fast] [--log-format …] [--color …]`.
+//! `cargo run --example ui_demo -- [--fail] [--ask] [--ask-secret] [--ask-name] [--fast] [--log-format …] [--color …]`.
 
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -21,6 +21,9 @@ struct Arguments {
     /// Only a new passphrase is asked for.
     #[arg(long)]
     ask_secret: bool,
+    /// Only two names are asked for.
+    #[arg(long)]
+    ask_name: bool,
     /// Twenty times as fast.
     #[arg(long)]
     fast: bool,
@@ -73,6 +76,17 @@ fn main() {
     let resume = "landfall bootstrap guppy root@192.0.2.10".to_owned();
     let ui = Ui::start(arguments.log_format, arguments.color, Some(resume), receiver);
     let prompter = prompter(false, ui.screen());
+    if arguments.ask_name {
+        let names =
+            prompter.text(&Question::new("Name?", "--name NAME"), Some("guppy")).and_then(|name| {
+                Ok((name, prompter.text(&Question::new("Other name?", "--name NAME"), None)?))
+            });
+        match names {
+            Ok((name, other)) => println!("named {name} and {other}."),
+            Err(error) => println!("{error}"),
+        }
+        return;
+    }
     if arguments.ask_secret {
         let question = Question::new("New passphrase", "--luks-passphrase-file FILE");
         match prompter.new_secret(&question) {

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
+use inquire::validator::Validation;
 use inquire::{Confirm, InquireError, Select, Text};
 use rustix::termios::{QueueSelector, tcflush};
 
@@ -259,11 +260,16 @@ impl Prompter for Terminal {
     }
 
     fn text(&self, question: &Question, default: Option<&str>) -> Result<String, PromptError> {
-        let typed = self.ask(question, || {
-            let prompt = Text::new(&question.text).with_validator(inquire::required!());
-            default.map_or(prompt.clone(), |text| prompt.with_default(text)).prompt()
-        })?;
-        Ok(typed.trim().to_owned())
+        let filled = |typed: &str| {
+            let missing = Validation::Invalid("something must be typed".into());
+            Ok(if typed.trim().is_empty() { missing } else { Validation::Valid })
+        };
+        let prompt = Text::new(&question.text).with_validator(filled);
+        let prompt = match default {
+            Some(text) => prompt.with_default(text),
+            None => prompt,
+        };
+        self.ask(question, || prompt.prompt()).map(|typed| typed.trim().to_owned())
     }
 }
 

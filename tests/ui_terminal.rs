@@ -89,6 +89,19 @@ fn a_secret_is_not_echoed() {
 }
 
 #[test]
+fn a_line_of_text_has_a_default_and_is_never_blank() {
+    let mut session = on_terminal(&["--ask-name"]);
+    session.exp_string("Name?").unwrap();
+    session.send_line("").unwrap();
+    session.exp_string("Other name?").unwrap();
+    session.send_line("  ").unwrap();
+    session.exp_string("something must be typed").unwrap();
+    session.send_line("tetra ").unwrap();
+    session.exp_string("named guppy and tetra.").unwrap();
+    session.exp_eof().unwrap();
+}
+
+#[test]
 fn without_a_terminal_a_question_names_its_flag() {
     let (text, _) = without_terminal(&mut command(&["--ask"]));
     assert!(text.contains("not erased: Err(NeedsPerson"), "{text}");
