@@ -96,7 +96,7 @@ impl Advice for PromptError {
 
 /// Whoever answers questions.
 pub trait Prompter: Send + Sync + Debug {
-    /// Whether a person is there to answer.
+    /// Whether a person can be asked at all.
     fn is_interactive(&self) -> bool;
 
     /// Yes or no; no when just Enter is pressed.
