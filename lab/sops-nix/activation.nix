@@ -48,7 +48,9 @@ let
 
   secretLine =
     secret:
-    "installSecret "
+    # Another file makes another script.
+    lib.optionalString (secret.sopsFileHash != "") "# sha256 ${secret.sopsFileHash}\n"
+    + "installSecret "
     + args [
       secret.name
       secret.key

@@ -17,7 +17,7 @@ let
     customisation = import ./customisation.nix self;
     filesystem = import ./filesystem.nix self;
     options = import ./options.nix self;
-    modules = import ./modules.nix self;
+    modules = import ./modules.nix self // import ./option-aliases.nix self;
     types = import ./types.nix self;
     generators = import ./generators.nix self;
     systems = import ./systems.nix self;

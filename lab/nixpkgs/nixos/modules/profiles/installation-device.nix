@@ -24,5 +24,12 @@
   services.openssh = {
     enable = lib.mkDefault true;
     settings.PermitRootLogin = lib.mkDefault "yes";
+    # An RSA key takes an emulated machine longer than all the rest of the boot.
+    hostKeys = lib.mkDefault [
+      {
+        type = "ed25519";
+        path = "/etc/ssh/ssh_host_ed25519_key";
+      }
+    ];
   };
 }

@@ -54,7 +54,6 @@ let
           default = [ ];
           description = "Paths that must be mounted before.";
         };
-        neededForBoot = bool "Whether the initrd mounts it.";
         noCheck = bool "Whether it is never checked.";
         autoFormat = bool "Whether an empty device is formatted at boot.";
         autoResize = bool "Whether it grows to its device at boot.";
@@ -136,7 +135,13 @@ in
   };
 
   config = {
-    assertions = lib.concatMap (fs: [
+    assertions = [
+      {
+        assertion = config.fileSystems ? "/";
+        message = "fileSystems does not say what is mounted at /, the root file system.";
+      }
+    ]
+    ++ lib.concatMap (fs: [
       {
         assertion = fs.device != null || builtins.elem fs.fsType [ "tmpfs" "overlay" ];
         message = "fileSystems.\"${fs.mountPoint}\": neither device nor label is set.";

@@ -1,4 +1,4 @@
-# The initrd: its secrets, compression and hooks.
+# The initrd: its secrets, compression, hooks, and which file systems it mounts.
 { config, lib, ... }:
 let
   inherit (lib) mkOption types;
@@ -49,6 +49,18 @@ in
       default = { };
       description = "Files of the machine that the boot loader's installer adds to the initrd: target to source.";
     };
+  };
+
+  options.fileSystems = mkOption {
+    type = types.attrsOf (
+      types.submodule {
+        options.neededForBoot = mkOption {
+          type = types.bool;
+          default = false;
+          description = "Whether the initrd mounts it.";
+        };
+      }
+    );
   };
 
   options.boot.resumeDevice = mkOption {
