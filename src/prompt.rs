@@ -95,6 +95,9 @@ impl Advice for PromptError {
 
 /// Whoever answers questions.
 pub trait Prompter: Send + Sync + Debug {
+    /// Whether a person can be asked at all.
+    fn is_interactive(&self) -> bool;
+
     /// Yes or no; no when just Enter is pressed.
     fn confirm(&self, question: &Question) -> Result<bool, PromptError>;
 
@@ -149,6 +152,10 @@ impl Unattended {
 }
 
 impl Prompter for Unattended {
+    fn is_interactive(&self) -> bool {
+        false
+    }
+
     fn confirm(&self, question: &Question) -> Result<bool, PromptError> {
         if self.yes && question.yes_answers { Ok(true) } else { Err(Self::refusal(question)) }
     }
@@ -219,6 +226,10 @@ fn show_detail(question: &Question) {
 }
 
 impl Prompter for Terminal {
+    fn is_interactive(&self) -> bool {
+        true
+    }
+
     fn confirm(&self, question: &Question) -> Result<bool, PromptError> {
         self.ask(question, || Confirm::new(&question.text).with_default(false).prompt())
     }
@@ -285,6 +296,9 @@ mod tests {
     struct Typist(Mutex<Vec<&'static str>>);
 
     impl Prompter for Typist {
+        fn is_interactive(&self) -> bool {
+            true
+        }
         fn confirm(&self, _: &Question) -> Result<bool, PromptError> {
             Ok(false)
         }

@@ -206,7 +206,7 @@ impl Given {
         check(is_user_name(&user), "--user", &user, "not a user's login name")?;
         check(is_device(&args.disk), "--disk", &args.disk, "not the path of a device")?;
         for recipient in &args.age_recipient {
-            operator::parse_recipient(recipient)?;
+            operator::check_recipient(recipient)?;
         }
         let remotes = [("--remote", &args.remote), ("--secrets-remote", &args.secrets_remote)];
         for (flag, url) in remotes {
