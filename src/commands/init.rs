@@ -19,7 +19,7 @@ use crate::secret::{Secret, create_private_dir, write_private};
 use crate::templates::Values;
 use crate::ui::Screen;
 
-/// Example: landfall init ~/src --host guppy --user anna
+/// What `init` can be told beforehand.
 #[derive(Debug, Clone, Args)]
 pub struct InitArgs {
     /// Folder that gets nix-config and nix-secrets
