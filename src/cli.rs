@@ -37,7 +37,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// The whole journey; goes on where an earlier run of HOST stopped
-    #[command(after_help = "Example:\n  landfall bootstrap guppy root@192.168.1.20 --luks-passphrase-file ~/guppy.pass")]
+    #[command(
+        after_help = "Example:\n  landfall bootstrap guppy root@192.168.1.20 --luks-passphrase-file ~/guppy.pass"
+    )]
     Bootstrap(BootstrapArgs),
 
     /// The plan of a bootstrap, nothing done
@@ -73,19 +75,14 @@ pub enum Command {
     Iso(IsoCommand),
 
     /// A completion script for a shell
-    #[command(after_help = "Example:\n  landfall completions fish > ~/.config/fish/completions/landfall.fish")]
+    #[command(
+        after_help = "Example:\n  landfall completions fish > ~/.config/fish/completions/landfall.fish"
+    )]
     Completions { shell: clap_complete::Shell },
 
     /// The manual page
     #[command(after_help = "Example:\n  landfall man > landfall.1")]
     Man,
-
-    /// Records the host key that ssh was offered (called by ssh, not by people)
-    #[command(name = "__offered-key", hide = true)]
-    OfferedKey {
-        #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
-        args: Vec<String>,
-    },
 }
 
 /// HOST and TARGET, in landfall's form or in that of nixos-anywhere.

@@ -367,10 +367,8 @@ impl Config {
 fn read_settings(path: &Path) -> Result<Settings, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    toml::from_str(&text).map_err(|source| ConfigError::Settings {
-        path: path.to_owned(),
-        source: Box::new(source),
-    })
+    toml::from_str(&text)
+        .map_err(|source| ConfigError::Settings { path: path.to_owned(), source: Box::new(source) })
 }
 
 fn host_of(place: &Where) -> Result<(HostName, Option<PathBuf>), ConfigError> {

@@ -51,7 +51,10 @@ pub fn secrets_input(repo: &Path) -> Option<String> {
     });
     from_lock.or_else(|| {
         let text = std::fs::read_to_string(repo.join("flake.nix")).ok()?;
-        let input = Regex::new(r"(?m)^\s*(?:inputs\.)?([A-Za-z0-9_-]*secret[A-Za-z0-9_-]*)\s*(?:\.url\s*)?=").ok()?;
+        let input = Regex::new(
+            r"(?m)^\s*(?:inputs\.)?([A-Za-z0-9_-]*secret[A-Za-z0-9_-]*)\s*(?:\.url\s*)?=",
+        )
+        .ok()?;
         Some(input.captures(&text)?.get(1)?.as_str().to_owned())
     })
 }
@@ -75,7 +78,8 @@ pub fn hardware_file(repo: &Path, tracked: &[PathBuf], host: &str) -> Option<Pat
     if let Some(path) = known {
         return Some(path.clone());
     }
-    let import = Regex::new(r"(?m)^[^#\n]*?\./([A-Za-z0-9_./-]*hardware[A-Za-z0-9_-]*\.nix)").ok()?;
+    let import =
+        Regex::new(r"(?m)^[^#\n]*?\./([A-Za-z0-9_./-]*hardware[A-Za-z0-9_-]*\.nix)").ok()?;
     let modules = tracked.iter().filter(|path| path.extension().is_some_and(|ext| ext == "nix"));
     modules
         .filter(|path| of_host(path) || path.file_stem().is_some_and(|stem| stem == host))

@@ -176,7 +176,11 @@ impl Disk {
             return if self.guid.is_some() { "empty partition table" } else { "blank" }.to_owned();
         }
         let part = |part: &crate::machine::Part| {
-            let mut text = format!("{} {}", part.fs_type.as_deref().unwrap_or("unformatted"), bytes(part.size_bytes));
+            let mut text = format!(
+                "{} {}",
+                part.fs_type.as_deref().unwrap_or("unformatted"),
+                bytes(part.size_bytes)
+            );
             if let Some(label) = &part.label {
                 text.push_str(&format!(" “{label}”"));
             }
@@ -242,7 +246,8 @@ mod tests {
     #[test]
     fn a_layout_finds_its_disks_by_path_and_by_link() {
         let disks = [disk("/dev/vda", Some("S1")), disk("/dev/vdb", Some("S2"))];
-        let found = match_layout(&layout(&["/dev/disk/by-id/virtio-S2", "/dev/vda"]), &disks).unwrap();
+        let found =
+            match_layout(&layout(&["/dev/disk/by-id/virtio-S2", "/dev/vda"]), &disks).unwrap();
         assert_eq!(found[0].disk.path, "/dev/vdb");
         assert_eq!(found[1].disk.path, "/dev/vda");
     }
@@ -277,7 +282,8 @@ mod tests {
 
     #[test]
     fn each_disk_must_be_named_by_something_lasting() {
-        let matched = match_layout(&layout(&["/dev/vda"]), &[disk("/dev/vda", Some("S1"))]).unwrap();
+        let matched =
+            match_layout(&layout(&["/dev/vda"]), &[disk("/dev/vda", Some("S1"))]).unwrap();
         let named = |names: &[&str]| {
             check_named(&matched, &names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>())
         };

@@ -42,7 +42,9 @@ pub fn run(cx: &mut Context, plan: &[Planned]) -> Result<(), Failure> {
         };
         let seconds = started.elapsed().as_secs_f64();
         match result {
-            Ok((ending, evidence)) => cx.events.emit(Event::StepEnded { ending, evidence, seconds }),
+            Ok((ending, evidence)) => {
+                cx.events.emit(Event::StepEnded { ending, evidence, seconds })
+            }
             Err(error) => {
                 fail(cx, id, &error, seconds);
                 cx.events = events;
@@ -53,10 +55,9 @@ pub fn run(cx: &mut Context, plan: &[Planned]) -> Result<(), Failure> {
     }
     let whole = plan.iter().all(|planned| !planned.left_out);
     if whole {
-        cx.journal.append(Entry::Completed).map_err(|error| Failure {
-            step: StepId::Retire,
-            error: error.into(),
-        })?;
+        cx.journal
+            .append(Entry::Completed)
+            .map_err(|error| Failure { step: StepId::Retire, error: error.into() })?;
     }
     Ok(())
 }

@@ -1,316 +1,397 @@
-//! Repository state, commits of named paths, pushes; all through the user's git,
-//! with the user's configuration, and never with a prompt.
+//! Git repositories of the source: their state, commits of named paths, pushes.
+//!
+//! The journey shares the repositories with a person at work: a commit takes the
+//! named paths and nothing else that is staged or changed, hooks and signing are
+//! the user's, and no command ever waits for an answer.
 
+mod error;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::error::{Advice, Exit};
-use crate::exec::{Cmd, ExecError};
+use tempfile::TempDir;
 
-/// For commands that talk to a remote.
-const NETWORK_DEADLINE: Duration = Duration::from_secs(180);
+pub use error::GitError;
 
-#[derive(Debug, thiserror::Error)]
-pub enum GitError {
-    #[error("{dir} is not a git repository")]
-    NotARepository { dir: PathBuf },
-    #[error("{dir} is not on a branch")]
-    Detached { dir: PathBuf },
-    #[error("{dir} has no commit yet")]
-    NoCommit { dir: PathBuf },
-    #[error("the branch {branch} of {dir} has no remote")]
-    NoRemote { dir: PathBuf, branch: String },
-    #[error("the remote of {dir} has commits that are not here\n{why}")]
-    Behind { dir: PathBuf, why: String },
-    #[error("the remote of {dir} refused the push\n{why}")]
-    Declined { dir: PathBuf, why: String },
-    #[error("the remote of {dir} cannot be used\n{why}")]
-    Remote { dir: PathBuf, why: String },
-    #[error("git failed in {dir}\n{source}")]
-    Failed { dir: PathBuf, source: ExecError },
-    #[error("a temporary file could not be made: {0}")]
-    Temporary(std::io::Error),
-}
+use crate::exec::{Cmd, ExecError, Output};
+use crate::secret::private_temp_dir;
 
-impl Advice for GitError {
-    fn hint(&self) -> String {
-        match self {
-            Self::NotARepository { .. } => "Run git init and commit, or correct the path.".into(),
-            Self::Detached { .. } => "Check out a branch: git switch main".into(),
-            Self::NoCommit { .. } => "Make a first commit.".into(),
-            Self::NoRemote { branch, .. } => format!(
-                "Set one: git push -u origin {branch}. --no-push leaves remotes alone."
-            ),
-            Self::Behind { .. } => "Take them over: git pull --ff-only, then run the same command again.".into(),
-            Self::Declined { .. } => "Its hook says why. Mend that, then run the same command again; the commit is kept.".into(),
-            Self::Remote { .. } => "Try git fetch there: is the network up, and do your credentials allow it? --no-push leaves remotes alone.".into(),
-            Self::Failed { source, .. } => source.hint(),
-            Self::Temporary(_) => "Make room in the folder for temporary files.".into(),
-        }
+/// What happens on this machine.
+const LOCAL: Duration = Duration::from_secs(120);
+/// What talks to a remote.
+const REMOTE: Duration = Duration::from_secs(300);
+
+/// Keeps git, and the ssh that it starts, from asking questions on a terminal.
+///
+/// An askpass program that the user set up is left to do its work.
+#[must_use]
+pub fn without_questions(cmd: Cmd) -> Cmd {
+    let cmd = cmd.env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C.UTF-8").env("LANGUAGE", "");
+    if std::env::var_os("SSH_ASKPASS").is_some() {
+        return cmd;
     }
-
-    fn exit(&self) -> Exit {
-        match self {
-            Self::NotARepository { .. } | Self::Detached { .. } | Self::NoCommit { .. } | Self::NoRemote { .. } => Exit::Usage,
-            Self::Failed { source, .. } => source.exit(),
-            _ => Exit::Failed,
-        }
-    }
+    cmd.env("SSH_ASKPASS", "false").env("SSH_ASKPASS_REQUIRE", "force")
 }
 
 /// A repository with a working tree.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repo {
     root: PathBuf,
 }
 
-/// Where a branch is pushed to.
+/// What the current branch follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Destination {
-    remote: String,
-    branch: String,
+pub struct Upstream {
+    pub remote: String,
+    /// The branch's name on the remote.
+    pub branch: String,
+}
+
+/// How the current branch and its upstream differ, in commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AheadBehind {
+    pub ahead: usize,
+    pub behind: usize,
 }
 
 impl Repo {
-    /// The repository that `dir` lies in.
+    /// The repository that holds `dir`, which may be a folder below its root.
     pub fn open(dir: &Path) -> Result<Self, GitError> {
-        let not = || GitError::NotARepository { dir: dir.to_owned() };
-        let root = git(dir).args(["rev-parse", "--show-toplevel"]).read().map_err(|error| {
-            if error.is_missing_program() || error.is_interrupt() {
-                GitError::Failed { dir: dir.to_owned(), source: error }
-            } else {
-                not()
-            }
-        })?;
-        if root.is_empty() { Err(not()) } else { Ok(Self { root: root.into() }) }
+        let missing = || GitError::NoRepository { dir: dir.to_owned() };
+        if !dir.is_dir() {
+            return Err(missing());
+        }
+        match git_in(dir).args(["rev-parse", "--show-toplevel"]).deadline(LOCAL).read() {
+            Ok(root) if !root.is_empty() => Ok(Self { root: root.into() }),
+            Ok(_) => Err(missing()),
+            Err(ExecError::Failed { .. }) => Err(missing()),
+            Err(error) if error.is_missing_program() => Err(GitError::Missing),
+            Err(error) => Err(error.into()),
+        }
     }
 
+    /// The top of the working tree.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The commit that is checked out, as 40 or 64 hexadecimal digits.
+    /// The commit that is checked out, as a full hash.
     pub fn head(&self) -> Result<String, GitError> {
-        self.git(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"])
-            .read()
-            .map_err(|_| GitError::NoCommit { dir: self.root.clone() })
+        self.rev("HEAD")
     }
 
-    pub fn branch(&self) -> Result<String, GitError> {
-        self.git(&["symbolic-ref", "--quiet", "--short", "HEAD"])
-            .read()
-            .map_err(|_| GitError::Detached { dir: self.root.clone() })
+    /// The commit that `name` means, as a full hash.
+    pub fn rev(&self, name: &str) -> Result<String, GitError> {
+        let commit = format!("{name}^{{commit}}");
+        Ok(self.read(&["rev-parse", "--verify", "--end-of-options", &commit])?)
     }
 
-    /// The URL that the current branch is pushed to; none without a remote.
-    pub fn remote_url(&self) -> Result<Option<String>, GitError> {
-        let Some(remote) = self.remote()? else { return Ok(None) };
-        let url = self.git(&["remote", "get-url", &remote]).read();
-        Ok(Some(url.map_err(|source| self.failed(source))?))
+    /// The current branch; none when HEAD is detached.
+    pub fn branch(&self) -> Result<Option<String>, GitError> {
+        self.maybe(&["symbolic-ref", "--quiet", "--short", "HEAD"])
     }
 
-    /// The paths that differ from the last commit: changed, staged, deleted, and
-    /// untracked ones that are not ignored.
-    pub fn dirty(&self) -> Result<Vec<PathBuf>, GitError> {
-        let args = ["status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames"];
-        let output = self.git(&args).run().map_err(|source| self.failed(source))?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        Ok(text.split('\0').filter_map(|entry| entry.get(3..)).map(PathBuf::from).collect())
-    }
-
-    /// Whether the last commit has `path`.
-    pub fn is_tracked(&self, path: &Path) -> Result<bool, GitError> {
-        let output = self
-            .git(&["ls-tree", "--name-only", "HEAD", "--"])
-            .arg(path)
-            .output()
-            .map_err(|source| self.failed(source))?;
-        Ok(!output.stdout.is_empty())
-    }
-
-    /// Makes new files known to git, so that a flake sees them, without staging them.
-    pub fn intent_to_add(&self, paths: &[PathBuf]) -> Result<(), GitError> {
-        self.change(self.git(&["add", "--intent-to-add", "--"]).args(paths))
-    }
-
-    /// Commits `paths` as they are, and nothing else, whatever is staged.
-    pub fn commit_paths(&self, paths: &[PathBuf], message: &str) -> Result<String, GitError> {
-        // New files must be known before they can be named to commit.
-        self.change(self.git(&["add", "--intent-to-add", "--"]).args(existing(&self.root, paths)))?;
-        self.change(self.git(&["commit", "--quiet", "-m", message, "--only", "--"]).args(paths))?;
-        self.head()
-    }
-
-    pub fn fetch(&self) -> Result<(), GitError> {
-        let Some(remote) = self.remote()? else {
-            return Err(self.no_remote()?);
+    /// Where the current branch is pulled from.
+    pub fn upstream(&self) -> Result<Option<Upstream>, GitError> {
+        let Some(branch) = self.branch()? else { return Ok(None) };
+        let Some(remote) = self.config(&format!("branch.{branch}.remote"))? else {
+            return Ok(None);
         };
-        self.remote_command(&["fetch", "--quiet", &remote]).map(|_| ())
+        let merge = self.config(&format!("branch.{branch}.merge"))?.unwrap_or_default();
+        let branch = merge.strip_prefix("refs/heads/").unwrap_or(&merge).to_owned();
+        Ok((!branch.is_empty()).then_some(Upstream { remote, branch }))
     }
 
-    /// How many commits the current branch is ahead of and behind where it is
-    /// pushed to, as of the last fetch.
-    pub fn ahead_behind(&self, branch: Option<&str>) -> Result<(usize, usize), GitError> {
-        let to = self.destination(branch)?;
-        let reference = format!("refs/remotes/{}/{}", to.remote, to.branch);
-        let known = self.git(&["rev-parse", "--verify", "--quiet", &reference]).output();
-        if !known.map_err(|source| self.failed(source))?.status.success() {
-            return Ok((0, 0)); // the branch is new there
+    /// The remote that the current branch belongs to: its upstream's, else `origin`,
+    /// else the only one there is.
+    pub fn remote(&self) -> Result<Option<String>, GitError> {
+        if let Some(upstream) = self.upstream()? {
+            return Ok(Some(upstream.remote));
         }
-        let range = format!("HEAD...{reference}");
-        let counts = self
-            .git(&["rev-list", "--left-right", "--count", &range])
-            .read()
-            .map_err(|source| self.failed(source))?;
-        let mut numbers = counts.split_whitespace().map(|n| n.parse().unwrap_or(0));
-        Ok((numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)))
-    }
-
-    /// Tries a push without carrying it out. The remote's hooks do not run.
-    pub fn can_push(&self, branch: Option<&str>) -> Result<(), GitError> {
-        self.push_with(branch, &["--dry-run"])
-    }
-
-    pub fn push(&self, branch: Option<&str>) -> Result<(), GitError> {
-        self.push_with(branch, &[])
-    }
-
-    fn push_with(&self, branch: Option<&str>, options: &[&str]) -> Result<(), GitError> {
-        let to = self.destination(branch)?;
-        let refspec = format!("HEAD:refs/heads/{}", to.branch);
-        let args = [&["push", "--quiet"], options, &[&to.remote, &refspec]].concat();
-        self.remote_command(&args).map(|_| ())
-    }
-
-    /// Whether the tip of the branch in the remote is `revision`, or has it behind it.
-    pub fn remote_has(&self, branch: Option<&str>, revision: &str) -> Result<bool, GitError> {
-        let to = self.destination(branch)?;
-        let reference = format!("refs/heads/{}", to.branch);
-        let listed = self.remote_command(&["ls-remote", &to.remote, &reference])?;
-        let Some(tip) = listed.split_whitespace().next() else { return Ok(false) };
-        if tip == revision {
-            return Ok(true);
-        }
-        // A tip that is not here cannot be looked behind.
-        let behind = self.git(&["merge-base", "--is-ancestor", revision, tip]).output();
-        Ok(behind.map_err(|source| self.failed(source))?.status.success())
-    }
-
-    /// The history of the current branch in one file, made in `dir`.
-    pub fn bundle(&self, dir: &Path) -> Result<tempfile::NamedTempFile, GitError> {
-        let file = tempfile::Builder::new()
-            .prefix("bundle-")
-            .tempfile_in(dir)
-            .map_err(GitError::Temporary)?;
-        let branch = self.branch()?;
-        let bundle = self.git(&["bundle", "create", "--quiet"]).arg(file.path());
-        self.change(bundle.args(["HEAD", &branch]))?;
-        Ok(file)
-    }
-
-    /// The remote of the current branch: its upstream's, else the only one.
-    fn remote(&self) -> Result<Option<String>, GitError> {
-        let key = format!("branch.{}.remote", self.branch()?);
-        let configured = self.git(&["config", "--get", &key]).output();
-        let configured = configured.map_err(|source| self.failed(source))?.text();
-        if !configured.is_empty() {
-            return Ok(Some(configured));
-        }
-        let remotes = self.git(&["remote"]).read().map_err(|source| self.failed(source))?;
+        let remotes = self.read(&["remote"])?;
         let remotes: Vec<&str> = remotes.lines().collect();
-        Ok(match remotes.as_slice() {
-            [only] => Some((*only).to_owned()),
-            several => several.iter().find(|name| **name == "origin").map(ToString::to_string),
+        Ok(match remotes[..] {
+            [only] => Some(only.to_owned()),
+            _ => remotes.iter().find(|name| **name == "origin").map(|name| (*name).to_owned()),
         })
     }
 
-    /// `branch` in the remote, else the upstream of the current branch, else the
-    /// branch of the same name.
-    fn destination(&self, branch: Option<&str>) -> Result<Destination, GitError> {
-        let Some(remote) = self.remote()? else {
-            return Err(self.no_remote()?);
-        };
-        if let Some(branch) = branch {
-            return Ok(Destination { remote, branch: branch.to_owned() });
-        }
-        let current = self.branch()?;
-        let merge = self.git(&["config", "--get", &format!("branch.{current}.merge")]).output();
-        let merge = merge.map_err(|source| self.failed(source))?.text();
-        let branch = merge.strip_prefix("refs/heads/").map_or(current, ToOwned::to_owned);
-        Ok(Destination { remote, branch })
+    /// The address that `remote` is pushed to.
+    pub fn remote_url(&self, remote: &str) -> Result<String, GitError> {
+        Ok(self.read(&["remote", "get-url", "--push", "--", remote])?)
     }
 
-    fn no_remote(&self) -> Result<GitError, GitError> {
-        Ok(GitError::NoRemote { dir: self.root.clone(), branch: self.branch()? })
+    /// A value of git's configuration.
+    pub fn config(&self, name: &str) -> Result<Option<String>, GitError> {
+        self.maybe(&["config", "--get", name])
+    }
+
+    /// Name and address under which commits are made, or the error that they would end in.
+    pub fn committer(&self) -> Result<String, GitError> {
+        let output = self.git(&["var", "GIT_COMMITTER_IDENT"]).run();
+        Ok(output.map_err(|error| GitError::commit("", "", error))?.text())
+    }
+
+    /// What is changed, staged or new and not ignored; paths from the root.
+    pub fn dirty(&self) -> Result<Vec<PathBuf>, GitError> {
+        let output =
+            self.git(&["status", "--porcelain=v1", "-z", "--untracked-files=all"]).run()?;
+        Ok(status_paths(&output.stdout))
+    }
+
+    /// The files that git tracks, those added with intent only included.
+    pub fn tracked(&self) -> Result<Vec<PathBuf>, GitError> {
+        Ok(paths(&self.git(&["ls-files", "-z"]).run()?.stdout))
+    }
+
+    /// The tracked files and the new ones that are not ignored, as they lie there now.
+    pub fn files(&self) -> Result<Vec<PathBuf>, GitError> {
+        let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+        let files: BTreeSet<PathBuf> = paths(&self.git(&list).run()?.stdout).into_iter().collect();
+        Ok(files
+            .into_iter()
+            .filter(|file| self.root.join(file).symlink_metadata().is_ok())
+            .collect())
+    }
+
+    /// Whether git tracks `path`.
+    pub fn is_tracked(&self, path: &Path) -> Result<bool, GitError> {
+        let path = self.relative(path)?;
+        let list = self.git(&["ls-files", "-z", "--"]).arg(&path).run()?;
+        Ok(paths(&list.stdout).contains(&path))
+    }
+
+    /// Lets git, and so flakes, know of new files without staging their contents.
+    pub fn intent_to_add(&self, paths: &[&Path]) -> Result<(), GitError> {
+        let paths = self.all_relative(paths)?;
+        self.git(&["add", "--intent-to-add", "--"]).args(&paths).run()?;
+        Ok(())
+    }
+
+    /// Commits the contents that `paths` have now, and nothing else, whatever else is
+    /// staged. Gives the new commit.
+    pub fn commit_paths(&self, paths: &[&Path], message: &str) -> Result<String, GitError> {
+        let paths = self.all_relative(paths)?;
+        let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+        let present: Vec<&PathBuf> =
+            paths.iter().filter(|path| self.root.join(path).symlink_metadata().is_ok()).collect();
+        if !present.is_empty() {
+            self.git(&["add", "--intent-to-add", "--"]).args(present).run()?;
+        }
+        let commit = self.git(&["commit", "--quiet", "--only", "-m", message, "--"]).args(&paths);
+        succeed(commit)
+            .map_err(|(stdout, error)| GitError::commit(&names.join(", "), &stdout, error))?;
+        self.head()
+    }
+
+    /// Commits the reversal of `rev`; gives the new commit.
+    pub fn revert(&self, rev: &str) -> Result<String, GitError> {
+        succeed(self.git(&["revert", "--no-edit", rev])).map_err(|(stdout, error)| {
+            // Half a reversal in the working tree helps nobody.
+            let _ = self.git(&["revert", "--abort"]).run();
+            GitError::commit(rev, &stdout, error)
+        })?;
+        self.head()
+    }
+
+    /// Learns what `remote` has.
+    pub fn fetch(&self, remote: &str) -> Result<(), GitError> {
+        self.talk(&["fetch", "--quiet", "--", remote], remote, "").map(|_| ())
+    }
+
+    /// How the current branch and its upstream differ, as of the last fetch; none
+    /// without an upstream.
+    pub fn ahead_behind(&self) -> Result<Option<AheadBehind>, GitError> {
+        let counted = self.maybe(&["rev-list", "--left-right", "--count", "HEAD...@{upstream}"])?;
+        Ok(counted.and_then(|text| {
+            let (ahead, behind) = text.split_once('\t')?;
+            Some(AheadBehind { ahead: ahead.parse().ok()?, behind: behind.trim().parse().ok()? })
+        }))
+    }
+
+    /// Pushes HEAD to `branch` of `remote`; never by force.
+    pub fn push(&self, remote: &str, branch: &str) -> Result<(), GitError> {
+        let to = format!("HEAD:refs/heads/{branch}");
+        self.talk(&["push", "--porcelain", "--", remote, &to], remote, branch).map(|_| ())
+    }
+
+    /// Tries the push without doing it. Hooks of the remote do not run.
+    pub fn can_push(&self, remote: &str, branch: &str) -> Result<(), GitError> {
+        let to = format!("HEAD:refs/heads/{branch}");
+        let push = ["push", "--dry-run", "--no-verify", "--porcelain", "--", remote, &to];
+        self.talk(&push, remote, branch).map(|_| ())
+    }
+
+    /// Whether `branch` of `remote` holds the commit `rev` now.
+    pub fn remote_has(&self, remote: &str, branch: &str, rev: &str) -> Result<bool, GitError> {
+        let name = format!("refs/heads/{branch}");
+        let listed = self.talk(&["ls-remote", "--", remote, &name], remote, branch)?.text();
+        let Some((tip, _)) = listed.lines().next().and_then(|line| line.split_once('\t')) else {
+            return Ok(false);
+        };
+        if tip == rev {
+            return Ok(true);
+        }
+        self.talk(&["fetch", "--quiet", "--", remote, &name], remote, branch)?;
+        let ancestor = self.git(&["merge-base", "--is-ancestor", rev, tip]).output()?;
+        Ok(ancestor.status.success())
+    }
+
+    /// Whether the commit `old` is `new` or lies behind it.
+    pub fn is_ancestor(&self, old: &str, new: &str) -> Result<bool, GitError> {
+        Ok(self.git(&["merge-base", "--is-ancestor", old, new]).output()?.status.success())
+    }
+
+    /// The contents of `path` (from the root) in the commit `rev`; none when it is not there.
+    pub fn show(&self, rev: &str, path: &Path) -> Result<Option<Vec<u8>>, GitError> {
+        let path = self.relative(path)?;
+        let output = self.git(&["show", &format!("{rev}:{}", path.display())]).output()?;
+        Ok(output.status.success().then_some(output.stdout))
+    }
+
+    /// Writes `revs` and all that they need into one file, which can be cloned from.
+    pub fn bundle(&self, file: &Path, revs: &[&str]) -> Result<(), GitError> {
+        self.git(&["bundle", "create", "--quiet"]).arg(file).args(revs).run()?;
+        Ok(())
+    }
+
+    /// A second working tree of the commit `rev`, in a private temporary folder.
+    pub fn worktree(&self, rev: &str) -> Result<Worktree, GitError> {
+        let dir = private_temp_dir(&std::env::temp_dir())
+            .map_err(|source| GitError::Io { doing: "making a temporary folder", source })?;
+        // Beside nothing else, and under the repository's name: flakes show it.
+        let name = self.root.file_name().unwrap_or_else(|| "tree".as_ref());
+        let path = dir.path().join(name);
+        self.git(&["worktree", "add", "--quiet", "--detach"]).arg(&path).arg(rev).run()?;
+        Ok(Worktree { repo: self.clone(), path, _dir: dir })
     }
 
     fn git(&self, args: &[&str]) -> Cmd {
-        git(&self.root).args(args)
+        git_in(&self.root).args(args).deadline(LOCAL)
     }
 
-    fn change(&self, cmd: Cmd) -> Result<(), GitError> {
-        cmd.run().map(|_| ()).map_err(|source| self.failed(source))
+    fn read(&self, args: &[&str]) -> Result<String, ExecError> {
+        self.git(args).read()
     }
 
-    fn failed(&self, source: ExecError) -> GitError {
-        GitError::Failed { dir: self.root.clone(), source }
+    /// An answer, or none when git ends with a status that means there is none.
+    fn maybe(&self, args: &[&str]) -> Result<Option<String>, GitError> {
+        let output = self.git(args).output()?;
+        Ok(output.status.success().then(|| output.text()).filter(|text| !text.is_empty()))
     }
 
-    fn remote_command(&self, args: &[&str]) -> Result<String, GitError> {
-        without_questions(self.git(args))
-            .deadline(NETWORK_DEADLINE)
-            .read()
-            .map_err(|error| classify(&self.root, error))
+    fn talk(&self, args: &[&str], remote: &str, branch: &str) -> Result<Output, GitError> {
+        succeed(self.git(args).deadline(REMOTE))
+            .map_err(|(stdout, error)| GitError::remote(remote, branch, &stdout, error))
     }
-}
 
-/// Clones `url` to `to`; with `branch`, that one is checked out.
-pub fn clone(url: &str, to: &Path, branch: Option<&str>) -> Result<(), GitError> {
-    let mut cmd = without_questions(git(Path::new("."))).args(["clone", "--quiet"]);
-    if let Some(branch) = branch {
-        cmd = cmd.args(["--branch", branch]);
+    /// `path` as seen from the root, whether it is given so or absolute.
+    fn relative(&self, path: &Path) -> Result<PathBuf, GitError> {
+        if path.is_relative() {
+            return Ok(path.to_owned());
+        }
+        let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        // Its folder is resolved, not the file: a link is committed as a link.
+        let resolved = match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) => canonical(parent).join(name),
+            _ => path.to_owned(),
+        };
+        let outside = || GitError::Outside { path: path.to_owned(), root: self.root.clone() };
+        let relative = resolved.strip_prefix(canonical(&self.root)).map_err(|_| outside())?;
+        Ok(relative.to_owned())
     }
-    cmd.args(["--", url])
-        .arg(to)
-        .deadline(NETWORK_DEADLINE)
-        .run()
-        .map(|_| ())
-        .map_err(|error| classify(Path::new(url), error))
-}
 
-/// Sorts what a remote said.
-fn classify(dir: &Path, error: ExecError) -> GitError {
-    if !matches!(error, ExecError::Failed { .. } | ExecError::Deadline { .. }) {
-        return GitError::Failed { dir: dir.to_owned(), source: error };
-    }
-    let dir = dir.to_owned();
-    let why = error.stderr().trim().to_owned();
-    let said = |words: &[&str]| words.iter().any(|word| why.contains(word));
-    if said(&["hook declined", "pre-receive", "protected branch"]) {
-        GitError::Declined { dir, why }
-    } else if said(&["non-fast-forward", "fetch first", "(stale info)"]) {
-        GitError::Behind { dir, why }
-    } else if why.is_empty() {
-        GitError::Failed { dir, source: error }
-    } else {
-        GitError::Remote { dir, why }
+    fn all_relative(&self, paths: &[&Path]) -> Result<Vec<PathBuf>, GitError> {
+        paths.iter().map(|path| self.relative(path)).collect()
     }
 }
 
-/// git in `dir`, in English.
-fn git(dir: &Path) -> Cmd {
-    Cmd::new("git").arg("-C").arg(dir).env("LC_ALL", "C.UTF-8")
+/// Clones `url` into the new folder `to`.
+pub fn clone(url: &str, to: &Path) -> Result<Repo, GitError> {
+    let cmd = without_questions(Cmd::new("git").args(["clone", "--quiet", "--", url]).arg(to));
+    succeed(cmd.deadline(REMOTE))
+        .map_err(|(stdout, error)| GitError::remote(url, "", &stdout, error))?;
+    Repo::open(to)
 }
 
-/// `cmd` with git and the ssh below it kept from asking, where nobody looks. An
-/// ssh that the user chose for git is left alone.
-pub fn without_questions(cmd: Cmd) -> Cmd {
-    let cmd = cmd.env("GIT_TERMINAL_PROMPT", "0");
-    let chosen = std::env::var_os("GIT_SSH_COMMAND").is_some()
-        || Cmd::new("git").args(["config", "--get", "core.sshCommand"]).run().is_ok();
-    if chosen { cmd } else { cmd.env("GIT_SSH_COMMAND", "ssh -oBatchMode=yes") }
+/// A second working tree, removed when it is dropped.
+#[derive(Debug)]
+pub struct Worktree {
+    repo: Repo,
+    path: PathBuf,
+    _dir: TempDir,
 }
 
-fn existing(root: &Path, paths: &[PathBuf]) -> Vec<PathBuf> {
-    paths.iter().filter(|path| root.join(path).symlink_metadata().is_ok()).cloned().collect()
+impl Worktree {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Worktree {
+    fn drop(&mut self) {
+        // What is left in git's list is pruned by git itself some time.
+        let _ = self.repo.git(&["worktree", "remove", "--force", "--force"]).arg(&self.path).run();
+    }
+}
+
+fn git_in(dir: &Path) -> Cmd {
+    // File names are names: `*` and `:` in them mean nothing.
+    without_questions(Cmd::new("git").arg("--literal-pathspecs").arg("-C").arg(dir))
+}
+
+/// Runs to the end; a failure comes with what was printed, where git explains itself.
+fn succeed(cmd: Cmd) -> Result<Output, (String, ExecError)> {
+    let command = cmd.to_string();
+    let output = cmd.output().map_err(|error| (String::new(), error))?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let text = output.text();
+    let status = output.status.to_string();
+    let code = output.status.code();
+    Err((text, ExecError::Failed { command, status, code, stderr: output.stderr }))
+}
+
+fn paths(list: &[u8]) -> Vec<PathBuf> {
+    list.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(path).collect()
+}
+
+fn path(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
+}
+
+/// Reads `git status --porcelain=v1 -z`: two letters, a space, the path; after a
+/// renaming or copy the old path follows as an entry of its own.
+fn status_paths(status: &[u8]) -> Vec<PathBuf> {
+    let mut entries = status.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
+    let mut found = BTreeSet::new();
+    while let Some(entry) = entries.next() {
+        let (Some(state), Some(name)) = (entry.get(..2), entry.get(3..)) else { continue };
+        found.insert(path(name));
+        if state.contains(&b'R')
+            && let Some(old) = entries.next()
+        {
+            found.insert(path(old));
+        } else if state.contains(&b'C') {
+            entries.next();
+        }
+    }
+    found.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_lists_both_ends_of_a_renaming() {
+        let status = b" M a b\0?? new\nline\0R  to\0from\0A  x\0";
+        let wanted: Vec<PathBuf> =
+            ["a b", "from", "new\nline", "to", "x"].map(PathBuf::from).into();
+        assert_eq!(status_paths(status), wanted);
+        assert_eq!(status_paths(b"X"), Vec::<PathBuf>::new());
+    }
 }

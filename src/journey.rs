@@ -59,11 +59,7 @@ pub fn steps(config: &Config, selection: &Selection) -> Vec<Planned> {
     let planned = |step: Box<dyn Step>| {
         let id = step.id();
         let left_out = selection.leaves_out(id);
-        Planned {
-            step,
-            left_out: left_out.is_some(),
-            skipped: no_use_for(config, id).or(left_out),
-        }
+        Planned { step, left_out: left_out.is_some(), skipped: no_use_for(config, id).or(left_out) }
     };
     StepId::ALL.into_iter().map(steps::step).map(planned).collect()
 }

@@ -38,13 +38,16 @@ fn run(cli: &Cli) -> Result<Exit, StepError> {
             Ok(Exit::Done)
         }
         Command::Man => man(out),
-        Command::OfferedKey { args } => Ok(landfall::ssh::record_offered_key(args)),
     }
 }
 
 fn man(out: &mut impl std::io::Write) -> Result<Exit, StepError> {
     clap_mangen::Man::new(Cli::command()).render(out).map_err(|error| {
-        StepError::new("the manual page could not be written", error.to_string(), "Is the output open?")
+        StepError::new(
+            "the manual page could not be written",
+            error.to_string(),
+            "Is the output open?",
+        )
     })?;
     Ok(Exit::Done)
 }

@@ -100,7 +100,7 @@ impl Nix {
             .arg("--version")
             .deadline(QUESTION)
             .read()
-            .map_err(|error| NixError::of("nix", error, &[]))?;
+            .map_err(|error| NixError::of("nix", error, &[], &[]))?;
         let version = Version::parse(&text)
             .ok_or_else(|| NixError::Answer { what: "its version".into(), why: text })?;
         if version < Version::OLDEST {
@@ -145,9 +145,8 @@ impl Nix {
         on_report: &mut dyn FnMut(Report),
     ) -> Result<Vec<StorePath>, NixError> {
         let what = installables.join(" ");
-        let cmd = self
-            .evaluating(&["build", "-v", "--no-link", "--print-out-paths"])
-            .args(installables);
+        let cmd =
+            self.evaluating(&["build", "-v", "--no-link", "--print-out-paths"]).args(installables);
         let output = self.run(&what, cmd, on_report)?;
         paths(&what, &output)
     }
@@ -197,8 +196,11 @@ impl Nix {
     /// Moves one input of the flake in `dir` in its lock file, and nothing else.
     pub fn flake_update_input(&self, dir: &Path, input: &str) -> Result<(), NixError> {
         let what = format!("the input {input}");
-        let cmd =
-            self.plain(&["flake", "update", input, "--flake"]).arg(dir).args(self.flake_flags());
+        let cmd = self
+            .plain(&["flake", "update", input])
+            .arg("--flake")
+            .arg(dir)
+            .args(self.flake_flags());
         self.run(&what, cmd.deadline(QUESTION), &mut |_| {}).map(|_| ())
     }
 
@@ -212,9 +214,10 @@ impl Nix {
     pub fn closure_size(&self, path: &StorePath) -> Result<u64, NixError> {
         let cmd = self.plain(&["path-info", "--closure-size"]).arg(path);
         let text = self.run(path.as_str(), cmd.deadline(QUESTION), &mut |_| {})?.text();
-        text.split_ascii_whitespace().next_back().and_then(|size| size.parse().ok()).ok_or_else(
-            || NixError::Answer { what: path.to_string(), why: text.clone() },
-        )
+        text.split_ascii_whitespace()
+            .next_back()
+            .and_then(|size| size.parse().ok())
+            .ok_or_else(|| NixError::Answer { what: path.to_string(), why: text.clone() })
     }
 
     /// All paths that `path` needs, itself included.
@@ -289,7 +292,7 @@ impl Nix {
             }
         });
         listener.end();
-        outcome.map_err(|error| NixError::of(what, error, &listener.said))
+        outcome.map_err(|error| NixError::of(what, error, &listener.said, &listener.others))
     }
 }
 
@@ -306,6 +309,8 @@ fn paths(what: &str, output: &Output) -> Result<Vec<StorePath>, NixError> {
 struct Listener<'a> {
     log: JsonLog,
     said: Vec<Message>,
+    /// What ssh and git said, which nix starts; a failure is often theirs.
+    others: Vec<String>,
     build_logs: bool,
     told: Option<(Instant, Progress)>,
     on_report: &'a mut dyn FnMut(Report),
@@ -313,7 +318,14 @@ struct Listener<'a> {
 
 impl<'a> Listener<'a> {
     fn new(build_logs: bool, on_report: &'a mut dyn FnMut(Report)) -> Self {
-        Self { log: JsonLog::default(), said: Vec::new(), build_logs, told: None, on_report }
+        Self {
+            log: JsonLog::default(),
+            said: Vec::new(),
+            others: Vec::new(),
+            build_logs,
+            told: None,
+            on_report,
+        }
     }
 
     fn line(&mut self, line: &str) {
@@ -332,8 +344,7 @@ impl<'a> Listener<'a> {
             }
             Heard::Foreign => {
                 tracing::info!(target: "stderr", "{line}");
-                // ssh and git speak here; a failure is often theirs.
-                self.keep(Message { level: 0, text: line.to_owned() });
+                keep(&mut self.others, line.to_owned());
             }
         }
     }
@@ -349,14 +360,7 @@ impl<'a> Listener<'a> {
         {
             (self.on_report)(Report::Warning(text.to_owned()));
         }
-        self.keep(message);
-    }
-
-    fn keep(&mut self, message: Message) {
-        if self.said.len() == MOST_MESSAGES {
-            self.said.remove(0);
-        }
-        self.said.push(message);
+        keep(&mut self.said, message);
     }
 
     fn tell(&mut self) {
@@ -373,6 +377,13 @@ impl<'a> Listener<'a> {
     fn end(&mut self) {
         self.tell();
     }
+}
+
+fn keep<T>(list: &mut Vec<T>, item: T) {
+    if list.len() == MOST_MESSAGES {
+        list.remove(0);
+    }
+    list.push(item);
 }
 
 #[cfg(test)]

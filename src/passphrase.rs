@@ -102,7 +102,8 @@ fn as_disko_reads(volume: &str, passphrase: &Secret) -> Result<Secret, Passphras
     if bytes.contains(&b'\n') {
         return Err(mangled("it holds a line break, which nobody can type at boot"));
     }
-    let option = bytes[0] == b'-' && bytes.len() > 1 && bytes[1..].iter().all(|b| b"neE".contains(b));
+    let option =
+        bytes[0] == b'-' && bytes.len() > 1 && bytes[1..].iter().all(|b| b"neE".contains(b));
     if option {
         return Err(mangled("echo would take it for an option"));
     }
@@ -140,10 +141,8 @@ mod tests {
         for text in ["x y\n\n", " lead and trail ", "-nx", "-", "a\\tb", "ü€"] {
             std::fs::write(&file, text).unwrap();
             let script = "printf %s \"$(echo -n \"$(cat \"$1\")\")\"";
-            let got = Cmd::new("bash")
-                .args(["-c", script, "sh", file.to_str().unwrap()])
-                .run()
-                .unwrap();
+            let got =
+                Cmd::new("bash").args(["-c", script, "sh", file.to_str().unwrap()]).run().unwrap();
             assert_eq!(got.stdout, read_as(text).unwrap(), "{text:?}");
         }
     }

@@ -37,8 +37,7 @@ pub fn establish(cx: &mut Context) -> Result<(), StepError> {
         trust_installer(cx, &endpoint, &offered)?;
         let session = Session::open(&endpoint, &offered, &cx.dir, CONTACT)?;
         let target = examined(session, offered)?;
-        cx.phase =
-            if target.facts.is_installer() { Phase::Installer } else { Phase::Foreign };
+        cx.phase = if target.facts.is_installer() { Phase::Installer } else { Phase::Foreign };
         cx.target = Some(target);
     }
     cx.events.emit(Event::Phase { phase: cx.phase.to_string() });
@@ -88,7 +87,11 @@ fn trust_installer(cx: &Context, endpoint: &Endpoint, offered: &HostKey) -> Resu
     let keys = cx.keys();
     if let Some(fingerprint) = &cx.config.installer_fingerprint {
         if offered.fingerprint() != *fingerprint {
-            return Err(another_key(endpoint, offered, &[("--installer-fingerprint", fingerprint)]));
+            return Err(another_key(
+                endpoint,
+                offered,
+                &[("--installer-fingerprint", fingerprint)],
+            ));
         }
         return keys.trust_installer(offered);
     }

@@ -34,7 +34,8 @@ impl Scratch {
                 "Make room on the disk that holds your state folder.",
             )
         };
-        let dir = tempfile::Builder::new().prefix("scratch-").tempdir_in(run_dir).map_err(failed)?;
+        let dir =
+            tempfile::Builder::new().prefix("scratch-").tempdir_in(run_dir).map_err(failed)?;
         copy_tracked(&config.repo, &dir.path().join("config")).map_err(failed)?;
         if let Some(hardware) = &config.hardware_file {
             let path = dir.path().join("config").join(hardware);
@@ -110,9 +111,10 @@ fn not_evaluated(error: NixError, attr: &str) -> StepError {
         return error.doing(format!("{attr} does not evaluate"));
     }
     let mut error = error.doing(format!("the configuration has no {attr}"));
-    error.hint = "Check the host's name (nix flake show lists them), and that git knows its files. \
+    error.hint =
+        "Check the host's name (nix flake show lists them), and that git knows its files. \
                   If it lies elsewhere, set `attr` in landfall.toml."
-        .into();
+            .into();
     error
 }
 
@@ -151,7 +153,8 @@ mod tests {
     #[test]
     fn untracked_files_stay_out_of_the_copy() {
         let repo = tempfile::tempdir().unwrap();
-        let git = |args: &[&str]| crate::exec::Cmd::new("git").args(args).dir(repo.path()).run().unwrap();
+        let git =
+            |args: &[&str]| crate::exec::Cmd::new("git").args(args).dir(repo.path()).run().unwrap();
         git(&["init", "-q"]);
         std::fs::write(repo.path().join("tracked"), "a").unwrap();
         std::fs::write(repo.path().join("secret.txt"), "b").unwrap();

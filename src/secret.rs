@@ -113,6 +113,15 @@ pub fn create_private_dir(path: &Path) -> io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
 }
 
+/// Makes a folder of mode 0700 below `base`, removed when it is dropped.
+pub fn private_temp_dir(base: &Path) -> io::Result<tempfile::TempDir> {
+    use std::os::unix::fs::PermissionsExt;
+    tempfile::Builder::new()
+        .prefix("landfall-")
+        .permissions(std::fs::Permissions::from_mode(0o700))
+        .tempdir_in(base)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

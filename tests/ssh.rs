@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use common::sshd::{Sshd, free_port, is_root, keygen, user_name};
@@ -179,6 +180,8 @@ fn the_master_ends_with_the_session() {
     assert!(socket.len() <= 90, "{socket}");
     let socket = std::path::PathBuf::from(socket);
     assert!(socket.exists());
+    let mode = socket.parent().unwrap().metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
     session.close();
     assert!(!socket.exists());
     assert!(!socket.parent().unwrap().exists());

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Evaluation tests of the lab's nixpkgs, disko and sops-nix. Run inside `cargo xtask lab enter`.
+# Tests of the lab's nixpkgs, disko and sops-nix. Run as root inside `cargo xtask lab enter`.
 #
 # tests.nix names the tests; a test expects a value or an error. Values are evaluated together,
 # each error alone, because its message cannot be seen from inside Nix.
@@ -56,6 +56,15 @@ while IFS="$(printf '\t')" read -r name pattern; do
     fail "$name" "expected: $pattern; it says: $(tail -n 4 "$work/stderr" | tr '\n' ' ')"
   fi
 done < "$work/errors"
+
+"$here/secrets.sh" > "$work/secrets"
+while read -r result name; do
+  if [ "$result" = ok ]; then
+    passed=$((passed + 1))
+  else
+    fail "$name" "see lab/tests/secrets.sh"
+  fi
+done < "$work/secrets"
 
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -47,7 +47,9 @@ fn leftovers(lines: &[Line]) -> Vec<String> {
         let recipient = journal::intention(lines, StepId::Secrets)
             .and_then(|evidence| evidence.fact("recipient"))
             .unwrap_or("the host's recipient");
-        left.push(format!("{recipient} in the secrets repository: landfall secrets remove-host takes it out"));
+        left.push(format!(
+            "{recipient} in the secrets repository: landfall secrets remove-host takes it out"
+        ));
     }
     if began(StepId::Hardware) {
         left.push("a local commit with the hardware file and the locks in nix-config".into());

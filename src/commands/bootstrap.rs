@@ -12,7 +12,8 @@ use crate::journey::{self, Selection};
 
 pub fn run(cli: &Cli, args: &BootstrapArgs) -> Result<Exit, StepError> {
     if args.dry_run {
-        let args = PlanArgs { journey: args.journey.clone(), format: PlanFormat::Text, json: false };
+        let args =
+            PlanArgs { journey: args.journey.clone(), format: PlanFormat::Text, json: false };
         return plan::run(cli, &args);
     }
     let selection = Selection::of(args)?;

@@ -24,7 +24,8 @@ pub fn build(cli: &Cli, args: &IsoBuildArgs) -> Result<Exit, StepError> {
     let built = Nix::find(args.nix.to_nix())
         .and_then(|nix| nix.build(&[&installable], &mut report_to(&events)));
     ui.finish();
-    let paths = built.map_err(|error| StepError::from(error).doing("the installer image could not be built"))?;
+    let paths = built
+        .map_err(|error| StepError::from(error).doing("the installer image could not be built"))?;
     let image = paths.first().map(|path| image_in(&path.to_string())).transpose()?.flatten();
     let Some(image) = image else {
         return Err(StepError::new(

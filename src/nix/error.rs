@@ -27,21 +27,26 @@ pub enum NixError {
 }
 
 impl NixError {
-    /// Turns a failed run and what nix said in it into an error about `what`.
-    pub(super) fn of(what: &str, error: ExecError, said: &[Message]) -> Self {
+    /// Turns a failed run into an error about `what`, with what nix said in it, and
+    /// what the programs said that nix started.
+    pub(super) fn of(what: &str, error: ExecError, said: &[Message], others: &[String]) -> Self {
         if error.is_missing_program() {
             return Self::Missing;
         }
-        let errors = errors(said);
-        if !matches!(error, ExecError::Failed { .. }) || errors.is_empty() {
+        if !matches!(error, ExecError::Failed { .. }) || (said.is_empty() && others.is_empty()) {
             return Self::Exec(error);
         }
         let what = what.to_owned();
+        let errors = errors(said);
+        if errors.is_empty() {
+            return Self::Failed { what, message: others.join("\n") };
+        }
         let message = readable(&errors);
         let any = |words: &[&str]| errors.iter().any(|e| words.iter().any(|word| e.contains(word)));
         if any(&["Cannot build '", "builder for '", "build of '", "dependency failed"]) {
             Self::Build { what, message }
         } else if any(&[
+            "while fetching the input",
             "unable to download",
             "Could not resolve host",
             "cannot fetch",
@@ -50,9 +55,9 @@ impl NixError {
             "program 'git' failed",
             "unable to open Git",
         ]) {
-            Self::Fetch { what, message }
+            Self::Fetch { what, message: [&[message], others].concat().join("\n") }
         } else if any(&["cannot connect to", "failed to start SSH", "lost connection", "ssh://"]) {
-            Self::Failed { what, message }
+            Self::Failed { what, message: [&[message], others].concat().join("\n") }
         } else {
             Self::Eval { what, message }
         }
@@ -76,7 +81,8 @@ fn errors(said: &[Message]) -> Vec<&str> {
 /// The cause first, in one line, and then what nix printed.
 fn readable(errors: &[&str]) -> String {
     // What only failed because something else did tells nothing.
-    let is_cause = |text: &&&str| !text.contains("dependency failed") && !text.contains("dependencies");
+    let is_cause =
+        |text: &&&str| !text.contains("dependency failed") && !text.contains("dependencies");
     let causes: Vec<&str> = match errors.iter().filter(is_cause).copied().collect::<Vec<_>>() {
         causes if causes.is_empty() => errors.to_vec(),
         causes => causes,
@@ -148,7 +154,7 @@ mod tests {
             code: Some(1),
             stderr: String::new(),
         };
-        NixError::of(".#x", error, &said)
+        NixError::of(".#x", error, &said, &["ssh: no".to_owned()])
     }
 
     #[test]
@@ -171,12 +177,17 @@ mod tests {
             "error: Cannot build '/nix/store/x-top.drv'.\n       Reason: 1 dependency failed.",
         ]);
         let text = error.to_string();
-        assert!(text.contains("broken") && text.contains("boom") && !text.contains("top"), "{text}");
+        assert!(
+            text.contains("broken") && text.contains("boom") && !text.contains("top"),
+            "{text}"
+        );
         assert_eq!(error.exit(), Exit::Failed);
     }
 
     #[test]
-    fn without_any_word_of_nix_the_command_is_shown() {
-        assert!(matches!(failed(&["warning: x"]), NixError::Exec(_)));
+    fn without_any_word_of_nix_the_words_of_others_are_shown() {
+        assert_eq!(failed(&["trace: x"]).to_string(), ".#x failed: ssh: no");
+        let error = failed(&["error: failed to start SSH connection to 'h'"]);
+        assert!(error.to_string().ends_with("'h'\nssh: no"), "{error}");
     }
 }

@@ -310,7 +310,9 @@ mod tests {
     fn messages_and_builders_lines_come_without_colours() {
         let mut log = JsonLog::default();
         assert_eq!(
-            log.line("@nix {\"action\":\"msg\",\"level\":0,\"msg\":\"\\u001b[31;1merror:\\u001b[0m x\"}"),
+            log.line(
+                "@nix {\"action\":\"msg\",\"level\":0,\"msg\":\"\\u001b[31;1merror:\\u001b[0m x\"}"
+            ),
             Heard::Message(Message { level: 0, text: "error: x".into() })
         );
         assert_eq!(

@@ -12,6 +12,7 @@ use super::new_rule::{self, NewRule};
 use super::patch::{Patch, Unclear};
 use super::place;
 use super::rules::{Rules, RulesError};
+use super::unlist;
 use super::yaml::Position;
 use crate::error::{Advice, Exit};
 
@@ -133,17 +134,18 @@ pub fn add(text: &str, addition: &Addition) -> Result<Edited, EditError> {
     let usable = defined_at.is_some_and(|at| first_use.is_none_or(|first| at < first));
     let name = known.as_ref().and_then(Entry::anchor_name).map(str::to_owned);
     let name = name.or_else(|| place.as_ref().filter(|_| define).map(|place| place.anchor.clone()));
-    if define && usable {
-        if let Some(place) = &place {
-            if rules
-                .anchored()
-                .iter()
-                .any(|node| node.anchor.as_ref().is_some_and(|a| a.plain_name() == place.anchor))
-            {
-                return Err(EditError::Taken { anchor: place.anchor.clone() });
-            }
-            place.insert(&rules, &mut patch, host, recipient)?;
+    if define
+        && usable
+        && let Some(place) = &place
+    {
+        if rules
+            .anchored()
+            .iter()
+            .any(|node| node.anchor.as_ref().is_some_and(|a| a.plain_name() == place.anchor))
+        {
+            return Err(EditError::Taken { anchor: place.anchor.clone() });
         }
+        place.insert(&rules, &mut patch, host, recipient)?;
     }
     let key =
         keylist::NewKey { recipient, alias: name.as_deref().filter(|_| usable), comment: host };
@@ -239,11 +241,12 @@ pub fn replace(text: &str, who: &Who<'_>, recipient: &str) -> Result<Edited, Edi
     root.walk(&mut |node| {
         let Some(value) = node.scalar() else { return };
         let own = entry.anchor.is_some_and(|own| std::ptr::eq(own, node));
-        if value.trim() == old && !own {
-            if let Some(other) = &node.anchor {
-                warnings.push(format!("{} has the same old key and keeps it", other.plain_name()));
-                return;
-            }
+        if value.trim() == old
+            && !own
+            && let Some(other) = &node.anchor
+        {
+            warnings.push(format!("{} has the same old key and keeps it", other.plain_name()));
+            return;
         }
         if !value.split(',').any(|part| part.trim() == old) {
             return;
@@ -288,14 +291,14 @@ pub fn remove(text: &str, who: &Who<'_>, drop: &[String]) -> Result<Edited, Edit
     };
     let mut patch = Patch::new(text);
     let mut warnings = Vec::new();
-    keylist::remove(&rules, &mut patch, &entry, drop, &mut warnings)?;
+    unlist::remove(&rules, &mut patch, &entry, drop, &mut warnings)?;
     let edited = Edited { text: patch.apply(), warnings };
 
     let after = Rules::parse(&edited.text)?;
     let mut expected = Vec::new();
     for rule in &rules.rules()? {
         let mut meaning = meaning::of_keys(&rules, rule, |key| {
-            (!keylist::is_entry(&rules, &entry, key)).then(|| key.value.clone())
+            (!unlist::is_entry(&rules, &entry, key)).then(|| key.value.clone())
         });
         let had = rule.groups.iter().any(|group| !group.keys.is_empty());
         meaning.groups.retain(|group| !group.is_empty());

@@ -78,6 +78,9 @@ pub enum Value<'a> {
     Null,
 }
 
+/// Is called for every value, in the order that the MAC is computed in.
+pub type Visit<'v> = dyn FnMut(&[&str], Value<'_>) -> Result<(), FileError> + 'v;
+
 /// A parsed encrypted file.
 #[derive(Debug)]
 pub struct EncryptedFile<'a> {
@@ -187,10 +190,7 @@ impl<'a> EncryptedFile<'a> {
         }
     }
 
-    fn walk(
-        &self,
-        visit: &mut dyn FnMut(&[&str], Value<'_>) -> Result<(), FileError>,
-    ) -> Result<(), FileError> {
+    fn walk(&self, visit: &mut Visit<'_>) -> Result<(), FileError> {
         match &self.body {
             Body::Tree(documents) => documents.walk(visit),
             Body::Lines(lines) => lines.walk(visit),

@@ -25,6 +25,18 @@ impl Format {
         }
     }
 
+    /// Like [`Self::of_path`], but a file whose ending says nothing is looked into:
+    /// people name the type to sops by flag.
+    pub fn of_content(path: &Path, text: &str) -> Self {
+        match Self::of_path(path) {
+            Self::Binary if text.trim_start().starts_with('{') => Self::Binary,
+            Self::Binary if text.starts_with("sops:") || text.contains("\nsops:") => Self::Yaml,
+            Self::Binary if text.contains("\nsops_mac=") => Self::Dotenv,
+            Self::Binary if text.contains("\n[sops]") => Self::Ini,
+            format => format,
+        }
+    }
+
     /// The format that sops-nix calls so (`sops.secrets.NAME.format`).
     pub fn of_name(name: &str) -> Option<Self> {
         Some(match name {

@@ -16,9 +16,11 @@ use crate::secret::{Secret, create_private_dir, write_private};
 /// A program that prints an identity may wait for a person to unlock a store.
 const KEY_COMMAND_DEADLINE: Duration = Duration::from_secs(120);
 
+type Lookup = dyn Fn(&str) -> Option<OsString>;
+
 /// Where identities are looked for: variables and home of one user.
 pub struct Places {
-    variable: Box<dyn Fn(&str) -> Option<OsString>>,
+    variable: Box<Lookup>,
 }
 
 impl Places {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::file::{FileError, Value};
+use super::file::{FileError, Value, Visit};
 use super::format::Format;
 use super::metadata::{Metadata, OTHER_KINDS, Wrapped};
 
@@ -156,10 +156,7 @@ impl<'a> Lines<'a> {
     }
 
     /// Visits every value in order.
-    pub fn walk(
-        &self,
-        visit: &mut dyn FnMut(&[&str], Value<'_>) -> Result<(), FileError>,
-    ) -> Result<(), FileError> {
+    pub fn walk(&self, visit: &mut Visit<'_>) -> Result<(), FileError> {
         for line in &self.values {
             match self.format {
                 Format::Ini => visit(&[line.section, line.key], Value::Text(line.value))?,

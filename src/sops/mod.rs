@@ -6,10 +6,14 @@
 //! secret anywhere but into an encrypted file or a file of mode 0600.
 
 pub mod cipher;
+mod config;
+mod dialect;
 pub mod edit;
+pub mod error;
 pub mod file;
 pub mod format;
 pub mod go_regex;
+mod grants;
 pub mod host;
 pub mod identities;
 pub mod json;
@@ -27,7 +31,9 @@ pub mod recipient;
 pub mod rekey;
 mod rename;
 pub mod repo;
+pub mod rewrap;
 pub mod rules;
 pub mod transaction;
 mod tree;
+mod unlist;
 pub mod yaml;

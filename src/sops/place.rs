@@ -183,9 +183,8 @@ fn under_comment<'v, 'n>(
             rules.text[line..comment.start].trim().is_empty()
         })
         .collect();
-    let speaks_of_hosts = |text: &str| {
-        text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| is_host_group(word))
-    };
+    let speaks_of_hosts =
+        |text: &str| text.split(|c: char| !c.is_ascii_alphanumeric()).any(is_host_group);
     let section = own_line.iter().rposition(|comment| {
         let first = names.first().map_or(0, |(_, _, node)| node.start());
         let last = names.last().map_or(0, |(_, _, node)| node.start());

@@ -61,7 +61,7 @@ fn rename_comments(
 ) {
     let Some(root) = rules.root() else { return };
     root.walk(&mut |node| {
-        if !node.scalar().is_some_and(|value| value.trim() == entry.recipient) {
+        if node.scalar().is_none_or(|value| value.trim() != entry.recipient) {
             return;
         }
         let Some(span) = line_comment_span(rules, node.span.end) else { return };

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use granit_parser::ScalarStyle;
 
-use super::file::{FileError, Value};
+use super::file::{FileError, Value, Visit};
 use super::format::Format;
 use super::json;
 use super::metadata::{Metadata, OTHER_KINDS, Wrapped};
@@ -77,10 +77,7 @@ impl<'a> Documents<'a> {
     }
 
     /// Visits every value in the order that the MAC is computed in.
-    pub fn walk(
-        &self,
-        visit: &mut dyn FnMut(&[&str], Value<'_>) -> Result<(), FileError>,
-    ) -> Result<(), FileError> {
+    pub fn walk(&self, visit: &mut Visit<'_>) -> Result<(), FileError> {
         for root in &self.roots {
             let Some(entries) = root.entries() else {
                 if root.is_null() {
@@ -103,7 +100,7 @@ impl<'a> Documents<'a> {
         key: &'n Node<'a>,
         value: &'n Node<'a>,
         path: &mut Vec<&'n str>,
-        visit: &mut dyn FnMut(&[&str], Value<'_>) -> Result<(), FileError>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), FileError> {
         let at = || position(self.text, key.span.start);
         match key.scalar() {
@@ -120,7 +117,7 @@ impl<'a> Documents<'a> {
         &self,
         node: &'n Node<'a>,
         path: &mut Vec<&'n str>,
-        visit: &mut dyn FnMut(&[&str], Value<'_>) -> Result<(), FileError>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), FileError> {
         let needs = |what: &str| {
             Err(FileError::NeedsSops(format!("{what} at {}", position(self.text, node.span.start))))

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::options::{asking, check, config_path, plain, reach, unchanged};
 use super::{Endpoint, HostKey, SshError};
 use crate::exec::Cmd;
+use crate::secret::private_temp_dir;
 
 /// Key types without certificates, best first.
 const ALGORITHMS: &str = "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,\
@@ -30,9 +31,7 @@ pub fn offered_key(
     algorithms: Option<&str>,
 ) -> Result<HostKey, SshError> {
     check(&endpoint.options)?;
-    let dir = tempfile::Builder::new()
-        .prefix("landfall-")
-        .tempdir()
+    let dir = private_temp_dir(&std::env::temp_dir())
         .map_err(|source| SshError::Io { doing: "making a temporary folder", source })?;
     let record = dir.path().join("offered");
 

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::options::{asking, check, config_path, pinned, plain, reach, write_pin};
 use super::{Endpoint, HostKey, SshError, offered_key, remote_command};
 use crate::exec::{Cmd, ExecError, Output};
+use crate::secret::private_temp_dir;
 
 /// An address of a unix socket has 108 bytes; ssh binds to the path with a dot
 /// and 16 characters added, and a zero ends it.
@@ -291,7 +292,7 @@ fn socket_dir(run_dir: &Path) -> Result<TempDir, SshError> {
         [Some(run_dir.to_owned()), runtime, Some(std::env::temp_dir()), Some("/tmp".into())];
     let mut failure = std::io::Error::from(std::io::ErrorKind::NotFound);
     for base in candidates.iter().flatten().filter(|base| holds_sockets(base)) {
-        match tempfile::Builder::new().prefix("landfall-").tempdir_in(base) {
+        match private_temp_dir(base) {
             Ok(dir) => return Ok(dir),
             Err(error) => failure = error,
         }

@@ -29,13 +29,11 @@ pub fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), 
     let endpoint = phase::installed_endpoint(cx, &endpoint);
     let endpoint = endpoint.with_user(cx.primary_user()?);
     let key = cx.keys().public().ok_or_else(no_key)?;
-    let others: Vec<(String, HostKey)> = [
-        ("the installer", cx.keys().installer()),
-        ("the initrd", cx.keys().initrd_public()),
-    ]
-    .into_iter()
-    .filter_map(|(name, key)| Some((name.to_owned(), key?)))
-    .collect();
+    let others: Vec<(String, HostKey)> =
+        [("the installer", cx.keys().installer()), ("the initrd", cx.keys().initrd_public())]
+            .into_iter()
+            .filter_map(|(name, key)| Some((name.to_owned(), key?)))
+            .collect();
 
     let person = config.passphrase_at_boot();
     let host = cx.config.host.clone();
@@ -88,7 +86,8 @@ pub fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), 
 }
 
 fn no_target() -> StepError {
-    StepError::new("the target is not named", "", "landfall bootstrap HOST TARGET").exit(Exit::Usage)
+    StepError::new("the target is not named", "", "landfall bootstrap HOST TARGET")
+        .exit(Exit::Usage)
 }
 
 fn no_key() -> StepError {

@@ -59,7 +59,8 @@ impl Step for Build {
         let paths = nix
             .build(&installables, &mut report_to(&cx.events))
             .map_err(|error| StepError::from(error).doing("the system could not be built"))?;
-        let mut evidence = Evidence::default().with("revision", cx.fact(StepId::Hardware, "revision")?);
+        let mut evidence =
+            Evidence::default().with("revision", cx.fact(StepId::Hardware, "revision")?);
         for ((name, _), path) in wanted.iter().zip(&paths) {
             evidence = evidence.with(name, path.to_string());
         }
@@ -78,7 +79,9 @@ fn wanted(cx: &Context) -> Result<Vec<(&'static str, String)>, StepError> {
     let base = repo_at(&cx.config.repo, revision);
     let full = format!("{base}#{}", cx.config.attr);
     let first = match (&cx.config.installer, cx.staged()) {
-        (Some(installer), true) => format!("{}#{}", flake_in(&base, &installer.dir), installer.attr),
+        (Some(installer), true) => {
+            format!("{}#{}", flake_in(&base, &installer.dir), installer.attr)
+        }
         _ => full.clone(),
     };
     let build = |system: &str, name: &str| format!("{system}.config.system.build.{name}");
@@ -129,7 +132,11 @@ fn path(cx: &Context, name: &str) -> Result<StorePath, StepError> {
 /// A store path that the journal remembers.
 pub fn parse(text: &str) -> Result<StorePath, StepError> {
     text.parse().map_err(|why: String| {
-        StepError::new("the journal holds no store path", why, "landfall abandon HOST forgets the run.")
+        StepError::new(
+            "the journal holds no store path",
+            why,
+            "landfall abandon HOST forgets the run.",
+        )
     })
 }
 

@@ -14,7 +14,8 @@ use crate::journal::Entry;
 use crate::machine::Phase;
 use crate::passphrase;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
-use crate::steps::{hardware, install, publish, repos, secrets};
+use crate::steps::remote::Destination;
+use crate::steps::{hardware, install, repos, secrets};
 
 pub struct Check;
 
@@ -23,9 +24,8 @@ const LEAST_MEMORY: u64 = 900 << 20;
 /// Room for the smallest systems; the real size is known after the build.
 const LEAST_DISK: u64 = 3 << 30;
 /// Mount points that NixOS always mounts in the initrd.
-const EARLY_MOUNTS: [&str; 9] = [
-    "/", "/nix", "/nix/store", "/var", "/var/log", "/var/lib", "/var/lib/nixos", "/etc", "/usr",
-];
+const EARLY_MOUNTS: [&str; 9] =
+    ["/", "/nix", "/nix/store", "/var", "/var/log", "/var/lib", "/var/lib/nixos", "/etc", "/usr"];
 
 impl Step for Check {
     fn id(&self) -> StepId {
@@ -139,21 +139,11 @@ fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
     .exit(Exit::Usage))
 }
 
-/// A push that would be rejected is found now; a refusing hook only by pushing.
 fn pushable(cx: &Context, repo: &Repo) -> Result<(), StepError> {
     if cx.config.push == Push::No {
         return Ok(());
     }
-    repo.fetch()?;
-    let (_, behind) = repo.ahead_behind(publish::branch(&cx.config.push))?;
-    if behind > 0 {
-        return Err(StepError::new(
-            format!("the remote of {} is ahead", repo.root().display()),
-            format!("it has {behind} commits that are not here"),
-            "Take them over first: git pull --ff-only",
-        ));
-    }
-    Ok(repo.can_push(publish::branch(&cx.config.push))?)
+    Destination::of(repo, &cx.config.push)?.check()
 }
 
 fn configuration(cx: &Context, findings: &mut Findings) {

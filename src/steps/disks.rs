@@ -81,10 +81,11 @@ impl Step for Disks {
         }
         for Matched { name, disk, .. } in &matched {
             let expected = disk.stable_name();
-            let question = Question::new(format!("Erase it? Type {expected} to confirm"), "--erase DISK")
-                .detail(format!("disk {name:?} of the layout: {} ({disk})", disk.path))
-                .detail(format!("on it now: {}", disk.contents()))
-                .detail("Everything on it will be lost.");
+            let question =
+                Question::new(format!("Erase it? Type {expected} to confirm"), "--erase DISK")
+                    .detail(format!("disk {name:?} of the layout: {} ({disk})", disk.path))
+                    .detail(format!("on it now: {}", disk.contents()))
+                    .detail("Everything on it will be lost.");
             if !cx.prompter.type_to_confirm(&question, &expected)? {
                 return Err(StepError::new(
                     format!("{disk} may not be erased"),
@@ -160,8 +161,9 @@ fn needed_bytes(cx: &Context) -> Result<u64, StepError> {
 
 fn copy_script(cx: &Context, script: &crate::nix::StorePath) -> Result<(), StepError> {
     let target = cx.target()?;
-    copy::to_store(cx, &target.session, None, std::slice::from_ref(script))
-        .map_err(|error| StepError::from(error).doing("disko's script could not be copied to the target"))
+    copy::to_store(cx, &target.session, None, std::slice::from_ref(script)).map_err(|error| {
+        StepError::from(error).doing("disko's script could not be copied to the target")
+    })
 }
 
 fn run_disko(cx: &Context, script: &str, erases: bool) -> Result<(), StepError> {
@@ -230,9 +232,11 @@ fn mark(cx: &Context, matched: &[Matched]) -> Result<(), StepError> {
     for (index, matched) in matched.iter().enumerate() {
         let id = disk_id(cx, index);
         // The kernel need not read the table again: the partitions are in use.
-        let argv = ["sfdisk", "--no-reread", "--no-tell-kernel", "--disk-id", &matched.disk.path, &id];
+        let argv =
+            ["sfdisk", "--no-reread", "--no-tell-kernel", "--disk-id", &matched.disk.path, &id];
         cx.target()?.session.root(&argv).run().map_err(|error| {
-            StepError::from(error).doing(format!("{} could not be marked as this run's", matched.disk.path))
+            StepError::from(error)
+                .doing(format!("{} could not be marked as this run's", matched.disk.path))
         })?;
     }
     Ok(())

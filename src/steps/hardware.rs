@@ -66,12 +66,12 @@ impl Step for Hardware {
         if !keeps(cx, &repo)? {
             let report = report(cx)?;
             write_atomically(cx, &path, &report)?;
-            repo.intent_to_add(std::slice::from_ref(&path))?;
+            repo.intent_to_add(&[path.as_path()])?;
         }
         let changed: Vec<PathBuf> =
             repo.dirty()?.into_iter().filter(|path| committed_here(cx, path)).collect();
         if !changed.is_empty() {
-            repo.commit_paths(&changed, &message(cx, &changed))?;
+            repo.commit_paths(&as_paths(&changed), &message(cx, &changed))?;
         }
         Ok(())
     }
@@ -87,7 +87,8 @@ pub fn committed_here(cx: &Context, path: &std::path::Path) -> bool {
 
 fn message(cx: &Context, changed: &[PathBuf]) -> String {
     let host = &cx.config.host;
-    let hardware = changed.iter().any(|path| Some(path.as_path()) == cx.config.hardware_file.as_deref());
+    let hardware =
+        changed.iter().any(|path| Some(path.as_path()) == cx.config.hardware_file.as_deref());
     if hardware {
         format!("{host}: hardware configuration, locked secrets")
     } else {
@@ -178,4 +179,8 @@ fn write_atomically(cx: &Context, path: &std::path::Path, text: &str) -> Result<
     file.as_file().sync_all().map_err(failed)?;
     file.persist(&full).map_err(|error| failed(error.error))?;
     Ok(())
+}
+
+pub fn as_paths(paths: &[PathBuf]) -> Vec<&std::path::Path> {
+    paths.iter().map(PathBuf::as_path).collect()
 }

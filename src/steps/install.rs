@@ -151,7 +151,9 @@ fn put(cx: &Context, path: &str, mode: &str, content: Secret) -> Result<(), Step
         .root_script_with_stdin(PUT, &[&format!("{ROOT}{path}"), mode])
         .stdin(content)
         .run()
-        .map_err(|error| StepError::from(error).doing(format!("{path} could not be written on the target")))?;
+        .map_err(|error| {
+            StepError::from(error).doing(format!("{path} could not be written on the target"))
+        })?;
     Ok(())
 }
 

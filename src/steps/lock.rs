@@ -49,7 +49,9 @@ impl Step for Lock {
                 short(&pushed),
                 locked.as_deref().map_or("nothing", short)
             ),
-            format!("Does the URL of {input} in flake.nix name the branch and the remote that the checkout pushes to?"),
+            format!(
+                "Does the URL of {input} in flake.nix name the branch and the remote that the checkout pushes to?"
+            ),
         ))
     }
 }

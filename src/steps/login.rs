@@ -9,6 +9,7 @@ use crate::machine::Phase;
 use crate::secret::Secret;
 use crate::ssh::{Endpoint, Privilege, known_hosts_name, known_keys};
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::steps::remote;
 
 pub struct Login;
 
@@ -65,7 +66,9 @@ impl Step for Login {
             .script_with_stdin(ADD_KNOWN_HOSTS, &[])
             .stdin(Secret::new(lines.into_bytes()))
             .run()
-            .map_err(|error| StepError::from(error).doing("the forges' host keys could not be written"))?;
+            .map_err(|error| {
+                StepError::from(error).doing("the forges' host keys could not be written")
+            })?;
         Ok(())
     }
 }
@@ -78,7 +81,7 @@ fn forge_lines(cx: &Context) -> Result<Vec<String>, StepError> {
     }
     let mut lines = Vec::new();
     for dir in super::repos::dirs(cx) {
-        if let Some(url) = Repo::open(&dir)?.remote_url()? {
+        if let Some(url) = remote::url(&Repo::open(&dir)?)? {
             lines.extend(forge_of(&url)?);
         }
     }

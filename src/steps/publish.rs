@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use crate::config::Push;
 use crate::context::Context;
 use crate::error::StepError;
 use crate::git::{self, Repo};
@@ -10,6 +9,7 @@ use crate::prompt::Question;
 use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::build::repo_at;
 use crate::steps::lock::short;
+use crate::steps::remote::Destination;
 
 pub struct Publish;
 
@@ -28,7 +28,7 @@ impl Step for Publish {
 
     fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
         let repo = Repo::open(&cx.config.repo)?;
-        let remote = repo.remote_url()?.unwrap_or_default();
+        let remote = Destination::of(&repo, &cx.config.push)?.url()?;
         let question = Question::new("Push the hardware configuration at the end?", "--no-push")
             .detail(format!("to {remote}"))
             .answered_by_yes();
@@ -43,15 +43,16 @@ impl Step for Publish {
         let repo = Repo::open(&cx.config.repo)?;
         let head = repo.head()?;
         let published = evidence.fact("revision") == Some(&head)
-            && repo.remote_has(branch(&cx.config.push), &head)?;
+            && Destination::of(&repo, &cx.config.push)?.has(&head)?;
         Ok(if published { Status::Done(evidence.clone()) } else { Status::Ready })
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
         let repo = Repo::open(&cx.config.repo)?;
         let head = repo.head()?;
-        repo.push(branch(&cx.config.push))?;
-        let mut evidence = Evidence::new(format!("{} pushed", short(&head))).with("revision", &head);
+        Destination::of(&repo, &cx.config.push)?.push()?;
+        let mut evidence =
+            Evidence::new(format!("{} pushed", short(&head))).with("revision", &head);
         if let Some(running) = cx.evidence(StepId::Rebuild).and_then(|e| e.fact("system")) {
             let cloned = system_of_clean_clone(cx, &repo, &head)?;
             if cloned != running {
@@ -69,22 +70,12 @@ impl Step for Publish {
     }
 }
 
-/// The branch that pushes go to, where it is not the upstream.
-pub fn branch(push: &Push) -> Option<&str> {
-    match push {
-        Push::Branch(name) => Some(name),
-        Push::Upstream | Push::No => None,
-    }
-}
-
 fn system_of_clean_clone(cx: &Context, repo: &Repo, head: &str) -> Result<String, StepError> {
-    let dir = tempfile::Builder::new()
-        .prefix("clone-")
-        .tempdir_in(&cx.dir)
-        .map_err(|error| StepError::new("there is no place for a clone", error.to_string(), "Make room on the disk."))?;
+    let dir = tempfile::Builder::new().prefix("clone-").tempdir_in(&cx.dir).map_err(|error| {
+        StepError::new("there is no place for a clone", error.to_string(), "Make room on the disk.")
+    })?;
     let clone = dir.path().join("config");
-    let url = repo.remote_url()?.unwrap_or_default();
-    git::clone(&url, &clone, branch(&cx.config.push))?;
+    git::clone(&Destination::of(repo, &cx.config.push)?.url()?, &clone)?;
     let attr = format!("{}.config.system.build.toplevel.outPath", cx.config.attr);
     let flake = repo_at(Path::new(&clone), head);
     cx.nix()?

@@ -68,7 +68,8 @@ impl Step for Rebuild {
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
         let (full, revision) = build_if_moved(cx)?;
-        let produced = Evidence::default().with("system", full.to_string()).with("revision", revision);
+        let produced =
+            Evidence::default().with("system", full.to_string()).with("revision", revision);
         cx.produced.insert(StepId::Rebuild, produced);
         let running = cx.target()?.facts.current_system.clone();
         if running != Some(full.to_string()) {
@@ -88,7 +89,8 @@ fn current_full(cx: &Context) -> Result<Option<StorePath>, StepError> {
     if cx.fact(StepId::Build, "revision")? == head {
         return Ok(Some(full_system(cx)?));
     }
-    let rebuilt = cx.evidence(StepId::Rebuild).filter(|built| built.fact("revision") == Some(&head));
+    let rebuilt =
+        cx.evidence(StepId::Rebuild).filter(|built| built.fact("revision") == Some(&head));
     match rebuilt.and_then(|built| built.fact("system")) {
         Some(path) => Ok(Some(parse(path)?)),
         None => Ok(None),
@@ -102,11 +104,15 @@ fn build_if_moved(cx: &Context) -> Result<(StorePath, String), StepError> {
         return Ok((full, head));
     }
     cx.events.note(format!("the configuration moved on to {}: building it anew", short(&head)));
-    let installable =
-        format!("{}#{}.config.system.build.toplevel", repo_at(&cx.config.repo, &head), cx.config.attr);
-    let built = nix_for_full(cx)?
-        .build(&[&installable], &mut report_to(&cx.events))
-        .map_err(|error| StepError::from(error).doing("the full configuration could not be built"))?;
+    let installable = format!(
+        "{}#{}.config.system.build.toplevel",
+        repo_at(&cx.config.repo, &head),
+        cx.config.attr
+    );
+    let built =
+        nix_for_full(cx)?.build(&[&installable], &mut report_to(&cx.events)).map_err(|error| {
+            StepError::from(error).doing("the full configuration could not be built")
+        })?;
     match built.into_iter().next() {
         Some(path) => Ok((path, head)),
         None => Err(StepError::new("nix built nothing", "", "See the log of the step.")),
@@ -117,13 +123,17 @@ fn build_if_moved(cx: &Context) -> Result<(StorePath, String), StepError> {
 /// without credentials for the private ones.
 fn bring(cx: &Context, full: &StorePath) -> Result<(), StepError> {
     let session = &cx.target()?.session;
-    to_store(cx, session, None, std::slice::from_ref(full)).map_err(|error| {
-        error.doing("the full configuration could not be copied to the target")
-    })?;
+    to_store(cx, session, None, std::slice::from_ref(full))
+        .map_err(|error| error.doing("the full configuration could not be copied to the target"))?;
     let revision = Repo::open(&cx.config.repo)?.head()?;
     let (store, opts) = (session.nix_store_url(None), session.nix_ssh_opts());
     nix_for_full(cx)?
-        .flake_archive_to(&repo_at(&cx.config.repo, &revision), &store, &opts, &mut report_to(&cx.events))
+        .flake_archive_to(
+            &repo_at(&cx.config.repo, &revision),
+            &store,
+            &opts,
+            &mut report_to(&cx.events),
+        )
         .map(|_| ())
         .map_err(|error| {
             StepError::from(error).doing("the sources of the flake's inputs could not be copied")

@@ -7,9 +7,10 @@ use crate::context::Context;
 use crate::error::StepError;
 use crate::git::Repo;
 use crate::machine::Phase;
-use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::prompt::Question;
+use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::lock::short;
+use crate::steps::remote;
 
 pub struct Repos;
 
@@ -88,15 +89,16 @@ impl Step for Repos {
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
         for dir in dirs(cx) {
             let repo = Repo::open(&dir)?;
-            let branch = repo.branch()?;
-            let url = repo.remote_url()?.unwrap_or_default();
+            let branch = repo.branch()?.unwrap_or("HEAD".into());
+            let url = remote::url(&repo)?.unwrap_or_default();
             let place = place(cx, &dir);
-            let bundle = repo.bundle(&cx.dir)?;
+            let bundle = cx.dir.join("bundle");
+            repo.bundle(&bundle, &["HEAD", &branch])?;
             let args = [place.as_str(), &branch, &url, &repo.head()?];
             cx.target()?
                 .session
                 .script_with_stdin(RECEIVE, &args)
-                .stdin_file(bundle.path())
+                .stdin_file(&bundle)
                 .run()
                 .map_err(|error| {
                     let mut error = StepError::from(error)

@@ -19,8 +19,9 @@ use crate::sops::identities::{Identities, Places};
 use crate::sops::plan::{self as sops_plan, Change, EditSettings};
 use crate::sops::proof::{self, Need};
 use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
+use crate::steps::hardware::as_paths;
 use crate::steps::lock::short;
-use crate::steps::publish::branch;
+use crate::steps::remote::Destination;
 
 pub struct Secrets;
 
@@ -59,14 +60,17 @@ impl Step for Secrets {
             return Ok(Status::Ready);
         }
         let revision = repo.head()?;
-        if cx.config.push != Push::No && !repo.remote_has(branch(&cx.config.push), &revision)? {
+        if cx.config.push != Push::No && !Destination::of(&repo, &cx.config.push)?.has(&revision)? {
             return Ok(Status::Ready);
         }
         let proven = prove(cx)?;
         Ok(Status::Done(
-            Evidence::new(format!("{proven} secrets open with the new key, commit {}", short(&revision)))
-                .with("revision", revision)
-                .with("recipient", recipient.as_str()),
+            Evidence::new(format!(
+                "{proven} secrets open with the new key, commit {}",
+                short(&revision)
+            ))
+            .with("revision", revision)
+            .with("recipient", recipient.as_str()),
         ))
     }
 
@@ -76,7 +80,8 @@ impl Step for Secrets {
         if change.is_empty() {
             return Ok(Consent::Given);
         }
-        let mut question = Question::new("Re-encrypt, commit and push these?", "--no-secrets").answered_by_yes();
+        let mut question =
+            Question::new("Re-encrypt, commit and push these?", "--no-secrets").answered_by_yes();
         for line in change.diff.lines() {
             question = question.detail(line);
         }
@@ -125,12 +130,12 @@ impl Step for Secrets {
         let touched = ours_dirty(cx, &repo)?;
         if !touched.is_empty() {
             let message = format!("{}: recipient of the new host", cx.config.host);
-            repo.commit_paths(&touched, &message)?;
+            repo.commit_paths(&as_paths(&touched), &message)?;
         }
         if cx.config.push != Push::No {
-            repo.push(branch(&cx.config.push)).map_err(|error| {
-                StepError::from(error).doing("the re-encrypted secrets could not be pushed")
-            })?;
+            Destination::of(&repo, &cx.config.push)?
+                .push()
+                .map_err(|error| error.doing("the re-encrypted secrets could not be pushed"))?;
         }
         Ok(())
     }
@@ -228,17 +233,18 @@ fn key_path(secret: &crate::facts::SecretFact) -> Vec<String> {
 fn ours_dirty(cx: &Context, repo: &Repo) -> Result<Vec<PathBuf>, StepError> {
     let config = secrets_repo(cx)?;
     let files = files(cx, config)?;
-    let ours = |path: &PathBuf| {
-        *path == config.sops_config || files.contains(&config.dir.join(path))
-    };
+    let ours =
+        |path: &PathBuf| *path == config.sops_config || files.contains(&config.dir.join(path));
     Ok(repo.dirty()?.into_iter().filter(ours).collect())
 }
 
 /// Uncommitted changes of somebody else would be committed or lost with ours.
 pub fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
-    let by_this_run = cx.journal.lines().iter().any(|line| {
-        matches!(&line.entry, Entry::Started { step: StepId::Secrets, .. })
-    });
+    let by_this_run = cx
+        .journal
+        .lines()
+        .iter()
+        .any(|line| matches!(&line.entry, Entry::Started { step: StepId::Secrets, .. }));
     let ours = if by_this_run { ours_dirty(cx, repo)? } else { Vec::new() };
     let dirty: Vec<PathBuf> =
         repo.dirty()?.into_iter().filter(|path| !ours.contains(path)).collect();

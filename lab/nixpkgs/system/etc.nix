@@ -29,7 +29,7 @@ in
   system.activationScripts.etc = {
     deps = [ "users" ];
     text = ''
-      ${pkgs.bash}/bin/bash ${./programs/setup-etc.sh} ${config.system.build.etc}
+      ${pkgs.perl}/bin/perl ${./programs/setup-etc.pl} ${config.system.build.etc}
     '';
   };
 }

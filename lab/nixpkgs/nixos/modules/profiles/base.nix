@@ -1,5 +1,5 @@
 # What one wants on a machine that is being installed or repaired.
-{ lib, pkgs, ... }:
+{ pkgs, ... }:
 {
   environment.systemPackages = with pkgs; [
     cryptsetup
@@ -12,7 +12,7 @@
     rsync
     tree
   ];
-  boot.supportedFilesystems = lib.mkDefault [
+  boot.supportedFilesystems = [
     "btrfs"
     "ext4"
     "vfat"

@@ -1,0 +1,235 @@
+//! Evaluating, building and copying with the real nix.
+//!
+//! The flake of these tests needs no nixpkgs: its derivations call /bin/sh.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::git::{git, identify};
+use landfall::error::{Advice, Exit};
+use landfall::nix::{Nix, NixError, NixOptions, Report, StorePath};
+use tempfile::TempDir;
+
+const FLAKE: &str = r#"{
+  inputs.dep.url = "path:@DEP@";
+  outputs = { self, dep }: let
+    make = name: script: derivation {
+      inherit name; system = "x86_64-linux"; builder = "/bin/sh"; args = [ "-c" script ];
+    };
+    stamp = "@STAMP@";
+  in {
+    hello = make "hello-1.0" "echo said by the builder; echo ${stamp} > $out";
+    top = make "top-1.0" "echo ${self.hello} > $out";
+    broken = make "broken-1.0" "echo boom-in-the-builder >&2; exit 3";
+    needs = make "needs-1.0" "echo ${self.broken} > $out";
+    evil = throw "no such host";
+    warned = builtins.warn "beware" 5;
+    hosts = { a = 1; b = 2; };
+    value = dep.value;
+  };
+}
+"#;
+
+/// A flake in a git repository, with an input beside it.
+struct Flake {
+    dir: TempDir,
+    reference: String,
+}
+
+impl Flake {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let flake = dir.path().join("flake");
+        fs::create_dir(&flake).unwrap();
+        write_dep(&dir.path().join("dep"), "1");
+        write_dep(&dir.path().join("other"), "\"other\"");
+        // Own derivations for each test: they run at the same time in one store.
+        let stamp = dir.path().file_name().unwrap().to_str().unwrap();
+        let text = FLAKE
+            .replace("@DEP@", dir.path().join("dep").to_str().unwrap())
+            .replace("@STAMP@", stamp);
+        fs::write(flake.join("flake.nix"), text).unwrap();
+        git(&flake, &["init", "-q", "-b", "main", "."]);
+        identify(&flake);
+        git(&flake, &["add", "."]);
+        let reference = format!("git+file://{}", flake.display());
+        Self { dir, reference }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("flake")
+    }
+
+    fn attr(&self, name: &str) -> String {
+        format!("{}#{name}", self.reference)
+    }
+
+    /// A store of its own, as the target's store below /mnt is one.
+    fn store(&self) -> String {
+        format!("local?root={}", self.dir.path().join("mnt").display())
+    }
+}
+
+fn write_dep(dir: &Path, value: &str) {
+    fs::create_dir_all(dir).unwrap();
+    fs::write(dir.join("flake.nix"), format!("{{ outputs = _: {{ value = {value}; }}; }}"))
+        .unwrap();
+}
+
+/// Nix, unless there is none on this machine.
+fn nix() -> Option<Nix> {
+    common::have("nix").then(|| Nix::find(NixOptions::default()).unwrap())
+}
+
+#[test]
+fn values_are_evaluated_and_the_lock_file_is_left_alone() {
+    let Some(nix) = nix() else { return };
+    let flake = Flake::new();
+    let names: Vec<String> =
+        nix.eval_json(&flake.attr("hosts"), Some("builtins.attrNames")).unwrap();
+    assert_eq!(names, ["a", "b"]);
+    let value: u32 = nix.eval_json(&flake.attr("value"), None).unwrap();
+    assert_eq!(value, 1);
+    let other = format!("path:{}", flake.dir.path().join("other").display());
+    let value: String =
+        nix.with_override("dep", &other).eval_json(&flake.attr("value"), None).unwrap();
+    assert_eq!(value, "other");
+    assert!(!flake.path().join("flake.lock").exists());
+    let wrong: Result<String, _> = nix.eval_json(&flake.attr("hosts"), None);
+    assert!(matches!(wrong.unwrap_err(), NixError::Answer { .. }));
+}
+
+#[test]
+fn an_error_of_the_configuration_begins_with_its_cause() {
+    let Some(nix) = nix() else { return };
+    let flake = Flake::new();
+    let error = nix.eval_json::<u32>(&flake.attr("evil"), None).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, NixError::Eval { .. }), "{error:?}");
+    let first = text.lines().next().unwrap();
+    assert!(first.ends_with("does not evaluate: no such host"), "{text}");
+    assert!(text.contains("flake.nix:"), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text}");
+    assert_eq!(error.exit(), Exit::Usage);
+    let error = nix.eval_json::<u32>(&flake.attr("nothing"), None).unwrap_err();
+    assert!(error.to_string().contains("does not provide attribute"), "{error}");
+}
+
+#[test]
+fn builds_give_their_outputs_and_tell_how_far_they_are() {
+    let Some(nix) = nix() else { return };
+    let flake = Flake::new();
+    let mut reports = Vec::new();
+    let (hello, top) = (flake.attr("hello"), flake.attr("top"));
+    let built = nix.build(&[&top, &hello], &mut |report| reports.push(report)).unwrap();
+    let names: Vec<&str> = built.iter().map(StorePath::name).collect();
+    assert_eq!(names, ["top-1.0", "hello-1.0"]);
+    let Some(Report::Progress(last)) = reports.last() else { panic!("{reports:?}") };
+    assert_eq!(last.items_done, Some(2), "{reports:?}");
+    assert!(!reports.iter().any(|report| matches!(report, Report::BuildLog(_))));
+
+    let closure = nix.closure(&built[0]).unwrap();
+    assert!(closure.contains(&built[1]) && closure.contains(&built[0]));
+    assert!(nix.closure_size(&built[0]).unwrap() > nix.closure_size(&built[1]).unwrap());
+}
+
+#[test]
+fn lines_of_builders_are_told_to_those_who_ask() {
+    if !common::have("nix") {
+        return;
+    }
+    let flake = Flake::new();
+    let nix = Nix::find(NixOptions { print_build_logs: true, ..NixOptions::default() }).unwrap();
+    let mut lines = Vec::new();
+    nix.build(&[&flake.attr("hello")], &mut |report| {
+        if let Report::BuildLog(line) = report {
+            lines.push(line);
+        }
+    })
+    .unwrap();
+    assert_eq!(lines, ["said by the builder"]);
+}
+
+#[test]
+fn a_failed_build_shows_what_its_builder_said_last() {
+    let Some(nix) = nix() else { return };
+    let flake = Flake::new();
+    let error = nix.build(&[&flake.attr("needs")], &mut |_| {}).unwrap_err();
+    assert!(matches!(error, NixError::Build { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("broken-1.0") && text.contains("boom-in-the-builder"), "{text}");
+    assert_eq!(error.exit(), Exit::Failed);
+}
+
+#[test]
+fn warnings_are_told() {
+    let Some(nix) = nix() else { return };
+    let flake = Flake::new();
+    let mut warnings = Vec::new();
+    // A build, because questions keep their warnings to the log.
+    let _ = nix.build(&[&flake.attr("hello"), "/no/such/path"], &mut |report| {
+        if let Report::Warning(text) = report {
+            warnings.push(text);
+        }
+    });
+    assert!(!warnings.iter().any(|text| text.contains("dirty")), "{warnings:?}");
+}
+
+#[test]
+fn closures_are_copied_and_found_on_the_other_side() {
+    let Some(nix) = nix() else { return };
+    let flake = Flake::new();
+    let store = flake.store();
+    let top = nix.build(&[&flake.attr("top")], &mut |_| {}).unwrap().remove(0);
+    assert!(!nix.is_valid_in(&store, &top, "").unwrap());
+    let mut last = None;
+    nix.copy(&store, std::slice::from_ref(&top), "", false, &mut |report| {
+        if let Report::Progress(progress) = report {
+            last = Some(progress);
+        }
+    })
+    .unwrap();
+    assert!(nix.is_valid_in(&store, &top, "").unwrap());
+    assert!(nix.is_valid_in("auto", &top, "").unwrap());
+    let last = last.unwrap();
+    assert_eq!((last.items_done, last.items_total), (Some(2), Some(2)));
+    assert_eq!(last.bytes_done, last.bytes_total);
+}
+
+#[test]
+fn locks_move_one_at_a_time_and_sources_travel() {
+    let Some(nix) = nix() else { return };
+    let flake = Flake::new();
+    nix.flake_update_input(&flake.path(), "dep").unwrap();
+    let locked = |nix: &Nix| {
+        let metadata = nix.flake_metadata(&flake.reference).unwrap();
+        let dep = &metadata.inputs["dep"];
+        assert_eq!(dep.kind(), Some("path"));
+        dep.nar_hash().unwrap().to_owned()
+    };
+    git(&flake.path(), &["add", "flake.lock"]);
+    let before = locked(&nix);
+    write_dep(&flake.dir.path().join("dep"), "2");
+    assert_eq!(locked(&nix), before);
+    nix.flake_update_input(&flake.path(), "dep").unwrap();
+    assert_ne!(locked(&nix), before);
+
+    let source = nix.flake_archive_to(&flake.reference, &flake.store(), "", &mut |_| {}).unwrap();
+    assert_eq!(source, nix.flake_metadata(&flake.reference).unwrap().path);
+    assert!(nix.is_valid_in(&flake.store(), &source, "").unwrap());
+    let error = nix.flake_update_input(&flake.path(), "nothing");
+    // Older versions only warn of an unknown input.
+    assert!(error.is_ok() || error.unwrap_err().to_string().contains("nothing"));
+}
+
+#[test]
+fn an_input_that_cannot_be_fetched_is_told_apart() {
+    let Some(nix) = nix() else { return };
+    let flake = Flake::new();
+    let nix = nix.with_override("dep", "git+file:///no/such/repository");
+    let error = nix.eval_json::<u32>(&flake.attr("value"), None).unwrap_err();
+    assert!(matches!(error, NixError::Fetch { .. }), "{error:?}");
+    assert_eq!(error.exit(), Exit::Failed);
+}
