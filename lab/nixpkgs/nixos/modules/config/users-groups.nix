@@ -164,7 +164,7 @@ let
       }
       {
         assertion = user.group != "";
-        message = "users.users.${name}.group is unset. This used to default to nogroup, but this is unsafe. For example you can create a group for this user with: users.users.${name}.group = \"${name}\"; users.groups.${name} = {};";
+        message = "users.users.${name}.group is not set: an account needs a primary group.";
       }
       {
         assertion = user.group == "" || cfg.groups ? ${user.group};
@@ -272,9 +272,8 @@ in
           || cfg.allowNoPasswordLogin
           || lib.any canAdminister (lib.attrValues cfg.users);
         message = ''
-          Neither the root account nor any wheel user has a password or SSH authorized key.
-          You must set one to prevent being locked out of your system.
-          If you really want to be locked out of your system, set users.allowNoPasswordLogin = true;'';
+          Nobody could log in as an administrator: neither root nor any user in wheel has a password or an authorized key.
+          Set one, or users.allowNoPasswordLogin = true.'';
       }
     ]
     ++ lib.concatLists perUser;

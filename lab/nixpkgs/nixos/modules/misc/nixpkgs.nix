@@ -20,7 +20,10 @@ let
     else if options.nixpkgs.system.isDefined then
       cfg.system
     else
-      throw "Neither nixpkgs.hostPlatform nor the option nixpkgs.system (the `system' argument of lib.nixosSystem) is set: say for which platform this configuration is, for example nixpkgs.hostPlatform = \"x86_64-linux\";";
+      throw (
+        "Neither nixpkgs.hostPlatform nor the option nixpkgs.system is set. Say what the configuration runs on, "
+        + "for example nixpkgs.hostPlatform = \"x86_64-linux\";"
+      );
 in
 {
   options.nixpkgs = {

@@ -10,6 +10,8 @@ let
   inherit (lib) mkOption types;
   cfg = config.isoImage;
 
+  joined = words: lib.concatStringsSep "-" (lib.filter (word: word != "") words);
+
   bool =
     default: description:
     mkOption {
@@ -39,7 +41,12 @@ in
     };
     compressImage = bool false "Whether the ISO itself is packed.";
     edition = string "" "A word in the name of the image.";
-    volumeID = string "nixos-${cfg.edition}${lib.optionalString (cfg.edition != "") "-"}${config.system.nixos.release}-${pkgs.stdenv.hostPlatform.linuxArch}" "The label of the volume.";
+    volumeID = string (joined [
+      "nixos"
+      cfg.edition
+      config.system.nixos.release
+      pkgs.stdenv.hostPlatform.linuxArch
+    ]) "The label of the volume.";
     contents = files "Files to put on the image: source and target.";
     storeContents = files "Store paths in the squashfs beside the system.";
     includeSystemBuildDependencies = bool false "Whether what the system was built with is there too.";
@@ -52,7 +59,12 @@ in
   };
 
   options.image = {
-    baseName = string "nixos${lib.optionalString (cfg.edition != "") "-${cfg.edition}"}-${config.system.nixos.label}-${pkgs.stdenv.hostPlatform.system}" "The name of the image without its extension.";
+    baseName = string (joined [
+      "nixos"
+      cfg.edition
+      config.system.nixos.label
+      pkgs.stdenv.hostPlatform.system
+    ]) "The name of the image without its extension.";
     extension = string "iso" "The extension.";
     fileName = string "${config.image.baseName}.${config.image.extension}" "The name of the image.";
     filePath = string "iso/${config.image.fileName}" "Where the image is in the build's result.";

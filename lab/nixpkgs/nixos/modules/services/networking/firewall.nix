@@ -12,7 +12,7 @@ let
   };
   range = types.submodule {
     options = lib.genAttrs [ "from" "to" ] (
-      end:
+      _:
       mkOption {
         type = types.port;
         description = "One end of the range.";

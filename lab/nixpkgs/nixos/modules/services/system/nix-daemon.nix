@@ -103,7 +103,7 @@ in
     registry = mkOption {
       type = types.attrsOf (
         types.submodule (
-          { name, config, options, ... }:
+          { name, config, ... }:
           {
             options = {
               from = reference // {
