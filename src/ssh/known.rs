@@ -13,11 +13,16 @@ const DEADLINE: Duration = Duration::from_secs(20);
 ///
 /// Revoked keys are left out, and so are certificate authorities.
 pub fn known_keys(endpoint: &Endpoint) -> Result<Vec<HostKey>, SshError> {
-    let settings = Settings::of(endpoint)?;
+    let known = KnownAs::of(endpoint)?;
+    let files = [&known.user_files[..], &known.global_files[..]].concat();
+    keys_in(&files, &known.name)
+}
+
+fn keys_in(files: &[PathBuf], name: &str) -> Result<Vec<HostKey>, SshError> {
     let mut keys = Vec::new();
     let mut revoked = Vec::new();
-    for file in settings.files.iter().filter(|file| file.is_file()) {
-        for line in find(&settings.name, file)?.lines() {
+    for file in files.iter().filter(|file| file.is_file()) {
+        for line in find(name, file)?.lines() {
             if let Some(rest) = line.strip_prefix("@revoked ") {
                 revoked.extend(rest.parse::<HostKey>());
             } else if let Ok(key) = line.parse::<HostKey>()
@@ -31,20 +36,19 @@ pub fn known_keys(endpoint: &Endpoint) -> Result<Vec<HostKey>, SshError> {
     Ok(keys)
 }
 
-/// The name under which ssh looks `endpoint` up in known_hosts: an alias,
-/// `host`, or `[host]:port`.
-pub fn known_hosts_name(endpoint: &Endpoint) -> Result<String, SshError> {
-    Settings::of(endpoint).map(|settings| settings.name)
+/// Where and under which name the operator's ssh looks a machine's key up, as
+/// ssh_config and the command line come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownAs {
+    /// An alias, `host`, or `[host]:port`.
+    pub name: String,
+    /// The first is the one that ssh adds to.
+    pub user_files: Vec<PathBuf>,
+    pub global_files: Vec<PathBuf>,
 }
 
-/// What ssh_config and the command line come to.
-struct Settings {
-    name: String,
-    files: Vec<PathBuf>,
-}
-
-impl Settings {
-    fn of(endpoint: &Endpoint) -> Result<Self, SshError> {
+impl KnownAs {
+    pub fn of(endpoint: &Endpoint) -> Result<Self, SshError> {
         check(&endpoint.options)?;
         let text = Cmd::new("ssh")
             .args(["-G", "-T"])
@@ -66,13 +70,15 @@ impl Settings {
             (None, None | Some("22")) => host,
             (None, Some(port)) => format!("[{host}]:{port}"),
         };
-        let files = ["userknownhostsfile", "globalknownhostsfile"]
-            .into_iter()
-            .filter_map(value)
-            .flat_map(str::split_ascii_whitespace)
-            .map(PathBuf::from)
-            .collect();
-        Self { name, files }
+        let files = |name| {
+            let list = value(name).unwrap_or_default().split_ascii_whitespace();
+            list.filter(|file| *file != "none").map(PathBuf::from).collect()
+        };
+        Self {
+            name,
+            user_files: files("userknownhostsfile"),
+            global_files: files("globalknownhostsfile"),
+        }
     }
 }
 
@@ -90,11 +96,29 @@ mod tests {
 
     #[test]
     fn the_name_has_the_port_unless_it_is_22_or_there_is_an_alias() {
-        let name = |text: &str| Settings::parse(text).name;
+        let name = |text: &str| KnownAs::parse(text).name;
         assert_eq!(name("user x\nhostname H\nport 22\n"), "h");
         assert_eq!(name("hostname h\nport 2222\n"), "[h]:2222");
         assert_eq!(name("hostname h\nport 2222\nhostkeyalias a\n"), "a");
-        let files = Settings::parse("userknownhostsfile /a /b\nglobalknownhostsfile /c\n").files;
-        assert_eq!(files, ["/a", "/b", "/c"].map(PathBuf::from));
+        let known = KnownAs::parse("userknownhostsfile /a /b\nglobalknownhostsfile /c\n");
+        assert_eq!(known.user_files, ["/a", "/b"].map(PathBuf::from));
+        assert_eq!(known.global_files, ["/c"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn keys_are_found_hashed_or_not_and_revoked_ones_are_left_out() {
+        const ONE: &str =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
+        const TWO: &str =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAfuCHKVTjquxvt6CM6tdG4SLp1Btn/nOeHHE5UOzRdf";
+        let dir = tempfile::tempdir().unwrap();
+        let (hashed, plain) = (dir.path().join("hashed"), dir.path().join("plain"));
+        std::fs::write(&hashed, format!("h {ONE}\n[h]:2222 {TWO}\n")).unwrap();
+        Cmd::new("ssh-keygen").args(["-q", "-H", "-f"]).arg(&hashed).run().unwrap();
+        std::fs::write(&plain, format!("@revoked * {TWO}\nh,other {TWO} c\nh {ONE}\n")).unwrap();
+        let files = [hashed.clone(), plain, dir.path().join("missing")];
+        assert_eq!(keys_in(&files, "h").unwrap(), [ONE.parse().unwrap()]);
+        assert_eq!(keys_in(&[hashed], "[h]:2222").unwrap(), [TWO.parse().unwrap()]);
+        assert_eq!(keys_in(&files, "nobody").unwrap(), []);
     }
 }
