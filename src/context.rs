@@ -1,9 +1,177 @@
-//! What a step works with.
+//! What a step works with: the configuration, the run's memory, the machines.
 
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{Config, Strategy};
+use crate::error::StepError;
 use crate::event::Events;
+use crate::facts::HostFacts;
+use crate::journal::{self, Journal, RunIdentity};
+use crate::keys::RunKeys;
+use crate::machine::{Phase, Target};
+use crate::nix::Nix;
+use crate::prompt::Prompter;
+use crate::scratch;
+use crate::secret::Secret;
+use crate::step::{Consent, Evidence, Status, StepId};
 
 /// Everything that a step may look at and use.
 #[derive(Debug)]
 pub struct Context {
+    pub config: Config,
+    pub run: RunIdentity,
+    /// The run's private folder (mode 0700).
+    pub dir: PathBuf,
+    pub journal: Journal,
     pub events: Events,
+    pub prompter: Arc<dyn Prompter>,
+    pub phase: Phase,
+    pub target: Option<Target>,
+    /// What steps made in this process that cannot be observed without it: the
+    /// paths that were built, the checks that passed.
+    pub produced: BTreeMap<StepId, Evidence>,
+    pub answers: Answers,
+    facts: OnceCell<Facts>,
+}
+
+/// What a person, or a flag, has answered in this process. Never written down.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// Whether each step that was asked about may run.
+    pub consents: BTreeMap<StepId, Consent>,
+    /// Passphrases by LUKS volume.
+    pub passphrases: BTreeMap<String, Secret>,
+}
+
+/// The evaluated configurations of the host.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    pub full: HostFacts,
+    /// The minimal system of the installer flake; staged only.
+    pub minimal: Option<HostFacts>,
+}
+
+impl Facts {
+    /// The system that is installed first.
+    pub fn first(&self) -> &HostFacts {
+        self.minimal.as_ref().unwrap_or(&self.full)
+    }
+}
+
+impl Context {
+    pub fn new(
+        config: Config,
+        run: RunIdentity,
+        dir: PathBuf,
+        journal: Journal,
+        events: Events,
+        prompter: Arc<dyn Prompter>,
+    ) -> Self {
+        Self {
+            config,
+            run,
+            dir,
+            journal,
+            events,
+            prompter,
+            phase: Phase::Unknown,
+            target: None,
+            produced: BTreeMap::new(),
+            answers: Answers::default(),
+            facts: OnceCell::new(),
+        }
+    }
+
+    /// The connected target, or an error that says how to name it.
+    pub fn target(&self) -> Result<&Target, StepError> {
+        self.target.as_ref().ok_or_else(|| {
+            StepError::new(
+                "there is no connection to the target",
+                "",
+                "Name the target: landfall bootstrap HOST TARGET",
+            )
+        })
+    }
+
+    /// The host's evaluated configuration; the first call takes some seconds.
+    pub fn facts(&self) -> Result<&Facts, StepError> {
+        if let Some(facts) = self.facts.get() {
+            return Ok(facts);
+        }
+        let facts = scratch::evaluate(&self.config, &self.dir)?;
+        Ok(self.facts.get_or_init(|| facts))
+    }
+
+    pub fn nix(&self) -> Result<Nix, StepError> {
+        Ok(Nix::find(self.config.nix.clone())?)
+    }
+
+    pub fn keys(&self) -> RunKeys {
+        RunKeys::in_dir(&self.dir)
+    }
+
+    pub fn staged(&self) -> bool {
+        self.config.strategy == Strategy::Staged
+    }
+
+    /// With what evidence the journal says that `step` was finished.
+    pub fn finished(&self, step: StepId) -> Option<&Evidence> {
+        journal::finished(self.journal.lines(), step)
+    }
+
+    /// What `step` made in this process, else what the journal says of it.
+    pub fn evidence(&self, step: StepId) -> Option<&Evidence> {
+        self.produced.get(&step).or_else(|| self.finished(step))
+    }
+
+    /// A fact that `step` proved.
+    pub fn fact(&self, step: StepId, name: &str) -> Result<&str, StepError> {
+        self.evidence(step).and_then(|evidence| evidence.fact(name)).ok_or_else(|| {
+            StepError::new(
+                format!("the step {step} has not been done"),
+                format!("its {name} is not in the journal"),
+                "Run the whole journey: landfall bootstrap HOST TARGET",
+            )
+        })
+    }
+
+    /// The status of a step of the installer's phase, once that phase is over:
+    /// it is done if the journal says so, and never runs again in any case.
+    pub fn over_since_installed(&self, step: StepId) -> Option<Status> {
+        let over = match self.phase {
+            Phase::Installed => true,
+            // The machine is between two systems: what was installed is installed.
+            Phase::Unknown => self.finished(StepId::Install).is_some() && self.target.is_none(),
+            Phase::Installer | Phase::Foreign => false,
+        };
+        over.then(|| match self.finished(step) {
+            Some(evidence) => Status::Done(evidence.clone()),
+            None => Status::Superseded("the installed system answers already".into()),
+        })
+    }
+
+    /// The user who does the last part of the journey.
+    pub fn primary_user(&self) -> Result<String, StepError> {
+        if let Some(user) = &self.config.user {
+            return Ok(user.clone());
+        }
+        let users = &self.facts()?.full.users;
+        self.facts()?.full.primary_user().map(|user| user.name.clone()).ok_or_else(|| {
+            let names: Vec<&str> = users.iter().map(|user| user.name.as_str()).collect();
+            StepError::new(
+                "the primary user is not clear",
+                format!("the configuration has the normal users: {}", names.join(", ")),
+                "Name one with --user USER, or `user = \"USER\"` in landfall.toml.",
+            )
+            .exit(crate::error::Exit::Usage)
+        })
+    }
+
+    /// A file or folder of the config repository.
+    pub fn in_repo(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.config.repo.join(path)
+    }
 }

@@ -238,6 +238,11 @@ impl Repo {
         Ok(ancestor.status.success())
     }
 
+    /// Whether the commit `old` is `new` or lies behind it.
+    pub fn is_ancestor(&self, old: &str, new: &str) -> Result<bool, GitError> {
+        Ok(self.git(&["merge-base", "--is-ancestor", old, new]).output()?.status.success())
+    }
+
     /// The contents of `path` (from the root) in the commit `rev`; none when it is not there.
     pub fn show(&self, rev: &str, path: &Path) -> Result<Option<Vec<u8>>, GitError> {
         let path = self.relative(path)?;

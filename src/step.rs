@@ -175,15 +175,23 @@ pub enum Status {
     Superseded(String),
 }
 
+/// What a person said of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Consent {
+    Given,
+    /// The step is left out; the text says what that means.
+    Declined(String),
+}
+
 /// A step of the journey. `observe` never changes anything; after a successful
 /// `apply` it must say `Done`.
 pub trait Step {
     fn id(&self) -> StepId;
     fn effects(&self) -> &'static [Effect];
     fn observe(&self, cx: &Context) -> Result<Status, StepError>;
-    /// Asks a person what cannot be undone, before `Started` is written.
-    fn confirm(&self, _cx: &Context) -> Result<(), StepError> {
-        Ok(())
+    /// Asks a person, early and once, whether and how the step may run.
+    fn confirm(&self, _cx: &mut Context) -> Result<Consent, StepError> {
+        Ok(Consent::Given)
     }
     /// What `Started` records: enough to recognise half-done work.
     fn intention(&self, _cx: &Context) -> Result<Evidence, StepError> {

@@ -1,1 +1,12 @@
 //! One file per subcommand.
+
+pub mod abandon;
+pub mod bootstrap;
+pub mod check;
+pub mod init;
+pub mod iso;
+pub mod log;
+pub mod plan;
+pub mod run;
+pub mod ssh;
+pub mod status;

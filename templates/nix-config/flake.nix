@@ -33,7 +33,10 @@
             inherit inputs;
             vars = import ./vars.nix;
           };
-          modules = [ ./hosts/nixos/${host} ];
+          modules = [
+            inputs.disko.nixosModules.disko
+            ./hosts/nixos/${host}
+          ];
         };
     in
     {

@@ -1,1 +1,50 @@
-fn main() {}
+//! What developers of landfall run: `cargo xtask …`.
+//!
+//! This file only parses and dispatches; each subcommand has its own module.
+
+mod cache;
+mod forge;
+mod journey;
+mod lab;
+mod run;
+mod scratch;
+mod tests;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Set-up, tests and the demo of landfall.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make the lab and install a blank virtual machine, with proof
+    Demo(journey::DemoArgs),
+    /// Make the lab and run checks, tests and journeys
+    Test(tests::TestArgs),
+    /// Pieces of the virtual lab
+    #[command(subcommand)]
+    Lab(lab::LabCommand),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(args) => journey::run(&args),
+        Command::Test(args) => tests::run(&args),
+        Command::Lab(command) => lab::run(command),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -2,21 +2,18 @@
 # operator and to nothing else.
 { modulesPath, pkgs, ... }:
 {
-  imports = [ "${modulesPath}/installer/cd-dvd/installation-cd-minimal.nix" ];
+  imports = [
+    "${modulesPath}/installer/cd-dvd/installation-cd-minimal.nix"
+    ../../hosts/common/core/nix.nix
+    ../../hosts/common/core/openssh.nix
+  ];
 
   nixpkgs.hostPlatform = "x86_64-linux";
   networking.hostName = "installer";
 
   users.users.root.openssh.authorizedKeys.keyFiles = [ ../../hosts/common/users/authorized_keys ];
 
-  services.openssh = {
-    enable = true;
-    settings = {
-      PasswordAuthentication = false;
-      KbdInteractiveAuthentication = false;
-      PermitRootLogin = "prohibit-password";
-    };
-  };
+  services.openssh.settings.PermitRootLogin = "prohibit-password";
 
   # The image makes its host key when it starts. Shown on the console, it can be
   # compared with what the first connection sees.
@@ -29,18 +26,17 @@
       Type = "oneshot";
       StandardOutput = "journal+console";
     };
-    script = "${pkgs.openssh}/bin/ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub";
+    # The console is the serial port where there is one; tty1 is the screen.
+    script = ''
+      fingerprint=$(${pkgs.openssh}/bin/ssh-keygen -l -f /etc/ssh/ssh_host_ed25519_key.pub)
+      echo "SSH host key: $fingerprint" | tee /dev/tty1
+    '';
   };
 
   # Screen and serial port both.
   boot.kernelParams = [
     "console=tty0"
     "console=ttyS0,115200"
-  ];
-
-  nix.settings.experimental-features = [
-    "nix-command"
-    "flakes"
   ];
 
   # Builds in a fraction of the time of the default, for a few per cent more size.

@@ -1,11 +1,7 @@
 # Shared with nixos-installer.
 {
-  nix.settings = {
-    experimental-features = [
-      "nix-command"
-      "flakes"
-    ];
-    # Only root: a trusted user is root by another name.
-    trusted-users = [ "root" ];
-  };
+  nix.settings.experimental-features = [
+    "nix-command"
+    "flakes"
+  ];
 }

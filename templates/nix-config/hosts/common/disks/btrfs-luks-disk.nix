@@ -8,7 +8,7 @@
       partitions = {
         ESP = {
           priority = 1;
-          size = "512M";
+          size = "1G";
           type = "EF00";
           content = {
             type = "filesystem";

@@ -18,7 +18,7 @@ in
       partitions = {
         ESP = {
           priority = 1;
-          size = "512M";
+          size = "1G";
           type = "EF00";
           content = {
             type = "filesystem";
@@ -79,10 +79,13 @@ in
       mkdir -p /btrfs
       mount -t btrfs -o subvol=/ /dev/mapper/crypted /btrfs
 
-      if [ -e /btrfs/root-previous ]; then
-        btrfs subvolume delete --recursive /btrfs/root-previous
+      # There is none when the power failed in the middle of this.
+      if [ -e /btrfs/root ]; then
+        if [ -e /btrfs/root-previous ]; then
+          btrfs subvolume delete --recursive /btrfs/root-previous
+        fi
+        mv /btrfs/root /btrfs/root-previous
       fi
-      mv /btrfs/root /btrfs/root-previous
       btrfs subvolume create /btrfs/root
 
       # The same machine id, or every boot would begin a journal of its own.

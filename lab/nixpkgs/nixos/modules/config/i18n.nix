@@ -1,0 +1,42 @@
+# The language of messages and formats.
+{ config, lib, ... }:
+let
+  inherit (lib) mkOption types;
+  cfg = config.i18n;
+in
+{
+  options.i18n = {
+    defaultLocale = mkOption {
+      type = types.str;
+      default = "en_US.UTF-8";
+      description = "The locale of the system.";
+    };
+    extraLocales = mkOption {
+      type = types.either (types.listOf types.str) (types.enum [ "all" ]);
+      default = [ ];
+      description = "Other locales to have.";
+    };
+    extraLocaleSettings = mkOption {
+      type = types.attrsOf types.str;
+      default = { };
+      description = "Variables such as LC_TIME that differ from the default.";
+    };
+    supportedLocales = mkOption {
+      type = types.listOf types.str;
+      default = [ "all" ];
+      description = "Locales that are built.";
+    };
+  };
+
+  config.environment = {
+    sessionVariables = {
+      LANG = cfg.defaultLocale;
+    }
+    // cfg.extraLocaleSettings;
+    etc."locale.conf".text = lib.concatLines (
+      lib.mapAttrsToList (name: value: "${name}=${value}") (
+        { LANG = cfg.defaultLocale; } // cfg.extraLocaleSettings
+      )
+    );
+  };
+}

@@ -1,0 +1,111 @@
+# An ISO that boots the configuration from a squashfs, everything that changes kept in memory.
+{
+  config,
+  lib,
+  options,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkOption types;
+  cfg = config.isoImage;
+
+  bool =
+    default: description:
+    mkOption {
+      type = types.bool;
+      inherit default description;
+    };
+  string =
+    default: description:
+    mkOption {
+      type = types.str;
+      inherit default description;
+    };
+  files =
+    description:
+    mkOption {
+      type = types.listOf types.raw;
+      default = [ ];
+      inherit description;
+    };
+in
+{
+  options.isoImage = {
+    squashfsCompression = mkOption {
+      type = types.nullOr types.str;
+      default = "zstd -Xcompression-level 19";
+      description = "How the squashfs is packed.";
+    };
+    compressImage = bool false "Whether the ISO itself is packed.";
+    edition = string "" "A word in the name of the image.";
+    volumeID = string "nixos-${cfg.edition}${lib.optionalString (cfg.edition != "") "-"}${config.system.nixos.release}-${pkgs.stdenv.hostPlatform.linuxArch}" "The label of the volume.";
+    contents = files "Files to put on the image: source and target.";
+    storeContents = files "Store paths in the squashfs beside the system.";
+    includeSystemBuildDependencies = bool false "Whether what the system was built with is there too.";
+    makeEfiBootable = bool false "Whether UEFI machines can start it.";
+    makeBiosBootable = bool true "Whether BIOS machines can start it.";
+    makeUsbBootable = bool false "Whether it can be started from a USB drive.";
+    prependToMenuLabel = string "" "Text before the name in the menu.";
+    appendToMenuLabel = string " Installer" "Text after the name in the menu.";
+    forceTextMode = bool false "Whether the menu is plain text.";
+  };
+
+  options.image = {
+    baseName = string "nixos${lib.optionalString (cfg.edition != "") "-${cfg.edition}"}-${config.system.nixos.label}-${pkgs.stdenv.hostPlatform.system}" "The name of the image without its extension.";
+    extension = string "iso" "The extension.";
+    fileName = string "${config.image.baseName}.${config.image.extension}" "The name of the image.";
+    filePath = string "iso/${config.image.fileName}" "Where the image is in the build's result.";
+  };
+
+  config = {
+    boot.loader.grub.enable = false;
+    boot.loader.timeout = lib.mkDefault 10;
+    boot.initrd.availableKernelModules = [
+      "squashfs"
+      "iso9660"
+      "loop"
+      "overlay"
+    ];
+    fileSystems = lib.mkImageMediaOverride {
+      "/" = {
+        fsType = "tmpfs";
+        options = [ "mode=0755" ];
+      };
+      "/iso" = {
+        device = "/dev/root";
+        neededForBoot = true;
+        noCheck = true;
+        fsType = "iso9660";
+      };
+      "/nix/.ro-store" = {
+        device = "/sysroot/iso/nix-store.squashfs";
+        fsType = "squashfs";
+        options = [ "loop" ];
+        neededForBoot = true;
+      };
+      "/nix/.rw-store" = {
+        fsType = "tmpfs";
+        options = [ "mode=0755" ];
+        neededForBoot = true;
+      };
+      "/nix/store" = {
+        fsType = "overlay";
+        device = "overlay";
+        options = [
+          "lowerdir=/nix/.ro-store"
+          "upperdir=/nix/.rw-store/store"
+          "workdir=/nix/.rw-store/work"
+        ];
+      };
+    };
+    system.build.isoImage = import ../../../../system/iso.nix {
+      inherit
+        config
+        lib
+        options
+        pkgs
+        ;
+    };
+  };
+}

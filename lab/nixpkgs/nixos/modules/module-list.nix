@@ -1,0 +1,57 @@
+# The modules of every NixOS configuration, and the lab's own that turn it into a system.
+[
+  ./config/console.nix
+  ./config/i18n.nix
+  ./config/locale.nix
+  ./config/networking.nix
+  ./config/nix.nix
+  ./config/shells-environment.nix
+  ./config/swap.nix
+  ./config/sysctl.nix
+  ./config/system-path.nix
+  ./config/users-groups.nix
+  ./hardware/all-firmware.nix
+  ./hardware/cpu/microcode.nix
+  ./hardware/facter/default.nix
+  ./misc/assertions.nix
+  ./misc/meta.nix
+  ./misc/nixpkgs.nix
+  ./misc/version.nix
+  ./programs/bash/bash.nix
+  ./programs/git.nix
+  ./programs/simple.nix
+  ./programs/ssh.nix
+  ./security/sudo.nix
+  ./services/hardware/udev.nix
+  ./services/misc/periodic.nix
+  ./services/networking/firewall.nix
+  ./services/networking/ssh/sshd.nix
+  ./services/system/nix-daemon.nix
+  ./services/ttys/getty.nix
+  ./system/activation/activation-script.nix
+  ./system/activation/top-level.nix
+  ./system/boot/initrd-network.nix
+  ./system/boot/kernel.nix
+  ./system/boot/loader/efi.nix
+  ./system/boot/loader/grub/grub.nix
+  ./system/boot/loader/loader.nix
+  ./system/boot/loader/systemd-boot/systemd-boot.nix
+  ./system/boot/luksroot.nix
+  ./system/boot/networkd.nix
+  ./system/boot/resolved.nix
+  ./system/boot/stage-1.nix
+  ./system/boot/stage-2.nix
+  ./system/boot/systemd.nix
+  ./system/boot/systemd/initrd.nix
+  ./system/boot/systemd/journald.nix
+  ./system/boot/systemd/logind.nix
+  ./system/boot/systemd/tmpfiles.nix
+  ./system/boot/timesyncd.nix
+  ./system/boot/tmp.nix
+  ./system/etc/etc.nix
+  ./tasks/filesystems.nix
+  ./tasks/network-interfaces.nix
+  ./virtualisation/qemu-guest-agent.nix
+
+  ../../system
+]

@@ -1,0 +1,85 @@
+# The SSH client: hosts that all users know, settings for all.
+{ config, lib, ... }:
+let
+  inherit (lib) mkOption types;
+  cfg = config.programs.ssh;
+
+  knownHost =
+    { name, config, ... }:
+    {
+      options = {
+        hostNames = mkOption {
+          type = types.listOf types.str;
+          default = [ name ] ++ config.extraHostNames;
+          description = "Names and addresses of the host.";
+        };
+        extraHostNames = mkOption {
+          type = types.listOf types.str;
+          default = [ ];
+          description = "Further names.";
+        };
+        publicKey = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          description = "Its public key.";
+        };
+        publicKeyFile = mkOption {
+          type = types.nullOr types.path;
+          default = null;
+          description = "A file with its public key.";
+        };
+        certAuthority = mkOption {
+          type = types.bool;
+          default = false;
+          description = "Whether the key signs those of hosts.";
+        };
+      };
+    };
+
+  line =
+    host:
+    lib.optionalString host.certAuthority "@cert-authority "
+    + "${lib.concatStringsSep "," host.hostNames} ${
+      lib.trim (if host.publicKey != null then host.publicKey else builtins.readFile host.publicKeyFile)
+    }\n";
+in
+{
+  options.programs.ssh = {
+    knownHosts = mkOption {
+      type = types.attrsOf (types.submodule knownHost);
+      default = { };
+      description = "Host keys that all users know.";
+    };
+    extraConfig = mkOption {
+      type = types.lines;
+      default = "";
+      description = "Text of ssh_config.";
+    };
+    startAgent = mkOption {
+      type = types.bool;
+      default = false;
+      description = "Whether sessions get an agent.";
+    };
+  };
+
+  config = {
+    environment.etc."ssh/ssh_known_hosts".text = lib.concatMapStrings line (
+      lib.attrValues cfg.knownHosts
+    );
+    environment.etc."ssh/ssh_config".text = ''
+      ${cfg.extraConfig}
+      Host *
+      GlobalKnownHostsFile /etc/ssh/ssh_known_hosts
+    '';
+    assertions = [
+      {
+        assertion = !cfg.startAgent;
+        message = "programs.ssh.startAgent: the miniature nixpkgs has no agent for sessions.";
+      }
+    ]
+    ++ lib.mapAttrsToList (name: host: {
+      assertion = (host.publicKey == null) != (host.publicKeyFile == null);
+      message = "programs.ssh.knownHosts.${name}: set exactly one of publicKey and publicKeyFile.";
+    }) cfg.knownHosts;
+  };
+}

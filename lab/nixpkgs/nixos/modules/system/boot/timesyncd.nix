@@ -1,0 +1,24 @@
+# The clock, set from the network.
+{ config, lib, ... }:
+let
+  inherit (lib) mkOption types;
+  cfg = config.services.timesyncd;
+in
+{
+  options.services.timesyncd = {
+    enable = mkOption {
+      type = types.bool;
+      default = true;
+      description = "Whether systemd-timesyncd runs.";
+    };
+    servers = mkOption {
+      type = types.nullOr (types.listOf types.str);
+      default = config.networking.timeServers;
+      description = "The servers it asks.";
+    };
+  };
+
+  config.environment.etc."systemd/timesyncd.conf" = lib.mkIf cfg.enable {
+    text = "[Time]\nNTP=${toString cfg.servers}\n";
+  };
+}

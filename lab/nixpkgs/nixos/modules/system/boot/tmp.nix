@@ -1,0 +1,40 @@
+# /tmp.
+{ config, lib, ... }:
+let
+  inherit (lib) mkOption types;
+  cfg = config.boot.tmp;
+in
+{
+  options.boot.tmp = {
+    cleanOnBoot = mkOption {
+      type = types.bool;
+      default = false;
+      description = "Whether /tmp is emptied at boot.";
+    };
+    useTmpfs = mkOption {
+      type = types.bool;
+      default = false;
+      description = "Whether /tmp lies in memory.";
+    };
+    tmpfsSize = mkOption {
+      type = types.oneOf [
+        types.str
+        types.ints.positive
+      ];
+      default = "50%";
+      description = "How large it may grow.";
+    };
+  };
+
+  config = {
+    systemd.mounts = lib.mkIf cfg.useTmpfs [
+      {
+        what = "tmpfs";
+        where = "/tmp";
+        type = "tmpfs";
+        mountConfig.Options = "mode=1777,strictatime,rw,nosuid,nodev,size=${toString cfg.tmpfsSize}";
+      }
+    ];
+    systemd.tmpfiles.rules = lib.optional cfg.cleanOnBoot "D! /tmp 1777 root root";
+  };
+}

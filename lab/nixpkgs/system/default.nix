@@ -1,0 +1,17 @@
+# What makes a system of the miniature nixpkgs run: Debian's userland in the shape of NixOS.
+#
+# The modules beside this one turn options (declared in nixos/modules) into files, scripts and an
+# initrd; toplevel.nix, iso.nix and kexec.nix put the results together.
+{
+  imports = [
+    ./userland.nix
+    ./pam.nix
+    ./units.nix
+    ./etc.nix
+    ./users.nix
+    ./activation.nix
+    ./stage-1.nix
+    ./boot-loader.nix
+    ./tools.nix
+  ];
+}

@@ -1,0 +1,350 @@
+//! The command line: clap types only.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::step::StepId;
+
+/// From a blank machine to your complete NixOS configuration, secrets included.
+#[derive(Debug, Parser)]
+#[command(name = "landfall", version, max_term_width = 100)]
+pub struct Cli {
+    /// The nix-config repository to work in
+    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
+    pub directory: Option<PathBuf>,
+
+    /// Settings file [default: landfall.toml at the root of nix-config]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub settings: Option<PathBuf>,
+
+    /// Write more into the run's log
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+
+    /// How events are printed
+    #[arg(long, value_enum, default_value = "auto", value_name = "FORMAT", global = true)]
+    pub log_format: crate::ui::LogFormat,
+
+    /// When to use colour
+    #[arg(long, value_enum, default_value = "auto", value_name = "WHEN", global = true)]
+    pub color: crate::ui::ColorChoice,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The whole journey; goes on where an earlier run of HOST stopped
+    #[command(
+        after_help = "Example:\n  landfall bootstrap guppy root@192.168.1.20 --luks-passphrase-file ~/guppy.pass"
+    )]
+    Bootstrap(BootstrapArgs),
+
+    /// The plan of a bootstrap, nothing done
+    #[command(after_help = "Example:\n  landfall plan guppy root@192.168.1.20 --format mermaid")]
+    Plan(PlanArgs),
+
+    /// Preflight alone: config, repositories, secrets, target, disks
+    #[command(after_help = "Example:\n  landfall check guppy root@192.168.1.20")]
+    Check(CheckArgs),
+
+    /// Runs and their steps, with times
+    #[command(after_help = "Example:\n  landfall status guppy --json")]
+    Status(crate::commands::status::StatusArgs),
+
+    /// The run's log
+    #[command(after_help = "Example:\n  landfall log guppy copy")]
+    Log(crate::commands::log::LogArgs),
+
+    /// Forget an unfinished run and say what it left behind
+    #[command(after_help = "Example:\n  landfall abandon guppy")]
+    Abandon(AbandonArgs),
+
+    /// A session on HOST with the key that the run pinned
+    #[command(after_help = "Example:\n  landfall ssh guppy -- systemctl --failed")]
+    Ssh(SshArgs),
+
+    /// Write a nix-config and a nix-secrets, ready to use
+    #[command(after_help = "Example:\n  landfall init ~/src --host guppy --user anna")]
+    Init(crate::commands::init::InitArgs),
+
+    /// The installer image
+    #[command(subcommand, after_help = "Example:\n  landfall iso build")]
+    Iso(IsoCommand),
+
+    /// A completion script for a shell
+    #[command(
+        after_help = "Example:\n  landfall completions fish > ~/.config/fish/completions/landfall.fish"
+    )]
+    Completions { shell: clap_complete::Shell },
+
+    /// The manual page
+    #[command(after_help = "Example:\n  landfall man > landfall.1")]
+    Man,
+}
+
+/// HOST and TARGET, in landfall's form or in that of nixos-anywhere.
+#[derive(Debug, Clone, Args)]
+pub struct Where {
+    /// Host of the configuration
+    #[arg(value_name = "HOST", required_unless_present = "flake")]
+    pub host: Option<String>,
+
+    /// `[user@]host[:port]`, `ssh://…`, or a name from ssh_config
+    #[arg(value_name = "TARGET")]
+    pub target: Option<String>,
+
+    /// The same as HOST, as `PATH#HOST`
+    #[arg(long, value_name = "PATH#HOST", conflicts_with = "host")]
+    pub flake: Option<String>,
+
+    /// The same as TARGET
+    #[arg(long, value_name = "TARGET", conflicts_with = "target")]
+    pub target_host: Option<String>,
+}
+
+/// How the target is reached.
+#[derive(Debug, Clone, Args)]
+pub struct Reach {
+    /// Private key for the login on the target
+    #[arg(short = 'i', long = "identity-file", value_name = "FILE")]
+    pub identity_file: Option<PathBuf>,
+
+    /// SSH port of the target
+    #[arg(short = 'p', long = "ssh-port", value_name = "PORT")]
+    pub port: Option<u16>,
+
+    /// Option for ssh; never one that weakens the check of the host key
+    #[arg(long, value_name = "OPTION")]
+    pub ssh_option: Vec<String>,
+
+    /// Host key of the installer [else: known_hosts, else a question]
+    #[arg(long, value_name = "SHA256:…")]
+    pub installer_fingerprint: Option<String>,
+
+    /// Where the installed system answers, if elsewhere
+    #[arg(long, value_name = "ADDRESS")]
+    pub installed_address: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StrategyArg {
+    Staged,
+    Direct,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HardwareArg {
+    /// Use the tracked file as it is
+    Keep,
+    /// Write what nixos-generate-config reports
+    GenerateConfig,
+}
+
+/// What a journey does and how; the same for `bootstrap`, `plan` and `check`.
+#[derive(Debug, Clone, Args)]
+pub struct Journey {
+    #[command(flatten)]
+    pub place: Where,
+
+    #[command(flatten)]
+    pub reach: Reach,
+
+    /// [default: staged when the config's installer flake has HOST, else direct]
+    #[arg(long, value_enum)]
+    pub strategy: Option<StrategyArg>,
+
+    /// The configuration has no secrets, or they are left alone
+    #[arg(long)]
+    pub no_secrets: bool,
+
+    /// A disk that may be erased: by-id name or serial; with --yes required for each disk of the layout
+    #[arg(long, value_name = "DISK")]
+    pub erase: Vec<String>,
+
+    /// File with the passphrase of the encrypted volumes, or of volume NAME
+    #[arg(long, value_name = "[NAME=]FILE")]
+    pub luks_passphrase_file: Vec<String>,
+
+    /// Command that prints the passphrase, or that of volume NAME
+    #[arg(long, value_name = "[NAME=]CMD")]
+    pub luks_passphrase_command: Vec<String>,
+
+    /// Primary user on the installed system
+    #[arg(long, env = "LANDFALL_USER")]
+    pub user: Option<String>,
+
+    /// Use this SSH host key for the installed system
+    #[arg(long, value_name = "FILE")]
+    pub host_key: Option<PathBuf>,
+
+    /// [default: keep when the file is tracked, else generate-config]
+    #[arg(long, value_enum)]
+    pub hardware: Option<HardwareArg>,
+
+    /// A unit that must be up at the end; other failed units are reported
+    #[arg(long, value_name = "UNIT")]
+    pub require_unit: Vec<String>,
+
+    /// Commit locally, push nothing
+    #[arg(long, conflicts_with = "push_branch")]
+    pub no_push: bool,
+
+    /// Push to this branch of the remotes
+    #[arg(long, value_name = "NAME")]
+    pub push_branch: Option<String>,
+
+    /// Do not copy the repositories to the target
+    #[arg(long)]
+    pub no_repos: bool,
+
+    #[command(flatten)]
+    pub nix: NixOptions,
+}
+
+/// Options that go to nix as they are.
+#[derive(Debug, Clone, Default, Args)]
+pub struct NixOptions {
+    /// Replace a flake input, for this run
+    #[arg(long, num_args = 2, value_names = ["INPUT", "FLAKE"])]
+    pub override_input: Vec<String>,
+
+    /// Allow impure evaluation
+    #[arg(long)]
+    pub impure: bool,
+
+    /// Accept the nixConfig of the flake
+    #[arg(long)]
+    pub accept_flake_config: bool,
+
+    /// Set a nix option
+    #[arg(long, num_args = 2, value_names = ["K", "V"])]
+    pub option: Vec<String>,
+
+    /// Show nix's build logs
+    #[arg(short = 'L', long)]
+    pub print_build_logs: bool,
+
+    /// Show nix's whole traces
+    #[arg(long)]
+    pub show_trace: bool,
+}
+
+impl NixOptions {
+    /// The pairs sorted out.
+    pub fn to_nix(&self) -> crate::nix::NixOptions {
+        let pairs = |words: &[String]| {
+            words.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
+        };
+        crate::nix::NixOptions {
+            override_inputs: pairs(&self.override_input),
+            impure: self.impure,
+            accept_flake_config: self.accept_flake_config,
+            options: pairs(&self.option),
+            print_build_logs: self.print_build_logs,
+            show_trace: self.show_trace,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct BootstrapArgs {
+    #[command(flatten)]
+    pub journey: Journey,
+
+    /// Ask nothing; what needs an answer and has no flag ends the run with exit code 3
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+
+    /// Show the plan, do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Run only these steps
+    #[arg(long, value_name = "STEP", num_args = 1.., conflicts_with_all = ["skip", "until"])]
+    pub only: Vec<StepId>,
+
+    /// Leave these steps out
+    #[arg(long, value_name = "STEP", num_args = 1..)]
+    pub skip: Vec<StepId>,
+
+    /// Stop after this step
+    #[arg(long, value_name = "STEP")]
+    pub until: Option<StepId>,
+
+    /// Stop before the machine is rebooted
+    #[arg(long)]
+    pub no_reboot: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    Text,
+    Json,
+    Mermaid,
+    Svg,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub journey: Journey,
+
+    #[arg(long, value_enum, default_value = "text", conflicts_with = "json")]
+    pub format: PlanFormat,
+
+    /// The same as --format json
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub journey: Journey,
+
+    /// Ask nothing, as bootstrap --yes
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct AbandonArgs {
+    pub host: String,
+
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SshArgs {
+    pub host: String,
+
+    /// What to run there [default: a shell]
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum IsoCommand {
+    /// Build the installer image of the config
+    #[command(after_help = "Example:\n  landfall iso build")]
+    Build(IsoBuildArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct IsoBuildArgs {
+    /// Attribute of the installer flake that is the image
+    #[arg(long, value_name = "ATTR")]
+    pub attr: Option<String>,
+
+    /// Copy the image here [default: a link `iso` in the repository]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub nix: NixOptions,
+}

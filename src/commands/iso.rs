@@ -1,0 +1,73 @@
+//! `landfall iso build`: the installer image of the config.
+
+use std::sync::mpsc;
+
+use crate::cli::{Cli, IsoBuildArgs};
+use crate::config::Place;
+use crate::error::{Exit, StepError};
+use crate::event::Events;
+use crate::nix::{Nix, report_to};
+use crate::scratch::flake_in;
+use crate::ui::Ui;
+
+pub fn build(cli: &Cli, args: &IsoBuildArgs) -> Result<Exit, StepError> {
+    let place = Place::find(cli.directory.as_deref(), cli.settings.as_deref())?;
+    let mut iso = place.iso()?;
+    if let Some(attr) = &args.attr {
+        iso.attr.clone_from(attr);
+    }
+    let (sender, receiver) = mpsc::channel();
+    let ui = Ui::start(cli.log_format, cli.color, None, receiver);
+    let events = Events::new("iso", sender);
+    let base = format!("git+file://{}", place.repo.display());
+    let installable = format!("{}#{}", flake_in(&base, &iso.dir), iso.attr);
+    let built = Nix::find(args.nix.to_nix())
+        .and_then(|nix| nix.build(&[&installable], &mut report_to(&events)));
+    ui.finish();
+    let paths = built
+        .map_err(|error| StepError::from(error).doing("the installer image could not be built"))?;
+    let image = paths.first().map(|path| image_in(&path.to_string())).transpose()?.flatten();
+    let Some(image) = image else {
+        return Err(StepError::new(
+            "the build holds no .iso file",
+            format!("{} is not an installer image", iso.attr),
+            "Name the image's attribute with --attr, or `iso` in landfall.toml.",
+        )
+        .exit(Exit::Usage));
+    };
+    match &args.output {
+        Some(output) => {
+            copy(&image, output)?;
+            println!("{}", output.display());
+        }
+        None => println!("{}", image.display()),
+    }
+    Ok(Exit::Done)
+}
+
+fn image_in(path: &str) -> Result<Option<std::path::PathBuf>, StepError> {
+    let failed = |error: std::io::Error| {
+        StepError::new("the image cannot be read", error.to_string(), "Is the nix store mounted?")
+    };
+    let folder = std::path::Path::new(path).join("iso");
+    if !folder.is_dir() {
+        return Ok(None);
+    }
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        if file.extension().is_some_and(|ext| ext == "iso") {
+            return Ok(Some(file));
+        }
+    }
+    Ok(None)
+}
+
+fn copy(image: &std::path::Path, output: &std::path::Path) -> Result<(), StepError> {
+    std::fs::copy(image, output).map(|_| ()).map_err(|error| {
+        StepError::new(
+            format!("{} could not be written", output.display()),
+            error.to_string(),
+            "Choose another place with -o FILE.",
+        )
+    })
+}

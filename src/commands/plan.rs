@@ -1,0 +1,25 @@
+//! `landfall plan`: what a bootstrap would do now. Nothing is changed.
+
+use crate::cli::{Cli, PlanArgs, PlanFormat};
+use crate::commands::run;
+use crate::error::{Exit, StepError};
+use crate::journey::{self, Selection};
+use crate::ui::Style;
+
+pub fn run(cli: &Cli, args: &PlanArgs) -> Result<Exit, StepError> {
+    let run = run::open(cli, &args.journey, true)?;
+    let steps = journey::steps(&run.cx.config, &Selection::default());
+    let plan = journey::plan(&run.cx, &steps);
+    run.ui.finish();
+    let format = if args.json { PlanFormat::Json } else { args.format };
+    let text = match format {
+        PlanFormat::Text => plan.text(Style::stdout(cli.color)),
+        PlanFormat::Json => serde_json::to_string_pretty(&plan).map_err(|error| {
+            StepError::new("the plan could not be written", error.to_string(), "This is a bug.")
+        })?,
+        PlanFormat::Mermaid => plan.mermaid(),
+        PlanFormat::Svg => plan.svg(),
+    };
+    println!("{text}");
+    Ok(Exit::Done)
+}

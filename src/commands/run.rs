@@ -1,0 +1,95 @@
+//! What `bootstrap`, `plan` and `check` share: a context with its run's folder,
+//! journal and log, and the user interface around it.
+
+use std::path::PathBuf;
+use std::sync::mpsc;
+
+use uuid::Uuid;
+
+use crate::cli::{Cli, Journey};
+use crate::config::{Config, Place};
+use crate::context::Context;
+use crate::error::StepError;
+use crate::event::{Event, Events};
+use crate::journal::{self, Entry, Journal, RunIdentity};
+use crate::phase;
+use crate::prompt;
+use crate::state::{HostState, RunDir, StateDir};
+use crate::ui::Ui;
+
+/// A run that is open: its context, and the interface that shows it.
+pub struct Run {
+    pub cx: Context,
+    pub ui: Ui,
+    pub dir: RunDir,
+    pub resumed: bool,
+}
+
+/// Opens the current run of the host, or a new one, and connects to the target.
+pub fn open(cli: &Cli, journey: &Journey, yes: bool) -> Result<Run, StepError> {
+    let place = Place::find(cli.directory.as_deref(), cli.settings.as_deref())?;
+    let config = Config::load(&place, journey)?;
+    let state = StateDir::open()?.host(config.host.as_str())?;
+    let (dir, resumed) = current_or_new(&state)?;
+    crate::log::start(&dir, cli.verbose)?;
+    let mut journal = Journal::open(&dir.journal())?;
+    let identity = match journal::identity(journal.lines()) {
+        Some(identity) => identity.clone(),
+        None => begin(&mut journal, &config, dir.id())?,
+    };
+    let resume = resume_command(&config, yes);
+    let (sender, receiver) = mpsc::channel();
+    let ui = Ui::start(cli.log_format, cli.color, Some(resume), receiver);
+    let events = Events::new(config.host.as_str(), sender);
+    let prompter = prompt::prompter(yes, ui.screen());
+    let path: PathBuf = dir.path().to_owned();
+    let mut cx = Context::new(config, identity, path, journal, events, prompter);
+    cx.events.emit(Event::RunStarted {
+        run: cx.run.run.to_string(),
+        strategy: cx.config.strategy.to_string(),
+        target: cx.config.target.as_ref().map(ToString::to_string).unwrap_or_default(),
+        log: dir.log().display().to_string(),
+        resumed,
+    });
+    match phase::establish(&mut cx) {
+        Ok(()) => Ok(Run { cx, ui, dir, resumed }),
+        Err(error) => {
+            ui.finish();
+            Err(error)
+        }
+    }
+}
+
+fn current_or_new(state: &HostState) -> Result<(RunDir, bool), StepError> {
+    match state.current()? {
+        Some(dir) => Ok((dir, true)),
+        None => Ok((state.new_run(Uuid::new_v4())?, false)),
+    }
+}
+
+fn begin(journal: &mut Journal, config: &Config, id: Uuid) -> Result<RunIdentity, StepError> {
+    let identity = RunIdentity {
+        run: id,
+        host: config.host.to_string(),
+        strategy: config.strategy.to_string(),
+        target: config.target.as_ref().map(ToString::to_string).unwrap_or_default(),
+    };
+    journal.append(Entry::Run(identity.clone()))?;
+    Ok(identity)
+}
+
+/// The command that goes on with the run. Flags that are not secrets are part of
+/// it as they were given.
+fn resume_command(config: &Config, yes: bool) -> String {
+    let mut words: Vec<String> = std::env::args().collect();
+    if let Some(program) = words.first_mut() {
+        *program = "landfall".into();
+    }
+    let is_bootstrap = words.iter().any(|word| word == "bootstrap");
+    if is_bootstrap {
+        return words.iter().map(|word| crate::exec::quote(word)).collect::<Vec<_>>().join(" ");
+    }
+    let target = config.target.as_ref().map(ToString::to_string).unwrap_or("TARGET".into());
+    let yes = if yes { " --yes" } else { "" };
+    format!("landfall bootstrap {} {target}{yes}", config.host)
+}

@@ -1,0 +1,31 @@
+//! `landfall ssh`: a session on a host, with the key that its run pinned.
+
+use crate::cli::{Cli, SshArgs};
+use crate::error::{Exit, StepError};
+use crate::journal;
+use crate::keys::RunKeys;
+use crate::ssh::{self, Endpoint};
+use crate::state::StateDir;
+use crate::step::StepId;
+
+pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
+    let host = StateDir::open()?.host(&args.host)?;
+    let none = || {
+        StepError::new(
+            format!("no run of {} has installed a system", args.host),
+            "only a run knows the key that the host must show",
+            "landfall bootstrap HOST TARGET installs it.",
+        )
+        .exit(Exit::Usage)
+    };
+    let dir = host.latest()?.ok_or_else(none)?;
+    let lines = journal::read(&dir.journal())?;
+    let identity = journal::identity(&lines).ok_or_else(none)?;
+    let key = RunKeys::in_dir(dir.path()).public().ok_or_else(none)?;
+    let mut endpoint: Endpoint = identity.target.parse().map_err(StepError::from)?;
+    if let Some(user) = journal::finished(&lines, StepId::Login).and_then(|e| e.fact("user")) {
+        endpoint = endpoint.with_user(user);
+    }
+    let command: Vec<&str> = args.command.iter().map(String::as_str).collect();
+    Err(ssh::interactive(&endpoint, &key, dir.path(), &command)?.exec().into())
+}

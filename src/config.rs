@@ -1,0 +1,449 @@
+//! Where a run works and how: flags, then environment, then landfall.toml, then
+//! what the repositories themselves tell.
+//!
+//! Nothing here evaluates nix or talks to the target; what the configuration
+//! means is `facts`, what the machine is is `machine`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::cli::{HardwareArg, Journey, Reach, StrategyArg, Where};
+use crate::detect;
+use crate::error::{Advice, Exit};
+use crate::nix::NixOptions;
+use crate::ssh::Endpoint;
+
+/// How long a person has to type the passphrase on the console of the target.
+const PASSPHRASE_DEADLINE: Duration = Duration::from_secs(30 * 60);
+/// How long a machine may take from reboot to SSH.
+const BOOT_DEADLINE: Duration = Duration::from_secs(10 * 60);
+
+/// The name of a host, as `networking.hostName` allows it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostName(String);
+
+impl HostName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for HostName {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let inner = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let valid = (1..=63).contains(&text.len())
+            && text.chars().all(inner)
+            && !text.starts_with('-')
+            && !text.ends_with('-');
+        if valid { Ok(Self(text.to_owned())) } else { Err(ConfigError::HostName(text.to_owned())) }
+    }
+}
+
+/// Which way a blank machine takes to the full configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// Install the minimal installer flake, boot it, then the full configuration.
+    Staged,
+    /// Install the full configuration at once.
+    Direct,
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Staged => "staged",
+            Self::Direct => "direct",
+        })
+    }
+}
+
+/// `landfall.toml`; every setting is optional. `{host}` stands for the host's name.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    attr: Option<String>,
+    installer: Option<String>,
+    installer_attr: Option<String>,
+    iso: Option<String>,
+    secrets: Option<PathBuf>,
+    secrets_input: Option<String>,
+    sops_config: Option<PathBuf>,
+    hardware: Option<String>,
+    user: Option<String>,
+    repos: Option<PathBuf>,
+    push_branch: Option<String>,
+    installed_address: Option<String>,
+    #[serde(default)]
+    require_units: Vec<String>,
+}
+
+/// The installer flake: the folder of the repository it lies in, and its attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstallerFlake {
+    /// Relative to the repository.
+    pub dir: PathBuf,
+    /// Attribute of the host's minimal system.
+    pub attr: String,
+}
+
+/// Where the secrets live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretsRepo {
+    /// The checkout: a repository of its own, or the config repository itself.
+    pub dir: PathBuf,
+    /// The flake input through which the config sees them; none when they are in
+    /// the config repository.
+    pub input: Option<String>,
+    /// `.sops.yaml`, relative to `dir`.
+    pub sops_config: PathBuf,
+}
+
+/// A LUKS passphrase and the volume it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassphraseSource {
+    /// None: every volume that has no source of its own.
+    pub volume: Option<String>,
+    pub from: PassphraseFrom,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PassphraseFrom {
+    File(PathBuf),
+    /// A shell command; what it prints on standard output is the passphrase.
+    Command(String),
+}
+
+/// What happens with commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Push {
+    /// To the upstream of the current branch.
+    Upstream,
+    Branch(String),
+    No,
+}
+
+/// A validated configuration of one run.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub host: HostName,
+    pub target: Option<Endpoint>,
+    /// Where the installed system answers; as `target` unless told otherwise.
+    pub installed_address: Option<String>,
+    pub installer_fingerprint: Option<String>,
+    /// Root of the nix-config repository.
+    pub repo: PathBuf,
+    /// Attribute of the host's full system.
+    pub attr: String,
+    pub installer: Option<InstallerFlake>,
+    pub strategy: Strategy,
+    pub secrets: Option<SecretsRepo>,
+    pub no_secrets: bool,
+    /// Relative to the repository.
+    pub hardware_file: Option<PathBuf>,
+    pub hardware: Option<HardwareArg>,
+    pub user: Option<String>,
+    pub host_key: Option<PathBuf>,
+    pub erase: Vec<String>,
+    pub passphrases: Vec<PassphraseSource>,
+    pub push: Push,
+    pub copy_repos: bool,
+    /// Folder below the primary user's home for the repositories.
+    pub repos_dir: Option<PathBuf>,
+    pub require_units: Vec<String>,
+    pub nix: NixOptions,
+    pub boot_deadline: Duration,
+    pub passphrase_deadline: Duration,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{0:?} is not a host name")]
+    HostName(String),
+    #[error("{dir} is not in a git repository with a flake.nix")]
+    NoFlake { dir: PathBuf },
+    #[error("{path} cannot be read: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path} is not understood: {source}")]
+    Settings { path: PathBuf, source: Box<toml::de::Error> },
+    #[error("{0}")]
+    Target(String),
+    #[error("--flake {0:?} names no host")]
+    FlakeArgument(String),
+    #[error("there is no installer flake in {repo}")]
+    NoInstaller { repo: PathBuf },
+    #[error("the secrets folder {dir} of the settings does not exist")]
+    NoSecretsDir { dir: PathBuf },
+    #[error("the checkout of the flake input {input:?} was not found beside {repo}")]
+    NoSecretsCheckout { input: String, repo: PathBuf },
+    #[error("the host key {path} cannot be used: {why}")]
+    HostKey { path: PathBuf, why: String },
+}
+
+impl Advice for ConfigError {
+    fn hint(&self) -> String {
+        match self {
+            Self::HostName(_) => "Host names have letters, digits and hyphens, 63 at most.".into(),
+            Self::NoFlake { .. } => "Run landfall in your nix-config, or name it with -C DIR. `landfall init` writes a new one.".into(),
+            Self::Read { .. } => "Check the path and its permissions.".into(),
+            Self::Settings { .. } => "Correct the line that is named; the settings are described in the README.".into(),
+            Self::Target(_) => "Write the target as [user@]host[:port], ssh://…, or a name from your ssh_config.".into(),
+            Self::FlakeArgument(_) => "Write it as --flake PATH#HOST.".into(),
+            Self::NoInstaller { .. } => "Set `installer = \"FOLDER\"` in landfall.toml, or use --strategy direct.".into(),
+            Self::NoSecretsDir { .. } => "Correct `secrets` in landfall.toml.".into(),
+            Self::NoSecretsCheckout { .. } => "Clone it there, or set `secrets = \"FOLDER\"` in landfall.toml; --no-secrets leaves secrets alone.".into(),
+            Self::HostKey { .. } => "Give an unencrypted ed25519 private key in OpenSSH format.".into(),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+}
+
+/// The repository and settings that `-C` and `--settings` point at.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub repo: PathBuf,
+    settings: Settings,
+}
+
+impl Place {
+    /// Finds the config repository around `dir` and reads its settings.
+    pub fn find(dir: Option<&Path>, settings: Option<&Path>) -> Result<Self, ConfigError> {
+        let start = dir.unwrap_or(Path::new("."));
+        let start = std::fs::canonicalize(start)
+            .map_err(|source| ConfigError::Read { path: start.to_owned(), source })?;
+        let repo = start
+            .ancestors()
+            .find(|dir| dir.join(".git").exists())
+            .filter(|dir| dir.join("flake.nix").is_file())
+            .ok_or_else(|| ConfigError::NoFlake { dir: start.clone() })?
+            .to_owned();
+        let settings = match settings {
+            Some(path) => Some(read_settings(path)?),
+            None => {
+                let path = repo.join("landfall.toml");
+                path.is_file().then(|| read_settings(&path)).transpose()?
+            }
+        };
+        Ok(Self { repo, settings: settings.unwrap_or_default() })
+    }
+
+    /// The installer image: the flake's folder in the repository, and its attribute.
+    pub fn iso(&self) -> Result<InstallerFlake, ConfigError> {
+        let dir = self.installer_dir()?.unwrap_or_default();
+        let attr = self.settings.iso.clone();
+        let attr = attr.unwrap_or("nixosConfigurations.iso.config.system.build.isoImage".into());
+        Ok(InstallerFlake { dir, attr })
+    }
+
+    fn installer_dir(&self) -> Result<Option<PathBuf>, ConfigError> {
+        Ok(match &self.settings.installer {
+            Some(dir) => Some(PathBuf::from(dir)),
+            None => detect::installer_dir(&self.tracked()?),
+        })
+    }
+
+    fn tracked(&self) -> Result<Vec<PathBuf>, ConfigError> {
+        detect::tracked_files(&self.repo).map_err(|why| ConfigError::Read {
+            path: self.repo.clone(),
+            source: std::io::Error::other(why),
+        })
+    }
+
+    fn secrets(&self) -> Result<Option<SecretsRepo>, ConfigError> {
+        let input = match &self.settings.secrets_input {
+            Some(input) => Some(input.clone()),
+            None => detect::secrets_input(&self.repo),
+        };
+        let sops_config = self.settings.sops_config.clone();
+        if let Some(dir) = &self.settings.secrets {
+            let dir = self.repo.join(dir);
+            let dir = std::fs::canonicalize(&dir).map_err(|_| ConfigError::NoSecretsDir { dir })?;
+            let input = input.filter(|_| dir != self.repo);
+            let sops_config = sops_config.unwrap_or(".sops.yaml".into());
+            return Ok(Some(SecretsRepo { dir, input, sops_config }));
+        }
+        if let Some(input) = input {
+            let dir = detect::secrets_checkout(&self.repo, &input).ok_or_else(|| {
+                ConfigError::NoSecretsCheckout { input: input.clone(), repo: self.repo.clone() }
+            })?;
+            let sops_config = sops_config.unwrap_or(".sops.yaml".into());
+            return Ok(Some(SecretsRepo { dir, input: Some(input), sops_config }));
+        }
+        let tracked = self.tracked()?;
+        let sops_config = sops_config.or_else(|| detect::sops_config(&tracked));
+        Ok(sops_config.map(|sops_config| SecretsRepo {
+            dir: self.repo.clone(),
+            input: None,
+            sops_config,
+        }))
+    }
+}
+
+impl Config {
+    /// Puts together what flags, settings and repositories say.
+    pub fn load(place: &Place, journey: &Journey) -> Result<Self, ConfigError> {
+        let settings = &place.settings;
+        let (host, flake_dir) = host_of(&journey.place)?;
+        let place = match flake_dir {
+            Some(dir) => &Place::find(Some(&dir), None)?,
+            None => place,
+        };
+        let for_host = |text: &str| text.replace("{host}", host.as_str());
+        let attr = settings.attr.as_deref().unwrap_or("nixosConfigurations.{host}");
+        let installer = place.installer_dir()?.map(|dir| InstallerFlake {
+            dir,
+            attr: for_host(
+                settings.installer_attr.as_deref().unwrap_or("nixosConfigurations.{host}"),
+            ),
+        });
+        let strategy = match (journey.strategy, &installer) {
+            (Some(StrategyArg::Direct), _) | (None, None) => Strategy::Direct,
+            (_, Some(_)) => Strategy::Staged,
+            (Some(StrategyArg::Staged), None) => {
+                return Err(ConfigError::NoInstaller { repo: place.repo.clone() });
+            }
+        };
+        let hardware_file = match &settings.hardware {
+            Some(path) => Some(PathBuf::from(for_host(path))),
+            None => detect::hardware_file(&place.repo, &place.tracked()?, host.as_str()),
+        };
+        let secrets = if journey.no_secrets { None } else { place.secrets()? };
+        let push = match (&journey.push_branch, &settings.push_branch) {
+            _ if journey.no_push => Push::No,
+            (Some(branch), _) | (None, Some(branch)) => Push::Branch(branch.clone()),
+            (None, None) => Push::Upstream,
+        };
+        Ok(Self {
+            target: target_of(&journey.place, &journey.reach)?,
+            installed_address: journey
+                .reach
+                .installed_address
+                .clone()
+                .or_else(|| settings.installed_address.as_deref().map(for_host)),
+            installer_fingerprint: journey.reach.installer_fingerprint.clone(),
+            repo: place.repo.clone(),
+            attr: for_host(attr),
+            installer,
+            strategy,
+            secrets,
+            no_secrets: journey.no_secrets,
+            hardware_file,
+            hardware: journey.hardware,
+            user: journey.user.clone().or_else(|| settings.user.clone()),
+            host_key: journey.host_key.clone(),
+            erase: journey.erase.clone(),
+            passphrases: passphrases(journey),
+            push,
+            copy_repos: !journey.no_repos,
+            repos_dir: settings.repos.clone(),
+            require_units: [journey.require_unit.clone(), settings.require_units.clone()].concat(),
+            nix: journey.nix.to_nix(),
+            boot_deadline: BOOT_DEADLINE,
+            passphrase_deadline: PASSPHRASE_DEADLINE,
+            host,
+        })
+    }
+
+    /// Whether the secrets are in a repository of their own.
+    pub fn secrets_apart(&self) -> bool {
+        self.secrets.as_ref().is_some_and(|secrets| secrets.input.is_some())
+    }
+}
+
+fn read_settings(path: &Path) -> Result<Settings, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    toml::from_str(&text)
+        .map_err(|source| ConfigError::Settings { path: path.to_owned(), source: Box::new(source) })
+}
+
+fn host_of(place: &Where) -> Result<(HostName, Option<PathBuf>), ConfigError> {
+    if let Some(flake) = &place.flake {
+        let (dir, host) = flake
+            .split_once('#')
+            .filter(|(_, host)| !host.is_empty())
+            .ok_or_else(|| ConfigError::FlakeArgument(flake.clone()))?;
+        let dir = (!dir.is_empty() && dir != ".").then(|| PathBuf::from(dir));
+        return Ok((host.parse()?, dir));
+    }
+    Ok((place.host.as_deref().unwrap_or_default().parse()?, None))
+}
+
+fn target_of(place: &Where, reach: &Reach) -> Result<Option<Endpoint>, ConfigError> {
+    // With --flake the only positional argument is the target.
+    let positional = if place.flake.is_some() { &place.host } else { &place.target };
+    let Some(text) = place.target_host.as_ref().or(positional.as_ref()).or(place.target.as_ref())
+    else {
+        return Ok(None);
+    };
+    let mut endpoint: Endpoint =
+        text.parse().map_err(|error| ConfigError::Target(format!("{error}")))?;
+    endpoint.port = reach.port.or(endpoint.port);
+    endpoint.identity_file = reach.identity_file.clone();
+    endpoint.options = reach.ssh_option.clone();
+    Ok(Some(endpoint))
+}
+
+fn passphrases(journey: &Journey) -> Vec<PassphraseSource> {
+    let files = journey.luks_passphrase_file.iter().map(|text| {
+        let (volume, rest) = named(text);
+        PassphraseSource { volume, from: PassphraseFrom::File(rest.into()) }
+    });
+    let commands = journey.luks_passphrase_command.iter().map(|text| {
+        let (volume, rest) = named(text);
+        PassphraseSource { volume, from: PassphraseFrom::Command(rest.into()) }
+    });
+    files.chain(commands).collect()
+}
+
+/// Splits `NAME=VALUE`; a value with a `/` or a space before the `=` has no name.
+fn named(text: &str) -> (Option<String>, &str) {
+    match text.split_once('=') {
+        Some((name, rest)) if !name.is_empty() && !name.contains(['/', ' ']) => {
+            (Some(name.to_owned()), rest)
+        }
+        _ => (None, text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_names() {
+        for good in ["guppy", "a", "web-1", "node_2", "A9"] {
+            assert!(good.parse::<HostName>().is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "a-", "a.b", "a/b", "a b", "../x", &"a".repeat(64)] {
+            assert!(bad.parse::<HostName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn passphrases_may_be_named() {
+        assert_eq!(named("crypted=/run/p"), (Some("crypted".into()), "/run/p"));
+        assert_eq!(named("/run/a=b"), (None, "/run/a=b"));
+        assert_eq!(named("pass show x=y"), (None, "pass show x=y"));
+    }
+
+    #[test]
+    fn unknown_settings_are_refused() {
+        assert!(toml::from_str::<Settings>("userr = \"anna\"").is_err());
+        assert!(toml::from_str::<Settings>("user = \"anna\"").is_ok());
+    }
+}

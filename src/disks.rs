@@ -1,0 +1,304 @@
+//! Which real disks a layout will erase, and who said that they may be.
+//!
+//! A disk is named by its by-id name or its serial, because `/dev/sda` is another
+//! disk after the next boot. Nothing here touches a disk.
+
+use std::fmt;
+
+use crate::error::{Advice, Exit};
+use crate::facts::LayoutDisk;
+use crate::machine::Disk;
+
+/// A disk of the layout and the real disk behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Matched {
+    /// Name in the layout.
+    pub name: String,
+    /// Device path in the layout.
+    pub device: String,
+    pub disk: Disk,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum DiskError {
+    #[error("the layout has no disk")]
+    NoLayout,
+    #[error("disk {name:?} of the layout is {device}, which the target does not have")]
+    Missing { name: String, device: String, found: Vec<String> },
+    #[error("disks {first:?} and {second:?} of the layout are the same disk ({path})")]
+    Same { first: String, second: String, path: String },
+    #[error("{disk} is read-only")]
+    ReadOnly { disk: String },
+    #[error("{disk} is in use: {mount} is mounted from it")]
+    InUse { disk: String, mount: String },
+    #[error("{disk} is too small: {size} for a layout that needs {needed}")]
+    TooSmall { disk: String, size: String, needed: String },
+    #[error("nothing says that {disk} may be erased")]
+    NotNamed { disk: String, name: String },
+    #[error("--erase {given:?} is no disk of the layout")]
+    NotInLayout { given: String, layout: Vec<String> },
+    #[error("--erase {given:?} is a device path, which can be another disk at the next boot")]
+    BareName { given: String, name: String },
+}
+
+impl Advice for DiskError {
+    fn hint(&self) -> String {
+        match self {
+            Self::NoLayout => "Give the host a disko layout (disko.devices.disk.…).".into(),
+            Self::Missing { found, .. } if found.is_empty() => "The target shows no disk at all: are its drivers in the installer?".into(),
+            Self::Missing { found, .. } => format!("The target has {}. Correct `device` in the layout.", found.join(", ")),
+            Self::Same { .. } => "Give each disk of the layout a device of its own.".into(),
+            Self::ReadOnly { .. } => "Lift its write protection, or choose another disk.".into(),
+            Self::InUse { .. } => "Unmount it, or choose another disk; the installer's own medium cannot be installed on.".into(),
+            Self::TooSmall { .. } => "Choose a larger disk.".into(),
+            Self::NotNamed { name, .. } => format!("If it may be erased, add --erase {name}"),
+            Self::NotInLayout { layout, .. } => format!("The layout's disks are {}.", layout.join(", ")),
+            Self::BareName { name, .. } => format!("Name it by serial or by-id name: --erase {name}"),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NotNamed { .. } | Self::BareName { .. } => Exit::Person,
+            _ => Exit::Usage,
+        }
+    }
+}
+
+/// Finds the real disk of each disk of the layout.
+pub fn match_layout(layout: &[LayoutDisk], disks: &[Disk]) -> Result<Vec<Matched>, DiskError> {
+    if layout.is_empty() {
+        return Err(DiskError::NoLayout);
+    }
+    let mut matched: Vec<Matched> = Vec::new();
+    for wanted in layout {
+        let disk = disks
+            .iter()
+            .find(|disk| disk.path == wanted.device || disk.links.contains(&wanted.device))
+            .ok_or_else(|| DiskError::Missing {
+                name: wanted.name.clone(),
+                device: wanted.device.clone(),
+                found: disks.iter().map(|disk| format!("{} ({disk})", disk.path)).collect(),
+            })?;
+        if let Some(first) = matched.iter().find(|other| other.disk.path == disk.path) {
+            return Err(DiskError::Same {
+                first: first.name.clone(),
+                second: wanted.name.clone(),
+                path: disk.path.clone(),
+            });
+        }
+        matched.push(Matched {
+            name: wanted.name.clone(),
+            device: wanted.device.clone(),
+            disk: disk.clone(),
+        });
+    }
+    Ok(matched)
+}
+
+/// Refuses disks that must not be erased whatever the user says. `ours` tells
+/// whether a mount point belongs to the installation itself (below /mnt).
+pub fn check_usable(matched: &[Matched], needed_bytes: u64) -> Result<(), DiskError> {
+    for Matched { disk, .. } in matched {
+        if disk.read_only {
+            return Err(DiskError::ReadOnly { disk: disk.to_string() });
+        }
+        let mount = disk.parts.iter().flat_map(|part| &part.mounts).find(|mount| !ours(mount));
+        if let Some(mount) = mount {
+            return Err(DiskError::InUse { disk: disk.to_string(), mount: mount.clone() });
+        }
+    }
+    let total: u64 = matched.iter().map(|matched| matched.disk.size_bytes).sum();
+    if total < needed_bytes {
+        return Err(DiskError::TooSmall {
+            disk: matched.iter().map(|m| m.disk.to_string()).collect::<Vec<_>>().join(" and "),
+            size: bytes(total),
+            needed: bytes(needed_bytes),
+        });
+    }
+    Ok(())
+}
+
+fn ours(mount: &str) -> bool {
+    mount == "/mnt" || mount.starts_with("/mnt/")
+}
+
+/// Requires that `erase` names every disk of the layout, and nothing else.
+pub fn check_named(matched: &[Matched], erase: &[String]) -> Result<(), DiskError> {
+    for given in erase {
+        if let Some(found) = matched.iter().find(|m| m.disk.path == *given) {
+            return Err(DiskError::BareName {
+                given: given.clone(),
+                name: found.disk.stable_name(),
+            });
+        }
+        if !matched.iter().any(|m| m.disk.is_named(given)) {
+            return Err(DiskError::NotInLayout {
+                given: given.clone(),
+                layout: matched.iter().map(|m| m.disk.stable_name()).collect(),
+            });
+        }
+    }
+    match matched.iter().find(|m| !erase.iter().any(|given| m.disk.is_named(given))) {
+        None => Ok(()),
+        Some(missing) => Err(DiskError::NotNamed {
+            disk: missing.disk.to_string(),
+            name: missing.disk.stable_name(),
+        }),
+    }
+}
+
+impl Disk {
+    /// The name by which the disk is recognised at another boot: serial, else a
+    /// by-id name, else a by-path name, else the device path.
+    pub fn stable_name(&self) -> String {
+        let link = |part: &str| self.links.iter().find(|link| link.contains(part)).cloned();
+        self.serial
+            .clone()
+            .or_else(|| link("/by-id/"))
+            .or_else(|| link("/by-path/"))
+            .unwrap_or_else(|| self.path.clone())
+    }
+
+    /// Whether `name` is the serial or a link name of the disk (with or without
+    /// its folder); a bare `/dev/sda` is not enough, unless there is nothing better.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.serial.as_deref() == Some(name)
+            || self.links.iter().any(|link| {
+                link == name || link.rsplit('/').next().is_some_and(|last| last == name)
+            })
+            || (name == self.path && self.stable_name() == self.path)
+    }
+
+    /// What is on the disk, in a few words.
+    pub fn contents(&self) -> String {
+        if self.parts.is_empty() {
+            return if self.guid.is_some() { "empty partition table" } else { "blank" }.to_owned();
+        }
+        let part = |part: &crate::machine::Part| {
+            let mut text = format!(
+                "{} {}",
+                part.fs_type.as_deref().unwrap_or("unformatted"),
+                bytes(part.size_bytes)
+            );
+            if let Some(label) = &part.label {
+                text.push_str(&format!(" “{label}”"));
+            }
+            text
+        };
+        self.parts.iter().map(part).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Model, serial and size: how a person recognises a disk.
+impl fmt::Display for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.model.as_deref().unwrap_or("disk"))?;
+        if let Some(serial) = &self.serial {
+            write!(f, " {serial}")?;
+        } else {
+            write!(f, " {}", self.path)?;
+        }
+        write!(f, ", {}", bytes(self.size_bytes))
+    }
+}
+
+/// A size as people write it: 8.0 GiB.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Part;
+
+    fn disk(path: &str, serial: Option<&str>) -> Disk {
+        Disk {
+            path: path.into(),
+            model: None,
+            serial: serial.map(Into::into),
+            size_bytes: 8 << 30,
+            removable: false,
+            read_only: false,
+            links: serial.map(|s| vec![format!("/dev/disk/by-id/virtio-{s}")]).unwrap_or_default(),
+            guid: None,
+            parts: Vec::new(),
+        }
+    }
+
+    fn layout(devices: &[&str]) -> Vec<LayoutDisk> {
+        let disk = |(i, device): (usize, &&str)| LayoutDisk {
+            name: format!("disk{i}"),
+            device: (*device).into(),
+            luks: Vec::new(),
+        };
+        devices.iter().enumerate().map(disk).collect()
+    }
+
+    #[test]
+    fn a_layout_finds_its_disks_by_path_and_by_link() {
+        let disks = [disk("/dev/vda", Some("S1")), disk("/dev/vdb", Some("S2"))];
+        let found =
+            match_layout(&layout(&["/dev/disk/by-id/virtio-S2", "/dev/vda"]), &disks).unwrap();
+        assert_eq!(found[0].disk.path, "/dev/vdb");
+        assert_eq!(found[1].disk.path, "/dev/vda");
+    }
+
+    #[test]
+    fn missing_and_doubled_disks_are_refused() {
+        let disks = [disk("/dev/vda", Some("S1"))];
+        let missing = match_layout(&layout(&["/dev/sda"]), &disks).unwrap_err();
+        assert!(missing.hint().contains("S1"), "{}", missing.hint());
+        let same = match_layout(&layout(&["/dev/vda", "/dev/disk/by-id/virtio-S1"]), &disks);
+        assert!(matches!(same, Err(DiskError::Same { .. })));
+        assert_eq!(match_layout(&[], &disks), Err(DiskError::NoLayout));
+    }
+
+    #[test]
+    fn disks_in_use_or_too_small_are_refused() {
+        let mut used = disk("/dev/vda", Some("S1"));
+        used.parts.push(Part {
+            path: "/dev/vda1".into(),
+            size_bytes: 1,
+            fs_type: Some("ext4".into()),
+            label: None,
+            mounts: vec!["/iso".into()],
+        });
+        let matched = match_layout(&layout(&["/dev/vda"]), &[used.clone()]).unwrap();
+        assert!(matches!(check_usable(&matched, 0), Err(DiskError::InUse { .. })));
+        used.parts[0].mounts = vec!["/mnt/boot".into()];
+        let matched = match_layout(&layout(&["/dev/vda"]), &[used]).unwrap();
+        assert_eq!(check_usable(&matched, 1 << 30), Ok(()));
+        assert!(matches!(check_usable(&matched, 9 << 30), Err(DiskError::TooSmall { .. })));
+    }
+
+    #[test]
+    fn each_disk_must_be_named_by_something_lasting() {
+        let matched =
+            match_layout(&layout(&["/dev/vda"]), &[disk("/dev/vda", Some("S1"))]).unwrap();
+        let named = |names: &[&str]| {
+            check_named(&matched, &names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(named(&["S1"]), Ok(()));
+        assert_eq!(named(&["virtio-S1"]), Ok(()));
+        assert_eq!(named(&["/dev/disk/by-id/virtio-S1"]), Ok(()));
+        assert!(matches!(named(&[]), Err(DiskError::NotNamed { .. })));
+        assert!(matches!(named(&["/dev/vda"]), Err(DiskError::BareName { .. })));
+        assert!(matches!(named(&["S2"]), Err(DiskError::NotInLayout { .. })));
+        assert_eq!(named(&["S2"]).unwrap_err().exit(), Exit::Usage);
+    }
+
+    #[test]
+    fn sizes_are_readable() {
+        assert_eq!(bytes(512), "512 B");
+        assert_eq!(bytes(8 << 30), "8.0 GiB");
+    }
+}

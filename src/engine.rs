@@ -1,0 +1,181 @@
+//! The loop: observe, confirm, write down the intention, apply, observe again,
+//! write down the proof.
+//!
+//! The same loop starts, resumes and finishes a journey, because what is done is
+//! observed and not remembered.
+
+use std::time::Instant;
+
+use crate::context::Context;
+use crate::error::{Exit, StepError};
+use crate::event::{Ending, Event};
+use crate::exec;
+use crate::fault::{self, Boundary};
+use crate::journal::Entry;
+use crate::journey::Planned;
+use crate::step::{Consent, Evidence, Status, Step, StepId};
+
+/// A step that failed, with its error.
+#[derive(Debug)]
+pub struct Failure {
+    pub step: StepId,
+    pub error: StepError,
+}
+
+/// Runs `plan` until it is done or a step fails.
+pub fn run(cx: &mut Context, plan: &[Planned]) -> Result<(), Failure> {
+    if is_finished(cx, plan) {
+        return Ok(());
+    }
+    let mut asked = false;
+    for planned in plan {
+        let id = planned.step.id();
+        let events = cx.events.clone();
+        cx.events = events.of(id);
+        let started = Instant::now();
+        let result = match &planned.skipped {
+            Some(reason) => Ok((Ending::Skipped, Evidence::new(reason.clone()))),
+            None if id > StepId::Identity && !std::mem::replace(&mut asked, true) => {
+                ask(cx, plan).and_then(|()| advance(cx, planned.step.as_ref(), started))
+            }
+            None => advance(cx, planned.step.as_ref(), started),
+        };
+        let seconds = started.elapsed().as_secs_f64();
+        match result {
+            Ok((ending, evidence)) => {
+                cx.events.emit(Event::StepEnded { ending, evidence, seconds })
+            }
+            Err(error) => {
+                fail(cx, id, &error, seconds);
+                cx.events = events;
+                return Err(Failure { step: id, error });
+            }
+        }
+        cx.events = events;
+    }
+    let whole = plan.iter().all(|planned| !planned.left_out);
+    if whole {
+        cx.journal
+            .append(Entry::Completed)
+            .map_err(|error| Failure { step: StepId::Retire, error: error.into() })?;
+    }
+    Ok(())
+}
+
+/// Whether there is nothing left to do: then nothing is checked or changed either.
+fn is_finished(cx: &mut Context, plan: &[Planned]) -> bool {
+    if !crate::journal::completed(cx.journal.lines()) {
+        return false;
+    }
+    let settled = |planned: &&Planned| {
+        planned.skipped.is_some()
+            || planned.step.id() == StepId::Check
+            || matches!(planned.step.observe(cx), Ok(Status::Done(_) | Status::Superseded(_)))
+    };
+    if !plan.iter().all(|planned| settled(&planned)) {
+        return false;
+    }
+    for planned in plan {
+        let evidence = cx.finished(planned.step.id()).cloned().unwrap_or_default();
+        let ending = if planned.skipped.is_some() { Ending::Skipped } else { Ending::AlreadyDone };
+        cx.events.of(planned.step.id()).emit(Event::StepEnded { ending, evidence, seconds: 0.0 });
+    }
+    true
+}
+
+/// Asks everything that needs an answer, in one round before the long work: once
+/// the keys are there, since what happens to the secrets depends on them.
+fn ask(cx: &mut Context, plan: &[Planned]) -> Result<(), StepError> {
+    for planned in plan.iter().filter(|planned| planned.skipped.is_none()) {
+        let step = planned.step.as_ref();
+        if step.id() > StepId::Identity && matches!(step.observe(cx), Ok(Status::Ready)) {
+            let consent = step.confirm(cx)?;
+            cx.answers.consents.insert(step.id(), consent);
+        }
+    }
+    Ok(())
+}
+
+fn advance(
+    cx: &mut Context,
+    step: &dyn Step,
+    started: Instant,
+) -> Result<(Ending, Evidence), StepError> {
+    let id = step.id();
+    cx.events.emit(Event::StepStarted { title: id.title().into() });
+    stop_if_interrupted()?;
+    match step.observe(cx)? {
+        Status::Done(evidence) => {
+            if cx.finished(id) != Some(&evidence) {
+                finish(cx, id, &evidence, started)?;
+            }
+            return Ok((Ending::AlreadyDone, evidence));
+        }
+        Status::Superseded(reason) => return Ok((Ending::Superseded, Evidence::new(reason))),
+        Status::Blocked(error) => return Err(error),
+        Status::Ready => {}
+    }
+    let consent = match cx.answers.consents.get(&id) {
+        Some(consent) => consent.clone(),
+        // It was not ready when the questions were asked.
+        None => step.confirm(cx)?,
+    };
+    if let Consent::Declined(meaning) = consent {
+        return Ok((Ending::Skipped, Evidence::new(meaning)));
+    }
+    fault::point(id, Boundary::BeforeStarted);
+    let intention = step.intention(cx)?;
+    cx.journal.append(Entry::Started { step: id, intention })?;
+    fault::point(id, Boundary::Started);
+    step.apply(cx)?;
+    fault::point(id, Boundary::Applied);
+    stop_if_interrupted()?;
+    let evidence = match step.observe(cx)? {
+        Status::Done(evidence) => evidence,
+        Status::Blocked(error) => return Err(error),
+        Status::Ready | Status::Superseded(_) => {
+            return Err(StepError::new(
+                format!("{id} ran without an error, and yet it is not done"),
+                "what it should have changed was looked at afterwards and is not there",
+                "See the log of the step: landfall log HOST STEP",
+            ));
+        }
+    };
+    finish(cx, id, &evidence, started)?;
+    fault::point(id, Boundary::Finished);
+    Ok((Ending::Applied, evidence))
+}
+
+fn finish(
+    cx: &mut Context,
+    step: StepId,
+    evidence: &Evidence,
+    started: Instant,
+) -> Result<(), StepError> {
+    let seconds = started.elapsed().as_secs_f64();
+    cx.journal.append(Entry::Finished { step, evidence: evidence.clone(), seconds })?;
+    Ok(())
+}
+
+fn fail(cx: &mut Context, step: StepId, error: &StepError, seconds: f64) {
+    let StepError { what, why, hint, .. } = error.clone();
+    tracing::error!(%step, what, why, "failed");
+    cx.events.emit(Event::StepFailed {
+        what: what.clone(),
+        why: why.clone(),
+        hint: hint.clone(),
+        seconds,
+    });
+    let entry = Entry::Failed { step, what, why, hint, seconds };
+    if let Err(error) = cx.journal.append(entry) {
+        cx.events.warn(error.to_string());
+    }
+}
+
+fn stop_if_interrupted() -> Result<(), StepError> {
+    if !exec::interrupted() {
+        return Ok(());
+    }
+    let error = StepError::new("interrupted", "", "Run the same command again to go on.");
+    Err(error.exit(Exit::Interrupted))
+}

@@ -1,0 +1,73 @@
+# What landfall needs to know of a configuration, in one evaluation.
+# The argument is an element of nixosConfigurations; options that a
+# configuration does not have are null or empty.
+sys:
+let
+  c = sys.config;
+  values = set: map (name: set.${name}) (builtins.attrNames set);
+  named = f: set: map (name: f name set.${name}) (builtins.attrNames set);
+
+  # The LUKS volumes in a disko content tree.
+  luksIn = content:
+    if content == null || !(content ? type) then [ ]
+    else if content.type == "luks" then
+      [ {
+        inherit (content) name;
+        passwordFile = content.passwordFile or null;
+        keyFile = content.settings.keyFile or null;
+        askPassword = content.askPassword or false;
+      } ] ++ luksIn (content.content or null)
+    else if content ? partitions then
+      builtins.concatMap (p: luksIn (p.content or null)) (values content.partitions)
+    else luksIn (content.content or null);
+
+  secretOf = name: s: {
+    inherit name;
+    sopsFile = toString s.sopsFile;
+    key = s.key or name;
+    format = s.format or "yaml";
+    path = s.path or "/run/secrets/${name}";
+    neededForUsers = s.neededForUsers or false;
+  };
+in
+{
+  hostName = c.networking.hostName;
+  system = c.nixpkgs.hostPlatform.system or sys.pkgs.stdenv.hostPlatform.system;
+  builds = builtins.filter (name: c.system.build ? ${name}) [
+    "toplevel"
+    "destroyFormatMount"
+    "formatMount"
+    "mount"
+    "diskoScript"
+    "formatScript"
+    "mountScript"
+  ];
+  disks = named (name: disk: {
+    inherit name;
+    inherit (disk) device;
+    luks = luksIn (disk.content or null);
+  }) (c.disko.devices.disk or { });
+  fileSystems = map (fs: {
+    inherit (fs) mountPoint fsType;
+    neededForBoot = fs.neededForBoot or false;
+  }) (values c.fileSystems);
+  sshEnabled = c.services.openssh.enable;
+  sshPorts = c.services.openssh.ports or [ 22 ];
+  hostKeys = map (key: { inherit (key) path type; }) (c.services.openssh.hostKeys or [ ]);
+  initrdHostKeys =
+    if c.boot.initrd.network.ssh.enable or false then
+      map toString (c.boot.initrd.network.ssh.hostKeys or [ ])
+    else [ ];
+  secrets = named secretOf (c.sops.secrets or { });
+  ageKeyFile = c.sops.age.keyFile or null;
+  ageSshKeyPaths = map toString (c.sops.age.sshKeyPaths or [ ]);
+  gnupgSshKeyPaths = map toString (c.sops.gnupg.sshKeyPaths or [ ]);
+  users = map (user: {
+    inherit (user) name home;
+    groups = user.extraGroups or [ ];
+    keys = builtins.length (user.openssh.authorizedKeys.keys or [ ])
+      + builtins.length (user.openssh.authorizedKeys.keyFiles or [ ]);
+  }) (builtins.filter (user: user.isNormalUser or false) (values c.users.users));
+  rootKeys = builtins.length (c.users.users.root.openssh.authorizedKeys.keys or [ ])
+    + builtins.length (c.users.users.root.openssh.authorizedKeys.keyFiles or [ ]);
+}

@@ -1,0 +1,42 @@
+//! Where tests end the process: at the boundaries of every step.
+//!
+//! `LANDFALL_ABORT_AT=copy:applied` aborts as a crash would, without unwinding.
+//! The crash matrix is derived from these points; without the variable they are
+//! free of effect.
+
+use std::fmt;
+
+use crate::step::StepId;
+
+/// A moment in the life of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boundary {
+    /// Confirmed, nothing written.
+    BeforeStarted,
+    /// The intention is in the journal.
+    Started,
+    /// Changed, not yet observed.
+    Applied,
+    /// The proof is in the journal.
+    Finished,
+}
+
+impl fmt::Display for Boundary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BeforeStarted => "before",
+            Self::Started => "started",
+            Self::Applied => "applied",
+            Self::Finished => "finished",
+        })
+    }
+}
+
+/// Aborts when the environment asks for an end at this point.
+pub fn point(step: StepId, boundary: Boundary) {
+    let wanted = std::env::var("LANDFALL_ABORT_AT").unwrap_or_default();
+    if wanted == format!("{step}:{boundary}") {
+        eprintln!("aborting at {wanted}, as LANDFALL_ABORT_AT asks");
+        std::process::abort();
+    }
+}

@@ -1,0 +1,104 @@
+//! The steps of one journey: which of the sixteen run, and why the others do not.
+
+use crate::cli::BootstrapArgs;
+use crate::config::{Config, Push};
+use crate::context::Context;
+use crate::error::{Exit, StepError};
+use crate::plan::{Plan, PlanStep};
+use crate::step::{Status, Step, StepId};
+use crate::steps;
+
+/// A step of this journey.
+pub struct Planned {
+    pub step: Box<dyn Step>,
+    /// Why it does not run, where it does not.
+    pub skipped: Option<String>,
+    /// Left out by a flag: the journey will not be whole.
+    pub left_out: bool,
+}
+
+/// Which steps the user wants to run.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    only: Vec<StepId>,
+    skip: Vec<StepId>,
+    until: Option<StepId>,
+}
+
+/// What proves that nothing is destroyed or trusted by mistake always runs.
+const ALWAYS: [StepId; 2] = [StepId::Check, StepId::Installer];
+
+impl Selection {
+    pub fn of(args: &BootstrapArgs) -> Result<Self, StepError> {
+        if let Some(step) = args.skip.iter().find(|step| ALWAYS.contains(step)) {
+            return Err(StepError::new(
+                format!("{step} cannot be skipped"),
+                "it proves that the right machine is worked on",
+                "Leave it out of --skip.",
+            )
+            .exit(Exit::Usage));
+        }
+        let until = if args.no_reboot { Some(StepId::Install) } else { args.until };
+        Ok(Self { only: args.only.clone(), skip: args.skip.clone(), until })
+    }
+
+    fn leaves_out(&self, id: StepId) -> Option<String> {
+        if self.until.is_some_and(|until| id > until) {
+            return Some("after the step that the run stops at".into());
+        }
+        if self.skip.contains(&id) {
+            return Some("left out by --skip".into());
+        }
+        let listed = self.only.is_empty() || self.only.contains(&id) || ALWAYS.contains(&id);
+        (!listed).then(|| "not among --only".into())
+    }
+}
+
+/// The steps of the journey in their order.
+pub fn steps(config: &Config, selection: &Selection) -> Vec<Planned> {
+    let planned = |step: Box<dyn Step>| {
+        let id = step.id();
+        let left_out = selection.leaves_out(id);
+        Planned { step, left_out: left_out.is_some(), skipped: no_use_for(config, id).or(left_out) }
+    };
+    StepId::ALL.into_iter().map(steps::step).map(planned).collect()
+}
+
+/// Why this configuration has no use for a step.
+fn no_use_for(config: &Config, id: StepId) -> Option<String> {
+    let none = config.secrets.is_none();
+    let reason = match id {
+        StepId::Secrets if none => "the configuration has no secrets repository",
+        StepId::Lock if none => "the configuration has no secrets repository",
+        StepId::Lock if !config.secrets_apart() => "the secrets lie in the configuration itself",
+        StepId::Lock if config.push == Push::No => "nothing is pushed, so nothing can be locked",
+        StepId::Repos if !config.copy_repos => "left out by --no-repos",
+        StepId::Publish if config.push == Push::No => "left out by --no-push",
+        StepId::Retire => "an earlier identity is retired by hand: landfall secrets rotate",
+        _ => return None,
+    };
+    Some(reason.to_owned())
+}
+
+/// The plan as it would be carried out now; observes, changes nothing.
+pub fn plan(cx: &Context, steps: &[Planned]) -> Plan {
+    let rows = steps
+        .iter()
+        .map(|planned| {
+            let row = PlanStep::new(planned.step.id(), planned.step.effects());
+            if let Some(reason) = &planned.skipped {
+                return row.skipped(reason.clone());
+            }
+            match planned.step.observe(cx) {
+                Ok(status) => row.observed(&status),
+                Err(error) => row.observed(&Status::Blocked(error)),
+            }
+        })
+        .collect();
+    let mut plan = Plan::new(cx.config.host.as_str(), rows);
+    plan.run = Some(cx.run.run);
+    plan.strategy = Some(cx.config.strategy.to_string());
+    plan.phase = Some(cx.phase.to_string());
+    plan.target = cx.config.target.as_ref().map(ToString::to_string);
+    plan
+}

@@ -1,0 +1,135 @@
+//! The keys of a run, in its private folder: made or restored before anything
+//! refers to them, each file 0600 and synced before it is used.
+
+use std::path::{Path, PathBuf};
+
+use crate::age::HostKey as HostKeyPair;
+use crate::config::ConfigError;
+use crate::error::StepError;
+use crate::secret::{Secret, create_private_dir, write_private};
+use crate::ssh::HostKey;
+
+/// Where a run keeps its keys.
+#[derive(Debug, Clone)]
+pub struct RunKeys {
+    dir: PathBuf,
+}
+
+impl RunKeys {
+    pub fn in_dir(run: &Path) -> Self {
+        Self { dir: run.join("keys") }
+    }
+
+    fn private_path(&self) -> PathBuf {
+        self.dir.join("ssh_host_ed25519_key")
+    }
+
+    /// The public host key, in the format of `ssh-keygen`'s `.pub` files.
+    pub fn public_path(&self) -> PathBuf {
+        self.dir.join("ssh_host_ed25519_key.pub")
+    }
+
+    /// Makes the host key, or takes over `given`; does nothing when there is one.
+    pub fn prepare(&self, comment: &str, given: Option<&Path>) -> Result<(), StepError> {
+        if self.private_path().exists() && self.public_path().exists() {
+            return Ok(());
+        }
+        create_private_dir(&self.dir).map_err(|error| self.io(&error))?;
+        let pair = match given {
+            Some(path) => read_given(path)?,
+            None => HostKeyPair::generate(comment)?,
+        };
+        let public = format!("{}\n", pair.public_openssh()?);
+        write_private(&self.private_path(), pair.private_openssh()?.expose())
+            .and_then(|()| write_private(&self.public_path(), public.as_bytes()))
+            .map_err(|error| self.io(&error))
+    }
+
+    /// The private half; gone once the run is done.
+    pub fn pair(&self) -> Result<HostKeyPair, StepError> {
+        let bytes = std::fs::read(self.private_path()).map_err(|error| self.io(&error))?;
+        let secret = Secret::new(bytes);
+        Ok(HostKeyPair::parse(secret.expose_str().unwrap_or_default())?)
+    }
+
+    pub fn has_private(&self) -> bool {
+        self.private_path().exists()
+    }
+
+    /// The key that the installed system must show; none before it was made.
+    pub fn public(&self) -> Option<HostKey> {
+        std::fs::read_to_string(self.public_path()).ok()?.parse().ok()
+    }
+
+    /// The public half as it is written to the target.
+    pub fn public_line(&self) -> Result<String, StepError> {
+        std::fs::read_to_string(self.public_path()).map_err(|error| self.io(&error))
+    }
+
+    /// Deletes the private half: the installed host has it, the source need not.
+    pub fn forget_private(&self) -> Result<(), StepError> {
+        match std::fs::remove_file(self.private_path()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(self.io(&error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the host key of the initrd's SSH server, another one than the host's:
+    /// whoever reads the unencrypted boot partition can read it.
+    pub fn prepare_initrd(&self, comment: &str) -> Result<(), StepError> {
+        if self.initrd_path().exists() {
+            return Ok(());
+        }
+        create_private_dir(&self.dir).map_err(|error| self.io(&error))?;
+        let pair = HostKeyPair::generate(comment)?;
+        write_private(&self.initrd_path(), pair.private_openssh()?.expose())
+            .map_err(|error| self.io(&error))
+    }
+
+    fn initrd_path(&self) -> PathBuf {
+        self.dir.join("initrd_ssh_host_ed25519_key")
+    }
+
+    /// The initrd's key pair, where the configuration has use for one.
+    pub fn initrd(&self) -> Option<HostKeyPair> {
+        let secret = Secret::new(std::fs::read(self.initrd_path()).ok()?);
+        HostKeyPair::parse(secret.expose_str()?).ok()
+    }
+
+    /// The key with which the initrd answers while it waits for the passphrase.
+    pub fn initrd_public(&self) -> Option<HostKey> {
+        self.initrd()?.public_openssh().ok()?.parse().ok()
+    }
+
+    /// Where the trusted key of the installer is kept.
+    fn installer_path(&self) -> PathBuf {
+        self.dir.join("installer.pub")
+    }
+
+    /// The installer's key, once it was verified in this run.
+    pub fn installer(&self) -> Option<HostKey> {
+        std::fs::read_to_string(self.installer_path()).ok()?.parse().ok()
+    }
+
+    pub fn trust_installer(&self, key: &HostKey) -> Result<(), StepError> {
+        create_private_dir(&self.dir)
+            .and_then(|()| write_private(&self.installer_path(), format!("{key}\n").as_bytes()))
+            .map_err(|error| self.io(&error))
+    }
+
+    fn io(&self, error: &std::io::Error) -> StepError {
+        StepError::new(
+            format!("the run's keys in {} cannot be used", self.dir.display()),
+            error.to_string(),
+            "Make that folder writable for you; landfall abandon HOST forgets the run.",
+        )
+    }
+}
+
+fn read_given(path: &Path) -> Result<HostKeyPair, StepError> {
+    let refuse = |why: String| ConfigError::HostKey { path: path.to_owned(), why };
+    let bytes = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
+    let secret = Secret::new(bytes);
+    let text = secret.expose_str().ok_or_else(|| refuse("it is not text".into()))?;
+    HostKeyPair::parse(text).map_err(|error| refuse(error.to_string()).into())
+}

@@ -1,0 +1,283 @@
+//! The target: what phase it is in, and what it is made of.
+//!
+//! The phase comes from the host key that answers and from what the system says
+//! of itself, never from what an earlier step should have left.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+
+use crate::error::StepError;
+use crate::ssh::{HostKey, Session};
+
+/// What runs on the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// No target was named, or none was looked for.
+    Unknown,
+    /// A rescue system, or any other Linux.
+    Foreign,
+    Installer,
+    /// The system that this run installed: it has the host key of the run.
+    Installed,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Unknown => "unknown",
+            Self::Foreign => "foreign",
+            Self::Installer => "installer",
+            Self::Installed => "installed",
+        })
+    }
+}
+
+/// A connected target.
+#[derive(Debug)]
+pub struct Target {
+    pub session: Session,
+    /// The key with which it answered.
+    pub host_key: HostKey,
+    pub facts: TargetFacts,
+}
+
+/// What the running system says of itself; read once per boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetFacts {
+    pub boot_id: String,
+    /// `ID` and `VARIANT_ID` of os-release.
+    pub os: String,
+    pub variant: String,
+    /// As nix names it: `x86_64-linux`.
+    pub system: String,
+    pub memory_bytes: u64,
+    pub uefi: bool,
+    /// The closure that runs, where the system is NixOS.
+    pub current_system: Option<String>,
+    pub booted_system: Option<String>,
+    pub disks: Vec<Disk>,
+}
+
+/// A block device of type disk, with what is on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    /// `/dev/vda`
+    pub path: String,
+    pub model: Option<String>,
+    pub serial: Option<String>,
+    pub size_bytes: u64,
+    pub removable: bool,
+    pub read_only: bool,
+    /// Links below /dev/disk that lead to it.
+    pub links: Vec<String>,
+    /// GPT disk GUID, lower case.
+    pub guid: Option<String>,
+    pub parts: Vec<Part>,
+}
+
+/// Something on a disk: a partition, a file system, a LUKS container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    pub path: String,
+    pub size_bytes: u64,
+    pub fs_type: Option<String>,
+    pub label: Option<String>,
+    pub mounts: Vec<String>,
+}
+
+/// Prints one `name=value` a line, then the disk links, then lsblk's JSON.
+const PROBE: &str = r#"
+printf 'boot_id=%s\n' "$(cat /proc/sys/kernel/random/boot_id)"
+if [ -r /etc/os-release ]; then
+  ( . /etc/os-release; printf 'os=%s\nvariant=%s\n' "$ID" "${VARIANT_ID:-}" )
+fi
+printf 'machine=%s\n' "$(uname -m)"
+printf 'memory_kib=%s\n' "$(awk '/^MemTotal:/ {print $2}' /proc/meminfo)"
+[ -d /sys/firmware/efi ] && echo uefi=yes
+printf 'current_system=%s\n' "$(readlink -f /run/current-system 2>/dev/null)"
+printf 'booted_system=%s\n' "$(readlink -f /run/booted-system 2>/dev/null)"
+for link in /dev/disk/by-id/* /dev/disk/by-path/*; do
+  [ -e "$link" ] && printf 'link=%s %s\n' "$link" "$(readlink -f "$link")"
+done
+echo lsblk
+lsblk --json --bytes --output NAME,PATH,TYPE,SIZE,MODEL,SERIAL,RM,RO,FSTYPE,LABEL,PARTLABEL,PTUUID,MOUNTPOINTS
+"#;
+
+impl TargetFacts {
+    /// Asks the system at the other end of `session`.
+    pub fn read(session: &Session) -> Result<Self, StepError> {
+        let text = session
+            .script(PROBE, &[])
+            .read()
+            .map_err(|error| StepError::from(error).doing("the target could not be examined"))?;
+        Self::parse(&text).map_err(|why| {
+            StepError::new(
+                "the target could not be examined",
+                why,
+                "The target needs a Linux with util-linux (lsblk), as the NixOS installer has.",
+            )
+        })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let (lines, lsblk) = text.split_once("\nlsblk\n").ok_or("lsblk printed nothing")?;
+        let mut values: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut links: Vec<(&str, &str)> = Vec::new();
+        for line in lines.lines() {
+            let Some((name, value)) = line.split_once('=') else { continue };
+            match name {
+                "link" => links.extend(value.split_once(' ')),
+                _ => drop(values.insert(name, value)),
+            }
+        }
+        let value = |name: &str| values.get(name).copied().unwrap_or_default().to_owned();
+        let path = |name: &str| Some(value(name)).filter(|path| path.starts_with("/nix/store/"));
+        let lsblk: Lsblk = serde_json::from_str(lsblk).map_err(|error| error.to_string())?;
+        Ok(Self {
+            boot_id: value("boot_id"),
+            os: value("os"),
+            variant: value("variant"),
+            system: nix_system(&value("machine")),
+            memory_bytes: value("memory_kib").parse::<u64>().unwrap_or(0) * 1024,
+            uefi: values.contains_key("uefi"),
+            current_system: path("current_system"),
+            booted_system: path("booted_system"),
+            disks: lsblk
+                .blockdevices
+                .into_iter()
+                .filter(|device| device.kind == "disk")
+                .map(|device| device.into_disk(&links))
+                .collect(),
+        })
+    }
+
+    /// A NixOS installer, as opposed to an installed system.
+    pub fn is_installer(&self) -> bool {
+        self.os == "nixos" && self.variant == "installer"
+    }
+}
+
+fn nix_system(machine: &str) -> String {
+    let cpu = match machine {
+        "i386" | "i586" => "i686",
+        "armv8l" | "arm64" => "aarch64",
+        other => other,
+    };
+    format!("{cpu}-linux")
+}
+
+#[derive(Deserialize)]
+struct Lsblk {
+    blockdevices: Vec<Device>,
+}
+
+#[derive(Deserialize)]
+struct Device {
+    path: String,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    size: u64,
+    model: Option<String>,
+    serial: Option<String>,
+    #[serde(default)]
+    rm: bool,
+    #[serde(default)]
+    ro: bool,
+    fstype: Option<String>,
+    label: Option<String>,
+    partlabel: Option<String>,
+    ptuuid: Option<String>,
+    #[serde(default)]
+    mountpoints: Vec<Option<String>>,
+    #[serde(default)]
+    children: Vec<Device>,
+}
+
+impl Device {
+    fn into_disk(self, links: &[(&str, &str)]) -> Disk {
+        let mut parts = Vec::new();
+        self.collect(&mut parts);
+        let tidy = |text: Option<String>| {
+            text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+        };
+        Disk {
+            links: links
+                .iter()
+                .filter(|(_, device)| *device == self.path)
+                .map(|(link, _)| (*link).to_owned())
+                .collect(),
+            path: self.path,
+            model: tidy(self.model),
+            serial: tidy(self.serial),
+            size_bytes: self.size,
+            removable: self.rm,
+            read_only: self.ro,
+            guid: self.ptuuid.map(|guid| guid.to_lowercase()),
+            parts,
+        }
+    }
+
+    /// What is on the device, the device itself included where it holds something.
+    fn collect(&self, parts: &mut Vec<Part>) {
+        let mounts: Vec<String> = self.mountpoints.iter().flatten().cloned().collect();
+        if self.kind != "disk" || self.fstype.is_some() || !mounts.is_empty() {
+            parts.push(Part {
+                path: self.path.clone(),
+                size_bytes: self.size,
+                fs_type: self.fstype.clone(),
+                label: self.label.clone().or_else(|| self.partlabel.clone()),
+                mounts,
+            });
+        }
+        for child in &self.children {
+            child.collect(parts);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = r#"boot_id=2f1c
+os=nixos
+variant=installer
+machine=x86_64
+memory_kib=2048
+uefi=yes
+current_system=/nix/store/aaa-nixos-system
+booted_system=
+link=/dev/disk/by-id/virtio-S1 /dev/vda
+link=/dev/disk/by-id/virtio-S1-part1 /dev/vda1
+lsblk
+{"blockdevices": [
+ {"name":"vda","path":"/dev/vda","type":"disk","size":8589934592,"model":null,"serial":" S1 ","rm":false,"ro":false,
+  "fstype":null,"label":null,"partlabel":null,"ptuuid":"ABCD","mountpoints":[null],
+  "children":[{"name":"vda1","path":"/dev/vda1","type":"part","size":1024,"model":null,"serial":null,"rm":false,"ro":false,
+   "fstype":"vfat","label":null,"partlabel":"ESP","ptuuid":"ABCD","mountpoints":["/mnt/boot"]}]},
+ {"name":"sr0","path":"/dev/sr0","type":"rom","size":1,"model":"QEMU","serial":null,"rm":true,"ro":false,
+  "fstype":"iso9660","label":"X","partlabel":null,"ptuuid":null,"mountpoints":["/iso"]}]}"#;
+
+    #[test]
+    fn the_probe_is_understood() {
+        let facts = TargetFacts::parse(SAMPLE).unwrap();
+        assert!(facts.is_installer());
+        assert_eq!(facts.system, "x86_64-linux");
+        assert_eq!(facts.memory_bytes, 2 * 1024 * 1024);
+        assert_eq!(facts.current_system.as_deref(), Some("/nix/store/aaa-nixos-system"));
+        assert_eq!(facts.booted_system, None);
+        let [disk] = facts.disks.as_slice() else { panic!("one disk") };
+        assert_eq!(disk.serial.as_deref(), Some("S1"));
+        assert_eq!(disk.links, ["/dev/disk/by-id/virtio-S1"]);
+        assert_eq!(disk.guid.as_deref(), Some("abcd"));
+        assert_eq!(disk.parts[0].mounts, ["/mnt/boot"]);
+    }
+
+    #[test]
+    fn a_system_without_lsblk_is_an_error() {
+        assert!(TargetFacts::parse("boot_id=1\n").is_err());
+    }
+}

@@ -1,0 +1,149 @@
+//! LUKS passphrases: from a file, a command or a person, held in memory until the
+//! disks are formatted, and refused when disko would not use them as they are.
+
+use std::path::PathBuf;
+
+use crate::config::{PassphraseFrom, PassphraseSource};
+use crate::context::Context;
+use crate::error::{Advice, Exit, StepError};
+use crate::exec::{Cmd, ExecError};
+use crate::facts::LuksVolume;
+use crate::prompt::Question;
+use crate::secret::Secret;
+
+#[derive(Debug, thiserror::Error)]
+pub enum PassphraseError {
+    #[error("the passphrase file {path} cannot be read: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("the passphrase command failed: {0}")]
+    Command(ExecError),
+    #[error("the passphrase of {volume} is empty")]
+    Empty { volume: String },
+    #[error("the passphrase of {volume} would be changed by disko: {why}")]
+    Mangled { volume: String, why: &'static str },
+}
+
+impl Advice for PassphraseError {
+    fn hint(&self) -> String {
+        match self {
+            Self::Read { .. } => "Check the path that --luks-passphrase-file names.".into(),
+            Self::Command(_) => "Try the command by itself; it must print the passphrase.".into(),
+            Self::Empty { .. } => "Give a passphrase of at least one character.".into(),
+            Self::Mangled { .. } => "Choose another passphrase.".into(),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+}
+
+/// Gets the passphrase of every volume that the layout formats with one.
+pub fn collect(cx: &mut Context) -> Result<(), StepError> {
+    let volumes: Vec<LuksVolume> = cx.facts()?.first().luks().cloned().collect();
+    for volume in volumes.iter().filter(|volume| volume.password_file.is_some()) {
+        if cx.answers.passphrases.contains_key(&volume.name) {
+            continue;
+        }
+        let passphrase = match source_for(&cx.config.passphrases, &volume.name) {
+            Some(source) => read(&source.from)?,
+            None => ask(cx, &volume.name)?,
+        };
+        let passphrase = as_disko_reads(&volume.name, &passphrase)?;
+        cx.answers.passphrases.insert(volume.name.clone(), passphrase);
+    }
+    Ok(())
+}
+
+fn source_for<'a>(sources: &'a [PassphraseSource], volume: &str) -> Option<&'a PassphraseSource> {
+    sources
+        .iter()
+        .find(|source| source.volume.as_deref() == Some(volume))
+        .or_else(|| sources.iter().find(|source| source.volume.is_none()))
+}
+
+fn read(from: &PassphraseFrom) -> Result<Secret, PassphraseError> {
+    match from {
+        PassphraseFrom::File(path) => std::fs::read(path)
+            .map(Secret::new)
+            .map_err(|source| PassphraseError::Read { path: path.clone(), source }),
+        PassphraseFrom::Command(command) => Cmd::new("sh")
+            .args(["-c", command])
+            .terminal()
+            .run()
+            .map(|output| Secret::new(output.stdout))
+            .map_err(PassphraseError::Command),
+    }
+}
+
+fn ask(cx: &Context, volume: &str) -> Result<Secret, StepError> {
+    let question = Question::new(
+        format!("Passphrase for the encrypted volume {volume}"),
+        "--luks-passphrase-file FILE",
+    )
+    .detail("It is asked for at every boot of the machine.");
+    Ok(cx.prompter.secret(&question)?)
+}
+
+/// The passphrase as `echo -n "$(cat FILE)"` in disko's scripts gives it to
+/// cryptsetup: without final newlines; what that would change otherwise is refused.
+fn as_disko_reads(volume: &str, passphrase: &Secret) -> Result<Secret, PassphraseError> {
+    let mut bytes = passphrase.expose();
+    while let [rest @ .., b'\n'] = bytes {
+        bytes = rest;
+    }
+    let mangled = |why| PassphraseError::Mangled { volume: volume.to_owned(), why };
+    if bytes.is_empty() {
+        return Err(PassphraseError::Empty { volume: volume.to_owned() });
+    }
+    if bytes.contains(&0) {
+        return Err(mangled("it holds a zero byte"));
+    }
+    if bytes.contains(&b'\n') {
+        return Err(mangled("it holds a line break, which nobody can type at boot"));
+    }
+    let option =
+        bytes[0] == b'-' && bytes.len() > 1 && bytes[1..].iter().all(|b| b"neE".contains(b));
+    if option {
+        return Err(mangled("echo would take it for an option"));
+    }
+    Ok(Secret::new(bytes.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_as(text: &str) -> Result<Vec<u8>, String> {
+        as_disko_reads("crypted", &Secret::from(text.to_owned()))
+            .map(|secret| secret.expose().to_vec())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn final_newlines_go_and_everything_else_stays() {
+        assert_eq!(read_as("a b\n\n"), Ok(b"a b".to_vec()));
+        assert_eq!(read_as(" 'it''s \\n \" "), Ok(b" 'it''s \\n \" ".to_vec()));
+        assert_eq!(read_as("-nx"), Ok(b"-nx".to_vec()));
+    }
+
+    #[test]
+    fn what_disko_would_change_is_refused() {
+        for bad in ["", "\n", "-n", "-e", "-neE\n", "a\0b", "a\nb"] {
+            assert!(read_as(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_disko_does_is_what_we_think() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("p");
+        for text in ["x y\n\n", " lead and trail ", "-nx", "-", "a\\tb", "ü€"] {
+            std::fs::write(&file, text).unwrap();
+            let script = "printf %s \"$(echo -n \"$(cat \"$1\")\")\"";
+            let got =
+                Cmd::new("bash").args(["-c", script, "sh", file.to_str().unwrap()]).run().unwrap();
+            assert_eq!(got.stdout, read_as(text).unwrap(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! A plan as text: a calm table that says what each step changes, and marks what
+//! cannot be undone.
+
+use super::{Plan, PlanStep, State};
+use crate::ui::Style;
+use crate::ui::table;
+use crate::ui::text::{clean, duration, fit, wrap};
+
+/// Columns of everything before the last column: mark, longest name, machine, time.
+const BEFORE_LAST: usize = 2 + 9 + 2 + 6 + 2 + 7 + 2;
+/// Where text is broken when the columns are not known.
+const READABLE: usize = 100;
+/// Lines of a reason; the log has all of them.
+const REASON_LINES: usize = 6;
+const IRREVERSIBLE: &str = "cannot be undone";
+
+impl Plan {
+    /// The plan for people.
+    pub fn text(&self, style: Style) -> String {
+        let columns = style.columns.unwrap_or(READABLE).saturating_sub(BEFORE_LAST).max(20);
+        let rows: Vec<Vec<String>> =
+            self.steps.iter().flat_map(|step| rows(step, columns, style)).collect();
+        let body = table(&["", "step", "on", "time", "what"], &rows, style);
+        format!("{}\n{body}{}", self.heading(style), self.footer(style))
+    }
+
+    /// Host and target, then what else is known of the run.
+    fn heading(&self, style: Style) -> String {
+        let target = self.target.as_ref().map(|target| format!(" → {}", clean(target)));
+        let head = format!("{}{}", clean(&self.host), target.unwrap_or_default());
+        let facts = [
+            self.strategy.clone(),
+            self.phase.as_ref().map(|phase| format!("the target is {phase}")),
+            self.run.map(|run| format!("run {run}")),
+        ];
+        let facts: Vec<String> = facts.into_iter().flatten().collect();
+        let mut text = format!("{}\n", style.strong(&head));
+        if !facts.is_empty() {
+            text.push_str(&format!("{}\n", style.dim(&clean(&facts.join(", ")))));
+        }
+        text
+    }
+
+    fn footer(&self, style: Style) -> String {
+        let of = |state| self.steps.iter().filter(|step| step.state == state).count();
+        let counts = [State::Done, State::Running, State::Ready, State::Blocked, State::Failed]
+            .map(|state| (of(state), state.as_str()));
+        let counts: Vec<String> = counts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, name)| format!("{count} {name}"))
+            .collect();
+        let seconds: f64 = self.steps.iter().filter_map(|step| step.seconds).sum();
+        let time = if seconds > 0.0 { format!(", {}", duration(seconds)) } else { String::new() };
+        format!("\n{}\n", style.dim(&format!("{}{time}", counts.join(", "))))
+    }
+}
+
+/// The line of a step and the lines of detail below it.
+fn rows(step: &PlanStep, columns: usize, style: Style) -> Vec<Vec<String>> {
+    let off = matches!(step.state, State::Skipped | State::Superseded);
+    let paint = |text: &str| if off { style.dim(text) } else { text.to_owned() };
+    let mut rows = vec![vec![
+        mark(step.state, style),
+        paint(step.id.as_str()),
+        style.dim(&step.machine.to_string()),
+        style.dim(&step.seconds.map(duration).unwrap_or_default()),
+        headline(step, columns, style),
+    ]];
+    for line in details(step, columns, style) {
+        rows.push(vec![String::new(), String::new(), String::new(), String::new(), line]);
+    }
+    rows
+}
+
+fn mark(state: State, style: Style) -> String {
+    match state {
+        State::Done => style.good("✓"),
+        State::Ready => style.dim("○"),
+        State::Running => style.active("▶"),
+        State::Blocked | State::Failed => style.bad("✗"),
+        State::Superseded | State::Skipped => style.dim("·"),
+    }
+}
+
+/// The evidence of what is done, else the title, with a word where there is no way back.
+fn headline(step: &PlanStep, columns: usize, style: Style) -> String {
+    let off = match step.state {
+        State::Done => {
+            let evidence = step.evidence.as_ref().map(|evidence| clean(&evidence.summary));
+            let text = evidence.filter(|text| !text.is_empty());
+            return fit(&text.unwrap_or_else(|| step.title.to_owned()).replace('\n', " "), columns);
+        }
+        State::Superseded => "no longer needed",
+        State::Skipped => "left out",
+        _ if step.reversible => return step.title.to_owned(),
+        _ => return format!("{} {}", step.title, style.warning(&format!("({IRREVERSIBLE})"))),
+    };
+    let reason = step.reason.as_ref().map(|reason| format!(": {}", clean(reason)));
+    style.dim(&fit(&format!("{off}{}", reason.unwrap_or_default()).replace('\n', " "), columns))
+}
+
+/// What is still to change, or why it cannot go on.
+fn details(step: &PlanStep, columns: usize, style: Style) -> Vec<String> {
+    match (step.state, &step.reason) {
+        (State::Blocked | State::Failed, Some(reason)) => {
+            let lines = wrap(&clean(reason), columns);
+            lines.iter().take(REASON_LINES).map(|line| style.bad(line)).collect()
+        }
+        (State::Ready | State::Running, _) => step
+            .effects
+            .iter()
+            .flat_map(|effect| wrap(effect, columns.saturating_sub(2)))
+            .map(|line| style.dim(&format!("  {line}")))
+            .collect(),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,167 @@
+//! Evaluating a configuration that is not complete yet.
+//!
+//! Before the hardware is known and the secrets are pushed, the configuration
+//! cannot be evaluated in place. A scratch copy can: the files that git knows,
+//! a stub for a missing hardware file, and the secrets checkout as it lies there.
+//! Only tracked files are copied: what is untracked may be secret, and what nix
+//! evaluates ends in a store that everybody can read.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+use crate::context::Facts;
+use crate::detect::tracked_files;
+use crate::error::{Exit, StepError};
+use crate::facts::{EXPRESSION, HostFacts};
+use crate::nix::{Nix, NixError};
+
+/// Stands in for a hardware file that the target has yet to give.
+const STUB: &str = "{ lib, ... }: { nixpkgs.hostPlatform = lib.mkDefault \"@system@\"; }\n";
+
+/// A private copy of the config repository and, beside it, of the secrets.
+#[derive(Debug)]
+pub struct Scratch {
+    dir: tempfile::TempDir,
+    secrets_input: Option<String>,
+}
+
+impl Scratch {
+    pub fn new(config: &Config, run_dir: &Path) -> Result<Self, StepError> {
+        let failed = |error: std::io::Error| {
+            StepError::new(
+                "a scratch copy of the configuration could not be made",
+                error.to_string(),
+                "Make room on the disk that holds your state folder.",
+            )
+        };
+        let dir =
+            tempfile::Builder::new().prefix("scratch-").tempdir_in(run_dir).map_err(failed)?;
+        copy_tracked(&config.repo, &dir.path().join("config")).map_err(failed)?;
+        if let Some(hardware) = &config.hardware_file {
+            let path = dir.path().join("config").join(hardware);
+            if !path.exists() {
+                let system = format!("{}-linux", std::env::consts::ARCH);
+                std::fs::write(&path, STUB.replace("@system@", &system)).map_err(failed)?;
+            }
+        }
+        let input = config.secrets.as_ref().and_then(|secrets| secrets.input.clone());
+        if let (Some(secrets), Some(_)) = (&config.secrets, &input) {
+            copy_tracked(&secrets.dir, &dir.path().join("secrets")).map_err(failed)?;
+        }
+        Ok(Self { dir, secrets_input: input })
+    }
+
+    /// The flake in folder `sub` of the copy.
+    pub fn flake(&self, sub: &Path) -> String {
+        flake_in(&format!("path:{}", self.dir.path().join("config").display()), sub)
+    }
+
+    /// The input that must be replaced by the copied secrets.
+    pub fn secrets(&self) -> Option<(String, String)> {
+        let secrets = self.dir.path().join("secrets");
+        self.secrets_input.clone().map(|input| (input, format!("path:{}", secrets.display())))
+    }
+}
+
+/// `base` with the folder of the flake in it.
+pub fn flake_in(base: &str, sub: &Path) -> String {
+    if sub.as_os_str().is_empty() {
+        return base.to_owned();
+    }
+    let separator = if base.contains('?') { '&' } else { '?' };
+    format!("{base}{separator}dir={}", sub.display())
+}
+
+/// Evaluates the full configuration of the host and, when staged, the minimal one.
+pub fn evaluate(config: &Config, run_dir: &Path) -> Result<Facts, StepError> {
+    let scratch = Scratch::new(config, run_dir)?;
+    let nix = Nix::find(config.nix.clone())?;
+    let with_secrets = match scratch.secrets() {
+        Some((input, flake)) => nix.with_override(&input, &flake),
+        None => nix.clone(),
+    };
+    let full = facts_of(&with_secrets, &scratch.flake(Path::new("")), &config.attr)?;
+    let minimal = match (&config.installer, config.strategy) {
+        (Some(installer), crate::config::Strategy::Staged) => {
+            Some(facts_of(&nix, &scratch.flake(&installer.dir), &installer.attr)?)
+        }
+        _ => None,
+    };
+    Ok(Facts { full, minimal })
+}
+
+fn facts_of(nix: &Nix, flake: &str, attr: &str) -> Result<HostFacts, StepError> {
+    let value: serde_json::Value = nix
+        .eval_json(&format!("{flake}#{attr}"), Some(EXPRESSION))
+        .map_err(|error| not_evaluated(error, attr))?;
+    serde_json::from_value(value).map_err(|error| {
+        StepError::new(
+            format!("{attr} evaluated to something unexpected"),
+            error.to_string(),
+            "Is it a NixOS system (lib.nixosSystem)? Set `attr` in landfall.toml if it lies elsewhere.",
+        )
+        .exit(Exit::Usage)
+    })
+}
+
+fn not_evaluated(error: NixError, attr: &str) -> StepError {
+    let missing = error.to_string().contains("does not provide attribute");
+    let error = StepError::from(error).exit(Exit::Usage);
+    if !missing {
+        return error.doing(format!("{attr} does not evaluate"));
+    }
+    let mut error = error.doing(format!("the configuration has no {attr}"));
+    error.hint =
+        "Check the host's name (nix flake show lists them), and that git knows its files. \
+                  If it lies elsewhere, set `attr` in landfall.toml."
+            .into();
+    error
+}
+
+/// Copies the tracked files of `repo`, as they are in the working tree, to `to`.
+fn copy_tracked(repo: &Path, to: &Path) -> std::io::Result<()> {
+    for path in tracked_files(repo).map_err(std::io::Error::other)? {
+        let from = repo.join(&path);
+        let target = to.join(&path);
+        let Ok(kind) = from.symlink_metadata().map(|meta| meta.file_type()) else {
+            continue; // deleted in the working tree
+        };
+        if kind.is_dir() {
+            continue; // a submodule: not part of what a flake sees
+        }
+        std::fs::create_dir_all(target.parent().map_or_else(PathBuf::new, Path::to_owned))?;
+        if kind.is_symlink() {
+            std::os::unix::fs::symlink(std::fs::read_link(&from)?, &target)?;
+        } else {
+            std::fs::copy(&from, &target)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flake_in_a_folder_is_named_by_a_query() {
+        assert_eq!(flake_in("path:/x", Path::new("")), "path:/x");
+        assert_eq!(flake_in("path:/x", Path::new("inst")), "path:/x?dir=inst");
+        assert_eq!(flake_in("git+file:///x?rev=1", Path::new("i")), "git+file:///x?rev=1&dir=i");
+    }
+
+    #[test]
+    fn untracked_files_stay_out_of_the_copy() {
+        let repo = tempfile::tempdir().unwrap();
+        let git =
+            |args: &[&str]| crate::exec::Cmd::new("git").args(args).dir(repo.path()).run().unwrap();
+        git(&["init", "-q"]);
+        std::fs::write(repo.path().join("tracked"), "a").unwrap();
+        std::fs::write(repo.path().join("secret.txt"), "b").unwrap();
+        git(&["add", "tracked"]);
+        let copy = tempfile::tempdir().unwrap();
+        copy_tracked(repo.path(), copy.path()).unwrap();
+        assert!(copy.path().join("tracked").exists());
+        assert!(!copy.path().join("secret.txt").exists());
+    }
+}

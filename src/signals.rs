@@ -1,0 +1,19 @@
+//! Ctrl-C and its like: running commands are ended, what was done stays done.
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// Starts to listen. The first signal ends the run in order; a second one at once.
+pub fn install() {
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
+    std::thread::spawn(move || {
+        let mut count = 0;
+        for _ in &mut signals {
+            crate::exec::interrupt();
+            count += 1;
+            if count > 2 {
+                std::process::exit(crate::error::Exit::Interrupted as i32);
+            }
+        }
+    });
+}

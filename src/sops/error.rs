@@ -1,0 +1,74 @@
+//! What goes wrong between a repo and its secrets, with the file it is about.
+
+use std::path::PathBuf;
+
+use super::edit::EditError;
+use super::file::FileError;
+use super::program::SopsProgramError;
+use super::repo::RepoError;
+use super::rules::RulesError;
+use super::transaction::WriteError;
+use crate::error::{Advice, Exit};
+
+#[derive(Debug, thiserror::Error)]
+pub enum SopsError {
+    #[error("{}: {source}", .path.display())]
+    Rules { path: PathBuf, source: Box<RulesError> },
+    #[error("{}: {source}", .path.display())]
+    Edit { path: PathBuf, source: Box<EditError> },
+    #[error("{}: {source}", .path.display())]
+    File { path: PathBuf, source: Box<FileError>, searched: Vec<String> },
+    #[error("{}: {source}", .path.display())]
+    Sops { path: PathBuf, source: Box<SopsProgramError>, by_hand: String },
+    #[error("{} cannot be read: {source}", .path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("the host needs {}, which does not exist", .0.display())]
+    Missing(PathBuf),
+    #[error("the host needs {}, which is not below the folder of .sops.yaml", .0.display())]
+    Outside(PathBuf),
+    #[error("{} falls to {rule}, which has keys of other kinds than age", .path.display())]
+    OtherKinds { path: PathBuf, rule: String },
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl Advice for SopsError {
+    fn hint(&self) -> String {
+        match self {
+            Self::Rules { source, .. } => source.hint(),
+            Self::Edit { source, .. } => source.hint(),
+            Self::File { source, searched, .. }
+                if matches!(**source, FileError::NoIdentity { .. }) =>
+            {
+                format!("{} Searched: {}.", source.hint(), searched.join("; "))
+            }
+            Self::File { source, .. } => source.hint(),
+            Self::Sops { source, by_hand, .. } if matches!(**source, SopsProgramError::Missing) => {
+                format!("Install sops, or do it where sops is: {by_hand}")
+            }
+            Self::Sops { source, .. } => source.hint(),
+            Self::Read { .. } => "Make the file readable, then run the same command again.".into(),
+            Self::Missing(_) => {
+                "Create it with sops, or correct sopsFile in the configuration.".into()
+            }
+            Self::Outside(_) => "Name the right .sops.yaml in landfall.toml.".into(),
+            Self::OtherKinds { .. } => {
+                "Write a rule for it by hand, then run the same command again.".into()
+            }
+            Self::Repo(error) => error.hint(),
+            Self::Write(error) => error.hint(),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Sops { source, .. } => source.exit(),
+            Self::Read { .. } => Exit::Failed,
+            Self::Repo(error) => error.exit(),
+            Self::Write(error) => error.exit(),
+            _ => Exit::Usage,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Which rules a host joins for the files that it needs, and which go with it.
+
+use std::path::{Path, PathBuf};
+
+use super::config::Config;
+use super::error::SopsError;
+use super::file::EncryptedFile;
+use super::format::Format;
+use super::new_rule::{self, NewRule};
+use super::repo;
+use super::rules::{Rule, Rules};
+
+/// Paths relative to the config's folder.
+pub fn relative_files(
+    dir: &Path,
+    repo_dir: &Path,
+    files: &[PathBuf],
+) -> Result<Vec<PathBuf>, SopsError> {
+    let relative = files.iter().map(|file| {
+        let full = if file.is_absolute() { file.clone() } else { repo_dir.join(file) };
+        if !full.exists() {
+            return Err(SopsError::Missing(full));
+        }
+        if let Ok(relative) = full.strip_prefix(dir) {
+            return Ok(relative.to_owned());
+        }
+        let real =
+            full.canonicalize().map_err(|source| SopsError::Read { path: full.clone(), source })?;
+        let real_dir =
+            dir.canonicalize().map_err(|source| SopsError::Read { path: dir.into(), source })?;
+        real.strip_prefix(real_dir).map(Path::to_owned).map_err(|_| SopsError::Outside(full))
+    });
+    relative.collect()
+}
+
+/// The rules to join for these files, and the rules to make for those without one.
+pub fn rules_for(
+    config: &Config<'_>,
+    rules: &Rules<'_>,
+    files: &[PathBuf],
+) -> Result<(Vec<usize>, Vec<NewRule>), SopsError> {
+    let all = rules.rules().map_err(|source| config.rules_error(source))?;
+    let mut joined = Vec::new();
+    let mut made: Vec<NewRule> = Vec::new();
+    for file in files {
+        let winner = all.iter().find(|rule| rule.matches(file));
+        match winner {
+            Some(rule) if !rule.is_catch_all() => joined.push(rule.index),
+            winner => {
+                let new = new_rule_for(config, winner, file)?;
+                if !made.iter().any(|known| known.path_regex == new.path_regex) {
+                    made.push(new);
+                }
+            }
+        }
+    }
+    Ok((joined, made))
+}
+
+/// A rule for one file: whoever can read it now still can.
+pub fn new_rule_for(
+    config: &Config<'_>,
+    winner: Option<&Rule<'_>>,
+    file: &Path,
+) -> Result<NewRule, SopsError> {
+    let others = match winner {
+        Some(rule) => {
+            if rule.groups.len() > 1
+                || rule.groups.iter().flat_map(|group| &group.keys).any(|key| key.kind != "age")
+            {
+                return Err(SopsError::OtherKinds { path: file.into(), rule: rule.name() });
+            }
+            new_rule::others(rule)
+        }
+        None => {
+            let path = config.dir.join(file);
+            let text = std::fs::read_to_string(&path)
+                .map_err(|source| SopsError::Read { path: path.clone(), source })?;
+            let parsed = EncryptedFile::parse(&text, Format::of_path(file));
+            let parsed = parsed.map_err(|source| SopsError::File {
+                path,
+                source: Box::new(source),
+                searched: Vec::new(),
+            })?;
+            parsed.metadata.recipients().map(str::to_owned).collect()
+        }
+    };
+    Ok(NewRule {
+        path_regex: new_rule::regex_for(&file.to_string_lossy()),
+        others,
+        before: winner.map(|rule| rule.index),
+    })
+}
+
+/// The recipients that every rule names: those of the people in charge.
+pub fn common_recipients(all: &[Rule<'_>]) -> Vec<String> {
+    let Some((first, rest)) = all.split_first() else { return Vec::new() };
+    let mut common: Vec<String> = first.recipients().into_iter().map(str::to_owned).collect();
+    common.retain(|recipient| {
+        rest.iter().all(|rule| rule.recipients().contains(&recipient.as_str()))
+    });
+    common
+}
+
+/// Rules that name the host and hold for no file of the repo.
+pub fn unused_rules_of(
+    config: &Config<'_>,
+    repo_dir: &Path,
+    rules: &Rules<'_>,
+    recipient: &str,
+) -> Result<Vec<String>, SopsError> {
+    let all = rules.rules().map_err(|source| config.rules_error(source))?;
+    let files = repo::files_below(repo_dir, &config.dir)?;
+    let mut used = vec![false; all.len()];
+    for file in &files {
+        if let Some(rule) = all.iter().find(|rule| rule.matches(file)) {
+            used[rule.index] = true;
+        }
+    }
+    let unused = all.iter().filter(|rule| {
+        !used[rule.index] && !rule.is_catch_all() && rule.recipients().contains(&recipient)
+    });
+    Ok(unused.filter_map(|rule| rule.path_regex.map(str::to_owned)).collect())
+}

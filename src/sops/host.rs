@@ -1,0 +1,232 @@
+//! How a `.sops.yaml` calls its hosts: finding a host's entry, and naming a new one.
+
+use std::ops::Range;
+
+use super::rules::Rules;
+use super::yaml::{Node, Position, position};
+
+/// What people put before a host's name in an anchor, in the order in which they are tried.
+const HOST_WORDS: [&str; 6] = ["host", "server", "system", "machine", "node", "ssh"];
+/// Names of groups that hold hosts.
+const HOST_GROUPS: [&str; 10] = [
+    "host", "hosts", "system", "systems", "machine", "machines", "server", "servers", "nodes",
+    "nixos",
+];
+
+/// Names of groups that hold people's keys: no place for a host.
+const PEOPLE_GROUPS: [&str; 8] =
+    ["user", "users", "admin", "admins", "people", "owners", "yubikeys", "recovery"];
+
+pub fn is_people_group(name: &str) -> bool {
+    PEOPLE_GROUPS.contains(&name.to_ascii_lowercase().as_str())
+}
+
+/// Whether a group of keys holds hosts, by its name.
+pub fn is_host_group(name: &str) -> bool {
+    HOST_GROUPS.contains(&name.to_ascii_lowercase().trim_end_matches("_keys"))
+}
+
+/// The part of an anchor's name that says "this is a host" (`host_` of `host_foo`).
+pub fn host_prefix(anchor: &str) -> Option<&str> {
+    let (word, _) = anchor.split_once(['_', '-'])?;
+    HOST_WORDS.contains(&word.to_ascii_lowercase().as_str()).then(|| &anchor[..=word.len()])
+}
+
+/// A host's name as go-yaml takes it in an anchor: letters, digits, `-` and `_`.
+pub fn anchor_part(host: &str) -> String {
+    host.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
+}
+
+/// A host (or user) that a config already knows.
+#[derive(Debug)]
+pub struct Entry<'n> {
+    /// The scalar with the anchor; none where the recipient stands in the rules as it is.
+    pub anchor: Option<&'n Node<'n>>,
+    pub recipient: String,
+}
+
+impl Entry<'_> {
+    pub fn anchor_name(&self) -> Option<&str> {
+        self.anchor.and_then(|node| node.anchor.as_ref()).map(|anchor| anchor.plain_name())
+    }
+}
+
+/// Which host is meant.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Who<'a> {
+    pub name: &'a str,
+    /// The anchor, where it does not follow from the name.
+    pub anchor: Option<&'a str>,
+    /// The key it has now, where the config does not say whose key is whose.
+    pub recipient: Option<&'a str>,
+}
+
+impl<'a> Who<'a> {
+    pub fn named(name: &'a str) -> Self {
+        Self { name, ..Self::default() }
+    }
+}
+
+/// Why a name does not lead to one entry.
+#[derive(Debug)]
+pub enum Unfound {
+    Absent,
+    /// The same anchor name is defined more than once, or several anchors could be meant.
+    Several(Vec<(String, Position)>),
+}
+
+/// Finds a host's entry: by its anchor where it is given, else by the names that
+/// people use, else by a comment behind a literal recipient, else by its key.
+pub fn find<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Entry<'n>, Unfound> {
+    let (host, anchor) = (who.name, who.anchor);
+    let anchored = rules.anchored();
+    let named = |wanted: &dyn Fn(&str) -> bool| -> Vec<&'n Node<'n>> {
+        let matching = anchored.iter().copied().filter(|node| {
+            let name = node.anchor.as_ref().map(|anchor| anchor.plain_name());
+            node.scalar().is_some_and(|value| !value.is_empty()) && name.is_some_and(wanted)
+        });
+        matching.collect()
+    };
+    let part = anchor_part(host);
+    let found = match anchor {
+        Some(anchor) => named(&|name| name == anchor),
+        None => named(&|name| {
+            name == part || host_prefix(name).is_some_and(|prefix| name[prefix.len()..] == part)
+        }),
+    };
+    match found.as_slice() {
+        [node] => Ok(entry(node)),
+        [] if anchor.is_some() => Err(Unfound::Absent),
+        [] => keyed(rules, host)
+            .or_else(|| commented(rules, host))
+            .or_else(|| with_key(rules, who.recipient?))
+            .ok_or(Unfound::Absent),
+        several => Err(Unfound::Several(
+            several
+                .iter()
+                .map(|node| {
+                    let name = node.anchor.as_ref().map_or("", |anchor| anchor.plain_name());
+                    (name.to_owned(), position(rules.text, node.start()))
+                })
+                .collect(),
+        )),
+    }
+}
+
+fn entry<'n>(node: &'n Node<'n>) -> Entry<'n> {
+    Entry { anchor: Some(node), recipient: node.scalar().unwrap_or_default().trim().to_owned() }
+}
+
+/// A host that is the key of a map of hosts: `hosts: { foo: {age: [&any age1…]} }`.
+fn keyed<'n>(rules: &'n Rules<'_>, host: &str) -> Option<Entry<'n>> {
+    let mut found = None;
+    rules.root()?.walk(&mut |node| {
+        for (key, group) in node.entries().unwrap_or_default() {
+            if !key.scalar().is_some_and(is_host_group) {
+                continue;
+            }
+            if let Some(value) = group.get(host) {
+                found = found.or(only_anchored(value));
+            }
+        }
+    });
+    found.map(entry)
+}
+
+/// The one anchored scalar below a node, when there is exactly one.
+pub fn only_anchored<'n>(node: &'n Node<'n>) -> Option<&'n Node<'n>> {
+    let mut found = Vec::new();
+    node.walk(&mut |child| {
+        if child.anchor.is_some() && child.scalar().is_some_and(|value| !value.is_empty()) {
+            found.push(child);
+        }
+    });
+    match found.as_slice() {
+        [one] => Some(one),
+        _ => None,
+    }
+}
+
+/// A literal recipient in a rule whose line ends with a comment that begins with the host's name.
+fn commented<'n>(rules: &'n Rules<'_>, host: &str) -> Option<Entry<'n>> {
+    let all = rules.rules().ok()?;
+    for key in all.iter().flat_map(|rule| &rule.groups).flat_map(|group| &group.keys) {
+        let literal = key.kind == "age" && key.node.scalar().is_some();
+        if literal
+            && line_comment(rules, key.node.span.end).is_some_and(|text| first_word(text) == host)
+        {
+            return Some(Entry { anchor: None, recipient: key.value.clone() });
+        }
+    }
+    None
+}
+
+/// The entry that holds this very key, under whatever name.
+pub fn with_key<'n>(rules: &'n Rules<'_>, recipient: &str) -> Option<Entry<'n>> {
+    let anchored = rules.anchored();
+    if let Some(node) = anchored
+        .into_iter()
+        .find(|node| node.scalar().is_some_and(|value| value.trim() == recipient))
+    {
+        return Some(entry(node));
+    }
+    let all = rules.rules().ok()?;
+    let mut keys = all.iter().flat_map(|rule| &rule.groups).flat_map(|group| &group.keys);
+    keys.any(|key| key.kind == "age" && key.value == recipient)
+        .then(|| Entry { anchor: None, recipient: recipient.to_owned() })
+}
+
+/// The comment at the end of the line on which `offset` lies, without `#`.
+pub fn line_comment<'t>(rules: &Rules<'t>, offset: usize) -> Option<&'t str> {
+    line_comment_span(rules, offset).map(|span| rules.text[span].trim_start_matches('#').trim())
+}
+
+/// The bytes of that comment, `#` included.
+pub fn line_comment_span(rules: &Rules<'_>, offset: usize) -> Option<Range<usize>> {
+    let end = rules.text[offset..].find('\n').map_or(rules.text.len(), |i| offset + i);
+    rules.stream.comments.iter().find(|c| (offset..end).contains(&c.start)).cloned()
+}
+
+pub fn first_word(text: &str) -> &str {
+    text.split([' ', ',', '(', ':']).next().unwrap_or_default()
+}
+
+/// The prefix that most of these anchors have, if it says "host".
+pub fn prevailing_prefix<'n>(names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for prefix in names.into_iter().filter_map(host_prefix) {
+        match counts.iter_mut().find(|(known, _)| *known == prefix) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((prefix, 1)),
+        }
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(prefix, _)| prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_anchors() {
+        assert_eq!(anchor_part("john.doe@host"), "john_doe_host");
+        assert_eq!(anchor_part("my-host"), "my-host");
+        assert_eq!(host_prefix("host_foo"), Some("host_"));
+        assert_eq!(host_prefix("ssh-briv"), Some("ssh-"));
+        assert_eq!(host_prefix("user_foo"), None);
+        assert_eq!(
+            prevailing_prefix(["admin_x", "server_a", "server_b", "host_c"]),
+            Some("server_")
+        );
+    }
+
+    #[test]
+    fn one_name_must_mean_one_anchor() {
+        let rules = Rules::parse("keys:\n  - &a x1\n  - &a x2\n  - &host_b y\n").unwrap();
+        assert!(
+            matches!(find(&rules, &Who::named("a")), Err(Unfound::Several(all)) if all.len() == 2)
+        );
+        assert_eq!(find(&rules, &Who::named("b")).unwrap().recipient, "y");
+        assert!(matches!(find(&rules, &Who::named("c")), Err(Unfound::Absent)));
+    }
+}

@@ -1,0 +1,233 @@
+//! Changes of single members of YAML collections, as replacements of bytes.
+//!
+//! A member of a block collection is one or more whole lines, a member of a flow
+//! collection stands between commas. Invariant: what is inserted by [`Patch::insert_after`]
+//! and then removed by [`Patch::remove`] leaves the text as it was, byte for byte.
+
+use std::ops::Range;
+
+use super::yaml::{Kind, Node, Position, Style, position};
+
+/// A set of replacements for one text.
+#[derive(Debug)]
+pub struct Patch<'a> {
+    text: &'a str,
+    replacements: Vec<(Range<usize>, String)>,
+}
+
+/// A change that cannot be made without touching more than it should.
+#[derive(Debug, thiserror::Error)]
+#[error("{at}: {reason}")]
+pub struct Unclear {
+    pub at: Position,
+    pub reason: String,
+}
+
+impl<'a> Patch<'a> {
+    pub fn new(text: &'a str) -> Self {
+        Self { text, replacements: Vec::new() }
+    }
+
+    pub fn replace(&mut self, range: Range<usize>, with: impl Into<String>) {
+        let replacement = (range, with.into());
+        if !self.replacements.contains(&replacement) {
+            self.replacements.push(replacement);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.replacements.is_empty()
+    }
+
+    /// The changed text. Of two overlapping removals the wider one wins.
+    pub fn apply(mut self) -> String {
+        self.replacements.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
+        let mut out = String::with_capacity(self.text.len() + 256);
+        let mut done = 0;
+        for (range, with) in self.replacements {
+            if range.start < done {
+                continue;
+            }
+            out.push_str(&self.text[done..range.start]);
+            out.push_str(&with);
+            done = range.end;
+        }
+        out.push_str(&self.text[done..]);
+        out
+    }
+
+    pub fn unclear(&self, offset: usize, reason: impl Into<String>) -> Unclear {
+        Unclear { at: position(self.text, offset), reason: reason.into() }
+    }
+
+    /// `\r\n` where the text uses it, else `\n`.
+    pub fn newline(&self) -> &'static str {
+        newline(self.text)
+    }
+
+    pub fn line_start(&self, offset: usize) -> usize {
+        self.text[..offset].rfind('\n').map_or(0, |i| i + 1)
+    }
+
+    /// The end of the line without its line break.
+    pub fn line_end(&self, offset: usize) -> usize {
+        let end = self.text[offset..].find('\n').map_or(self.text.len(), |i| offset + i);
+        if self.text[..end].ends_with('\r') { end - 1 } else { end }
+    }
+
+    /// Where the line after `offset`'s begins, or the end of the text.
+    fn next_line(&self, offset: usize) -> usize {
+        self.text[offset..].find('\n').map_or(self.text.len(), |i| offset + i + 1)
+    }
+
+    /// The last byte that a node's text really uses (block scalars count their final newline).
+    pub fn content_end(&self, node: &Node<'_>) -> usize {
+        let end = self.text[..node.span.end].trim_end().len();
+        end.max(node.start())
+    }
+
+    /// The text between the start of a block member's line and the member: indentation and dashes.
+    ///
+    /// For sequence items this ends behind `- `; dashes and keys of outer
+    /// collections on the same line become spaces.
+    pub fn block_prefix(&self, in_sequence: bool, member: usize) -> Result<String, Unclear> {
+        let line = self.line_start(member);
+        let before = self.text[line..member].trim_start_matches('\u{feff}');
+        let mut prefix: String = if in_sequence {
+            let dash = before.rfind('-').ok_or_else(|| {
+                self.unclear(member, "the list item does not stand on the line of its dash")
+            })?;
+            let mut prefix = blank(&before[..dash]);
+            prefix.push_str(&before[dash..]);
+            prefix
+        } else {
+            blank(before)
+        };
+        if prefix.trim_end() == "-" {
+            prefix = prefix.replace('\t', " ");
+        }
+        Ok(prefix)
+    }
+
+    /// Adds a member behind `after`; `text` is the member without dash or indentation.
+    ///
+    /// Further lines of `text` must carry their own indentation.
+    pub fn insert_after(
+        &mut self,
+        collection: &Node<'_>,
+        after: &Node<'_>,
+        end: usize,
+        text: &str,
+    ) -> Result<(), Unclear> {
+        let in_sequence = collection.items().is_some();
+        match collection.style() {
+            Some(Style::Flow) => {
+                let line = self.line_start(after.start());
+                let own_line = self.text[line..after.start()].trim().is_empty();
+                let separator = if own_line {
+                    format!(",{}{}", self.newline(), &self.text[line..after.start()])
+                } else {
+                    ", ".to_owned()
+                };
+                self.replace(end..end, format!("{separator}{text}"));
+            }
+            _ => {
+                let prefix = self.block_prefix(in_sequence, after.start())?;
+                let at = self.line_end(end);
+                self.replace(at..at, format!("{}{prefix}{text}", self.newline()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the member with this index.
+    pub fn remove(&mut self, collection: &Node<'_>, index: usize) -> Result<(), Unclear> {
+        let spans: Vec<(usize, usize)> = match &collection.kind {
+            Kind::Sequence { items, .. } => {
+                items.iter().map(|item| (item.start(), self.content_end(item))).collect()
+            }
+            Kind::Mapping { entries, .. } => entries
+                .iter()
+                .map(|(key, value)| (key.start(), self.content_end(value).max(key.span.end)))
+                .collect(),
+            _ => return Err(self.unclear(collection.span.start, "not a collection")),
+        };
+        let (start, end) = spans[index];
+        if collection.style() == Some(Style::Flow) {
+            let range = match (index, spans.get(index + 1)) {
+                (0, Some((next, _))) => start..*next,
+                (0, None) => start..end,
+                _ => spans[index - 1].1..end,
+            };
+            self.replace(range, "");
+            return Ok(());
+        }
+        let line = self.line_start(start);
+        let before = self.text[line..start].trim();
+        let alone = match collection.items() {
+            Some(_) => before == "-",
+            None => before.is_empty(),
+        };
+        if !alone {
+            return self.remove_first_of_line(collection, &spans, index);
+        }
+        self.remove_lines(line, end);
+        Ok(())
+    }
+
+    /// Removes the lines from the one that begins at `line` to the one that holds `end`.
+    pub fn remove_lines(&mut self, line: usize, end: usize) {
+        let next = self.next_line(end);
+        let at_end_without_newline = next == self.text.len() && !self.text.ends_with('\n');
+        if at_end_without_newline && line > 0 {
+            let before = self.line_end(line - 1);
+            self.replace(before..next, "");
+        } else {
+            self.replace(line..next, "");
+        }
+    }
+
+    /// The first entry of a mapping that begins behind a dash (`- age: …`): the
+    /// next entry moves up to the dash.
+    fn remove_first_of_line(
+        &mut self,
+        collection: &Node<'_>,
+        spans: &[(usize, usize)],
+        index: usize,
+    ) -> Result<(), Unclear> {
+        let (start, _) = spans[index];
+        let line = self.line_start(start);
+        let only_dash = self.text[line..start].trim() == "-";
+        match spans.get(index + 1) {
+            Some((next, _)) if collection.entries().is_some() && only_dash => {
+                self.replace(start..*next, "");
+                Ok(())
+            }
+            _ => Err(self.unclear(start, "it shares its line with something else")),
+        }
+    }
+}
+
+/// The line break that a text uses.
+pub fn newline(text: &str) -> &'static str {
+    match text.find('\n') {
+        Some(at) if text[..at].ends_with('\r') => "\r\n",
+        _ => "\n",
+    }
+}
+
+fn blank(text: &str) -> String {
+    text.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect()
+}
+
+/// The changes between two texts as a unified diff, empty when they are equal.
+pub fn unified_diff(name: &str, before: &str, after: &str) -> String {
+    if before == after {
+        return String::new();
+    }
+    similar::TextDiff::from_lines(before, after)
+        .unified_diff()
+        .context_radius(3)
+        .header(&format!("a/{name}"), &format!("b/{name}"))
+        .to_string()
+}

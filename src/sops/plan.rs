@@ -1,0 +1,317 @@
+//! What adding, replacing or removing a host changes in a repo, before anything is written.
+//!
+//! A [`Change`] holds the new `.sops.yaml`, every file that must be wrapped for
+//! other recipients, the diff that a person sees, and what they should know. It
+//! is made from the repo as it is; [`commit`] writes it only if that is still so.
+
+use std::path::{Path, PathBuf};
+
+use super::config::Config;
+use super::edit::{self, Addition, EditError, Edited};
+pub use super::error::SopsError;
+use super::grants::{common_recipients, relative_files, rules_for, unused_rules_of};
+use super::host::Who;
+use super::identities::Identities;
+use super::new_rule::NewRule;
+use super::patch::unified_diff;
+use super::repo;
+use super::rewrap::{self, Rewrap};
+use super::rules::{Rule, Rules};
+use super::transaction::{self, FileChange, Written};
+use crate::age::Recipient;
+
+/// What the layout of a repo does not tell.
+#[derive(Debug, Clone, Default)]
+pub struct EditSettings {
+    /// The host's anchor, where the usual name does not do.
+    pub anchor: Option<String>,
+    /// `path_regex` of further rules that the host joins; one that does not exist is made.
+    pub rules: Vec<String>,
+    /// The host's key so far, where `.sops.yaml` does not say whose key is whose.
+    pub old_recipient: Option<String>,
+    /// Work on files with uncommitted changes.
+    pub allow_dirty: bool,
+    /// Keep the data keys when a recipient goes.
+    pub keep_data_keys: bool,
+}
+
+/// A change that was prepared and checked, with nothing written.
+#[derive(Debug)]
+pub struct Change {
+    /// The folder of `.sops.yaml`.
+    pub dir: PathBuf,
+    /// The config first, then the files; only those that really change.
+    pub changes: Vec<FileChange>,
+    /// The change of `.sops.yaml` as a unified diff.
+    pub diff: String,
+    pub warnings: Vec<String>,
+    /// The recipient that the host had before, when it was replaced or removed.
+    pub old_recipient: Option<String>,
+}
+
+impl Change {
+    fn empty(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            changes: Vec::new(),
+            diff: String::new(),
+            warnings: Vec::new(),
+            old_recipient: None,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.changes.iter().map(|change| change.path.as_path())
+    }
+
+    /// Gives all encrypted files new data keys.
+    fn rotate(&mut self, identities: &Identities) -> Result<(), SopsError> {
+        let config = self.changes.first().is_some_and(|change| change.path.ends_with(".sops.yaml"));
+        rewrap::rotate(&mut self.changes[usize::from(config)..], identities)
+    }
+
+    /// The encrypted files among the changes.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.paths().filter(|path| !path.ends_with(".sops.yaml"))
+    }
+}
+
+/// Adds `host`, or gives it its new key where it has another, so that it can read `files`.
+///
+/// A file that no rule, or only a catch-all, holds for gets a rule of its own.
+pub fn plan_add_host(
+    repo_dir: &Path,
+    sops_yaml: &Path,
+    host: &str,
+    recipient: &Recipient,
+    files: &[PathBuf],
+    settings: &EditSettings,
+    identities: &Identities,
+) -> Result<Change, SopsError> {
+    let config = Config::read(repo_dir, sops_yaml)?;
+    let rules = config.rules()?;
+    let files = relative_files(&config.dir, repo_dir, files)?;
+    let (mut joined, new_rules) = rules_for(&config, &rules, &files)?;
+    let mut made = new_rules;
+    for regex in &settings.rules {
+        let all = rules.rules().map_err(|source| config.rules_error(source))?;
+        match all.iter().find(|rule| rule.path_regex.unwrap_or_default() == regex) {
+            Some(rule) => joined.push(rule.index),
+            None => made.push(NewRule {
+                path_regex: regex.clone(),
+                others: common_recipients(&all),
+                before: Some(0),
+            }),
+        }
+    }
+    joined.sort_unstable();
+    joined.dedup();
+    let addition = Addition {
+        host: host.to_owned(),
+        recipient: recipient.as_str().to_owned(),
+        anchor: settings.anchor.clone(),
+        rules: joined,
+        new_rules: made,
+    };
+    let mut old_recipient = None;
+    let mut warnings = Vec::new();
+    let mut text = config.text.clone();
+    let who = Who {
+        name: host,
+        anchor: settings.anchor.as_deref(),
+        recipient: settings.old_recipient.as_deref(),
+    };
+    if let Ok(known) = super::host::find(&rules, &who)
+        && known.recipient != recipient.as_str()
+    {
+        old_recipient = Some(known.recipient.clone());
+        let Edited { text: replaced, warnings: more } =
+            edit::replace(&text, &who, recipient.as_str())
+                .map_err(|source| config.edit_error(source))?;
+        text = replaced;
+        warnings.extend(more);
+    }
+    let added = edit::add(&text, &addition).map_err(|source| config.edit_error(source))?;
+    warnings.extend(added.warnings);
+    let keys = HostKeys {
+        new: Some(recipient.as_str()),
+        old: old_recipient.as_deref().or(settings.old_recipient.as_deref()),
+    };
+    let mut change = finish(&config, repo_dir, added.text, warnings, keys, settings, identities)?;
+    change.old_recipient = old_recipient;
+    Ok(change)
+}
+
+/// Takes `host` out of the config and of every file, and gives the files new data keys.
+pub fn plan_remove_host(
+    repo_dir: &Path,
+    sops_yaml: &Path,
+    host: &str,
+    settings: &EditSettings,
+    identities: &Identities,
+) -> Result<Change, SopsError> {
+    let config = Config::read(repo_dir, sops_yaml)?;
+    let rules = config.rules()?;
+    let who = Who {
+        name: host,
+        anchor: settings.anchor.as_deref(),
+        recipient: settings.old_recipient.as_deref(),
+    };
+    let known = super::host::find(&rules, &who).ok().map(|entry| entry.recipient);
+    let old = known.or_else(|| settings.old_recipient.clone());
+    let old = old.ok_or_else(|| config.edit_error(EditError::NoHost(host.to_owned())))?;
+    let drop = unused_rules_of(&config, repo_dir, &rules, &old)?;
+    let Edited { text, mut warnings } =
+        edit::remove(&config.text, &who, &drop).map_err(|source| config.edit_error(source))?;
+    warnings.push(HISTORY_WARNING.into());
+    if settings.keep_data_keys {
+        warnings.push(KEPT_KEY_WARNING.into());
+    }
+    let keys = HostKeys { new: None, old: Some(&old) };
+    let mut change = finish(&config, repo_dir, text, warnings, keys, settings, identities)?;
+    if !settings.keep_data_keys {
+        change.rotate(identities)?;
+    }
+    change.old_recipient = Some(old);
+    Ok(change)
+}
+
+/// Gives the files new data keys; their recipients stay.
+pub fn plan_rotate(
+    repo_dir: &Path,
+    sops_yaml: &Path,
+    files: &[PathBuf],
+    settings: &EditSettings,
+    identities: &Identities,
+) -> Result<Change, SopsError> {
+    let config = Config::read(repo_dir, sops_yaml)?;
+    let only = relative_files(&config.dir, repo_dir, files)?;
+    let mut change = Change::empty(&config.dir);
+    for file in repo::files_below(repo_dir, &config.dir)? {
+        if !only.is_empty() && !only.contains(&file) {
+            continue;
+        }
+        let path = config.dir.join(&file);
+        if let Some((text, _)) = rewrap::read_encrypted(&path)? {
+            let before = text.into_bytes();
+            change.changes.push(FileChange { path, after: before.clone(), before });
+        }
+    }
+    change.rotate(identities)?;
+    check_clean(repo_dir, &change, settings)?;
+    Ok(change)
+}
+
+const HISTORY_WARNING: &str = "what the host could read until now stays readable to it in git's history: change the secrets themselves where that matters";
+const KEPT_KEY_WARNING: &str = "the data keys are kept: whoever saved one from an older version can read what is written later";
+
+/// Brings files to the recipients of their rules: those given, else all of the repo.
+pub fn plan_update(
+    repo_dir: &Path,
+    sops_yaml: &Path,
+    files: &[PathBuf],
+    settings: &EditSettings,
+    identities: &Identities,
+) -> Result<Change, SopsError> {
+    let config = Config::read(repo_dir, sops_yaml)?;
+    let only = relative_files(&config.dir, repo_dir, files)?;
+    let mut change = Change::empty(&config.dir);
+    change.changes = rewrap(&config, repo_dir, &config.text, identities, |file, _, _| {
+        only.is_empty() || only.iter().any(|path| path == file)
+    })?;
+    check_clean(repo_dir, &change, settings)?;
+    Ok(change)
+}
+
+/// The keys of the host that a change is about.
+#[derive(Clone, Copy)]
+struct HostKeys<'k> {
+    new: Option<&'k str>,
+    old: Option<&'k str>,
+}
+
+fn finish(
+    config: &Config<'_>,
+    repo_dir: &Path,
+    text: String,
+    warnings: Vec<String>,
+    keys: HostKeys<'_>,
+    settings: &EditSettings,
+    identities: &Identities,
+) -> Result<Change, SopsError> {
+    let mut change = Change {
+        dir: config.dir.clone(),
+        changes: Vec::new(),
+        diff: unified_diff(&config.name(), &config.text, &text),
+        warnings,
+        old_recipient: None,
+    };
+    if text != config.text {
+        change.changes.push(FileChange {
+            path: config.full_path(),
+            before: config.text.clone().into_bytes(),
+            after: text.clone().into_bytes(),
+        });
+    }
+    let affected = affected_rules(config, &text)?;
+    // A run that ended between config and files left rules that are as they should
+    // be and files that are not: the host's own keys tell which.
+    let concerned = |_: &Path, rule: &Rule<'_>, file: &str| {
+        affected.contains(&rule.index)
+            || keys.new.is_some_and(|new| rule.recipients().contains(&new))
+            || keys.old.is_some_and(|old| file.contains(old))
+    };
+    change.changes.extend(rewrap(config, repo_dir, &text, identities, concerned)?);
+    check_clean(repo_dir, &change, settings)?;
+    Ok(change)
+}
+
+/// Indices (in the new config) of the rules whose recipients differ from what held before.
+///
+/// A rule that exists unchanged is left alone even when its files are out of
+/// date: that is `updatekeys`' work.
+fn affected_rules(config: &Config<'_>, text: &str) -> Result<Vec<usize>, SopsError> {
+    let before = config.rules()?;
+    let before = before.rules().map_err(|source| config.rules_error(source))?;
+    let after = Rules::parse(text).map_err(|source| config.rules_error(source))?;
+    let after = after.rules().map_err(|source| config.rules_error(source))?;
+    let same = |rule: &Rule<'_>| {
+        before.iter().any(|known| {
+            known.path_regex == rule.path_regex && known.recipients() == rule.recipients()
+        })
+    };
+    let changed = after.iter().filter(|rule| !same(rule)).map(|rule| rule.index);
+    Ok(changed.collect())
+}
+
+/// Wraps the data key of every chosen file for the recipients of its rule in `text`.
+fn rewrap(
+    config: &Config<'_>,
+    repo_dir: &Path,
+    text: &str,
+    identities: &Identities,
+    chosen: impl Fn(&Path, &Rule<'_>, &str) -> bool,
+) -> Result<Vec<FileChange>, SopsError> {
+    let rules = Rules::parse(text).map_err(|source| config.rules_error(source))?;
+    let all = rules.rules().map_err(|source| config.rules_error(source))?;
+    let path = config.full_path();
+    let rewrap = Rewrap { dir: &config.dir, config: &path, config_text: text, identities };
+    rewrap.run(repo::files_below(repo_dir, &config.dir)?, &all, chosen)
+}
+
+fn check_clean(repo_dir: &Path, change: &Change, settings: &EditSettings) -> Result<(), SopsError> {
+    transaction::preflight(change.paths())?;
+    if !settings.allow_dirty {
+        repo::check_clean(repo_dir, change.paths())?;
+    }
+    Ok(())
+}
+
+/// Writes a change: the config first, then the files, all or none as far as a machine allows.
+pub fn commit(change: &Change) -> Result<Written, SopsError> {
+    Ok(transaction::write(&change.dir, &change.changes)?)
+}

@@ -1,0 +1,229 @@
+//! The sops binary, for what landfall does not do itself: creating files, setting
+//! values, rotating, PGP, KMS, plugins, several key groups; and as a second
+//! witness in proofs.
+//!
+//! It runs with an environment made for it. Identities reach it in a file of
+//! mode 0600 whose path it is told; never by argv or by value in a variable.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::format::Format;
+use super::identities::Identities;
+use crate::error::{Advice, Exit};
+use crate::exec::{Cmd, ExecError, Output};
+use crate::secret::Secret;
+
+/// A key service in the cloud or a touch of a token may take its time.
+const DEADLINE: Duration = Duration::from_secs(180);
+
+/// Variables that PGP and the clouds' key services need.
+const KEY_SERVICE_VARIABLES: [&str; 8] = [
+    "HOME",
+    "GNUPGHOME",
+    "GPG_TTY",
+    "TERM",
+    "DISPLAY",
+    "XDG_RUNTIME_DIR",
+    "XDG_CONFIG_HOME",
+    "DBUS_SESSION_BUS_ADDRESS",
+];
+const KEY_SERVICE_PREFIXES: [&str; 6] =
+    ["AWS_", "GOOGLE_", "CLOUDSDK_", "AZURE_", "VAULT_", "HUAWEICLOUD_"];
+
+#[derive(Debug, thiserror::Error)]
+pub enum SopsProgramError {
+    #[error("sops is not in PATH")]
+    Missing,
+    #[error(transparent)]
+    Run(#[from] ExecError),
+    #[error("the key file for sops could not be written: {0}")]
+    KeyFile(#[from] std::io::Error),
+}
+
+impl Advice for SopsProgramError {
+    fn hint(&self) -> String {
+        match self {
+            Self::Missing => "Install sops 3.11 or newer (nix shell nixpkgs#sops), then run the same command again.".into(),
+            Self::Run(error) => error.hint(),
+            Self::KeyFile(_) => "Make room in the folder for temporary files (TMPDIR).".into(),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Missing => Exit::Usage,
+            Self::Run(error) => error.exit(),
+            Self::KeyFile(_) => Exit::Failed,
+        }
+    }
+}
+
+/// Whose keys a run of sops may use.
+#[derive(Clone, Copy)]
+pub enum Reach {
+    /// Only the given age identities: an empty environment and home.
+    AgeOnly,
+    /// The operator's PGP keyring and cloud accounts too.
+    Operator,
+}
+
+#[derive(Debug, Clone)]
+pub struct SopsProgram {
+    path: PathBuf,
+}
+
+impl SopsProgram {
+    /// Finds `sops` in PATH.
+    pub fn find() -> Option<Self> {
+        let path = std::env::var_os("PATH")?;
+        let mut files = std::env::split_paths(&path).map(|dir| dir.join("sops"));
+        files.find(|file| file.is_file()).map(|path| Self { path })
+    }
+
+    pub fn require() -> Result<Self, SopsProgramError> {
+        Self::find().ok_or(SopsProgramError::Missing)
+    }
+
+    /// Brings `file` to the recipients of `config`'s rule for it. `file` and
+    /// `config` must be spelled alike, or sops finds another rule.
+    pub fn update_keys(
+        &self,
+        config: &Path,
+        file: &Path,
+        format: Format,
+        identities: &Identities,
+        reach: Reach,
+    ) -> Result<(), SopsProgramError> {
+        let run = Run::new(identities)?;
+        let command = run.command(self, reach).arg("--config").arg(config);
+        let command = command.args(["updatekeys", "--yes", "--input-type", format.name()]);
+        command.arg(file).run()?;
+        Ok(())
+    }
+
+    /// Encrypts `file` with a new data key, in place.
+    pub fn rotate(
+        &self,
+        file: &Path,
+        format: Format,
+        identities: &Identities,
+        reach: Reach,
+    ) -> Result<(), SopsProgramError> {
+        let run = Run::new(identities)?;
+        let command =
+            run.command(self, reach).args(["--config", "/dev/null", "rotate", "--in-place"]);
+        let command = command.args(["--input-type", format.name(), "--output-type", format.name()]);
+        command.arg(file).run()?;
+        Ok(())
+    }
+
+    /// Decrypts `file` and checks its MAC.
+    pub fn decrypt(
+        &self,
+        file: &Path,
+        format: Format,
+        identities: &Identities,
+        reach: Reach,
+    ) -> Result<Secret, SopsProgramError> {
+        let run = Run::new(identities)?;
+        let command = run.command(self, reach).args(["--config", "/dev/null", "decrypt"]);
+        let command = command.args(["--input-type", format.name(), "--output-type", format.name()]);
+        let Output { stdout, .. } = command.arg(file).run()?;
+        Ok(Secret::new(stdout))
+    }
+
+    /// Encrypts `plain` to the rule that `config` has for `file`; returns the encrypted text.
+    pub fn encrypt(
+        &self,
+        config: &Path,
+        file: &Path,
+        format: Format,
+        plain: Secret,
+    ) -> Result<Vec<u8>, SopsProgramError> {
+        let nobody = Identities::default();
+        let run = Run::new(&nobody)?;
+        let command = run.command(self, Reach::Operator).arg("--config").arg(config);
+        let command = command.args([
+            "encrypt",
+            "--input-type",
+            format.name(),
+            "--output-type",
+            format.name(),
+        ]);
+        let command = command.arg("--filename-override").arg(file).arg("/dev/stdin");
+        Ok(command.stdin(plain).run()?.stdout)
+    }
+
+    /// Sets the value at `path` (a list of keys) to a string.
+    pub fn set(
+        &self,
+        file: &Path,
+        format: Format,
+        path: &[&str],
+        value: &Secret,
+        identities: &Identities,
+        reach: Reach,
+    ) -> Result<(), SopsProgramError> {
+        let run = Run::new(identities)?;
+        let index: String =
+            path.iter().map(|part| format!("[{}]", super::json::quoted(part))).collect();
+        let json = Secret::from(super::json::quoted(value.expose_str().unwrap_or_default()));
+        let command = run.command(self, reach).args([
+            "--config",
+            "/dev/null",
+            "set",
+            "--idempotent",
+            "--value-stdin",
+        ]);
+        let command = command.args(["--input-type", format.name(), "--output-type", format.name()]);
+        command.arg(file).arg(index).stdin(json).run()?;
+        Ok(())
+    }
+
+    /// What a person would type to do the same as [`Self::update_keys`].
+    pub fn update_keys_by_hand(config: &Path, file: &Path) -> String {
+        format!("sops --config {} updatekeys {}", config.display(), file.display())
+    }
+}
+
+/// A home and a key file for one run of sops, removed when dropped.
+struct Run<'i> {
+    home: tempfile::TempDir,
+    key_file: PathBuf,
+    identities: &'i Identities,
+}
+
+impl<'i> Run<'i> {
+    fn new(identities: &'i Identities) -> Result<Self, SopsProgramError> {
+        let home = tempfile::tempdir()?;
+        let key_file = identities.write_for_sops(&home.path().join("keys"))?;
+        Ok(Self { home, key_file, identities })
+    }
+
+    fn command(&self, sops: &SopsProgram, reach: Reach) -> Cmd {
+        let mut command = Cmd::new(&sops.path).env_clear().deadline(DEADLINE).dir(self.home.path());
+        if let Some(path) = std::env::var_os("PATH") {
+            command = command.env("PATH", path);
+        }
+        match reach {
+            Reach::AgeOnly => command = command.env("HOME", self.home.path()),
+            Reach::Operator => {
+                for (name, value) in std::env::vars_os() {
+                    let known = name.to_str().is_some_and(|name| {
+                        KEY_SERVICE_VARIABLES.contains(&name)
+                            || KEY_SERVICE_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+                    });
+                    if known {
+                        command = command.env(name, value);
+                    }
+                }
+                command = command.terminal();
+            }
+        }
+        if let Some(file) = self.identities.ssh_files().first() {
+            command = command.env("SOPS_AGE_SSH_PRIVATE_KEY_FILE", file);
+        }
+        command.env("SOPS_AGE_KEY_FILE", &self.key_file).env("SOPS_DISABLE_VERSION_CHECK", "1")
+    }
+}

@@ -1,0 +1,166 @@
+//! The proof that a host opens what it needs, with its key and no other.
+//!
+//! Each file is opened natively and, where sops is installed, by sops in an empty
+//! environment and home: the operator's own key would make it a false success.
+//! The same the other way round: a removed key must open nothing.
+
+use std::path::{Path, PathBuf};
+
+use super::file::{EncryptedFile, FileError};
+use super::format::Format;
+use super::identities::Identities;
+use super::program::{Reach, SopsProgram, SopsProgramError};
+use crate::age::Identity;
+use crate::error::{Advice, Exit};
+
+/// A secret that a host's configuration refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// Its name in the configuration (`sops.secrets.NAME`).
+    pub name: String,
+    pub file: PathBuf,
+    pub format: Format,
+    /// The path to the value in the file, from the root; empty means the whole file.
+    pub key: Vec<String>,
+}
+
+/// What was shown for one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    pub file: PathBuf,
+    /// The secrets that were found in it.
+    pub names: Vec<String>,
+    /// landfall itself opened it (no where only sops can read the file).
+    pub native: bool,
+    /// sops opened it (no where sops is not installed).
+    pub by_sops: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProofError {
+    #[error("{file} cannot be read: {source}")]
+    Read { file: PathBuf, source: std::io::Error },
+    #[error("the host's key does not open {file}: {source}")]
+    File { file: PathBuf, source: FileError },
+    #[error("the host's key opens {file}, but there is no {key} in it, which {name} needs")]
+    NoKey { file: PathBuf, name: String, key: String },
+    #[error("sops does not open {file} with the host's key: {source}")]
+    Sops { file: PathBuf, source: SopsProgramError },
+    #[error("{file} needs sops to be opened, and sops is not installed")]
+    NoSops { file: PathBuf },
+    #[error("the key still opens {file}")]
+    StillOpens { file: PathBuf },
+}
+
+impl Advice for ProofError {
+    fn hint(&self) -> String {
+        match self {
+            Self::Read { .. } => "Add the file, or correct sopsFile in the configuration.".into(),
+            Self::File { source: FileError::NoIdentity { .. }, .. } => {
+                "Bring the file to its rule's recipients: landfall secrets updatekeys".into()
+            }
+            Self::File { source, .. } => source.hint(),
+            Self::NoKey { file, .. } => format!("Add the value: sops {}", file.display()),
+            Self::Sops { source, .. } => source.hint(),
+            Self::NoSops { .. } => "Install sops, then run the same command again.".into(),
+            Self::StillOpens { .. } => {
+                "Bring the file to its rule's recipients: landfall secrets updatekeys".into()
+            }
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        Exit::Failed
+    }
+}
+
+/// Opens every needed file with `identity` alone and looks up every needed value.
+pub fn prove(identity: &Identity, needs: &[Need]) -> Result<Vec<Proof>, ProofError> {
+    let identities = Identities::only(identity.clone());
+    let sops = SopsProgram::find();
+    let mut proofs = Vec::new();
+    for file in files(needs) {
+        let of_file: Vec<&Need> =
+            needs.iter().filter(|need| need.file == file.0 && need.format == file.1).collect();
+        proofs.push(prove_file(&identities, sops.as_ref(), file.0, file.1, &of_file)?);
+    }
+    Ok(proofs)
+}
+
+/// Each file once, in the order of the needs.
+fn files(needs: &[Need]) -> Vec<(&Path, Format)> {
+    let mut files: Vec<(&Path, Format)> = Vec::new();
+    for need in needs {
+        if !files.contains(&(need.file.as_path(), need.format)) {
+            files.push((&need.file, need.format));
+        }
+    }
+    files
+}
+
+fn prove_file(
+    identities: &Identities,
+    sops: Option<&SopsProgram>,
+    file: &Path,
+    format: Format,
+    needs: &[&Need],
+) -> Result<Proof, ProofError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|source| ProofError::Read { file: file.into(), source })?;
+    let native = match open(identities, &text, file, format, needs) {
+        Ok(()) => true,
+        Err(ProofError::File { source: FileError::NeedsSops(_), .. }) => false,
+        Err(error) => return Err(error),
+    };
+    if let Some(sops) = sops {
+        sops.decrypt(file, format, identities, Reach::AgeOnly)
+            .map_err(|source| ProofError::Sops { file: file.into(), source })?;
+    } else if !native {
+        return Err(ProofError::NoSops { file: file.into() });
+    }
+    Ok(Proof {
+        file: file.into(),
+        names: needs.iter().map(|need| need.name.clone()).collect(),
+        native,
+        by_sops: sops.is_some(),
+    })
+}
+
+fn open(
+    identities: &Identities,
+    text: &str,
+    path: &Path,
+    format: Format,
+    needs: &[&Need],
+) -> Result<(), ProofError> {
+    let failed = |source| ProofError::File { file: path.into(), source };
+    let file = EncryptedFile::parse(text, format).map_err(failed)?;
+    let data_key = file.data_key(&identities.as_age()).map_err(failed)?;
+    file.verify(&data_key).map_err(failed)?;
+    for need in needs.iter().filter(|need| !need.key.is_empty()) {
+        let key: Vec<&str> = need.key.iter().map(String::as_str).collect();
+        if !file.has_path(&key).map_err(failed)? {
+            return Err(ProofError::NoKey {
+                file: path.into(),
+                name: need.name.clone(),
+                key: need.key.join("/"),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Shows that `identity` opens none of the files any more.
+pub fn prove_shut_out(identity: &Identity, files: &[(PathBuf, Format)]) -> Result<(), ProofError> {
+    let identities = Identities::only(identity.clone());
+    for (path, format) in files {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ProofError::Read { file: path.clone(), source })?;
+        let opens = EncryptedFile::parse(&text, *format)
+            .and_then(|file| file.data_key(&identities.as_age()));
+        if opens.is_ok() {
+            return Err(ProofError::StillOpens { file: path.clone() });
+        }
+    }
+    Ok(())
+}

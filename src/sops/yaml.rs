@@ -1,0 +1,339 @@
+//! YAML as a tree whose every node knows the bytes it came from.
+//!
+//! Both `.sops.yaml` and encrypted YAML files are edited as bytes; this tree says
+//! which bytes. Invariant: all ranges are byte ranges of the parsed text, and
+//! nothing here ever writes YAML.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use granit_parser::{Event, Parser, ScalarStyle, Span, StructureStyle};
+
+/// Real files nest a dozen levels deep; the limit keeps recursion off the stack's end.
+const MAX_DEPTH: usize = 200;
+
+/// A place in a text, both numbers from 1, columns in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    pub line: usize,
+    pub column: usize,
+}
+
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "line {}, column {}", self.line, self.column)
+    }
+}
+
+/// The position of byte `offset` in `text`.
+pub fn position(text: &str, offset: usize) -> Position {
+    let before = &text.as_bytes()[..offset.min(text.len())];
+    let line_start = before.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
+    Position {
+        line: before.iter().filter(|&&b| b == b'\n').count() + 1,
+        column: String::from_utf8_lossy(&before[line_start..]).chars().count() + 1,
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("not valid YAML at {at}: {reason}")]
+pub struct YamlError {
+    pub at: Position,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct Anchor<'a> {
+    /// The name without `&`. YAML 1.2 counts a trailing colon (`- &hosts:`) to it; see [`anchor_name`].
+    pub name: Cow<'a, str>,
+    /// The bytes of `&name`.
+    pub span: Range<usize>,
+}
+
+impl Anchor<'_> {
+    /// The name as go-yaml reads it: without the colon of a pseudo-group.
+    pub fn plain_name(&self) -> &str {
+        anchor_name(&self.name)
+    }
+}
+
+/// `hosts:` of `- &hosts:` is an anchor `hosts` followed by a colon to go-yaml.
+pub fn anchor_name(name: &str) -> &str {
+    name.strip_suffix(':').unwrap_or(name)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    Block,
+    Flow,
+}
+
+#[derive(Debug)]
+pub enum Kind<'a> {
+    Scalar {
+        value: Cow<'a, str>,
+        style: ScalarStyle,
+    },
+    Sequence {
+        style: Style,
+        items: Vec<Node<'a>>,
+    },
+    Mapping {
+        style: Style,
+        entries: Vec<(Node<'a>, Node<'a>)>,
+    },
+    /// The name without `*`.
+    Alias(Cow<'a, str>),
+}
+
+#[derive(Debug)]
+pub struct Node<'a> {
+    pub kind: Kind<'a>,
+    /// From the first byte of the content to the end of its last byte, without
+    /// anchor and tag; a block collection ends where its last child ends.
+    pub span: Range<usize>,
+    pub anchor: Option<Anchor<'a>>,
+    pub tagged: bool,
+}
+
+impl<'a> Node<'a> {
+    /// Where the node begins, its anchor included.
+    pub fn start(&self) -> usize {
+        self.anchor.as_ref().map_or(self.span.start, |a| a.span.start.min(self.span.start))
+    }
+
+    pub fn scalar(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Scalar { value, .. } => Some(value),
+            _ => None,
+        }
+    }
+
+    pub fn alias(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Alias(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    pub fn items(&self) -> Option<&[Node<'a>]> {
+        match &self.kind {
+            Kind::Sequence { items, .. } => Some(items),
+            _ => None,
+        }
+    }
+
+    pub fn entries(&self) -> Option<&[(Node<'a>, Node<'a>)]> {
+        match &self.kind {
+            Kind::Mapping { entries, .. } => Some(entries),
+            _ => None,
+        }
+    }
+
+    pub fn style(&self) -> Option<Style> {
+        match &self.kind {
+            Kind::Sequence { style, .. } | Kind::Mapping { style, .. } => Some(*style),
+            _ => None,
+        }
+    }
+
+    /// The entry of a mapping with this key.
+    pub fn entry(&self, key: &str) -> Option<&(Node<'a>, Node<'a>)> {
+        self.entries()?.iter().find(|(k, _)| k.scalar() == Some(key))
+    }
+
+    /// The value of a mapping's key.
+    pub fn get(&self, key: &str) -> Option<&Node<'a>> {
+        self.entry(key).map(|(_, value)| value)
+    }
+
+    /// An absent value (`key:` with nothing after it) or a written null.
+    pub fn is_null(&self) -> bool {
+        matches!(&self.kind, Kind::Scalar { value, style: ScalarStyle::Plain }
+            if matches!(value.as_ref(), "" | "~" | "null" | "Null" | "NULL"))
+    }
+
+    /// Calls `visit` for this node and all below it, keys included.
+    pub fn walk<'n>(&'n self, visit: &mut impl FnMut(&'n Node<'a>)) {
+        visit(self);
+        match &self.kind {
+            Kind::Sequence { items, .. } => items.iter().for_each(|item| item.walk(visit)),
+            Kind::Mapping { entries, .. } => {
+                for (key, value) in entries {
+                    key.walk(visit);
+                    value.walk(visit);
+                }
+            }
+            Kind::Scalar { .. } | Kind::Alias(_) => {}
+        }
+    }
+}
+
+/// What one text holds: its documents' root nodes and all comments, in order.
+#[derive(Debug)]
+pub struct Stream<'a> {
+    pub documents: Vec<Node<'a>>,
+    /// From `#` to the end of the line.
+    pub comments: Vec<Range<usize>>,
+}
+
+/// Parses all documents of `text`.
+pub fn parse(text: &str) -> Result<Stream<'_>, YamlError> {
+    let options = granit_parser::options! {
+        emit_anchor_events: true,
+        max_buffered_comment_events: usize::MAX,
+        simple_key_max_lookahead: usize::MAX,
+        block_nesting_limit: MAX_DEPTH,
+        flow_nesting_limit: MAX_DEPTH,
+    };
+    let mut builder = Builder {
+        text,
+        events: Parser::new_from_str_with_options(text, options),
+        peeked: None,
+        anchors: Vec::new(),
+        comments: Vec::new(),
+    };
+    let mut documents = Vec::new();
+    loop {
+        match builder.next()? {
+            (Event::DocumentStart(..), _) => {
+                builder.anchors.clear();
+                let first = builder.next()?;
+                documents.push(builder.node(first)?);
+            }
+            (Event::StreamEnd, _) => break,
+            _ => {}
+        }
+    }
+    Ok(Stream { documents, comments: builder.comments })
+}
+
+type Spanned<'a> = (Event<'a>, Range<usize>);
+
+struct Builder<'a, I> {
+    text: &'a str,
+    events: I,
+    peeked: Option<Spanned<'a>>,
+    anchors: Vec<(usize, Cow<'a, str>)>,
+    comments: Vec<Range<usize>>,
+}
+
+impl<'a, I> Builder<'a, I>
+where
+    I: Iterator<Item = Result<(Event<'a>, Span), granit_parser::ScanError>>,
+{
+    fn pull(&mut self) -> Result<Spanned<'a>, YamlError> {
+        loop {
+            let (event, span) = match self.events.next() {
+                Some(Ok(pair)) => pair,
+                Some(Err(error)) => {
+                    let marker = error.marker();
+                    return Err(YamlError {
+                        at: Position { line: marker.line(), column: marker.col() + 1 },
+                        reason: error.info().to_string(),
+                    });
+                }
+                None => return Err(self.error(self.text.len(), "the text ends too early")),
+            };
+            let range = span.byte_range().unwrap_or(0..0);
+            match event {
+                Event::Comment(..) => self.comments.push(range),
+                event => return Ok((event, range)),
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<Spanned<'a>, YamlError> {
+        match self.peeked.take() {
+            Some(event) => Ok(event),
+            None => self.pull(),
+        }
+    }
+
+    fn error(&self, offset: usize, reason: &str) -> YamlError {
+        YamlError { at: position(self.text, offset), reason: reason.to_owned() }
+    }
+
+    /// The anchor of the node whose event was just read.
+    fn anchor(&mut self) -> Result<Option<Anchor<'a>>, YamlError> {
+        let next = self.next()?;
+        if let (Event::Anchor(id, name), span) = next {
+            self.anchors.push((id, name.clone()));
+            return Ok(Some(Anchor { name, span }));
+        }
+        self.peeked = Some(next);
+        Ok(None)
+    }
+
+    fn node(&mut self, (event, span): Spanned<'a>) -> Result<Node<'a>, YamlError> {
+        match event {
+            Event::Alias(id) => {
+                let name = self.anchors.iter().rev().find(|(known, _)| *known == id);
+                let name = name.map(|(_, name)| name.clone());
+                let name = name.ok_or_else(|| self.error(span.start, "an alias without anchor"))?;
+                Ok(Node { kind: Kind::Alias(name), span, anchor: None, tagged: false })
+            }
+            Event::Scalar(value, style, _, tag) => {
+                let anchor = self.anchor()?;
+                let kind = Kind::Scalar { value, style };
+                Ok(Node { kind, span, anchor, tagged: tag.is_some() })
+            }
+            Event::SequenceStart(style, _, tag) => {
+                let anchor = self.anchor()?;
+                let mut items = Vec::new();
+                let close = loop {
+                    match self.next()? {
+                        (Event::SequenceEnd, close) => break close,
+                        first => items.push(self.node(first)?),
+                    }
+                };
+                let style = style_of(style);
+                let end = match (style, items.last()) {
+                    (Style::Block, Some(last)) => last.span.end,
+                    _ => close.end,
+                };
+                let kind = Kind::Sequence { style, items };
+                Ok(Node { kind, span: span.start..end, anchor, tagged: tag.is_some() })
+            }
+            Event::MappingStart(style, _, tag) => {
+                let anchor = self.anchor()?;
+                let mut entries = Vec::new();
+                let close = loop {
+                    match self.next()? {
+                        (Event::MappingEnd, close) => break close,
+                        first => {
+                            let key = self.node(first)?;
+                            let value = self.next()?;
+                            let mut value = self.node(value)?;
+                            place_absent_value(self.text, &key, &mut value);
+                            entries.push((key, value));
+                        }
+                    }
+                };
+                let style = style_of(style);
+                let end = match (style, entries.last()) {
+                    (Style::Block, Some((key, value))) => value.span.end.max(key.span.end),
+                    _ => close.end,
+                };
+                let kind = Kind::Mapping { style, entries };
+                Ok(Node { kind, span: span.start..end, anchor, tagged: tag.is_some() })
+            }
+            _ => Err(self.error(span.start, "a value was expected")),
+        }
+    }
+}
+
+/// The parser puts an absent value at the next token; its place is behind the key's colon.
+fn place_absent_value(text: &str, key: &Node<'_>, value: &mut Node<'_>) {
+    if value.span.is_empty() && value.anchor.is_none() {
+        let colon = text[key.span.end..].find(':').map_or(key.span.end, |i| key.span.end + i + 1);
+        value.span = colon..colon;
+    }
+}
+
+fn style_of(style: StructureStyle) -> Style {
+    match style {
+        StructureStyle::Block => Style::Block,
+        StructureStyle::Flow => Style::Flow,
+    }
+}

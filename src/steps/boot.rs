@@ -1,0 +1,99 @@
+//! Rebooting the target and waiting for exactly the machine that must come back.
+
+use std::time::Duration;
+
+use crate::context::Context;
+use crate::error::{Exit, StepError};
+use crate::event::Event;
+use crate::facts::HostFacts;
+use crate::phase;
+use crate::ssh::{HostKey, Seen, wait_for};
+
+/// What a machine gets to go down after it was told to.
+const GOING_DOWN: Duration = Duration::from_secs(20);
+
+/// Tells the target to reboot; its connection ends with it.
+pub fn reboot(cx: &mut Context) -> Result<(), StepError> {
+    let Some(target) = cx.target.take() else { return Ok(()) };
+    // The answer is lost when the machine is fast: its boot id will tell.
+    let _ = target.session.root(&["systemctl", "reboot"]).deadline(GOING_DOWN).output();
+    drop(target);
+    crate::exec::sleep(Duration::from_secs(3))?;
+    Ok(())
+}
+
+/// Waits until the installed system answers with the key of this run, on a boot
+/// other than `old_boot`, and connects to it.
+pub fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), StepError> {
+    let endpoint = cx.config.target.clone().ok_or_else(no_target)?;
+    let endpoint = phase::installed_endpoint(cx, &endpoint);
+    let endpoint = endpoint.with_user(cx.primary_user()?);
+    let key = cx.keys().public().ok_or_else(no_key)?;
+    let others: Vec<(String, HostKey)> =
+        [("the installer", cx.keys().installer()), ("the initrd", cx.keys().initrd_public())]
+            .into_iter()
+            .filter_map(|(name, key)| Some((name.to_owned(), key?)))
+            .collect();
+
+    let person = config.passphrase_at_boot();
+    let host = cx.config.host.clone();
+    let (what, deadline) = if person {
+        (
+            format!("{host} to start: type the passphrase of its disk on its console"),
+            cx.config.passphrase_deadline,
+        )
+    } else {
+        (format!("{host} to start"), cx.config.boot_deadline)
+    };
+    cx.events.emit(Event::Waiting { what: what.clone(), deadline_seconds: deadline.as_secs() });
+
+    let until = std::time::Instant::now() + deadline;
+    loop {
+        let left = until.saturating_duration_since(std::time::Instant::now());
+        let events = cx.events.clone();
+        let mut last_named = String::new();
+        let session = wait_for(&endpoint, &key, &others, &cx.dir, left, |seen| {
+            if let Seen::Other { name } = seen
+                && *name != last_named
+            {
+                last_named = name.clone();
+                events.warn(format!("{name} answers on {host}, not the installed system"));
+            }
+        })
+        .map_err(|error| {
+            let error = StepError::from(error);
+            // With an encrypted disk it is a person who did not come.
+            if person && error.exit == Exit::Failed { error.exit(Exit::Person) } else { error }
+        })?;
+        let target = phase::examined(session, key.clone())?;
+        if target.facts.boot_id != old_boot {
+            cx.target = Some(target);
+            cx.phase = crate::machine::Phase::Installed;
+            cx.events.emit(Event::Arrived { what });
+            return Ok(());
+        }
+        // Still the boot that was told to end.
+        drop(target);
+        if left.is_zero() {
+            return Err(StepError::new(
+                format!("{host} did not reboot"),
+                "the same boot still answers",
+                "Look at its console, reboot it by hand, then run the same command again.",
+            ));
+        }
+        crate::exec::sleep(Duration::from_secs(2))?;
+    }
+}
+
+fn no_target() -> StepError {
+    StepError::new("the target is not named", "", "landfall bootstrap HOST TARGET")
+        .exit(Exit::Usage)
+}
+
+fn no_key() -> StepError {
+    StepError::new(
+        "the host key of this run is gone",
+        "without it the installed system cannot be told from another",
+        "landfall abandon HOST, then begin anew.",
+    )
+}

@@ -1,0 +1,303 @@
+//! Step 1: everything that could fail later is tried now, and nothing is changed.
+//!
+//! All problems are told at once, each with what to do, so that one round of
+//! mending is enough.
+
+use std::path::PathBuf;
+
+use crate::config::Push;
+use crate::context::Context;
+use crate::disks;
+use crate::error::{Exit, StepError};
+use crate::git::Repo;
+use crate::journal::Entry;
+use crate::machine::Phase;
+use crate::passphrase;
+use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::steps::remote::Destination;
+use crate::steps::{hardware, install, repos, secrets};
+
+pub struct Check;
+
+/// Below this nixos-install and nix's daemon do not fit beside the installer.
+const LEAST_MEMORY: u64 = 900 << 20;
+/// Room for the smallest systems; the real size is known after the build.
+const LEAST_DISK: u64 = 3 << 30;
+/// Mount points that NixOS always mounts in the initrd.
+const EARLY_MOUNTS: [&str; 9] =
+    ["/", "/nix", "/nix/store", "/var", "/var/log", "/var/lib", "/var/lib/nixos", "/etc", "/usr"];
+
+impl Step for Check {
+    fn id(&self) -> StepId {
+        StepId::Check
+    }
+
+    fn effects(&self) -> &'static [Effect] {
+        &[Effect { machine: Machine::Both, change: "nothing", reversible: true }]
+    }
+
+    fn observe(&self, cx: &Context) -> Result<Status, StepError> {
+        Ok(match cx.produced.get(&StepId::Check) {
+            Some(evidence) => Status::Done(evidence.clone()),
+            None => Status::Ready,
+        })
+    }
+
+    fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        let mut findings = Findings::default();
+        findings.take(source_tools(cx));
+        findings.take(config_repo(cx));
+        // Without an evaluation there is nothing further to say of the configuration.
+        if findings.take(cx.facts().map(|_| ())) {
+            configuration(cx, &mut findings);
+            secrets_repo(cx, &mut findings);
+            target(cx, &mut findings);
+        }
+        let evidence = findings.verdict(cx)?;
+        cx.produced.insert(StepId::Check, evidence);
+        Ok(())
+    }
+}
+
+/// What was found, good and bad.
+#[derive(Default)]
+struct Findings {
+    passed: usize,
+    problems: Vec<StepError>,
+}
+
+impl Findings {
+    /// Notes how a check went; true when it passed.
+    fn take(&mut self, result: Result<(), StepError>) -> bool {
+        match result {
+            Ok(()) => self.passed += 1,
+            Err(problem) => self.problems.push(problem),
+        }
+        self.problems.is_empty()
+    }
+
+    fn verdict(self, cx: &Context) -> Result<Evidence, StepError> {
+        match self.problems.as_slice() {
+            [] => {
+                let phase = cx.phase;
+                Ok(Evidence::new(format!("{} checks passed, target: {phase}", self.passed)))
+            }
+            [only] => Err(only.clone()),
+            several => Err(together(several)),
+        }
+    }
+}
+
+/// Several problems as one error; it ends as the first of them would.
+fn together(problems: &[StepError]) -> StepError {
+    let mut why = String::new();
+    for (index, problem) in problems.iter().enumerate() {
+        why.push_str(&format!("{}. {}\n", index + 1, problem.what));
+        for line in problem.why.lines() {
+            why.push_str(&format!("   {line}\n"));
+        }
+        why.push_str(&format!("   → {}\n", problem.hint));
+    }
+    StepError::new(
+        format!("{} things stand in the way", problems.len()),
+        why.trim_end().to_owned(),
+        "Mend them, then run the same command again; nothing was changed.",
+    )
+    .exit(problems[0].exit)
+}
+
+fn source_tools(cx: &Context) -> Result<(), StepError> {
+    cx.nix().map(|_| ())
+}
+
+fn config_repo(cx: &Context) -> Result<(), StepError> {
+    let repo = Repo::open(&cx.config.repo)?;
+    clean(cx, &repo)?;
+    pushable(cx, &repo)
+}
+
+/// Files that are not committed would be missing from what is installed, or would
+/// make it something that no commit describes.
+fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
+    let by_this_run = cx.journal.lines().iter().any(|line| {
+        matches!(&line.entry, Entry::Started { step: StepId::Lock | StepId::Hardware, .. })
+    });
+    let dirty: Vec<PathBuf> = repo
+        .dirty()?
+        .into_iter()
+        .filter(|path| !(by_this_run && hardware::committed_here(cx, path)))
+        .collect();
+    if dirty.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = dirty.iter().map(|path| path.display().to_string()).collect();
+    Err(StepError::new(
+        format!("{} has changes that are not committed", repo.root().display()),
+        list.join("\n"),
+        "Commit them, or put them away with git stash -u.",
+    )
+    .exit(Exit::Usage))
+}
+
+fn pushable(cx: &Context, repo: &Repo) -> Result<(), StepError> {
+    if cx.config.push == Push::No {
+        return Ok(());
+    }
+    Destination::of(repo, &cx.config.push)?.check()
+}
+
+fn configuration(cx: &Context, findings: &mut Findings) {
+    findings.take(layout(cx));
+    findings.take(hardware::hardware_file(cx).map(|_| ()));
+    findings.take(early_keys(cx));
+    findings.take(logins(cx));
+    if cx.config.copy_repos {
+        for dir in repos::dirs(cx) {
+            findings.take(Repo::open(&dir).map(|_| ()).map_err(Into::into));
+        }
+    }
+}
+
+fn layout(cx: &Context) -> Result<(), StepError> {
+    let facts = cx.facts()?.first();
+    if !facts.disks.is_empty() && facts.builds.iter().any(|build| build != "toplevel") {
+        return Ok(());
+    }
+    Err(StepError::new(
+        format!("{} has no disk layout", cx.config.host),
+        "disko.devices.disk is empty, or disko's module is not imported",
+        "Import disko.nixosModules.disko and a layout in the host's configuration.",
+    )
+    .exit(Exit::Usage))
+}
+
+/// A host key on a file system that is mounted late comes too late for the secrets.
+fn early_keys(cx: &Context) -> Result<(), StepError> {
+    let facts = &cx.facts()?.full;
+    for path in install::key_paths(cx)? {
+        let Some(fs) = facts.file_system_of(&path) else { continue };
+        if !fs.needed_for_boot && !EARLY_MOUNTS.contains(&fs.mount_point.as_str()) {
+            return Err(StepError::new(
+                format!("the host key would be mounted too late ({})", fs.mount_point),
+                format!("{path} is read before file systems that the initrd does not mount"),
+                format!("Set fileSystems.\"{}\".neededForBoot = true.", fs.mount_point),
+            )
+            .exit(Exit::Usage));
+        }
+    }
+    Ok(())
+}
+
+/// Without a key for somebody nobody gets in after the reboot.
+fn logins(cx: &Context) -> Result<(), StepError> {
+    let user = cx.primary_user()?;
+    let facts = cx.facts()?;
+    for (config, name) in [(facts.first(), "installed first"), (&facts.full, "full")] {
+        if !config.ssh_enabled {
+            return Err(StepError::new(
+                format!("the {name} configuration has no SSH server"),
+                "services.openssh.enable is false",
+                "Enable it: landfall verifies the installed system over SSH.",
+            )
+            .exit(Exit::Usage));
+        }
+        if !config.users.iter().any(|known| known.name == user && known.keys > 0) {
+            return Err(StepError::new(
+                format!("{user} has no SSH key in the {name} configuration"),
+                "nobody could log in after the reboot",
+                format!("Set users.users.{user}.openssh.authorizedKeys.keys, or name another user with --user."),
+            )
+            .exit(Exit::Usage));
+        }
+    }
+    Ok(())
+}
+
+fn secrets_repo(cx: &Context, findings: &mut Findings) {
+    let Some(config) = &cx.config.secrets else {
+        findings.take(no_secrets(cx));
+        return;
+    };
+    if cx.phase == Phase::Installed && cx.finished(StepId::Secrets).is_some() {
+        return;
+    }
+    if config.input.is_some() {
+        findings.take(Repo::open(&config.dir).map_err(StepError::from).and_then(|repo| {
+            secrets::clean(cx, &repo)?;
+            pushable(cx, &repo)
+        }));
+    }
+    findings.take(secrets::preflight(cx));
+}
+
+fn no_secrets(cx: &Context) -> Result<(), StepError> {
+    let needed = cx.facts()?.full.secrets.len();
+    if needed == 0 || cx.config.no_secrets {
+        return Ok(());
+    }
+    Err(StepError::new(
+        format!("{} needs {needed} secrets, and their repository was not found", cx.config.host),
+        "there is no flake input with `secret` in its name and no .sops.yaml",
+        "Set `secrets = \"../nix-secrets\"` in landfall.toml; --no-secrets installs without.",
+    )
+    .exit(Exit::Usage))
+}
+
+fn target(cx: &mut Context, findings: &mut Findings) {
+    let Some(target) = &cx.target else { return };
+    if cx.phase != Phase::Installer {
+        return;
+    }
+    let facts = target.facts.clone();
+    findings.take(architecture(cx, &facts.system));
+    findings.take(memory(facts.memory_bytes));
+    findings.take(disks_usable(cx));
+    // Where nobody can be asked, what is missing is told now.
+    if !cx.prompter.is_interactive() || !cx.config.passphrases.is_empty() {
+        findings.take(passphrase::collect(cx));
+    }
+    match hardware::difference(cx) {
+        Ok(Some(diff)) => cx.events.warn(format!(
+            "the hardware file is kept, and differs from what the target reports \
+             (--hardware generate-config takes that over):\n{diff}"
+        )),
+        Ok(None) => {}
+        Err(problem) => {
+            findings.take(Err(problem));
+        }
+    }
+}
+
+fn architecture(cx: &Context, system: &str) -> Result<(), StepError> {
+    let wanted = &cx.facts()?.full.system;
+    if wanted == system {
+        return Ok(());
+    }
+    Err(StepError::new(
+        format!("the configuration is for {wanted}, the target is {system}"),
+        "",
+        "Is it the right machine, and nixpkgs.hostPlatform right?",
+    )
+    .exit(Exit::Usage))
+}
+
+fn memory(bytes: u64) -> Result<(), StepError> {
+    if bytes >= LEAST_MEMORY {
+        return Ok(());
+    }
+    Err(StepError::new(
+        format!("the target has too little memory: {}", disks::bytes(bytes)),
+        format!("the installation needs {}", disks::bytes(LEAST_MEMORY)),
+        "Give the machine more memory.",
+    )
+    .exit(Exit::Usage))
+}
+
+fn disks_usable(cx: &Context) -> Result<(), StepError> {
+    let matched = crate::steps::disks::matched(cx)?;
+    disks::check_usable(&matched, LEAST_DISK)?;
+    if !cx.prompter.is_interactive() && cx.finished(StepId::Disks).is_none() {
+        disks::check_named(&matched, &cx.config.erase)?;
+    }
+    Ok(())
+}

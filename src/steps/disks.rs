@@ -1,0 +1,249 @@
+//! Step 8: the only step that destroys.
+//!
+//! Its last act writes the run's id into the partition table, so that a resumed
+//! run recognises its own disks without unlocking anything and never formats
+//! them again.
+
+use std::time::Duration;
+
+use crate::context::Context;
+use crate::disks::{self, Matched};
+use crate::error::StepError;
+use crate::machine::TargetFacts;
+use crate::passphrase;
+use crate::prompt::Question;
+use crate::secret::Secret;
+use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
+use crate::steps::{build, copy};
+
+pub struct Disks;
+
+/// Formatting a large disk with a slow key derivation takes minutes, not hours.
+const FORMAT_DEADLINE: Duration = Duration::from_secs(60 * 60);
+
+/// Runs disko with the passphrase files that the layout names, which live only as
+/// long as this script. Standard input: for each file its length on a line, then
+/// its bytes. Arguments: the number of files, the files, then the command.
+const WITH_PASSPHRASES: &str = r#"
+set -eu
+umask 077
+count=$1; shift
+files=""
+trap 'for f in $files; do rm -f -- "$f"; done' EXIT
+trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM
+while [ "$count" -gt 0 ]; do
+  file=$1; shift; count=$((count - 1))
+  files="$files $file"
+  IFS= read -r length
+  mkdir -p -- "${file%/*}"
+  rm -f -- "$file"
+  dd bs=1 count="$length" of="$file" status=none
+done
+"$@" </dev/null
+"#;
+
+impl Step for Disks {
+    fn id(&self) -> StepId {
+        StepId::Disks
+    }
+
+    fn effects(&self) -> &'static [Effect] {
+        &[Effect {
+            machine: Machine::Target,
+            change: "ERASES the disks of the layout, partitions, encrypts and formats them",
+            reversible: false,
+        }]
+    }
+
+    fn observe(&self, cx: &Context) -> Result<Status, StepError> {
+        if let Some(status) = cx.over_since_installed(StepId::Disks) {
+            return Ok(status);
+        }
+        if !marked(cx)? || !mounted(cx)? {
+            return Ok(Status::Ready);
+        }
+        let serials: Vec<String> =
+            matched(cx)?.iter().map(|matched| matched.disk.stable_name()).collect();
+        Ok(Status::Done(
+            Evidence::new(format!("{} formatted, mounted at /mnt", serials.join(", ")))
+                .with("disks", serials.join(" ")),
+        ))
+    }
+
+    fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
+        passphrase::collect(cx)?;
+        if marked(cx)? {
+            return Ok(Consent::Given); // formatted by this run: only mounted again
+        }
+        let matched = matched(cx)?;
+        if disks::check_named(&matched, &cx.config.erase).is_ok() {
+            return Ok(Consent::Given);
+        }
+        for Matched { name, disk, .. } in &matched {
+            let expected = disk.stable_name();
+            let question =
+                Question::new(format!("Erase it? Type {expected} to confirm"), "--erase DISK")
+                    .detail(format!("disk {name:?} of the layout: {} ({disk})", disk.path))
+                    .detail(format!("on it now: {}", disk.contents()))
+                    .detail("Everything on it will be lost.");
+            if !cx.prompter.type_to_confirm(&question, &expected)? {
+                return Err(StepError::new(
+                    format!("{disk} may not be erased"),
+                    "it was not confirmed",
+                    "Nothing was changed on the disks. Run the command again when it may be.",
+                )
+                .exit(crate::error::Exit::Person));
+            }
+        }
+        Ok(Consent::Given)
+    }
+
+    fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
+        let names: Vec<String> = matched(cx)?.iter().map(|m| m.disk.stable_name()).collect();
+        Ok(Evidence::new(format!("erases {}", names.join(", "))).with("disks", names.join(" ")))
+    }
+
+    fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        let (format, mount) = build::disko_scripts(cx)?;
+        let script = if marked(cx)? { mount } else { format };
+        let erases = script == build::disko_scripts(cx)?.0;
+        let target = cx.target()?;
+        // The disks as they are now, not as they were when the run began.
+        let matched = disks::match_layout(
+            &cx.facts()?.first().disks,
+            &TargetFacts::read(&target.session)?.disks,
+        )?;
+        if erases {
+            disks::check_usable(&matched, needed_bytes(cx)?)?;
+            same_disks(cx, &matched)?;
+        }
+        copy_script(cx, &script)?;
+        run_disko(cx, &script.to_string(), erases)?;
+        if !mounted(cx)? {
+            return Err(StepError::new(
+                "the disks are formatted, but nothing is mounted at /mnt",
+                "disko's script ended without an error",
+                "Does the layout give a mount point to every file system, and one of them /?",
+            ));
+        }
+        if erases {
+            mark(cx, &matched)?;
+        }
+        Ok(())
+    }
+}
+
+/// The disks of the layout on the target, as they were found when the run began.
+pub fn matched(cx: &Context) -> Result<Vec<Matched>, StepError> {
+    let target = cx.target()?;
+    Ok(disks::match_layout(&cx.facts()?.first().disks, &target.facts.disks)?)
+}
+
+/// What was confirmed must be what is erased, even if device names moved meanwhile.
+fn same_disks(cx: &Context, now: &[Matched]) -> Result<(), StepError> {
+    let confirmed: Vec<String> = matched(cx)?.iter().map(|m| m.disk.stable_name()).collect();
+    let found: Vec<String> = now.iter().map(|m| m.disk.stable_name()).collect();
+    if confirmed == found {
+        return Ok(());
+    }
+    Err(StepError::new(
+        "the disks of the target changed during the run",
+        format!("confirmed: {}; found now: {}", confirmed.join(", "), found.join(", ")),
+        "Nothing was erased. Run the same command again.",
+    ))
+}
+
+/// The system, room for a second generation of it, and for the file systems themselves.
+fn needed_bytes(cx: &Context) -> Result<u64, StepError> {
+    let closure: u64 = cx.fact(StepId::Build, "closure_bytes")?.parse().unwrap_or(0);
+    Ok(closure * 2 + (512 << 20))
+}
+
+fn copy_script(cx: &Context, script: &crate::nix::StorePath) -> Result<(), StepError> {
+    let target = cx.target()?;
+    copy::to_store(cx, &target.session, None, std::slice::from_ref(script)).map_err(|error| {
+        StepError::from(error).doing("disko's script could not be copied to the target")
+    })
+}
+
+fn run_disko(cx: &Context, script: &str, erases: bool) -> Result<(), StepError> {
+    let mut input = Vec::new();
+    let mut files = Vec::new();
+    for volume in cx.facts()?.first().luks() {
+        let Some(file) = &volume.password_file else { continue };
+        let passphrase = cx.answers.passphrases.get(&volume.name).ok_or_else(|| {
+            StepError::new(
+                format!("there is no passphrase for {}", volume.name),
+                "",
+                "Give --luks-passphrase-file FILE.",
+            )
+            .exit(crate::error::Exit::Person)
+        })?;
+        let bytes = passphrase.expose();
+        input.extend_from_slice(format!("{}\n", bytes.len()).as_bytes());
+        input.extend_from_slice(bytes);
+        files.push(file.as_str());
+    }
+    // The older script never asks; the newer one must be told that it was asked for.
+    let script = executable(cx, script)?;
+    let count = files.len().to_string();
+    let mut args = vec![count.as_str()];
+    args.extend(&files);
+    args.push(&script);
+    if erases && cx.facts()?.first().has_build("destroyFormatMount") {
+        args.push("--yes-wipe-all-disks");
+    }
+    cx.target()?
+        .session
+        .root_script_with_stdin(WITH_PASSPHRASES, &args)
+        .stdin(Secret::new(input))
+        .deadline(FORMAT_DEADLINE)
+        .run()
+        .map_err(|error| StepError::from(error).doing("disko failed on the target"))?;
+    Ok(())
+}
+
+/// disko's newer builds are packages with a program in bin, the older ones a file.
+fn executable(cx: &Context, path: &str) -> Result<String, StepError> {
+    let probe = format!("if [ -d {path}/bin ]; then ls {path}/bin/*; else echo {path}; fi");
+    let found = cx.target()?.session.run(&["sh", "-c", &probe]).read()?;
+    Ok(found.lines().next().unwrap_or(path).to_owned())
+}
+
+/// Whether the target's disks carry the mark of this run.
+fn marked(cx: &Context) -> Result<bool, StepError> {
+    for (index, matched) in matched(cx)?.iter().enumerate() {
+        let argv = ["sfdisk", "--disk-id", &matched.disk.path];
+        // A blank disk has no id and makes sfdisk fail.
+        let output = cx.target()?.session.root(&argv).output()?;
+        if !output.text().trim().eq_ignore_ascii_case(&disk_id(cx, index)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn mounted(cx: &Context) -> Result<bool, StepError> {
+    let output = cx.target()?.session.run(&["findmnt", "--mountpoint", "/mnt"]).output()?;
+    Ok(output.status.success())
+}
+
+fn mark(cx: &Context, matched: &[Matched]) -> Result<(), StepError> {
+    for (index, matched) in matched.iter().enumerate() {
+        let id = disk_id(cx, index);
+        // The kernel need not read the table again: the partitions are in use.
+        let argv =
+            ["sfdisk", "--no-reread", "--no-tell-kernel", "--disk-id", &matched.disk.path, &id];
+        cx.target()?.session.root(&argv).run().map_err(|error| {
+            StepError::from(error)
+                .doing(format!("{} could not be marked as this run's", matched.disk.path))
+        })?;
+    }
+    Ok(())
+}
+
+/// The run's id, its last digits counted up so that no two disks share a GUID.
+fn disk_id(cx: &Context, index: usize) -> String {
+    let id = cx.run.run.as_u128().wrapping_add(index as u128);
+    uuid::Uuid::from_u128(id).to_string().to_uppercase()
+}

@@ -1,0 +1,186 @@
+//! Step 6: the hardware file is on the source, seen by git, and committed with
+//! the locks; everything later evaluates that commit.
+
+use std::path::PathBuf;
+
+use crate::cli::HardwareArg;
+use crate::context::Context;
+use crate::error::{Exit, StepError};
+use crate::exec::Cmd;
+use crate::git::Repo;
+use crate::secret::Secret;
+use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::steps::lock::short;
+
+pub struct Hardware;
+
+impl Step for Hardware {
+    fn id(&self) -> StepId {
+        StepId::Hardware
+    }
+
+    fn effects(&self) -> &'static [Effect] {
+        &[
+            Effect {
+                machine: Machine::Target,
+                change: "reads the hardware with nixos-generate-config",
+                reversible: true,
+            },
+            Effect {
+                machine: Machine::Source,
+                change: "writes the hardware file and commits it with the locks",
+                reversible: true,
+            },
+        ]
+    }
+
+    fn observe(&self, cx: &Context) -> Result<Status, StepError> {
+        if let Some(status) = cx.over_since_installed(StepId::Hardware) {
+            return Ok(status);
+        }
+        let repo = Repo::open(&cx.config.repo)?;
+        let uncommitted: Vec<PathBuf> =
+            repo.dirty()?.into_iter().filter(|path| committed_here(cx, path)).collect();
+        if !uncommitted.is_empty() || !locked(cx) {
+            return Ok(Status::Ready);
+        }
+        let path = hardware_file(cx)?;
+        if !repo.is_tracked(&path)? {
+            return Ok(Status::Ready);
+        }
+        let written = std::fs::read_to_string(cx.in_repo(&path)).unwrap_or_default();
+        if !keeps(cx, &repo)? && written != report(cx)? {
+            return Ok(Status::Ready);
+        }
+        let revision = repo.head()?;
+        Ok(Status::Done(
+            Evidence::new(format!("{} in commit {}", path.display(), short(&revision)))
+                .with("revision", revision)
+                .with("file", path.display().to_string()),
+        ))
+    }
+
+    fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        let repo = Repo::open(&cx.config.repo)?;
+        let path = hardware_file(cx)?;
+        if !keeps(cx, &repo)? {
+            let report = report(cx)?;
+            write_atomically(cx, &path, &report)?;
+            repo.intent_to_add(&[path.as_path()])?;
+        }
+        let changed: Vec<PathBuf> =
+            repo.dirty()?.into_iter().filter(|path| committed_here(cx, path)).collect();
+        if !changed.is_empty() {
+            repo.commit_paths(&as_paths(&changed), &message(cx, &changed))?;
+        }
+        Ok(())
+    }
+}
+
+/// The paths that this step commits: the hardware file and the locks.
+pub fn committed_here(cx: &Context, path: &std::path::Path) -> bool {
+    let installer_lock = cx.config.installer.as_ref().map(|flake| flake.dir.join("flake.lock"));
+    Some(path) == cx.config.hardware_file.as_deref()
+        || path == std::path::Path::new("flake.lock")
+        || Some(path) == installer_lock.as_deref()
+}
+
+fn message(cx: &Context, changed: &[PathBuf]) -> String {
+    let host = &cx.config.host;
+    let hardware =
+        changed.iter().any(|path| Some(path.as_path()) == cx.config.hardware_file.as_deref());
+    if hardware {
+        format!("{host}: hardware configuration, locked secrets")
+    } else {
+        format!("{host}: lock the secrets")
+    }
+}
+
+/// Whether the lock step has done its part, where there is one.
+fn locked(cx: &Context) -> bool {
+    !cx.config.secrets_apart()
+        || cx.config.push == crate::config::Push::No
+        || cx.finished(StepId::Lock).is_some()
+}
+
+pub fn hardware_file(cx: &Context) -> Result<PathBuf, StepError> {
+    cx.config.hardware_file.clone().ok_or_else(|| {
+        StepError::new(
+            format!("where the hardware file of {} belongs is not clear", cx.config.host),
+            "no module of the host imports a ./hardware-configuration.nix or ./hardware.nix",
+            "Import it in the host's module, or set `hardware = \"hosts/{host}/hardware-configuration.nix\"` in landfall.toml.",
+        )
+        .exit(Exit::Usage)
+    })
+}
+
+/// Whether the file that is there is used as it is.
+fn keeps(cx: &Context, repo: &Repo) -> Result<bool, StepError> {
+    let ours = cx.journal.lines().iter().any(|line| {
+        matches!(&line.entry, crate::journal::Entry::Started { step: StepId::Hardware, .. })
+    });
+    Ok(match cx.config.hardware {
+        Some(HardwareArg::Keep) => true,
+        Some(HardwareArg::GenerateConfig) => false,
+        // A file that this very run wrote is compared with a fresh report.
+        None => !ours && repo.is_tracked(&hardware_file(cx)?)?,
+    })
+}
+
+/// The hardware module as the target reports it, checked to be Nix.
+fn report(cx: &Context) -> Result<String, StepError> {
+    let argv = ["nixos-generate-config", "--no-filesystems", "--show-hardware-config"];
+    let failed = |error| {
+        StepError::from(error).doing("nixos-generate-config on the target gave no hardware module")
+    };
+    let text = cx.target()?.session.root(&argv).read().map_err(failed)? + "\n";
+    Cmd::new("nix-instantiate")
+        .args(["--parse", "-"])
+        .stdin(Secret::new(text.clone().into_bytes()))
+        .run()
+        .map_err(|error| {
+            StepError::from(error).doing("what nixos-generate-config printed is not a Nix module")
+        })?;
+    Ok(text)
+}
+
+/// How a kept file differs from what the target reports; none when it does not.
+pub fn difference(cx: &Context) -> Result<Option<String>, StepError> {
+    let repo = Repo::open(&cx.config.repo)?;
+    let path = hardware_file(cx)?;
+    if !repo.is_tracked(&path)? || !keeps(cx, &repo)? {
+        return Ok(None);
+    }
+    let kept = std::fs::read_to_string(cx.in_repo(&path)).unwrap_or_default();
+    let fresh = report(cx)?;
+    if kept.trim() == fresh.trim() {
+        return Ok(None);
+    }
+    let diff = similar::TextDiff::from_lines(&kept, &fresh);
+    Ok(Some(diff.unified_diff().context_radius(1).header("kept", "reported").to_string()))
+}
+
+fn write_atomically(cx: &Context, path: &std::path::Path, text: &str) -> Result<(), StepError> {
+    let full = cx.in_repo(path);
+    let dir = full.parent().unwrap_or(&cx.config.repo);
+    let failed = |error: std::io::Error| {
+        StepError::new(
+            format!("{} could not be written", full.display()),
+            error.to_string(),
+            "Make its folder writable for you, then run the same command again.",
+        )
+    };
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
+    std::io::Write::write_all(&mut file, text.as_bytes()).map_err(failed)?;
+    use std::os::unix::fs::PermissionsExt;
+    let readable = std::fs::Permissions::from_mode(0o644);
+    file.as_file().set_permissions(readable).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(&full).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+pub fn as_paths(paths: &[PathBuf]) -> Vec<&std::path::Path> {
+    paths.iter().map(PathBuf::as_path).collect()
+}

@@ -1,0 +1,64 @@
+//! Step 2: the target's final keys exist, on the source, before anything refers to them.
+
+use crate::context::Context;
+use crate::error::StepError;
+use crate::machine::Phase;
+use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
+
+pub struct Identity;
+
+impl Step for Identity {
+    fn id(&self) -> StepId {
+        StepId::Identity
+    }
+
+    fn effects(&self) -> &'static [Effect] {
+        &[Effect {
+            machine: Machine::Source,
+            change: "makes the SSH host key of the host, in the run's private folder",
+            reversible: true,
+        }]
+    }
+
+    fn observe(&self, cx: &Context) -> Result<Status, StepError> {
+        let keys = cx.keys();
+        let Some(public) = keys.public() else { return Ok(Status::Ready) };
+        // Once the system is installed, the private half may be gone from here.
+        if !keys.has_private() {
+            return Ok(match cx.finished(StepId::Identity) {
+                Some(evidence) if cx.phase == Phase::Installed => Status::Done(evidence.clone()),
+                _ => Status::Ready,
+            });
+        }
+        let pair = keys.pair()?;
+        if pair.fingerprint() != public.fingerprint() {
+            return Ok(Status::Blocked(StepError::new(
+                "the halves of the host key do not belong together",
+                format!("in {}", cx.dir.display()),
+                "Forget the run and begin anew: landfall abandon HOST",
+            )));
+        }
+        if needs_initrd_key(cx)? && cx.keys().initrd().is_none() {
+            return Ok(Status::Ready);
+        }
+        let recipient = pair.recipient()?;
+        Ok(Status::Done(
+            Evidence::new(public.fingerprint())
+                .with("fingerprint", public.fingerprint())
+                .with("recipient", recipient.as_str()),
+        ))
+    }
+
+    fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        let comment = format!("root@{}", cx.config.host);
+        cx.keys().prepare(&comment, cx.config.host_key.as_deref())?;
+        if needs_initrd_key(cx)? {
+            cx.keys().prepare_initrd(&format!("initrd@{}", cx.config.host))?;
+        }
+        Ok(())
+    }
+}
+
+fn needs_initrd_key(cx: &Context) -> Result<bool, StepError> {
+    Ok(!cx.facts()?.full.initrd_host_keys.is_empty())
+}

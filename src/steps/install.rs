@@ -1,0 +1,174 @@
+//! Step 10: the keys where the configuration evaluates them, then nixos-install.
+//!
+//! The keys go first: the boot loader may put initrd secrets into the image it writes.
+
+use std::time::Duration;
+
+use crate::context::Context;
+use crate::error::{Exit, StepError};
+use crate::secret::Secret;
+use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::steps::build::first_system;
+use crate::steps::copy::ROOT;
+
+pub struct Install;
+
+const INSTALL_DEADLINE: Duration = Duration::from_secs(30 * 60);
+
+/// Standard input becomes file $1 of mode $2, whole or not at all, owned by root.
+const PUT: &str = r#"
+set -eu
+umask 022
+mkdir -p -- "${1%/*}"
+umask 077
+cat > "$1.landfall"
+chmod "$2" "$1.landfall"
+sync "$1.landfall" 2>/dev/null || sync
+mv -f -- "$1.landfall" "$1"
+"#;
+
+/// Prints the profile's system, then the number of loader entries.
+const INSTALLED: &str = r#"
+root=$1
+link=$(readlink "$root/nix/var/nix/profiles/system") || exit 0
+case $link in /*) ;; *) link=$(readlink "$root/nix/var/nix/profiles/$link") ;; esac
+echo "$link"
+ls "$root"/boot/loader/entries/*.conf "$root"/boot/EFI/Linux/*.efi "$root"/boot/grub/grub.cfg \
+   "$root"/efi/loader/entries/*.conf "$root"/boot/efi/loader/entries/*.conf 2>/dev/null | wc -l
+"#;
+
+impl Step for Install {
+    fn id(&self) -> StepId {
+        StepId::Install
+    }
+
+    fn effects(&self) -> &'static [Effect] {
+        &[
+            Effect {
+                machine: Machine::Target,
+                change: "writes the host's keys where the configuration reads them",
+                reversible: true,
+            },
+            Effect {
+                machine: Machine::Target,
+                change: "runs nixos-install: system profile and boot loader",
+                reversible: true,
+            },
+        ]
+    }
+
+    fn observe(&self, cx: &Context) -> Result<Status, StepError> {
+        if let Some(status) = cx.over_since_installed(StepId::Install) {
+            return Ok(status);
+        }
+        if cx.finished(StepId::Copy).is_none() || cx.target.is_none() {
+            return Ok(Status::Ready);
+        }
+        let system = first_system(cx)?;
+        let session = &cx.target()?.session;
+        let printed = session.root_script(INSTALLED, &[ROOT]).read()?;
+        let mut lines = printed.lines();
+        let profile = lines.next() == Some(&system.to_string());
+        let entries = lines.next().and_then(|n| n.trim().parse::<u32>().ok()).unwrap_or(0);
+        if !profile || entries == 0 || !keys_in_place(cx)? {
+            return Ok(Status::Ready);
+        }
+        let keys = key_paths(cx)?.join(", ");
+        Ok(Status::Done(
+            Evidence::new(format!("boot loader written, host key in {keys}"))
+                .with("system", system.to_string())
+                .with("keys", keys),
+        ))
+    }
+
+    fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        put_keys(cx)?;
+        let system = first_system(cx)?.to_string();
+        let argv = [
+            "nixos-install",
+            "--root",
+            ROOT,
+            "--no-root-passwd",
+            "--no-channel-copy",
+            "--system",
+            &system,
+        ];
+        cx.target()?
+            .session
+            .root(&argv)
+            .deadline(INSTALL_DEADLINE)
+            .run()
+            .map_err(|error| StepError::from(error).doing("nixos-install failed on the target"))?;
+        cx.target()?.session.root(&["sync"]).run()?;
+        Ok(())
+    }
+}
+
+/// Where the first system and the full one read the ed25519 host key.
+pub fn key_paths(cx: &Context) -> Result<Vec<String>, StepError> {
+    let facts = cx.facts()?;
+    let mut paths = Vec::new();
+    for config in [Some(facts.first()), Some(&facts.full)].into_iter().flatten() {
+        if let Some(path) = config.ed25519_host_key()
+            && !paths.iter().any(|known| known == path)
+        {
+            paths.push(path.to_owned());
+        }
+    }
+    if paths.is_empty() {
+        return Err(StepError::new(
+            "the configuration has no ed25519 host key",
+            "services.openssh.hostKeys names none, or sshd is not enabled",
+            "Enable services.openssh: landfall reaches the installed system by SSH.",
+        )
+        .exit(Exit::Usage));
+    }
+    Ok(paths)
+}
+
+fn put_keys(cx: &Context) -> Result<(), StepError> {
+    let pair = cx.keys().pair()?;
+    let public = cx.keys().public_line()?;
+    for path in key_paths(cx)? {
+        put(cx, &path, "0600", pair.private_openssh()?)?;
+        put(cx, &format!("{path}.pub"), "0644", Secret::new(public.clone().into_bytes()))?;
+    }
+    // The same identity in age's form: one recipient opens the secrets either way.
+    if let Some(path) = &cx.facts()?.full.age_key_file {
+        put(cx, path, "0600", pair.identity()?.key_file())?;
+    }
+    if let Some(initrd) = cx.keys().initrd() {
+        for path in &cx.facts()?.full.initrd_host_keys {
+            put(cx, path, "0600", initrd.private_openssh()?)?;
+        }
+    }
+    Ok(())
+}
+
+fn put(cx: &Context, path: &str, mode: &str, content: Secret) -> Result<(), StepError> {
+    cx.target()?
+        .session
+        .root_script_with_stdin(PUT, &[&format!("{ROOT}{path}"), mode])
+        .stdin(content)
+        .run()
+        .map_err(|error| {
+            StepError::from(error).doing(format!("{path} could not be written on the target"))
+        })?;
+    Ok(())
+}
+
+/// Compares public halves only: the private key is not read back over the wire.
+fn keys_in_place(cx: &Context) -> Result<bool, StepError> {
+    let Some(public) = cx.keys().public() else { return Ok(false) };
+    for path in key_paths(cx)? {
+        let file = format!("{ROOT}{path}");
+        let argv = ["ssh-keygen", "-y", "-f", &file];
+        let output = cx.target()?.session.root(&argv).output()?;
+        let same = output.status.success()
+            && output.text().parse::<crate::ssh::HostKey>().is_ok_and(|key| key == public);
+        if !same {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

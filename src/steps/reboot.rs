@@ -1,0 +1,99 @@
+//! Step 11: the installed system boots, and proves itself by a new boot id and
+//! exactly the host key of step 2.
+
+use std::path::PathBuf;
+
+use crate::context::Context;
+use crate::error::StepError;
+use crate::known_hosts;
+use crate::machine::Phase;
+use crate::ssh::known_hosts_name;
+use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::steps::boot;
+
+pub struct Reboot;
+
+/// Lets go of the new disks, so that what was written is on them.
+const RELEASE: &str = r#"
+sync
+umount -R /mnt || true
+for name in "$@"; do cryptsetup close "$name" 2>/dev/null || true; done
+command -v zpool >/dev/null 2>&1 && zpool export -a || true
+"#;
+
+impl Step for Reboot {
+    fn id(&self) -> StepId {
+        StepId::Reboot
+    }
+
+    fn effects(&self) -> &'static [Effect] {
+        &[
+            Effect {
+                machine: Machine::Target,
+                change: "ends the installer and boots the installed system",
+                reversible: false,
+            },
+            Effect {
+                machine: Machine::Source,
+                change: "puts the host's new key into your known_hosts",
+                reversible: true,
+            },
+        ]
+    }
+
+    fn observe(&self, cx: &Context) -> Result<Status, StepError> {
+        if cx.phase != Phase::Installed {
+            return Ok(Status::Ready);
+        }
+        if let Some(evidence) = cx.finished(StepId::Reboot) {
+            return Ok(Status::Done(evidence.clone()));
+        }
+        let target = cx.target()?;
+        Ok(Status::Done(
+            Evidence::new(format!("host key {}, as prepared", target.host_key.fingerprint()))
+                .with("host_key", target.host_key.fingerprint())
+                .with("boot_id", &target.facts.boot_id),
+        ))
+    }
+
+    fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
+        let old = cx.target.as_ref().map(|target| target.facts.boot_id.clone());
+        Ok(Evidence::new("reboots into the installed system")
+            .with("boot_id", old.unwrap_or_default()))
+    }
+
+    fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        let config = cx.facts()?.first().clone();
+        let mut old_boot = String::new();
+        if let Some(target) = &cx.target {
+            old_boot.clone_from(&target.facts.boot_id);
+            let volumes: Vec<&str> = config.luks().map(|volume| volume.name.as_str()).collect();
+            target.session.root_script(RELEASE, &volumes).run()?;
+        }
+        boot::reboot(cx)?;
+        boot::wait(cx, &config, &old_boot)?;
+        remember_host_key(cx)
+    }
+}
+
+fn user_known_hosts() -> Option<PathBuf> {
+    std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".ssh/known_hosts"))
+}
+
+/// From now on the operator's own ssh knows the machine.
+fn remember_host_key(cx: &Context) -> Result<(), StepError> {
+    let target = cx.target()?;
+    let Some(file) = user_known_hosts() else { return Ok(()) };
+    let name = known_hosts_name(target.session.endpoint())?;
+    match known_hosts::replace(&file, &[&name], &target.host_key) {
+        Ok(change) if change.removed > 0 => cx.events.note(format!(
+            "{} old host key(s) of {name} taken out of {}",
+            change.removed,
+            file.display()
+        )),
+        Ok(_) => {}
+        // The journey does not hang on it: the run pins the key by itself.
+        Err(error) => cx.events.warn(format!("{} was left as it is: {error}", file.display())),
+    }
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! Step 14: the full configuration is booted once, and proves itself: the booted
+//! system is the closure that was built, its secrets are decrypted, its units run.
+//!
+//! `boot` and a reboot, not `switch`: from a minimal system to a full one a live
+//! switch can be refused, and only a boot proves that the machine will boot.
+
+use std::time::Duration;
+
+use crate::context::Context;
+use crate::error::StepError;
+use crate::git::Repo;
+use crate::machine::Phase;
+use crate::nix::{StorePath, report_to};
+use crate::prompt::Question;
+use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
+use crate::steps::boot;
+use crate::steps::build::{first_system, full_system, nix_for_full, parse, repo_at};
+use crate::steps::copy::to_store;
+use crate::steps::lock::short;
+
+pub struct Rebuild;
+
+const ACTIVATE_DEADLINE: Duration = Duration::from_secs(10 * 60);
+/// How long units may take to settle after the boot.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(5 * 60);
+
+/// Prints a line for each argument that does not exist.
+const MISSING: &str = r#"for path in "$@"; do [ -e "$path" ] || printf '%s\n' "$path"; done"#;
+
+impl Step for Rebuild {
+    fn id(&self) -> StepId {
+        StepId::Rebuild
+    }
+
+    fn effects(&self) -> &'static [Effect] {
+        &[Effect {
+            machine: Machine::Target,
+            change: "makes the full configuration the system profile, and reboots into it",
+            reversible: true,
+        }]
+    }
+
+    fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
+        if !cx.staged() {
+            return Ok(Consent::Given);
+        }
+        let question = Question::new("Boot the full configuration at the end?", "--yes")
+            .detail("The minimal system that is installed first is replaced by it, with a reboot.")
+            .answered_by_yes();
+        if cx.prompter.confirm(&question)? {
+            return Ok(Consent::Given);
+        }
+        Ok(Consent::Declined(by_hand(cx)?))
+    }
+
+    fn observe(&self, cx: &Context) -> Result<Status, StepError> {
+        if cx.phase != Phase::Installed {
+            return Ok(Status::Ready);
+        }
+        let Some(full) = current_full(cx)? else { return Ok(Status::Ready) };
+        let facts = &cx.target()?.facts;
+        let wanted = Some(full.to_string());
+        if facts.booted_system != wanted || facts.current_system != wanted {
+            return Ok(Status::Ready);
+        }
+        verify(cx, &full).map(Status::Done)
+    }
+
+    fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        let (full, revision) = build_if_moved(cx)?;
+        let produced =
+            Evidence::default().with("system", full.to_string()).with("revision", revision);
+        cx.produced.insert(StepId::Rebuild, produced);
+        let running = cx.target()?.facts.current_system.clone();
+        if running != Some(full.to_string()) {
+            bring(cx, &full)?;
+            activate(cx, &full)?;
+        }
+        let old_boot = cx.target()?.facts.boot_id.clone();
+        let config = cx.facts()?.full.clone();
+        boot::reboot(cx)?;
+        boot::wait(cx, &config, &old_boot)
+    }
+}
+
+/// The full system of the commit that is checked out; none when it is not built yet.
+fn current_full(cx: &Context) -> Result<Option<StorePath>, StepError> {
+    let head = Repo::open(&cx.config.repo)?.head()?;
+    if cx.fact(StepId::Build, "revision")? == head {
+        return Ok(Some(full_system(cx)?));
+    }
+    let rebuilt =
+        cx.evidence(StepId::Rebuild).filter(|built| built.fact("revision") == Some(&head));
+    match rebuilt.and_then(|built| built.fact("system")) {
+        Some(path) => Ok(Some(parse(path)?)),
+        None => Ok(None),
+    }
+}
+
+/// The configuration may have been mended since it was built: then it is built anew.
+fn build_if_moved(cx: &Context) -> Result<(StorePath, String), StepError> {
+    let head = Repo::open(&cx.config.repo)?.head()?;
+    if let Some(full) = current_full(cx)? {
+        return Ok((full, head));
+    }
+    cx.events.note(format!("the configuration moved on to {}: building it anew", short(&head)));
+    let installable = format!(
+        "{}#{}.config.system.build.toplevel",
+        repo_at(&cx.config.repo, &head),
+        cx.config.attr
+    );
+    let built =
+        nix_for_full(cx)?.build(&[&installable], &mut report_to(&cx.events)).map_err(|error| {
+            StepError::from(error).doing("the full configuration could not be built")
+        })?;
+    match built.into_iter().next() {
+        Some(path) => Ok((path, head)),
+        None => Err(StepError::new("nix built nothing", "", "See the log of the step.")),
+    }
+}
+
+/// Copies the closure, and the sources of all inputs: the owner can rebuild there
+/// without credentials for the private ones.
+fn bring(cx: &Context, full: &StorePath) -> Result<(), StepError> {
+    let session = &cx.target()?.session;
+    to_store(cx, session, None, std::slice::from_ref(full))
+        .map_err(|error| error.doing("the full configuration could not be copied to the target"))?;
+    let revision = Repo::open(&cx.config.repo)?.head()?;
+    let (store, opts) = (session.nix_store_url(None), session.nix_ssh_opts());
+    nix_for_full(cx)?
+        .flake_archive_to(
+            &repo_at(&cx.config.repo, &revision),
+            &store,
+            &opts,
+            &mut report_to(&cx.events),
+        )
+        .map(|_| ())
+        .map_err(|error| {
+            StepError::from(error).doing("the sources of the flake's inputs could not be copied")
+        })
+}
+
+fn activate(cx: &Context, full: &StorePath) -> Result<(), StepError> {
+    let session = &cx.target()?.session;
+    let system = full.to_string();
+    let profile = ["nix-env", "--profile", "/nix/var/nix/profiles/system", "--set", &system];
+    session
+        .root(&profile)
+        .deadline(ACTIVATE_DEADLINE)
+        .run()
+        .map_err(|error| StepError::from(error).doing("the system profile could not be set"))?;
+    let program = format!("{system}/bin/switch-to-configuration");
+    session
+        .root(&[&program, "boot"])
+        .deadline(ACTIVATE_DEADLINE)
+        .run()
+        .map_err(|error| StepError::from(error).doing("the boot loader could not be updated"))?;
+    session.root(&["sync"]).run()?;
+    Ok(())
+}
+
+/// What must hold on the machine that booted the full configuration.
+fn verify(cx: &Context, full: &StorePath) -> Result<Evidence, StepError> {
+    settle(cx)?;
+    let secrets = verify_secrets(cx)?;
+    let units = verify_units(cx)?;
+    let link = cx.target()?.session.run(&["readlink", "/nix/var/nix/profiles/system"]).read()?;
+    let generation = link.trim_start_matches("system-").trim_end_matches("-link").to_owned();
+    let mut summary = format!("generation {generation} booted");
+    if secrets > 0 {
+        summary.push_str(&format!(", {secrets} secrets decrypted"));
+    }
+    if units > 0 {
+        summary.push_str(&format!(", {units} required units up"));
+    }
+    let head = Repo::open(&cx.config.repo)?.head()?;
+    Ok(Evidence::new(summary)
+        .with("system", full.to_string())
+        .with("revision", head)
+        .with("generation", generation)
+        .with("boot_id", &cx.target()?.facts.boot_id))
+}
+
+fn settle(cx: &Context) -> Result<(), StepError> {
+    let argv = ["systemctl", "is-system-running", "--wait"];
+    // Its exit status tells of failed units; those are looked at by themselves.
+    cx.target()?.session.run(&argv).deadline(SETTLE_DEADLINE).output()?;
+    Ok(())
+}
+
+/// A decrypted secret is there under its name; one that did not decrypt is not.
+fn verify_secrets(cx: &Context) -> Result<usize, StepError> {
+    if cx.config.no_secrets {
+        return Ok(0);
+    }
+    let secrets = &cx.facts()?.full.secrets;
+    let paths: Vec<&str> = secrets.iter().map(|secret| secret.path.as_str()).collect();
+    let missing = cx.target()?.session.script(MISSING, &paths).read()?;
+    if missing.is_empty() {
+        return Ok(paths.len());
+    }
+    Err(StepError::new(
+        "secrets were not decrypted on the target",
+        missing.lines().map(|path| format!("{path} is not there")).collect::<Vec<_>>().join("\n"),
+        "See what the activation said: landfall ssh HOST -- journalctl -b, then mend the configuration or the secrets.",
+    ))
+}
+
+fn verify_units(cx: &Context) -> Result<usize, StepError> {
+    let session = &cx.target()?.session;
+    let mut down = Vec::new();
+    for unit in &cx.config.require_units {
+        let state = session.run(&["systemctl", "is-active", "--", unit]).output()?.text();
+        if state != "active" {
+            down.push(format!("{unit} is {state}"));
+        }
+    }
+    let failed = session.run(&["systemctl", "list-units", "--failed", "--plain", "--no-legend"]);
+    for line in failed.output()?.text().lines() {
+        let unit = line.split_whitespace().next().unwrap_or_default();
+        if !cx.config.require_units.iter().any(|required| required == unit) {
+            cx.events.warn(format!("{unit} failed on the target"));
+        }
+    }
+    if down.is_empty() {
+        return Ok(cx.config.require_units.len());
+    }
+    Err(StepError::new(
+        "required units are not up",
+        down.join("\n"),
+        "See landfall ssh HOST -- journalctl -b -u UNIT, mend the configuration, commit, and run the same command again.",
+    ))
+}
+
+/// The commands with which a person does the rebuild.
+fn by_hand(cx: &Context) -> Result<String, StepError> {
+    let host = &cx.config.host;
+    let place = super::repos::place(cx, &cx.config.repo);
+    let minimal = match first_system(cx) {
+        Ok(path) => format!("{} stays", path.name()),
+        Err(_) => "the minimal system stays".to_owned(),
+    };
+    Ok(format!(
+        "declined: {minimal}. By hand, on {host}: sudo nixos-rebuild boot --flake ~/{place}#{host} && sudo reboot"
+    ))
+}

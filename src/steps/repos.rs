@@ -1,0 +1,136 @@
+//! Step 13: the repositories go into the user's home, from the source, without a
+//! credential on the target. What git does not track stays where it is.
+
+use std::path::PathBuf;
+
+use crate::context::Context;
+use crate::error::StepError;
+use crate::git::Repo;
+use crate::machine::Phase;
+use crate::prompt::Question;
+use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
+use crate::steps::lock::short;
+use crate::steps::remote;
+
+pub struct Repos;
+
+/// Arguments: folder below the home, branch, remote URL (or nothing), revision;
+/// standard input is a git bundle. An existing checkout only moves forward.
+const RECEIVE: &str = r#"
+set -eu
+dir=$HOME/$1 branch=$2 url=$3 revision=$4
+bundle=$(mktemp)
+trap 'rm -f "$bundle"' EXIT
+cat > "$bundle"
+if [ -e "$dir/.git" ]; then
+  git -C "$dir" fetch --quiet "$bundle" "$branch"
+  git -C "$dir" merge --quiet --ff-only FETCH_HEAD
+else
+  mkdir -p "$(dirname "$dir")"
+  partial=$dir.landfall-partial
+  rm -rf "$partial"
+  git clone --quiet --branch "$branch" "$bundle" "$partial"
+  git -C "$partial" remote remove origin
+  if [ -n "$url" ]; then
+    git -C "$partial" remote add origin "$url"
+    git -C "$partial" update-ref "refs/remotes/origin/$branch" "$revision"
+    git -C "$partial" branch --quiet --set-upstream-to "origin/$branch"
+  fi
+  mv "$partial" "$dir"
+fi
+[ "$(git -C "$dir" rev-parse HEAD)" = "$revision" ]
+"#;
+
+impl Step for Repos {
+    fn id(&self) -> StepId {
+        StepId::Repos
+    }
+
+    fn effects(&self) -> &'static [Effect] {
+        &[Effect {
+            machine: Machine::Target,
+            change: "copies the repositories into the user's home",
+            reversible: true,
+        }]
+    }
+
+    fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
+        let names: Vec<String> = dirs(cx).iter().map(|dir| dir.display().to_string()).collect();
+        let question = Question::new("Copy the repositories to the new machine?", "--no-repos")
+            .detail(names.join(", "))
+            .answered_by_yes();
+        Ok(match cx.prompter.confirm(&question)? {
+            true => Consent::Given,
+            false => Consent::Declined("declined; clone them there when you need them".into()),
+        })
+    }
+
+    fn observe(&self, cx: &Context) -> Result<Status, StepError> {
+        if cx.phase != Phase::Installed {
+            return Ok(Status::Ready);
+        }
+        let mut evidence = Evidence::default();
+        let mut places = Vec::new();
+        for dir in dirs(cx) {
+            let head = Repo::open(&dir)?.head()?;
+            let place = place(cx, &dir);
+            let argv = ["git", "-C", place.as_str(), "rev-parse", "HEAD"];
+            let there = cx.target()?.session.run(&argv).output()?;
+            if there.text() != head {
+                return Ok(Status::Ready);
+            }
+            places.push(format!("~/{place} {}", short(&head)));
+            evidence = evidence.with(&place, head);
+        }
+        evidence.summary = places.join(", ");
+        Ok(Status::Done(evidence))
+    }
+
+    fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        for dir in dirs(cx) {
+            let repo = Repo::open(&dir)?;
+            let branch = repo.branch()?.unwrap_or("HEAD".into());
+            let url = remote::url(&repo)?.unwrap_or_default();
+            let place = place(cx, &dir);
+            let bundle = cx.dir.join("bundle");
+            repo.bundle(&bundle, &["HEAD", &branch])?;
+            let args = [place.as_str(), &branch, &url, &repo.head()?];
+            cx.target()?
+                .session
+                .script_with_stdin(RECEIVE, &args)
+                .stdin_file(&bundle)
+                .run()
+                .map_err(|error| {
+                    let mut error = StepError::from(error)
+                        .doing(format!("{} could not be copied to ~/{place}", dir.display()));
+                    error.hint = "If there is another checkout in that place, move it away; \
+                                  then run the same command again."
+                        .into();
+                    error
+                })?;
+        }
+        Ok(())
+    }
+}
+
+/// The repositories that go along: the config, and the secrets where they are apart.
+pub fn dirs(cx: &Context) -> Vec<PathBuf> {
+    let secrets = cx.config.secrets.as_ref().filter(|secrets| secrets.input.is_some());
+    [Some(cx.config.repo.clone()), secrets.map(|secrets| secrets.dir.clone())]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Where a repository goes, below the home: as on the source, where it is in the
+/// operator's home; else by its name.
+pub fn place(cx: &Context, dir: &std::path::Path) -> String {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if let Some(folder) = &cx.config.repos_dir {
+        return folder.join(name).display().to_string();
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from).and_then(|h| h.canonicalize().ok());
+    home.and_then(|home| dir.strip_prefix(home).ok().map(|path| path.display().to_string()))
+        .filter(|path| !path.is_empty())
+        .unwrap_or(name)
+}

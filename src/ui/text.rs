@@ -1,0 +1,171 @@
+//! Text for people: durations, sizes, and lines that fit their columns.
+//!
+//! Everything that comes from outside (a child's words, a path, a host's name)
+//! passes [`clean`] before it is shown, so that it can move no cursor.
+
+use console::{measure_text_width, truncate_str};
+
+/// `12s`, `1m 05s`, `1h 02m`; tenths below one second.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.max(0.0).round() as u64;
+    match whole {
+        _ if seconds > 0.0 && seconds < 0.95 => format!("{seconds:.1}s"),
+        0..60 => format!("{whole}s"),
+        60..3600 => format!("{}m {:02}s", whole / 60, whole % 60),
+        _ => format!("{}h {:02}m", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+
+/// The unit in which `bytes` has one to four digits, as its index and divisor.
+fn unit(bytes: u64) -> (usize, f64) {
+    let mut index = 0;
+    let mut divisor = 1.0;
+    while index + 1 < UNITS.len() && bytes as f64 / divisor >= 1000.0 {
+        index += 1;
+        divisor *= 1024.0;
+    }
+    (index, divisor)
+}
+
+fn digits(value: f64, index: usize) -> String {
+    if index > 0 && value < 9.95 { format!("{value:.1}") } else { format!("{value:.0}") }
+}
+
+/// `512 B`, `9.8 MiB`, `238 MiB`.
+pub fn bytes(count: u64) -> String {
+    let (index, divisor) = unit(count);
+    format!("{} {}", digits(count as f64 / divisor, index), UNITS[index])
+}
+
+/// `121/238 MiB`: both in the unit of the whole.
+pub fn bytes_of(done: u64, total: u64) -> String {
+    let (index, divisor) = unit(total);
+    let whole = digits(total as f64 / divisor, index);
+    let decimals = usize::from(whole.contains('.'));
+    format!("{:.decimals$}/{whole} {}", done as f64 / divisor, UNITS[index])
+}
+
+/// How many columns `text` takes, escape codes not counted.
+pub fn width(text: &str) -> usize {
+    measure_text_width(text)
+}
+
+/// `text` in at most `columns` columns, with … where something is missing.
+pub fn fit(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    match columns {
+        0 => String::new(),
+        _ => truncate_str(text, columns, "…").into_owned(),
+    }
+}
+
+/// `text` and spaces up to `columns`.
+pub fn pad(text: &str, columns: usize) -> String {
+    format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
+}
+
+/// `text` without escape codes and control characters; line ends stay, tabs become spaces.
+pub fn clean(text: &str) -> String {
+    let visible = |c: char| match c {
+        '\n' => Some('\n'),
+        '\t' => Some(' '),
+        c if c.is_control() => None,
+        c => Some(c),
+    };
+    console::strip_ansi_codes(text).chars().filter_map(visible).collect()
+}
+
+/// The first line of `text` that says something.
+pub fn first_line(text: &str) -> String {
+    let text = clean(text);
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
+}
+
+/// The lines of `text`, broken at spaces where they are longer than `columns`.
+///
+/// A word that is longer than a line (a path, a key) is left whole: it must stay
+/// fit for copying, and the terminal breaks it.
+pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        if width(line) <= columns {
+            lines.push(line.trim_end().to_owned());
+            continue;
+        }
+        let indent: String = line.chars().take_while(|c| *c == ' ').collect();
+        let mut current = String::new();
+        for word in line.split_whitespace() {
+            if !current.is_empty() && width(&current) + 1 + width(word) > columns {
+                lines.push(std::mem::take(&mut current));
+            }
+            current.push_str(if current.is_empty() { &indent } else { " " });
+            current.push_str(word);
+        }
+        lines.push(current);
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_short() {
+        let cases = [
+            (0.0, "0s"),
+            (0.44, "0.4s"),
+            (0.97, "1s"),
+            (59.4, "59s"),
+            (59.6, "1m 00s"),
+            (125.0, "2m 05s"),
+            (3720.0, "1h 02m"),
+        ];
+        for (seconds, expected) in cases {
+            assert_eq!(duration(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn sizes_have_binary_units_and_few_digits() {
+        let cases = [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 KiB"),
+            (10_276_045, "9.8 MiB"),
+            (249_561_088, "238 MiB"),
+            (5 << 40, "5.0 TiB"),
+            (u64::MAX, "16777216 TiB"),
+        ];
+        for (count, expected) in cases {
+            assert_eq!(bytes(count), expected);
+        }
+        assert_eq!(bytes_of(12_582_912, 249_561_088), "12/238 MiB");
+        assert_eq!(bytes_of(0, 0), "0/0 B");
+    }
+
+    #[test]
+    fn fitting_counts_columns_and_not_characters() {
+        assert_eq!(fit("主机名字", 5), "主机…");
+        assert_eq!(fit("héllo", 5), "héllo");
+        assert_eq!(fit("hello", 0), "");
+        assert_eq!(pad("主", 4), "主  ");
+    }
+
+    #[test]
+    fn foreign_text_cannot_move_the_cursor() {
+        assert_eq!(clean("\x1b[31mred\x1b[0m\r\x07\tx\ny"), "red x\ny");
+        assert_eq!(first_line("\n  \n  a\nb"), "a");
+    }
+
+    #[test]
+    fn wrapping_keeps_indents_line_ends_and_long_words() {
+        assert_eq!(wrap("one two three", 8), ["one two", "three"]);
+        assert_eq!(wrap("  one two\nx", 7), ["  one", "  two", "x"]);
+        assert_eq!(wrap("a /nix/store/averylongpath b", 9), ["a", "/nix/store/averylongpath", "b"]);
+    }
+}

@@ -1,0 +1,284 @@
+//! Adding, replacing and removing a host in a real git repo with files made by real sops.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use landfall::age::{HostKey, Identity};
+use landfall::error::Advice;
+use landfall::sops::format::Format;
+use landfall::sops::identities::Identities;
+use landfall::sops::plan::{self, Change, EditSettings, SopsError};
+use landfall::sops::proof::{self, Need, ProofError};
+
+fn sops() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let found =
+        std::env::split_paths(&path).map(|dir| dir.join("sops")).find(|file| file.is_file());
+    if found.is_none() {
+        eprintln!("SKIPPED: no sops in PATH");
+    }
+    found
+}
+
+struct Repo {
+    dir: tempfile::TempDir,
+    sops: PathBuf,
+    operator: Identity,
+    host: HostKey,
+}
+
+impl Repo {
+    /// A repo with `.sops.yaml` (OPERATOR stands for the operator's recipient) and encrypted files.
+    fn new(config: &str, files: &[&str]) -> Option<Self> {
+        let repo = Self {
+            dir: tempfile::tempdir().unwrap(),
+            sops: sops()?,
+            operator: Identity::generate(),
+            host: HostKey::generate("root@new").unwrap(),
+        };
+        repo.git(&["init", "-q"]);
+        repo.write(".sops.yaml", &config.replace("OPERATOR", repo.operator.recipient().as_str()));
+        for file in files {
+            repo.encrypt(file);
+        }
+        repo.commit();
+        Some(repo)
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn git(&self, args: &[&str]) -> String {
+        let output = Command::new("git")
+            .arg("-C")
+            .arg(self.path())
+            .args(["-c", "user.name=t", "-c", "user.email=t@t"])
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{args:?} {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn commit(&self) {
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "--allow-empty", "-m", "state"]);
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path().join(name)).unwrap()
+    }
+
+    fn encrypt(&self, name: &str) {
+        self.write(name, "users:\n  me: secret\nother: 1\n");
+        let output = Command::new(&self.sops)
+            .args(["--config", "/dev/null", "encrypt", "--in-place", "--age"])
+            .arg(self.operator.recipient().as_str())
+            .arg(self.path().join(name))
+            .env_clear()
+            .env("HOME", "/nonexistent")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn identities(&self) -> Identities {
+        Identities::only(self.operator.clone())
+    }
+
+    fn add(&self, files: &[&str]) -> Result<Change, SopsError> {
+        self.add_with(files, &EditSettings::default())
+    }
+
+    fn add_with(&self, files: &[&str], settings: &EditSettings) -> Result<Change, SopsError> {
+        let files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
+        let recipient = self.host.recipient().unwrap();
+        plan::plan_add_host(
+            self.path(),
+            Path::new(".sops.yaml"),
+            "new",
+            &recipient,
+            &files,
+            settings,
+            &self.identities(),
+        )
+    }
+
+    fn needs(&self, files: &[&str]) -> Vec<Need> {
+        let need = |file: &&str| Need {
+            name: "me".into(),
+            file: self.path().join(file),
+            format: Format::of_path(Path::new(file)),
+            key: vec!["users".into(), "me".into()],
+        };
+        files.iter().map(need).collect()
+    }
+
+    fn prove(&self, files: &[&str]) -> Result<Vec<proof::Proof>, ProofError> {
+        proof::prove(&self.host.identity().unwrap(), &self.needs(files))
+    }
+}
+
+const CONFIG: &str = "# keep\nkeys:\n  - &me OPERATOR\n  - &host_old age1hjm3aujg9e79f5yth8a2cejzdjg5n9vnu96l05p70uvfpeltnpms7yy3pp\ncreation_rules:\n  - path_regex: secrets/shared\\.yaml$\n    key_groups:\n      - age:\n          - *me\n          - *host_old\n  - path_regex: secrets/mine\\.yaml$\n    key_groups:\n      - age:\n          - *me\n  - path_regex: .*\n    key_groups:\n      - age:\n          - *me\n";
+
+#[test]
+fn a_new_host_opens_what_it_needs_and_nothing_else() {
+    let Some(repo) = Repo::new(
+        CONFIG,
+        &["secrets/shared.yaml", "secrets/mine.yaml", "hosts/new/own.yaml", "hosts/other/own.yaml"],
+    ) else {
+        return;
+    };
+    let needed = ["secrets/shared.yaml", "hosts/new/own.yaml"];
+    let before = repo.read(".sops.yaml");
+    let mine = repo.read("secrets/mine.yaml");
+    let change = repo.add(&needed).unwrap();
+    assert_eq!(repo.read(".sops.yaml"), before, "a plan must not write");
+    assert!(change.diff.contains("+  - &host_new age1"), "{}", change.diff);
+    assert!(change.diff.contains("+  - path_regex: ^hosts/new/own\\.yaml$"), "{}", change.diff);
+    assert_eq!(change.files().count(), 2);
+    assert!(repo.prove(&needed).is_err());
+
+    plan::commit(&change).unwrap();
+    let proofs = repo.prove(&needed).unwrap();
+    assert!(proofs.len() == 2 && proofs.iter().all(|proof| proof.native && proof.by_sops));
+    assert_eq!(repo.read("secrets/mine.yaml"), mine);
+    assert!(matches!(repo.prove(&["hosts/other/own.yaml"]), Err(ProofError::File { .. })));
+    // The catch-all did not move, and the new rule stands before it.
+    let config = repo.read(".sops.yaml");
+    assert!(config.find("^hosts/new").unwrap() < config.find("path_regex: .*").unwrap());
+    repo.commit();
+    assert!(repo.add(&needed).unwrap().is_empty(), "the second run must have nothing to do");
+
+    let settings = EditSettings::default();
+    let removal = plan::plan_remove_host(
+        repo.path(),
+        Path::new(".sops.yaml"),
+        "new",
+        &settings,
+        &repo.identities(),
+    )
+    .unwrap();
+    plan::commit(&removal).unwrap();
+    let shut_out: Vec<_> =
+        needed.iter().map(|file| (repo.path().join(file), Format::Yaml)).collect();
+    proof::prove_shut_out(&repo.host.identity().unwrap(), &shut_out).unwrap();
+    assert!(!repo.read(".sops.yaml").contains("host_new"));
+    let open = proof::prove(&repo.operator, &repo.needs(&needed)).unwrap();
+    assert_eq!(open.len(), 2);
+}
+
+#[test]
+fn a_reinstalled_host_gets_its_new_key_and_the_old_one_is_out() {
+    let Some(repo) = Repo::new(CONFIG, &["secrets/shared.yaml"]) else { return };
+    plan::commit(&repo.add(&["secrets/shared.yaml"]).unwrap()).unwrap();
+    repo.commit();
+    let second = HostKey::generate("root@new").unwrap();
+    let change = plan::plan_add_host(
+        repo.path(),
+        Path::new(".sops.yaml"),
+        "new",
+        &second.recipient().unwrap(),
+        &["secrets/shared.yaml".into()],
+        &EditSettings::default(),
+        &repo.identities(),
+    )
+    .unwrap();
+    assert_eq!(change.old_recipient, Some(repo.host.recipient().unwrap().to_string()));
+    plan::commit(&change).unwrap();
+    let files = repo.needs(&["secrets/shared.yaml"]);
+    proof::prove(&second.identity().unwrap(), &files).unwrap();
+    proof::prove_shut_out(&repo.host.identity().unwrap(), &[(files[0].file.clone(), Format::Yaml)])
+        .unwrap();
+}
+
+#[test]
+fn a_run_that_ended_between_config_and_files_is_completed() {
+    let Some(repo) = Repo::new(CONFIG, &["secrets/shared.yaml"]) else { return };
+    let change = repo.add(&["secrets/shared.yaml"]).unwrap();
+    std::fs::write(repo.path().join(".sops.yaml"), &change.changes[0].after).unwrap();
+    repo.commit();
+    let again = repo.add(&["secrets/shared.yaml"]).unwrap();
+    assert_eq!(again.changes.len(), 1);
+    plan::commit(&again).unwrap();
+    repo.prove(&["secrets/shared.yaml"]).unwrap();
+}
+
+#[test]
+fn what_cannot_be_done_is_found_before_anything_is_written() {
+    let Some(repo) = Repo::new(CONFIG, &["secrets/shared.yaml"]) else { return };
+    let before = repo.read(".sops.yaml");
+    let needed = ["secrets/shared.yaml"];
+
+    let stranger = Identities::only(Identity::generate());
+    let recipient = repo.host.recipient().unwrap();
+    let error = plan::plan_add_host(
+        repo.path(),
+        Path::new(".sops.yaml"),
+        "new",
+        &recipient,
+        &["secrets/shared.yaml".into()],
+        &EditSettings::default(),
+        &stranger,
+    )
+    .unwrap_err();
+    assert!(error.to_string().contains("no identity opens it"), "{error}");
+    assert!(error.hint().contains("Searched"), "{}", error.hint());
+
+    assert!(matches!(repo.add(&["secrets/none.yaml"]), Err(SopsError::Missing(_))));
+
+    let good = repo.read("secrets/shared.yaml");
+    repo.write("secrets/shared.yaml", &good.replacen("users:", "zusers:", 1));
+    let allow = EditSettings { allow_dirty: true, ..EditSettings::default() };
+    let error = repo.add_with(&needed, &allow).unwrap_err();
+    assert!(error.to_string().contains("tampered"), "{error}");
+    repo.write("secrets/shared.yaml", &format!("{good}\n"));
+    let error = repo.add(&needed).unwrap_err();
+    assert!(
+        error.to_string().contains("uncommitted") && error.hint().contains("--allow-dirty"),
+        "{error}"
+    );
+    repo.write("secrets/shared.yaml", &good);
+
+    let change = repo.add(&needed).unwrap();
+    repo.write(".sops.yaml", &format!("{before}# somebody else\n"));
+    assert!(plan::commit(&change).unwrap_err().to_string().contains("has changed"));
+    assert_eq!(repo.read("secrets/shared.yaml"), good);
+}
+
+#[test]
+fn links_modes_and_other_layouts_stay() {
+    let Some(repo) = Repo::new(CONFIG, &["real/shared.yaml"]) else { return };
+    std::fs::create_dir_all(repo.path().join("secrets")).unwrap();
+    std::os::unix::fs::symlink("../real/shared.yaml", repo.path().join("secrets/shared.yaml"))
+        .unwrap();
+    let real = repo.path().join("real/shared.yaml");
+    std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o640)).unwrap();
+    repo.commit();
+    plan::commit(&repo.add(&["secrets/shared.yaml"]).unwrap()).unwrap();
+    assert!(repo.path().join("secrets/shared.yaml").is_symlink());
+    assert_eq!(std::fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
+    repo.prove(&["secrets/shared.yaml"]).unwrap();
+}
+
+#[test]
+fn several_key_groups_go_through_sops() {
+    let second = Identity::generate();
+    let config = format!(
+        "creation_rules:\n  - path_regex: s\\.yaml$\n    key_groups:\n      - age:\n          - OPERATOR # me\n      - age:\n          - {} # spare\n",
+        second.recipient()
+    );
+    let Some(repo) = Repo::new(&config, &["s.yaml"]) else { return };
+    let change = repo.add(&["s.yaml"]).unwrap();
+    plan::commit(&change).unwrap();
+    let proofs = repo.prove(&["s.yaml"]).unwrap();
+    assert!(proofs[0].by_sops && !proofs[0].native, "{proofs:?}");
+}

@@ -1,0 +1,122 @@
+//! The one folder in which the lab keeps what it built: `$LANDFALL_LAB_CACHE`, else
+//! `landfall-lab` in the user's cache folder.
+//!
+//! Invariant: a built thing is used only while its stamp names what made it; the stamp is
+//! written last, so a half-built thing is built again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+/// Paths below the lab's cache folder.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    /// The cache folder of this user; it is made when it is missing.
+    pub fn open() -> Result<Cache> {
+        let root = match std::env::var_os("LANDFALL_LAB_CACHE") {
+            Some(dir) => PathBuf::from(dir),
+            None => user_cache()?.join("landfall-lab"),
+        };
+        fs::create_dir_all(&root)
+            .with_context(|| format!("cannot make the lab's cache folder {}", root.display()))?;
+        let root = root.canonicalize()?;
+        Ok(Cache { root })
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A path below the folder.
+    pub fn path(&self, below: &str) -> PathBuf {
+        self.root.join(below)
+    }
+
+    /// Waits until no other process makes parts of the lab; the lock ends with the file.
+    pub fn lock(&self) -> Result<fs::File> {
+        let lock = fs::File::create(self.path("lock"))?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
+            .context("cannot lock the lab's cache folder")?;
+        Ok(lock)
+    }
+
+    /// An empty folder for work in progress; what an earlier run left there is removed.
+    pub fn scratch(&self, name: &str) -> Result<PathBuf> {
+        let dir = self.path("tmp").join(name);
+        remove(&dir)?;
+        fs::create_dir_all(&dir)?;
+        Ok(dir)
+    }
+
+    /// Whether `name` was built from `made_of`.
+    pub fn is_current(&self, name: &str, made_of: &str) -> bool {
+        fs::read_to_string(self.stamp(name)).is_ok_and(|stamp| stamp == made_of)
+    }
+
+    /// Records that `name` is built from `made_of`.
+    pub fn record(&self, name: &str, made_of: &str) -> Result<()> {
+        let stamp = self.stamp(name);
+        fs::create_dir_all(self.path("stamps"))?;
+        fs::write(&stamp, made_of).with_context(|| format!("cannot write {}", stamp.display()))
+    }
+
+    fn stamp(&self, name: &str) -> PathBuf {
+        self.path("stamps").join(name)
+    }
+}
+
+fn user_cache() -> Result<PathBuf> {
+    if let Some(dir) = std::env::var_os("XDG_CACHE_HOME").filter(|dir| !dir.is_empty()) {
+        return Ok(PathBuf::from(dir));
+    }
+    let home = std::env::var_os("HOME")
+        .context("neither LANDFALL_LAB_CACHE, XDG_CACHE_HOME nor HOME is set: set one")?;
+    Ok(PathBuf::from(home).join(".cache"))
+}
+
+/// Removes a folder if it is there.
+pub fn remove(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A hash over the names, modes and contents of files and folders, in order of name.
+pub fn hash_of(paths: &[PathBuf]) -> Result<String> {
+    let mut hasher = Sha256::new();
+    for path in paths {
+        hash_path(&mut hasher, path)?;
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn hash_path(hasher: &mut Sha256, path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let meta =
+        fs::symlink_metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    hasher.update(path.as_os_str().as_encoded_bytes());
+    hasher.update([0]);
+    hasher.update((meta.permissions().mode() & 0o111).to_le_bytes());
+    if meta.is_dir() {
+        let mut names: Vec<PathBuf> =
+            fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+        names.sort();
+        names.iter().try_for_each(|name| hash_path(hasher, name))?;
+    } else if meta.is_symlink() {
+        hasher.update(fs::read_link(path)?.as_os_str().as_encoded_bytes());
+    } else {
+        hasher.update(meta.len().to_le_bytes());
+        hasher.update(fs::read(path)?);
+    }
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! A git forge on loopback: a real sshd that only git may use, with bare repositories.
+//!
+//! Invariant: it listens on 127.0.0.1 alone, takes keys only, and its host key is known to
+//! clients before they connect, so nobody learns to skip the check.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::run::{output, quiet, tethered, wait_until};
+
+const SSHD: &str = "/usr/sbin/sshd";
+const START_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Refuses every push, as a forge with a protected branch would.
+const REFUSING_HOOK: &str = "#!/bin/sh\necho 'this branch is protected' >&2\nexit 1\n";
+
+/// A running forge; dropping it ends the server.
+pub struct Forge {
+    dir: PathBuf,
+    port: u16,
+    server: Child,
+}
+
+impl Forge {
+    /// Starts a forge whose files lie in `dir` and which lets the holders of `keys` (public
+    /// keys, one a line) in.
+    pub fn start(dir: &Path, keys: &str) -> Result<Forge> {
+        fs::create_dir_all(dir)?;
+        // sshd refuses keys in a folder that others may write to.
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+        fs::write(dir.join("authorized_keys"), keys)?;
+        let host_key = dir.join("host_key");
+        let _ = fs::remove_file(&host_key);
+        quiet(
+            Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-C", "forge", "-f"])
+                .arg(&host_key),
+        )?;
+        let port = free_port()?;
+        fs::write(dir.join("sshd_config"), sshd_config(dir, port)?)?;
+        make_privilege_separation_folder()?;
+        let mut server = tethered(SSHD)
+            .args(["-D", "-f"])
+            .arg(dir.join("sshd_config"))
+            .arg("-E")
+            .arg(dir.join("sshd.log"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start the forge's sshd")?;
+        if !wait_until(START_DEADLINE, || TcpStream::connect(("127.0.0.1", port)).is_ok())? {
+            let _ = server.kill();
+            let _ = server.wait();
+            let log = fs::read_to_string(dir.join("sshd.log")).unwrap_or_default();
+            bail!("the forge's sshd does not listen; it said:\n{log}");
+        }
+        Ok(Forge { dir: dir.to_path_buf(), port, server })
+    }
+
+    /// Makes an empty bare repository and returns its URL.
+    pub fn repository(&self, name: &str) -> Result<String> {
+        let bare = self.bare(name);
+        quiet(Command::new("git").args(["init", "--quiet", "--bare", "-b", "main"]).arg(&bare))?;
+        let user = output(Command::new("id").arg("-un"))?;
+        Ok(format!("ssh://{}@127.0.0.1:{}{}", user.trim(), self.port, bare.display()))
+    }
+
+    /// From now on pushes to this repository are refused by a hook.
+    pub fn refuse_pushes(&self, name: &str) -> Result<()> {
+        let hook = self.bare(name).join("hooks/pre-receive");
+        fs::create_dir_all(self.bare(name).join("hooks"))?;
+        fs::write(&hook, REFUSING_HOOK)?;
+        Ok(fs::set_permissions(&hook, fs::Permissions::from_mode(0o755))?)
+    }
+
+    /// The commit of a repository's main branch.
+    pub fn head(&self, name: &str) -> Result<String> {
+        let git_dir = format!("--git-dir={}", self.bare(name).display());
+        let commit = output(Command::new("git").args([&git_dir, "rev-parse", "refs/heads/main"]))?;
+        Ok(commit.trim().to_string())
+    }
+
+    /// The line of a known_hosts file that names this forge.
+    pub fn known_hosts_line(&self) -> Result<String> {
+        let public = fs::read_to_string(self.dir.join("host_key.pub"))?;
+        let key: Vec<&str> = public.split(' ').take(2).collect();
+        Ok(format!("[127.0.0.1]:{} {}\n", self.port, key.join(" ")))
+    }
+
+    fn bare(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}.git"))
+    }
+}
+
+impl Drop for Forge {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+fn sshd_config(dir: &Path, port: u16) -> Result<String> {
+    let at = |name: &str| dir.join(name).display().to_string();
+    let git_programs = output(Command::new("git").arg("--exec-path"))?;
+    let git_programs = git_programs.trim();
+    Ok(format!(
+        "ListenAddress 127.0.0.1\n\
+         Port {port}\n\
+         HostKey {}\n\
+         AuthorizedKeysFile {}\n\
+         PidFile none\n\
+         AuthenticationMethods publickey\n\
+         PermitRootLogin prohibit-password\n\
+         UsePAM no\n\
+         # The folders above this one belong to whoever runs the lab.\n\
+         StrictModes no\n\
+         DisableForwarding yes\n\
+         PermitTTY no\n\
+         ForceCommand {git_programs}/git-shell -c \"$SSH_ORIGINAL_COMMAND\"\n",
+        at("host_key"),
+        at("authorized_keys"),
+    ))
+}
+
+/// As root, sshd wants an empty folder that systemd otherwise makes at boot.
+fn make_privilege_separation_folder() -> Result<()> {
+    let dir = Path::new("/run/sshd");
+    if rustix::process::geteuid().is_root() && !dir.exists() {
+        fs::create_dir_all(dir).context("cannot make /run/sshd, which sshd needs")?;
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
+/// A port on loopback that was free a moment ago.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("no port is free on loopback")?;
+    Ok(listener.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    /// A client's key, a clone with one commit, and the ssh command that knows the forge.
+    fn client(dir: &Path, forge_dir: &Path) -> Result<(Forge, PathBuf, String)> {
+        let key = dir.join("id");
+        quiet(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key))?;
+        let forge = Forge::start(forge_dir, &fs::read_to_string(dir.join("id.pub"))?)?;
+        fs::write(dir.join("known_hosts"), forge.known_hosts_line()?)?;
+        let ssh = format!(
+            "ssh -F none -i {} -o UserKnownHostsFile={} -o StrictHostKeyChecking=yes",
+            key.display(),
+            dir.join("known_hosts").display()
+        );
+        let clone = dir.join("clone");
+        quiet(Command::new("git").args(["init", "-q", "-b", "main"]).arg(&clone))?;
+        let author = ["-c", "user.name=a", "-c", "user.email=a@b"];
+        let commit = ["commit", "-q", "--allow-empty", "-m", "first"];
+        quiet(Command::new("git").arg("-C").arg(&clone).args(author).args(commit))?;
+        Ok((forge, clone, ssh))
+    }
+
+    fn push(clone: &Path, url: &str, ssh: &str) -> Result<()> {
+        let mut git = Command::new("git");
+        git.arg("-C").arg(clone).args(["push", "-q", url, "main"]);
+        quiet(git.env("GIT_SSH_COMMAND", ssh))
+    }
+
+    #[test]
+    fn pushes_arrive_and_a_refusing_hook_stops_them() -> Result<()> {
+        let scratch = Scratch::new("forge")?;
+        let (forge, clone, ssh) = client(scratch.path(), &scratch.path().join("forge"))?;
+        let url = forge.repository("config")?;
+        push(&clone, &url, &ssh)?;
+        let head = output(Command::new("git").arg("-C").arg(&clone).args(["rev-parse", "HEAD"]))?;
+        assert_eq!(forge.head("config")?, head.trim());
+
+        let url = forge.repository("protected")?;
+        forge.refuse_pushes("protected")?;
+        let error = push(&clone, &url, &ssh).expect_err("the hook must refuse").to_string();
+        assert!(error.contains("this branch is protected"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn only_git_and_only_the_right_key_get_in() -> Result<()> {
+        let scratch = Scratch::new("forge")?;
+        let (forge, clone, ssh) = client(scratch.path(), &scratch.path().join("forge"))?;
+        let url = forge.repository("config")?;
+        let words: Vec<&str> = ssh.split(' ').skip(1).collect();
+        let port = forge.port.to_string();
+        let mut shell = Command::new("ssh");
+        shell.args(&words).args(["-p", &port, "127.0.0.1", "id"]);
+        let error = quiet(&mut shell).expect_err("a shell must be refused").to_string();
+        assert!(error.contains("unrecognized command"), "{error}");
+
+        let stranger = scratch.path().join("stranger");
+        quiet(
+            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&stranger),
+        )?;
+        let ssh = ssh.replace(
+            &scratch.path().join("id").display().to_string(),
+            &stranger.display().to_string(),
+        );
+        let ssh = format!("{ssh} -o IdentitiesOnly=yes");
+        let error = push(&clone, &url, &ssh).expect_err("a stranger must be refused").to_string();
+        assert!(error.contains("Permission denied"), "{error}");
+        Ok(())
+    }
+}

@@ -1,0 +1,186 @@
+//! The operator's two repositories: made by `landfall init`, locked to the lab's stand-ins,
+//! pushed to the forge.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+
+use super::operator::{Operator, USER};
+use crate::cache::Cache;
+use crate::forge::Forge;
+use crate::lab::base::{INPUTS, input};
+use crate::run::{output, quiet};
+
+/// The host that the journey installs.
+pub const HOST: &str = "guppy";
+
+/// Names of the bare repositories on the forge.
+pub const CONFIG: &str = "nix-config";
+pub const SECRETS: &str = "nix-secrets";
+
+/// The secrets of a journey, drawn anew for each, so that nothing can pass by chance.
+pub struct KnownSecrets {
+    pub password: String,
+    pub passphrase: String,
+    pub sample: String,
+}
+
+impl KnownSecrets {
+    pub fn draw() -> Result<KnownSecrets> {
+        Ok(KnownSecrets { password: word()?, passphrase: word()?, sample: word()? })
+    }
+}
+
+/// Random letters and digits that any keyboard types on a serial console.
+fn word() -> Result<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?;
+    Ok(text.trim().replace('-', ""))
+}
+
+pub struct Repos {
+    pub config: PathBuf,
+    pub secrets: PathBuf,
+}
+
+impl Repos {
+    /// Makes both repositories with `landfall init`, for a host with this layout on this
+    /// disk.
+    pub fn init(
+        operator: &Operator,
+        forge: &Forge,
+        known: &KnownSecrets,
+        layout: &str,
+        disk: &str,
+    ) -> Result<Repos> {
+        let sources = operator.path("src");
+        let password = operator.secret_file("password", &known.password)?;
+        quiet(
+            operator
+                .landfall()?
+                .arg("init")
+                .arg(&sources)
+                .args(["--yes", "--host", HOST, "--user", USER, "--ssh-key"])
+                .arg(operator.ssh_key().with_extension("pub"))
+                .args(["--remote", &forge.repository(CONFIG)?])
+                .args(["--secrets-remote", &forge.repository(SECRETS)?])
+                .args(["--layout", layout, "--disk", disk])
+                .arg("--password-file")
+                .arg(&password),
+        )?;
+        Ok(Repos { config: sources.join(CONFIG), secrets: sources.join(SECRETS) })
+    }
+
+    /// Gives the sample secret a known value, locks the inputs and pushes, so that a
+    /// bootstrap finds what an operator would have.
+    pub fn prepare(&self, cache: &Cache, operator: &Operator, known: &KnownSecrets) -> Result<()> {
+        self.set_sample(operator, &known.sample)?;
+        operator.git(&self.secrets, &["push", "--quiet", "-u", "origin", "main"])?;
+        self.lock(cache, operator)?;
+        operator.git(&self.config, &["push", "--quiet", "-u", "origin", "main"]).map(drop)
+    }
+
+    fn host_secrets(&self) -> PathBuf {
+        self.secrets.join(format!("sops/{HOST}.yaml"))
+    }
+
+    /// Gives the sample secret a value that the journey knows; it goes to sops by standard
+    /// input.
+    fn set_sample(&self, operator: &Operator, value: &str) -> Result<()> {
+        let mut sops = operator
+            .command("sops")
+            .current_dir(&self.secrets)
+            .args(["set", "--value-stdin"])
+            .arg(self.host_secrets())
+            .arg("[\"sample\"]")
+            .stdin(Stdio::piped())
+            .spawn()
+            .context("cannot start sops")?;
+        let mut input = sops.stdin.take().context("sops takes no input")?;
+        write!(input, "\"{value}\"")?;
+        drop(input);
+        ensure!(sops.wait()?.success(), "sops could not set the sample secret");
+        commit(operator, &self.secrets, "Set the sample secret")
+    }
+
+    /// Locks the inputs of both flakes to the stand-ins; the locks stay in the repository,
+    /// so that nothing later needs to be told.
+    fn lock(&self, cache: &Cache, operator: &Operator) -> Result<()> {
+        for flake in [self.config.clone(), self.config.join("nixos-installer")] {
+            let text = std::fs::read_to_string(flake.join("flake.nix"))?;
+            let mut nix = operator.command("nix");
+            nix.args(["flake", "lock"]).arg(flake_reference(&self.config, &flake));
+            for name in INPUTS.iter().filter(|name| declares(&text, name)) {
+                let stand_in = format!("path:{}", input(cache, name).display());
+                nix.args(["--override-input", name, &stand_in]);
+            }
+            quiet(&mut nix)?;
+        }
+        commit(operator, &self.config, "Lock the inputs")
+    }
+
+    /// Builds the installer's image and gives its path.
+    pub fn installer_image(&self, operator: &Operator) -> Result<PathBuf> {
+        let installer = self.config.join("nixos-installer");
+        let attribute = format!("{}#iso", flake_reference(&self.config, &installer));
+        let built = output(operator.command("nix").args([
+            "build",
+            "--no-link",
+            "--print-out-paths",
+            &attribute,
+        ]))?;
+        let images = PathBuf::from(built.trim()).join("iso");
+        let mut found = std::fs::read_dir(&images)
+            .with_context(|| format!("no image below {}", images.display()))?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()));
+        found
+            .find(|path| path.extension().is_some_and(|extension| extension == "iso"))
+            .with_context(|| format!("no image in {}", images.display()))
+    }
+
+    /// Adds a unit to the host's configuration that always fails.
+    pub fn add_failing_unit(&self, operator: &Operator, name: &str) -> Result<()> {
+        let file = self.config.join(format!("hosts/nixos/{HOST}/default.nix"));
+        let text = std::fs::read_to_string(&file)?;
+        let body = text.trim_end().strip_suffix('}').context("the host's file ends without }")?;
+        let unit = format!(
+            "{body}\n  systemd.services.{name} = {{\n    wantedBy = [ \"multi-user.target\" ];\n    \
+             serviceConfig.Type = \"oneshot\";\n    script = \"exit 1\";\n  }};\n}}\n"
+        );
+        std::fs::write(&file, unit)?;
+        commit(operator, &self.config, "Add a unit that fails")?;
+        operator.git(&self.config, &["push", "--quiet"]).map(drop)
+    }
+
+    /// Changes one character of the sample secret's ciphertext.
+    pub fn corrupt_sample(&self, operator: &Operator) -> Result<()> {
+        let file = self.host_secrets();
+        let text = std::fs::read_to_string(&file)?;
+        let start = text.find("sample: ENC[AES256_GCM,data:").context("no sample secret")?;
+        let at = start + "sample: ENC[AES256_GCM,data:".len();
+        let other = if text[at..].starts_with('A') { "B" } else { "A" };
+        std::fs::write(&file, format!("{}{other}{}", &text[..at], &text[at + 1..]))?;
+        commit(operator, &self.secrets, "Corrupt the sample secret")?;
+        operator.git(&self.secrets, &["push", "--quiet"]).map(drop)
+    }
+}
+
+/// The repository's folder as a flake, or a folder in it.
+fn flake_reference(repository: &Path, flake: &Path) -> String {
+    let folder = flake.strip_prefix(repository).unwrap_or(Path::new(""));
+    let repository = repository.display();
+    match folder.to_str() {
+        Some("") | None => format!("git+file://{repository}"),
+        Some(folder) => format!("git+file://{repository}?dir={folder}"),
+    }
+}
+
+fn declares(flake: &str, input: &str) -> bool {
+    flake.contains(&format!("{input}.url")) || flake.contains(&format!("{input} = {{"))
+}
+
+fn commit(operator: &Operator, repository: &Path, message: &str) -> Result<()> {
+    operator.git(repository, &["add", "--all"])?;
+    operator.git(repository, &["commit", "--quiet", "-m", message]).map(drop)
+}

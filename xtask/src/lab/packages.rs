@@ -1,0 +1,65 @@
+//! The packages of the distribution that the lab needs, named before they are installed.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::run::{in_path, quiet};
+
+/// A file that shows the package is there, and the package.
+const NEEDED: [(&str, &str); 10] = [
+    ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
+    ("/usr/bin/qemu-img", "qemu-utils"),
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
+    ("/usr/bin/patchelf", "patchelf"),
+    ("/usr/bin/xz", "xz-utils"),
+    ("/usr/bin/unzip", "unzip"),
+    ("/usr/bin/ssh", "openssh-client"),
+    ("/usr/sbin/sshd", "openssh-server"),
+    ("/usr/bin/rsync", "rsync"),
+    ("/usr/bin/jq", "jq"),
+];
+
+/// Programs that are taken from wherever they are.
+const PROGRAMS: [(&str, &str); 2] = [("git", "git"), ("pip", "python3-pip")];
+
+/// The packages that are not installed.
+pub fn missing() -> Vec<&'static str> {
+    let files = NEEDED.iter().filter(|(file, _)| !std::path::Path::new(file).exists());
+    let programs = PROGRAMS.iter().filter(|(program, _)| !in_path(program));
+    files.chain(programs).map(|(_, package)| *package).collect()
+}
+
+/// Installs what is missing, after saying what that is.
+pub fn ensure() -> Result<()> {
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if !in_path("apt-get") {
+        bail!(
+            "these programs are missing, by their Debian names: {list}\ninstall them and run this again"
+        );
+    }
+    let root = rustix::process::geteuid().is_root();
+    if !root && !in_path("sudo") {
+        bail!(
+            "these packages are missing: {list}\nrun `apt-get install {list}` as root, then this again"
+        );
+    }
+    println!("installing with apt: {list}");
+    quiet(apt(root).arg("update"))?;
+    quiet(apt(root).args(["install", "--yes", "--no-install-recommends"]).args(&missing))
+}
+
+/// apt-get as root; a service that a package brings is not started by it.
+fn apt(root: bool) -> Command {
+    let mut words = vec!["env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get", "-q"];
+    if !root {
+        words.insert(0, "sudo");
+    }
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]);
+    command
+}

@@ -1,0 +1,102 @@
+//! Runs other programs for xtask: one line says what failed, with the end of its output.
+//!
+//! Invariant: a command that fails never passes unnoticed, and its error shows the
+//! command line, the exit status and the last lines it printed.
+
+use std::ffi::OsStr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// How many of a failed command's last lines its error shows.
+const TAIL_LINES: usize = 25;
+
+/// The command as a person would type it, for messages.
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+}
+
+/// Runs a command without input, returns its standard output, and fails with the end of
+/// what it printed.
+pub fn output(command: &mut Command) -> Result<String> {
+    let what = shown(command);
+    let done =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{what}`"))?;
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    if !done.status.success() {
+        let errors = String::from_utf8_lossy(&done.stderr);
+        bail!("`{what}` failed ({}):\n{}", done.status, tail(&format!("{text}{errors}")));
+    }
+    Ok(text)
+}
+
+/// Runs a command whose output matters only when it fails.
+pub fn quiet(command: &mut Command) -> Result<()> {
+    output(command).map(drop)
+}
+
+/// Whether a program of this name is in `PATH`.
+pub fn in_path(program: &str) -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
+}
+
+/// Waits for a child; Ctrl-C, which the terminal sends to both, ends only the child, so
+/// that this process can clean up after it.
+pub fn wait_through_interrupts(child: &mut Child) -> Result<ExitStatus> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let registered = signal_hook::flag::register(SIGINT, interrupted)?;
+    let status = child.wait();
+    signal_hook::low_level::unregister(registered);
+    status.context("cannot wait for the command")
+}
+
+static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// From now on Ctrl-C only sets a mark that every wait looks at, so that machines and
+/// servers are ended on the way out.
+pub fn catch_interrupts() -> Result<()> {
+    let mark = INTERRUPTED.get_or_init(Arc::default);
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(mark))?;
+    }
+    Ok(())
+}
+
+/// Whether Ctrl-C came since [`catch_interrupts`].
+pub fn interrupted() -> bool {
+    INTERRUPTED.get().is_some_and(|mark| mark.load(Ordering::Relaxed))
+}
+
+/// Looks every few milliseconds until it is so; false when the deadline came first.
+pub fn wait_until(deadline: Duration, mut is_so: impl FnMut() -> bool) -> Result<bool> {
+    let end = Instant::now() + deadline;
+    while !is_so() {
+        if interrupted() {
+            bail!("interrupted");
+        }
+        if Instant::now() > end {
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(true)
+}
+
+/// A command that the kernel ends together with the thread that starts it, however that
+/// comes about.
+pub fn tethered(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}

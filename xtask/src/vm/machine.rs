@@ -1,0 +1,186 @@
+//! A running virtual machine: its folder, its process, its power button.
+//!
+//! Invariant: a machine is ended by its own pid, and only after checking that this pid is
+//! still that machine.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::accel::Accel;
+use super::console::Console;
+use super::qemu;
+use super::spec::{Firmware, Spec};
+use crate::cache::{Cache, remove};
+use crate::run::{quiet, tethered, wait_until};
+
+const START_DEADLINE: Duration = Duration::from_secs(30);
+const STOP_DEADLINE: Duration = Duration::from_secs(15);
+
+/// The longest path that a unix socket can have.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// What happens to a machine when the process that started it ends.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub enum Lifetime {
+    /// It ends too, however that comes about.
+    Tethered,
+    /// It runs until it is stopped.
+    Detached,
+}
+
+/// A machine whose files lie in `dir`; a tethered one ends when this is dropped.
+pub struct Machine {
+    dir: PathBuf,
+    name: String,
+    child: Option<Child>,
+    lifetime: Lifetime,
+}
+
+impl Machine {
+    /// Makes blank disks below `machines`/`name` and powers the machine on.
+    pub fn start(
+        cache: &Cache,
+        machines: &Path,
+        name: &str,
+        spec: &Spec,
+        lifetime: Lifetime,
+    ) -> Result<Machine> {
+        let dir = machines.join(name);
+        if dir.join("control.sock").as_os_str().len() > SOCKET_PATH_MAX {
+            bail!("{} is too long for the machine's sockets: take a shorter folder", dir.display());
+        }
+        if let Some(pid) = running_pid(&dir) {
+            bail!("the machine {name} runs already (pid {pid}): stop it first");
+        }
+        let accel = spec.accel.map_or_else(|| Accel::best(cache), Ok)?;
+        prepare(&dir, spec)?;
+        let mut machine = Machine { dir, name: name.to_string(), child: None, lifetime };
+        machine.power_on(spec, accel)?;
+        Ok(machine)
+    }
+
+    /// A machine that another process started.
+    pub fn attach(machines: &Path, name: &str) -> Result<Machine> {
+        let dir = machines.join(name);
+        if running_pid(&dir).is_none() {
+            bail!("no machine {name} runs: `cargo xtask lab vm list` shows those that do");
+        }
+        let lifetime = Lifetime::Detached;
+        Ok(Machine { dir, name: name.to_string(), child: None, lifetime })
+    }
+
+    fn power_on(&mut self, spec: &Spec, accel: Accel) -> Result<()> {
+        let log = fs::File::create(self.dir.join("qemu.log"))?;
+        let mut command = match self.lifetime {
+            Lifetime::Detached => Command::new(qemu::PROGRAM),
+            Lifetime::Tethered => tethered(qemu::PROGRAM),
+        };
+        command
+            .args(qemu::arguments(&self.name, spec, accel, &self.dir))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .process_group(0);
+        let mut child = command.spawn().context("cannot start QEMU")?;
+        let socket = self.dir.join("console.sock");
+        let mut ended = false;
+        let up = wait_until(START_DEADLINE, || {
+            ended = matches!(child.try_wait(), Ok(Some(_)));
+            ended || (socket.exists() && self.dir.join("pid").exists())
+        })?;
+        if ended || !up {
+            let said = fs::read_to_string(self.dir.join("qemu.log")).unwrap_or_default();
+            let _ = child.kill();
+            let _ = child.wait();
+            bail!("the machine {} does not start; QEMU said:\n{said}", self.name);
+        }
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// The machine's serial console.
+    pub fn console(&self) -> Result<Console> {
+        Console::open(&self.dir.join("console.sock"), &self.dir.join("console.log"))
+    }
+
+    /// The log of everything that the console printed since power-on.
+    pub fn console_log(&self) -> PathBuf {
+        self.dir.join("console.log")
+    }
+
+    /// Leaves the machine running when this value goes.
+    pub fn keep(mut self) {
+        self.lifetime = Lifetime::Detached;
+    }
+
+    /// Ends the machine; its files stay.
+    pub fn stop(&mut self) -> Result<()> {
+        if let Some(pid) = running_pid(&self.dir) {
+            kill_process(pid_of(pid)?, Signal::TERM)?;
+            let gone = || self.reaped() || running_pid(&self.dir).is_none();
+            let mut gone = gone;
+            if !wait_until(STOP_DEADLINE, &mut gone)? {
+                kill_process(pid_of(pid)?, Signal::KILL)?;
+            }
+        }
+        if let Some(mut child) = self.child.take() {
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    fn reaped(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if self.lifetime == Lifetime::Tethered
+            && let Err(error) = self.stop()
+        {
+            eprintln!("cannot stop the machine {}: {error:#}", self.name);
+        }
+    }
+}
+
+fn pid_of(pid: i32) -> Result<Pid> {
+    Pid::from_raw(pid).context("the machine's pid file holds no pid")
+}
+
+/// Blank disks, and firmware variables of its own.
+fn prepare(dir: &Path, spec: &Spec) -> Result<()> {
+    remove(dir)?;
+    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    if spec.firmware == Firmware::Uefi {
+        fs::copy(qemu::FIRMWARE_VARIABLES, dir.join("variables.fd"))
+            .context("cannot copy the firmware's variables: is the package ovmf installed?")?;
+    }
+    for (index, disk) in spec.disks.iter().enumerate() {
+        quiet(
+            Command::new("qemu-img")
+                .args(["create", "-q", "-f", "qcow2"])
+                .arg(dir.join(qemu::disk_file(index)))
+                .arg(&disk.size),
+        )?;
+    }
+    fs::write(dir.join("spec.json"), serde_json::to_string_pretty(spec)?)?;
+    Ok(())
+}
+
+/// The pid of the machine in `dir`, if that process is this machine.
+pub fn running_pid(dir: &Path) -> Option<i32> {
+    let pid: i32 = fs::read_to_string(dir.join("pid")).ok()?.trim().parse().ok()?;
+    let command_line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let own = dir.join("pid");
+    let is_own = command_line
+        .split(|byte| *byte == 0)
+        .any(|word| word == own.as_os_str().as_encoded_bytes());
+    is_own.then_some(pid)
+}

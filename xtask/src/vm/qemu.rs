@@ -1,0 +1,134 @@
+//! The QEMU command line of a machine.
+
+use std::path::Path;
+
+use super::accel::Accel;
+use super::spec::{Bus, Disk, Firmware, Spec};
+
+pub const PROGRAM: &str = "qemu-system-x86_64";
+pub const FIRMWARE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+pub const FIRMWARE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// The last port of the chipset's AHCI controller is the CD drive's.
+const CD_PORT: &str = "ide.5";
+
+/// All arguments, for a machine whose files lie in `dir`.
+pub fn arguments(name: &str, spec: &Spec, accel: Accel, dir: &Path) -> Vec<String> {
+    let file = |name: &str| escaped(&dir.join(name));
+    let mut words = list(&["-nodefaults", "-no-user-config", "-display", "none"]);
+    words.extend(list(&["-machine", "q35", "-rtc", "base=utc"]));
+    words.extend(pair("-name", name));
+    words.extend(list(&accel.arguments()));
+    words.extend(pair("-smp", "2"));
+    words.extend(pair("-m", &spec.mem.to_string()));
+    words.extend(pair("-pidfile", &dir.join("pid").to_string_lossy()));
+    words.extend(pair(
+        "-chardev",
+        &format!(
+            "socket,id=console,path={},server=on,wait=off,logfile={}",
+            file("console.sock"),
+            file("console.log")
+        ),
+    ));
+    words.extend(pair("-serial", "chardev:console"));
+    words.extend(pair("-qmp", &format!("unix:{},server=on,wait=off", file("control.sock"))));
+    words.extend(pair("-device", "virtio-rng-pci"));
+    words.extend(network(spec.ssh_port));
+    if spec.firmware == Firmware::Uefi {
+        words.extend(pair(
+            "-drive",
+            &format!("if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE_CODE}"),
+        ));
+        words.extend(pair(
+            "-drive",
+            &format!("if=pflash,unit=1,format=raw,file={}", file("variables.fd")),
+        ));
+    }
+    for (index, disk) in spec.disks.iter().enumerate() {
+        words.extend(attached(disk, index, &file(&disk_file(index))));
+    }
+    if let Some(iso) = &spec.iso {
+        words.extend(cd(&escaped(iso), spec.disks.len()));
+    }
+    words
+}
+
+/// The name of a disk's image in the machine's folder.
+pub fn disk_file(index: usize) -> String {
+    format!("disk-{index}.qcow2")
+}
+
+/// The guest reaches nothing outside, and only its port 22 is reached.
+fn network(ssh_port: u16) -> Vec<String> {
+    let user = format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{ssh_port}-:22");
+    let mut words = pair("-netdev", &user);
+    words.extend(pair("-device", "virtio-net-pci,netdev=net,romfile="));
+    words
+}
+
+fn attached(disk: &Disk, index: usize, image: &str) -> Vec<String> {
+    let id = format!("disk{index}");
+    let drive = format!("if=none,id={id},format=qcow2,cache=unsafe,discard=unmap,file={image}");
+    let model = match disk.bus {
+        Bus::Virtio => "virtio-blk-pci".to_string(),
+        Bus::Ahci => format!("ide-hd,bus=ide.{index}"),
+        Bus::Nvme => "nvme".to_string(),
+    };
+    // NVMe has no nameless devices.
+    let fallback = (disk.bus == Bus::Nvme).then(|| id.clone());
+    let serial = disk.serial.clone().or(fallback);
+    let serial = serial.map(|serial| format!(",serial={serial}")).unwrap_or_default();
+    let mut words = pair("-drive", &drive);
+    words.extend(pair("-device", &format!("{model},drive={id},bootindex={}{serial}", index + 1)));
+    words
+}
+
+fn cd(image: &str, disks: usize) -> Vec<String> {
+    let mut words =
+        pair("-drive", &format!("if=none,id=cd,media=cdrom,readonly=on,format=raw,file={image}"));
+    let device = format!("ide-cd,bus={CD_PORT},drive=cd,bootindex={}", disks + 1);
+    words.extend(pair("-device", &device));
+    words
+}
+
+fn pair(flag: &str, value: &str) -> Vec<String> {
+    list(&[flag, value])
+}
+
+fn list(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| word.to_string()).collect()
+}
+
+/// A path inside one of QEMU's comma-separated options.
+fn escaped(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(disks: Vec<Disk>) -> Spec {
+        Spec {
+            disks,
+            iso: Some("/x/a,b.iso".into()),
+            mem: 1024,
+            firmware: Firmware::Uefi,
+            accel: None,
+            ssh_port: 2200,
+        }
+    }
+
+    #[test]
+    fn disks_come_before_the_cd_and_commas_are_escaped() {
+        let disk = |bus| Disk { size: "8G".into(), serial: None, bus };
+        let spec = spec(vec![disk(Bus::Ahci), disk(Bus::Nvme)]);
+        let words = arguments("m", &spec, Accel::Tcg, Path::new("/d"));
+        let line = words.join(" ");
+        assert!(line.contains("ide-hd,bus=ide.0,drive=disk0,bootindex=1"), "{line}");
+        assert!(line.contains("nvme,drive=disk1,bootindex=2,serial=disk1"), "{line}");
+        assert!(line.contains("drive=cd,bootindex=3"), "{line}");
+        assert!(line.contains("file=/x/a,,b.iso"), "{line}");
+        assert!(line.contains("hostfwd=tcp:127.0.0.1:2200-:22"), "{line}");
+    }
+}

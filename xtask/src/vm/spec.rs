@@ -1,0 +1,103 @@
+//! What a virtual machine is made of, as the command line says it.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use super::accel::Accel;
+
+/// How a disk is attached; the hardware report of the machine differs accordingly.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Bus {
+    Virtio,
+    Ahci,
+    Nvme,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Firmware {
+    Uefi,
+    Bios,
+}
+
+/// A blank disk: `SIZE[,serial=S][,bus=virtio|ahci|nvme]`, its size as `qemu-img` takes it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Disk {
+    pub size: String,
+    pub serial: Option<String>,
+    pub bus: Bus,
+}
+
+impl FromStr for Disk {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Disk> {
+        let mut parts = text.split(',');
+        let size = parts.next().unwrap_or_default();
+        if !size.starts_with(|first: char| first.is_ascii_digit()) {
+            bail!("a disk begins with its size, as in 8G,serial=landfall-1");
+        }
+        let mut disk = Disk { size: size.to_string(), serial: None, bus: Bus::Virtio };
+        for part in parts {
+            match part.split_once('=') {
+                Some(("serial", serial)) => disk.serial = Some(serial.to_string()),
+                Some(("bus", bus)) => {
+                    disk.bus = Bus::from_str(bus, true)
+                        .ok()
+                        .with_context(|| format!("`{bus}` is no bus: take virtio, ahci or nvme"))?;
+                }
+                _ => bail!("`{part}` is neither serial=… nor bus=…"),
+            }
+        }
+        Ok(disk)
+    }
+}
+
+/// A whole machine.
+#[derive(Args, Clone, Debug, Deserialize, Serialize)]
+pub struct Spec {
+    /// A blank disk; give it again for more. They are tried for booting in this order,
+    /// before the CD
+    #[arg(long = "disk", value_name = "SIZE[,serial=S][,bus=virtio|ahci|nvme]")]
+    pub disks: Vec<Disk>,
+    /// The image in the CD drive
+    #[arg(long)]
+    pub iso: Option<PathBuf>,
+    /// Memory in MiB
+    #[arg(long, default_value_t = 2048)]
+    pub mem: u32,
+    #[arg(long, value_enum, default_value_t = Firmware::Uefi)]
+    pub firmware: Firmware,
+    /// How it is run [default: by the hypervisor where one works]
+    #[arg(long, value_enum)]
+    pub accel: Option<Accel>,
+    /// The port on 127.0.0.1 that leads to the machine's port 22
+    #[arg(long)]
+    pub ssh_port: u16,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_read_from_its_parts() {
+        let disk: Disk = "8G,serial=one,bus=ahci".parse().expect("a valid disk");
+        assert_eq!(disk, Disk { size: "8G".into(), serial: Some("one".into()), bus: Bus::Ahci });
+        let plain: Disk = "512M".parse().expect("a valid disk");
+        assert_eq!(plain.bus, Bus::Virtio);
+    }
+
+    #[test]
+    fn a_wrong_disk_is_refused_with_what_is_wrong() {
+        for (text, says) in [("serial=one", "size"), ("8G,bus=floppy", "floppy"), ("8G,x", "`x`")] {
+            let error = text.parse::<Disk>().expect_err("must be refused").to_string();
+            assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+}
