@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::error::Advice;
 use crate::exec::{Cmd, ExecError};
-use crate::ssh::{Endpoint, HostKey, KnownAs, SshError};
+use crate::ssh::HostKey;
 
 mod edit;
 mod forges;
@@ -30,17 +30,15 @@ pub enum KnownHostsError {
     Io { path: PathBuf, source: io::Error },
     #[error("{} could not be searched: {source}", path.display())]
     Search { path: PathBuf, source: ExecError },
-    #[error("ssh does not say where it keeps host keys: {0}")]
-    Settings(#[from] SshError),
 }
 
 impl Advice for KnownHostsError {
     fn hint(&self) -> String {
-        let file = match self {
-            Self::Io { path, .. } | Self::Search { path, .. } => format!(" -f {}", path.display()),
-            Self::Settings(_) => String::new(),
-        };
-        format!("The machine itself is fine. Remove its old key by hand: ssh-keygen -R HOST{file}")
+        let (Self::Io { path, .. } | Self::Search { path, .. }) = self;
+        format!(
+            "The machine itself is fine. Remove its old key by hand: ssh-keygen -R HOST -f {}",
+            path.display()
+        )
     }
 }
 
@@ -53,19 +51,6 @@ pub struct Replaced {
     pub added: bool,
     /// The file as it was before, when it was changed.
     pub backup: Option<PathBuf>,
-}
-
-/// Makes `key` the only one by which the operator's own ssh knows `endpoint`, in the
-/// file that ssh itself would add it to.
-pub fn put_right(endpoint: &Endpoint, key: &HostKey) -> Result<Option<Replaced>, KnownHostsError> {
-    let known = KnownAs::of(endpoint)?;
-    match known.user_files.first() {
-        Some(file) if file != Path::new("/dev/null") => {
-            replace(file, &[&known.name], key).map(Some)
-        }
-        // The operator keeps no such file.
-        _ => Ok(None),
-    }
 }
 
 /// Makes `key` the only one by which `file` knows each of `names`.
@@ -88,7 +73,7 @@ pub fn replace(file: &Path, names: &[&str], key: &HostKey) -> Result<Replaced, K
             let name = name.to_ascii_lowercase();
             Ok(Name { hashed_in: found(&path, &name)?, name })
         })
-        .collect::<Result<Vec<_>, KnownHostsError>>()?;
+        .collect::<Result<Vec<_>, _>>()?;
     let edit = replace_in(&before, &names, key);
     let mut done = Replaced { removed: edit.removed, added: edit.added, backup: None };
     if edit.bytes == before {

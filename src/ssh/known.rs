@@ -14,8 +14,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Revoked keys are left out, and so are certificate authorities.
 pub fn known_keys(endpoint: &Endpoint) -> Result<Vec<HostKey>, SshError> {
     let known = KnownAs::of(endpoint)?;
-    let files = [&known.user_files[..], &known.global_files[..]].concat();
-    keys_in(&files, &known.name)
+    keys_in(&known.files, &known.name)
 }
 
 fn keys_in(files: &[PathBuf], name: &str) -> Result<Vec<HostKey>, SshError> {
@@ -36,19 +35,21 @@ fn keys_in(files: &[PathBuf], name: &str) -> Result<Vec<HostKey>, SshError> {
     Ok(keys)
 }
 
+/// The name under which the operator's ssh looks `endpoint` up in known_hosts: an
+/// alias, `host`, or `[host]:port`.
+pub fn known_hosts_name(endpoint: &Endpoint) -> Result<String, SshError> {
+    KnownAs::of(endpoint).map(|known| known.name)
+}
+
 /// Where and under which name the operator's ssh looks a machine's key up, as
 /// ssh_config and the command line come to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownAs {
-    /// An alias, `host`, or `[host]:port`.
-    pub name: String,
-    /// The first is the one that ssh adds to.
-    pub user_files: Vec<PathBuf>,
-    pub global_files: Vec<PathBuf>,
+struct KnownAs {
+    name: String,
+    files: Vec<PathBuf>,
 }
 
 impl KnownAs {
-    pub fn of(endpoint: &Endpoint) -> Result<Self, SshError> {
+    fn of(endpoint: &Endpoint) -> Result<Self, SshError> {
         check(&endpoint.options)?;
         let text = Cmd::new("ssh")
             .args(["-G", "-T"])
@@ -70,15 +71,13 @@ impl KnownAs {
             (None, None | Some("22")) => host,
             (None, Some(port)) => format!("[{host}]:{port}"),
         };
-        let files = |name| {
-            let list = value(name).unwrap_or_default().split_ascii_whitespace();
-            list.filter(|file| *file != "none").map(PathBuf::from).collect()
-        };
-        Self {
-            name,
-            user_files: files("userknownhostsfile"),
-            global_files: files("globalknownhostsfile"),
-        }
+        let files = ["userknownhostsfile", "globalknownhostsfile"]
+            .into_iter()
+            .filter_map(value)
+            .flat_map(str::split_ascii_whitespace)
+            .map(PathBuf::from)
+            .collect();
+        Self { name, files }
     }
 }
 
@@ -101,8 +100,7 @@ mod tests {
         assert_eq!(name("hostname h\nport 2222\n"), "[h]:2222");
         assert_eq!(name("hostname h\nport 2222\nhostkeyalias a\n"), "a");
         let known = KnownAs::parse("userknownhostsfile /a /b\nglobalknownhostsfile /c\n");
-        assert_eq!(known.user_files, ["/a", "/b"].map(PathBuf::from));
-        assert_eq!(known.global_files, ["/c"].map(PathBuf::from));
+        assert_eq!(known.files, ["/a", "/b", "/c"].map(PathBuf::from));
     }
 
     #[test]
