@@ -70,6 +70,14 @@ pub enum Command {
     #[command(after_help = "Example:\n  landfall init ~/src --host guppy --user anna")]
     Init(crate::commands::init::InitArgs),
 
+    /// What follows from an SSH host key
+    #[command(subcommand, after_help = "Example:\n  landfall keys to-age host.pub")]
+    Keys(crate::commands::keys::KeysCommand),
+
+    /// Who may read which secret
+    #[command(subcommand, after_help = "Example:\n  landfall secrets verify --all")]
+    Secrets(crate::commands::secrets::SecretsCommand),
+
     /// The installer image
     #[command(subcommand, after_help = "Example:\n  landfall iso build")]
     Iso(IsoCommand),

@@ -263,7 +263,8 @@ impl Place {
         })
     }
 
-    fn secrets(&self) -> Result<Option<SecretsRepo>, ConfigError> {
+    /// Where the secrets live, if there are any.
+    pub fn secrets(&self) -> Result<Option<SecretsRepo>, ConfigError> {
         let input = match &self.settings.secrets_input {
             Some(input) => Some(input.clone()),
             None => detect::secrets_input(&self.repo),

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use landfall::cli::{Cli, Command, IsoCommand};
-use landfall::commands::{abandon, bootstrap, check, init, iso, log, plan, ssh, status};
+use landfall::commands::{
+    abandon, bootstrap, check, init, iso, keys, log, plan, secrets, ssh, status,
+};
 use landfall::error::{Exit, StepError};
 use landfall::state::StateDir;
 use landfall::ui::{Screen, Style, report_error};
@@ -32,6 +34,8 @@ fn run(cli: &Cli) -> Result<Exit, StepError> {
         Command::Abandon(args) => abandon::run(cli, args),
         Command::Ssh(args) => ssh::run(cli, args),
         Command::Init(args) => init::run(args, Screen::still()),
+        Command::Keys(command) => keys::run(command, out),
+        Command::Secrets(command) => secrets::run(command, cli, out),
         Command::Iso(IsoCommand::Build(args)) => iso::build(cli, args),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "landfall", out);

@@ -28,6 +28,8 @@ pub enum SopsError {
     Outside(PathBuf),
     #[error("{} falls to {rule}, which has keys of other kinds than age", .path.display())]
     OtherKinds { path: PathBuf, rule: String },
+    #[error("{} is not encrypted to the recipients of its rule: it {difference}", .path.display())]
+    OutOfDate { path: PathBuf, difference: String },
     #[error(transparent)]
     Repo(#[from] RepoError),
     #[error(transparent)]
@@ -57,6 +59,7 @@ impl Advice for SopsError {
             Self::OtherKinds { .. } => {
                 "Write a rule for it by hand, then run the same command again.".into()
             }
+            Self::OutOfDate { .. } => "Bring it up to date: landfall secrets updatekeys".into(),
             Self::Repo(error) => error.hint(),
             Self::Write(error) => error.hint(),
         }
@@ -65,7 +68,7 @@ impl Advice for SopsError {
     fn exit(&self) -> Exit {
         match self {
             Self::Sops { source, .. } => source.exit(),
-            Self::Read { .. } => Exit::Failed,
+            Self::Read { .. } | Self::OutOfDate { .. } => Exit::Failed,
             Self::Repo(error) => error.exit(),
             Self::Write(error) => error.exit(),
             _ => Exit::Usage,

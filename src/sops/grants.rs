@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 
 use super::config::Config;
 use super::error::SopsError;
-use super::file::EncryptedFile;
+use super::file::{EncryptedFile, FileError};
 use super::format::Format;
 use super::new_rule::{self, NewRule};
+use super::place;
+use super::rename;
 use super::repo;
+use super::rewrap;
 use super::rules::{Rule, Rules};
 
 /// Paths relative to the config's folder.
@@ -31,6 +34,19 @@ pub fn relative_files(
         real.strip_prefix(real_dir).map(Path::to_owned).map_err(|_| SopsError::Outside(full))
     });
     relative.collect()
+}
+
+/// Refuses files that are asked for by name and are not encrypted.
+pub fn check_encrypted(dir: &Path, files: &[PathBuf]) -> Result<(), SopsError> {
+    for file in files {
+        let path = dir.join(file);
+        if rewrap::read_encrypted(&path)?.is_none() {
+            let empty = std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == 0);
+            let source = if empty { FileError::Empty } else { FileError::NotEncrypted };
+            return Err(SopsError::File { path, source: Box::new(source), searched: Vec::new() });
+        }
+    }
+    Ok(())
 }
 
 /// The rules to join for these files, and the rules to make for those without one.
@@ -121,4 +137,23 @@ pub fn unused_rules_of(
         !used[rule.index] && !rule.is_catch_all() && rule.recipients().contains(&recipient)
     });
     Ok(unused.filter_map(|rule| rule.path_regex.map(str::to_owned)).collect())
+}
+
+/// Of the other hosts, how many a rule must hold for to be likely: 3 of 4.
+const LIKELY: (usize, usize) = (3, 4);
+
+/// The rules whose pattern names the host, and those that most other hosts are in.
+pub fn likely_rules(rules: &Rules<'_>, all: &[Rule<'_>], host: &str) -> Vec<String> {
+    let others = place::known_hosts(rules, host);
+    let likely = all.iter().filter(|rule| !rule.is_catch_all()).filter(|rule| {
+        let named = rule.path_regex.is_some_and(|regex| names_host(regex, host));
+        let recipients = rule.recipients();
+        let holds = others.iter().filter(|other| recipients.contains(other)).count();
+        named || others.len() > 1 && holds * LIKELY.1 >= others.len() * LIKELY.0
+    });
+    likely.filter_map(|rule| rule.path_regex.map(str::to_owned)).collect()
+}
+
+fn names_host(regex: &str, host: &str) -> bool {
+    rename::in_regex(regex, host, "") != regex
 }

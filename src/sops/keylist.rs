@@ -229,7 +229,7 @@ fn add_age_entry(
         group.node,
         last_key,
         end,
-        &format!("age:{}{indent}- {}", patch.newline(), key.line("")),
+        &format!("age:{}{indent}- {}", patch.newline_at(end), key.line("")),
     )
 }
 

@@ -36,4 +36,5 @@ pub mod rules;
 pub mod transaction;
 mod tree;
 mod unlist;
+pub mod verify;
 pub mod yaml;

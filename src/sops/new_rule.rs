@@ -55,27 +55,31 @@ pub fn insert(
     let items = list.items().unwrap_or_default();
     let at = rule.before.unwrap_or(items.len()).min(items.len());
     let layout = Layout::of(rules, patch, &all, at)?;
-    let text = layout.write(rules, patch, rule, key);
+    let write = |newline| layout.write(rules, newline, rule, key);
     if items.is_empty() {
         if list.style().is_some() {
-            patch.replace(list.span.clone(), format!("{}{text}", patch.newline()));
+            let newline = patch.newline_at(list.span.start);
+            patch.replace(list.span.clone(), format!("{newline}{}", write(newline)));
             return Ok(());
         }
         let end = patch.line_end(list.span.start);
-        patch.replace(end..end, format!("{}{text}", patch.newline()));
+        let newline = patch.newline_at(end);
+        patch.replace(end..end, format!("{newline}{}", write(newline)));
         return Ok(());
     }
     if list.style() == Some(Style::Flow) {
         return Err(patch.unclear(list.span.start, "creation_rules is written in one line"));
     }
-    let blank = if layout.blank_between { patch.newline() } else { "" };
+    let blank = |newline| if layout.blank_between { newline } else { "" };
     if at == 0 {
         let line = patch.line_start(above_comments(rules, patch, list, &items[0]));
-        patch.replace(line..line, format!("{text}{}{blank}", patch.newline()));
+        let newline = patch.newline_at(line);
+        patch.replace(line..line, format!("{}{newline}{}", write(newline), blank(newline)));
         return Ok(());
     }
     let end = patch.line_end(patch.content_end(&items[at - 1]));
-    patch.replace(end..end, format!("{}{blank}{text}", patch.newline()));
+    let newline = patch.newline_at(end);
+    patch.replace(end..end, format!("{newline}{}{}", blank(newline), write(newline)));
     Ok(())
 }
 
@@ -105,8 +109,8 @@ fn insert_section(
     rule: &NewRule,
     key: &NewKey<'_>,
 ) -> Result<(), Unclear> {
-    let text = Layout::default().write(rules, patch, rule, key);
     let newline = patch.newline();
+    let text = Layout::default().write(rules, newline, rule, key);
     let end = rules.text.len();
     let lead = if rules.text.is_empty() || rules.text.ends_with('\n') { "" } else { newline };
     patch.replace(end..end, format!("{lead}creation_rules:{newline}{text}{newline}"));
@@ -181,14 +185,7 @@ impl Layout {
         Ok(layout)
     }
 
-    fn write(
-        &self,
-        rules: &Rules<'_>,
-        patch: &Patch<'_>,
-        rule: &NewRule,
-        key: &NewKey<'_>,
-    ) -> String {
-        let newline = patch.newline();
+    fn write(&self, rules: &Rules<'_>, newline: &str, rule: &NewRule, key: &NewKey<'_>) -> String {
         let pad = |column: usize| " ".repeat(column);
         let behind_dash = |dash: usize, column: usize| pad(column.saturating_sub(dash + 1).max(1));
         let mut text = format!(

@@ -65,6 +65,15 @@ impl<'a> Patch<'a> {
         newline(self.text)
     }
 
+    /// The line break that ends the line of `offset`, or the text's usual one at its end.
+    pub fn newline_at(&self, offset: usize) -> &'static str {
+        match self.text[offset..].find('\n') {
+            Some(at) if self.text[..offset + at].ends_with('\r') => "\r\n",
+            Some(_) => "\n",
+            None => self.newline(),
+        }
+    }
+
     pub fn line_start(&self, offset: usize) -> usize {
         self.text[..offset].rfind('\n').map_or(0, |i| i + 1)
     }
@@ -125,7 +134,7 @@ impl<'a> Patch<'a> {
                 let line = self.line_start(after.start());
                 let own_line = self.text[line..after.start()].trim().is_empty();
                 let separator = if own_line {
-                    format!(",{}{}", self.newline(), &self.text[line..after.start()])
+                    format!(",{}{}", self.newline_at(end), &self.text[line..after.start()])
                 } else {
                     ", ".to_owned()
                 };
@@ -134,7 +143,7 @@ impl<'a> Patch<'a> {
             _ => {
                 let prefix = self.block_prefix(in_sequence, after.start())?;
                 let at = self.line_end(end);
-                self.replace(at..at, format!("{}{prefix}{text}", self.newline()));
+                self.replace(at..at, format!("{}{prefix}{text}", self.newline_at(end)));
             }
         }
         Ok(())

@@ -22,6 +22,8 @@ pub struct Place<'n> {
     pattern: Option<usize>,
     /// An empty group's own node (`- &hosts:` with nothing below).
     empty: bool,
+    /// The name of the group.
+    group: Option<&'n str>,
     pub anchor: String,
 }
 
@@ -40,13 +42,13 @@ pub fn find<'n>(rules: &'n Rules<'_>, host: &str, anchor: Option<&str>) -> Optio
     if let Some(group) = group
         .filter(|group| members(group.node) > 0 || group.node.is_null() || is_empty(group.node))
     {
-        return Some(in_group(group.node, host, anchor));
+        return Some(Place { group: group.name, ..in_group(group.node, host, anchor) });
     }
     let list = collections
         .iter()
         .filter(|found| members(found.node) > 0 && !found.name.is_some_and(is_people_group))
         .max_by_key(|found| members(found.node))?;
-    Some(in_list(rules, list.node, host, anchor))
+    Some(Place { group: list.name, ..in_list(rules, list.node, host, anchor) })
 }
 
 struct Found<'n> {
@@ -134,6 +136,7 @@ fn in_group<'n>(collection: &'n Node<'n>, host: &str, anchor: Option<&str>) -> P
         collection,
         pattern: names.last().map(|(index, ..)| *index),
         empty: names.is_empty(),
+        group: None,
         anchor: anchor.map_or_else(
             || format!("{}{}", prefix.unwrap_or(""), anchor_part(host)),
             str::to_owned,
@@ -162,6 +165,7 @@ fn in_list<'n>(
         collection,
         pattern: pattern.map(|(index, ..)| *index),
         empty: false,
+        group: None,
         anchor: anchor.map_or_else(
             || format!("{}{}", prefix.unwrap_or(""), anchor_part(host)),
             str::to_owned,
@@ -303,9 +307,20 @@ impl<'n> Place<'n> {
         let indent =
             rules.text[line..].len() - rules.text[line..].trim_start_matches([' ', '-']).len();
         let end = patch.line_end(at);
-        patch.replace(end..end, format!("{}{}- {plain}", patch.newline(), " ".repeat(indent)));
+        patch.replace(end..end, format!("{}{}- {plain}", patch.newline_at(at), " ".repeat(indent)));
         Ok(())
     }
+}
+
+/// The recipients of all hosts but `host`: members of the hosts' group, else
+/// those whose name has a host's prefix.
+pub fn known_hosts<'n>(rules: &'n Rules<'_>, host: &str) -> Vec<&'n str> {
+    let Some(place) = find(rules, host, None) else { return Vec::new() };
+    let in_group = place.group.is_some_and(is_host_group);
+    let hosts = names(place.collection)
+        .into_iter()
+        .filter(|(_, name, _)| in_group || host_prefix(name).is_some());
+    hosts.filter_map(|(_, _, node)| node.scalar()).map(str::trim).collect()
 }
 
 /// Whether a key in a rule's list is a host's: it is an alias to a member of
@@ -319,11 +334,6 @@ pub fn is_host_key(rules: &Rules<'_>, place: Option<&Place<'_>>, node: &Node<'_>
     place.is_some_and(|place| {
         let in_group =
             names(place.collection).iter().any(|(_, _, member)| std::ptr::eq(*member, target));
-        in_group
-            && place
-                .collection
-                .anchor
-                .as_ref()
-                .is_some_and(|anchor| is_host_group(anchor.plain_name()))
+        in_group && place.group.is_some_and(is_host_group)
     })
 }

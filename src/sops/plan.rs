@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use super::config::Config;
 use super::edit::{self, Addition, EditError, Edited};
 pub use super::error::SopsError;
-use super::grants::{common_recipients, relative_files, rules_for, unused_rules_of};
+use super::grants::{
+    check_encrypted, common_recipients, likely_rules, relative_files, rules_for, unused_rules_of,
+};
 use super::host::Who;
 use super::identities::Identities;
 use super::new_rule::NewRule;
@@ -95,6 +97,7 @@ pub fn plan_add_host(
     let config = Config::read(repo_dir, sops_yaml)?;
     let rules = config.rules()?;
     let files = relative_files(&config.dir, repo_dir, files)?;
+    check_encrypted(&config.dir, &files)?;
     let (mut joined, new_rules) = rules_for(&config, &rules, &files)?;
     let mut made = new_rules;
     for regex in &settings.rules {
@@ -209,6 +212,21 @@ pub fn plan_rotate(
 const HISTORY_WARNING: &str = "what the host could read until now stays readable to it in git's history: change the secrets themselves where that matters";
 const KEPT_KEY_WARNING: &str = "the data keys are kept: whoever saved one from an older version can read what is written later";
 
+/// The `path_regex` of rules that a new host likely joins, when its needs cannot be
+/// evaluated: those that name it, and those that hold for most other hosts.
+///
+/// A guess, to be shown to a person: what was once granted stays granted in git.
+pub fn propose_rules(
+    repo_dir: &Path,
+    sops_yaml: &Path,
+    host: &str,
+) -> Result<Vec<String>, SopsError> {
+    let config = Config::read(repo_dir, sops_yaml)?;
+    let rules = config.rules()?;
+    let all = rules.rules().map_err(|source| config.rules_error(source))?;
+    Ok(likely_rules(&rules, &all, host))
+}
+
 /// Brings files to the recipients of their rules: those given, else all of the repo.
 pub fn plan_update(
     repo_dir: &Path,
@@ -219,6 +237,7 @@ pub fn plan_update(
 ) -> Result<Change, SopsError> {
     let config = Config::read(repo_dir, sops_yaml)?;
     let only = relative_files(&config.dir, repo_dir, files)?;
+    check_encrypted(&config.dir, &only)?;
     let mut change = Change::empty(&config.dir);
     change.changes = rewrap(&config, repo_dir, &config.text, identities, |file, _, _| {
         only.is_empty() || only.iter().any(|path| path == file)

@@ -82,6 +82,14 @@ fn walk(dir: &Path, below: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<(
     Ok(())
 }
 
+/// The file in a checkout that nix knows below a source in its store.
+pub fn in_checkout(store_path: &Path, checkout: &Path) -> Option<PathBuf> {
+    let below = store_path.strip_prefix("/nix/store").ok()?;
+    let relative: PathBuf = below.components().skip(1).collect();
+    let path = checkout.join(&relative);
+    (!relative.as_os_str().is_empty() && path.is_file()).then_some(path)
+}
+
 /// A cheap look for sops' section, before anything is parsed.
 pub fn looks_encrypted(text: &str, format: Format) -> bool {
     match format {

@@ -92,18 +92,39 @@ pub fn preflight<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Result<(), Wr
     Ok(())
 }
 
+/// A moment of a transaction, for tests that end the process there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    Locked,
+    Staged,
+    Checked,
+    Renamed,
+}
+
 /// Writes the changes, the config first. `dir` is the config's folder.
 pub fn write(dir: &Path, changes: &[FileChange]) -> Result<Written, WriteError> {
+    write_watched(dir, changes, &mut |_| {})
+}
+
+/// Like [`write`], and says when each moment is reached.
+pub fn write_watched(
+    dir: &Path,
+    changes: &[FileChange],
+    reached: &mut dyn FnMut(Moment),
+) -> Result<Written, WriteError> {
     let _lock = Lock::take(dir)?;
     let changes: Vec<&FileChange> =
         changes.iter().filter(|change| change.before != change.after).collect();
+    reached(Moment::Locked);
     changes.iter().try_for_each(|change| check_unchanged(change))?;
     let mut staged = Staged::default();
     for change in &changes {
         staged.add(change)?;
+        reached(Moment::Staged);
     }
     changes.iter().try_for_each(|change| check_unchanged(change))?;
-    staged.rename_all()?;
+    reached(Moment::Checked);
+    staged.rename_all(reached)?;
     Ok(Written { paths: changes.iter().map(|change| change.path.clone()).collect() })
 }
 
@@ -131,11 +152,13 @@ impl Staged {
         write_like(&real, &staged, &change.after).map_err(failed)
     }
 
-    fn rename_all(&mut self) -> Result<(), WriteError> {
-        for (staged, real) in self.0.drain(..) {
+    fn rename_all(&mut self, reached: &mut dyn FnMut(Moment)) -> Result<(), WriteError> {
+        while !self.0.is_empty() {
+            let (staged, real) = self.0.remove(0);
             let failed = |source| WriteError::Write { path: real.clone(), source };
             std::fs::rename(&staged, &real).map_err(failed)?;
             sync_dir(&real).map_err(failed)?;
+            reached(Moment::Renamed);
         }
         Ok(())
     }
@@ -172,15 +195,6 @@ fn write_like(real: &Path, staged: &Path, bytes: &[u8]) -> std::io::Result<()> {
 
 fn sync_dir(path: &Path) -> std::io::Result<()> {
     path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
-}
-
-/// Removes what a killed run left beside `paths`; call under the lock.
-pub fn clean<'p>(paths: impl IntoIterator<Item = &'p Path>) {
-    for path in paths {
-        if let Ok(real) = path.canonicalize() {
-            let _ = std::fs::remove_file(staged_path(&real));
-        }
-    }
 }
 
 #[cfg(test)]

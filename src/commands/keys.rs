@@ -1,0 +1,136 @@
+//! `landfall keys`: what follows from an SSH host key.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::age::{HostKey, Recipient};
+use crate::error::{Exit, StepError};
+use crate::secret::{Secret, write_private};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum KeysCommand {
+    /// Age recipient of an SSH host public key
+    #[command(
+        visible_alias = "age",
+        after_help = "Example:\n  ssh-keyscan -t ed25519 guppy | landfall keys to-age"
+    )]
+    ToAge(ToAgeArgs),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct ToAgeArgs {
+    /// Public key, or what ssh-keyscan prints; `-` reads standard input
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub file: PathBuf,
+
+    /// FILE is a private key: write its age identity to this file, mode 0600
+    #[arg(long, value_name = "OUT")]
+    pub private_key: Option<PathBuf>,
+}
+
+pub fn run(command: &KeysCommand, out: &mut dyn Write) -> Result<Exit, StepError> {
+    match command {
+        KeysCommand::ToAge(args) => to_age(args, out),
+    }
+}
+
+fn to_age(args: &ToAgeArgs, out: &mut dyn Write) -> Result<Exit, StepError> {
+    let text = read(&args.file)?;
+    if let Some(path) = &args.private_key {
+        return write_identity(&text, path, out);
+    }
+    let text = text.expose_str().unwrap_or_default();
+    if text.contains("PRIVATE KEY") {
+        return Err(StepError::new(
+            format!("{} is a private key", args.file.display()),
+            "its age identity is as secret as it is, and is not printed",
+            "Use the .pub file, or write the identity to a file: --private-key OUT",
+        )
+        .exit(Exit::Usage));
+    }
+    let recipients = recipients(text)?;
+    for recipient in recipients {
+        writeln!(out, "{recipient}").map_err(|error| output(&error))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The recipients of all ed25519 keys in the text; other kinds are passed over
+/// when there is at least one that can be used (ssh-keyscan prints all of them).
+pub fn recipients(text: &str) -> Result<Vec<Recipient>, StepError> {
+    let mut found = Vec::new();
+    let mut refused = None;
+    for line in
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
+        // ssh-keyscan puts the machine's name before the key.
+        let start = line
+            .find("ssh-")
+            .or_else(|| line.find("ecdsa-"))
+            .or_else(|| line.find("sk-"))
+            .unwrap_or(0);
+        let parsed = if line.starts_with("age1") {
+            Recipient::parse(line)
+        } else {
+            Recipient::from_ssh_public(&line[start..])
+        };
+        match parsed {
+            Ok(recipient) if !found.contains(&recipient) => found.push(recipient),
+            Ok(_) => {}
+            Err(error) => refused = Some(error),
+        }
+    }
+    match (found.is_empty(), refused) {
+        (true, Some(error)) => Err(error.into()),
+        (true, None) => Err(StepError::new(
+            "there is no key",
+            "the input is empty",
+            "Name the .pub file, or pipe it in: ssh-keyscan -t ed25519 HOST | landfall keys to-age",
+        )
+        .exit(Exit::Usage)),
+        (false, _) => Ok(found),
+    }
+}
+
+fn write_identity(text: &Secret, path: &Path, out: &mut dyn Write) -> Result<Exit, StepError> {
+    let identity = HostKey::parse(text.expose_str().unwrap_or_default())?.identity()?;
+    if path.exists() {
+        return Err(StepError::new(
+            format!("{} exists already", path.display()),
+            "a key is never overwritten",
+            "Name another file, or move that one away.",
+        )
+        .exit(Exit::Usage));
+    }
+    write_private(path, identity.key_file().expose()).map_err(|error| {
+        StepError::new(
+            format!("{} could not be written", path.display()),
+            error.to_string(),
+            "Name a file in a folder that you can write to.",
+        )
+    })?;
+    writeln!(out, "{}", identity.recipient()).map_err(|error| output(&error))?;
+    Ok(Exit::Done)
+}
+
+/// Reads a file, or standard input for `-`.
+pub fn read(path: &Path) -> Result<Secret, StepError> {
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(path)
+    };
+    read.map(Secret::new).map_err(|error| {
+        StepError::new(
+            format!("{} cannot be read", path.display()),
+            error.to_string(),
+            "Check the path and its permissions.",
+        )
+        .exit(Exit::Usage)
+    })
+}
+
+fn output(error: &std::io::Error) -> StepError {
+    StepError::new("the output could not be written", error.to_string(), "Is the output open?")
+}

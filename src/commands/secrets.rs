@@ -1,0 +1,361 @@
+//! `landfall secrets`: who may read which file, outside of a journey.
+
+mod args;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Parser;
+
+pub use args::{
+    AddHostArgs, ChangeArgs, RemoveHostArgs, RotateArgs, SecretsCommand, UpdatekeysArgs, VerifyArgs,
+};
+
+use super::keys;
+use crate::age::Recipient;
+use crate::cli::{Cli, Journey};
+use crate::config::{Config, Place, SecretsRepo};
+use crate::detect;
+use crate::error::{Exit, StepError};
+use crate::facts::SecretFact;
+use crate::prompt::{Prompter, Question, prompter};
+use crate::scratch;
+use crate::sops::format::Format;
+use crate::sops::identities::{Identities, Places};
+use crate::sops::plan::{self, Change, EditSettings};
+use crate::sops::proof::{self, Need};
+use crate::sops::repo::in_checkout;
+use crate::sops::verify;
+use crate::ui::Screen;
+
+/// Where a command works and how it asks.
+struct Surroundings<'a> {
+    directory: Option<&'a Path>,
+    settings: Option<&'a Path>,
+    prompter: Arc<dyn Prompter>,
+}
+
+pub fn run(command: &SecretsCommand, cli: &Cli, out: &mut dyn Write) -> Result<Exit, StepError> {
+    let at = &Surroundings {
+        directory: cli.directory.as_deref(),
+        settings: cli.settings.as_deref(),
+        prompter: prompter(false, Screen::still()),
+    };
+    let repo = secrets_repo(at)?;
+    match command {
+        SecretsCommand::AddHost(args) => add_host(args, at, &repo, out),
+        SecretsCommand::RemoveHost(args) => {
+            let settings = EditSettings {
+                anchor: args.anchor.clone(),
+                old_recipient: args.old_recipient.clone(),
+                allow_dirty: args.change.allow_dirty,
+                keep_data_keys: args.no_rotate,
+                ..EditSettings::default()
+            };
+            let change = plan::plan_remove_host(
+                &repo.dir,
+                &config_of(&repo),
+                &args.host,
+                &settings,
+                &operator(),
+            )?;
+            write(&change, &args.change, at, &repo, out)
+        }
+        SecretsCommand::Updatekeys(args) => updatekeys(args, at, &repo, out),
+        SecretsCommand::Rotate(args) => {
+            let files = from_here(&args.files)?;
+            let settings =
+                EditSettings { allow_dirty: args.change.allow_dirty, ..EditSettings::default() };
+            let change =
+                plan::plan_rotate(&repo.dir, &config_of(&repo), &files, &settings, &operator())?;
+            write(&change, &args.change, at, &repo, out)
+        }
+        SecretsCommand::Verify(args) => verify_command(args, at, &repo, out),
+    }
+}
+
+fn operator() -> Identities {
+    Identities::of_operator(&Places::of_process())
+}
+
+fn config_of(repo: &SecretsRepo) -> PathBuf {
+    repo.dir.join(&repo.sops_config)
+}
+
+/// The secrets that the working folder is about: its own, else those of the nix-config there.
+fn secrets_repo(at: &Surroundings<'_>) -> Result<SecretsRepo, StepError> {
+    let start = at.directory.unwrap_or(Path::new("."));
+    let start = std::fs::canonicalize(start).unwrap_or_else(|_| start.to_owned());
+    let of_config = Place::find(Some(&start), at.settings).and_then(|place| place.secrets());
+    if let Ok(Some(repo)) = of_config {
+        return Ok(repo);
+    }
+    let root = start.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(&start);
+    let tracked = detect::tracked_files(root).unwrap_or_default();
+    let sops_config = detect::sops_config(&tracked)
+        .or_else(|| root.join(".sops.yaml").is_file().then(|| ".sops.yaml".into()));
+    if let Some(sops_config) = sops_config {
+        return Ok(SecretsRepo { dir: root.to_owned(), input: None, sops_config });
+    }
+    Err(match of_config {
+        Err(error) => error.into(),
+        Ok(_) => StepError::new(
+            format!("there are no secrets in {}", root.display()),
+            "neither a .sops.yaml nor a flake input whose name contains `secret`",
+            "Run it in your secrets repository, or set `secrets` in landfall.toml.",
+        )
+        .exit(Exit::Usage),
+    })
+}
+
+/// Paths from the command line mean the folder that the command was called in.
+fn from_here(files: &[PathBuf]) -> Result<Vec<PathBuf>, StepError> {
+    let absolute = files.iter().map(|file| {
+        std::path::absolute(file).map_err(|error| {
+            StepError::new(
+                format!("{} is not a path", file.display()),
+                error.to_string(),
+                "Name a file.",
+            )
+            .exit(Exit::Usage)
+        })
+    });
+    absolute.collect()
+}
+
+fn add_host(
+    args: &AddHostArgs,
+    at: &Surroundings<'_>,
+    repo: &SecretsRepo,
+    out: &mut dyn Write,
+) -> Result<Exit, StepError> {
+    let recipient = one_recipient(&args.key)?;
+    let mut files = from_here(&args.file)?;
+    let mut rules = args.rule.clone();
+    let mut proposed = false;
+    if files.is_empty() && rules.is_empty() {
+        match needs(&args.host, at, repo) {
+            Ok(needs) => files.extend(needs.into_iter().map(|need| need.file)),
+            Err(error) => {
+                rules = plan::propose_rules(&repo.dir, &config_of(repo), &args.host)?;
+                proposed = true;
+                say(
+                    out,
+                    &format!(
+                        "The configuration was not evaluated ({error}), so these rules are a guess."
+                    ),
+                )?;
+            }
+        }
+    }
+    let settings = EditSettings {
+        anchor: args.anchor.clone(),
+        rules,
+        old_recipient: args.old_recipient.clone(),
+        allow_dirty: args.change.allow_dirty,
+        keep_data_keys: false,
+    };
+    let change = plan::plan_add_host(
+        &repo.dir,
+        &config_of(repo),
+        &args.host,
+        &recipient,
+        &files,
+        &settings,
+        &operator(),
+    )?;
+    if proposed && args.change.yes && !args.change.dry_run && !change.is_empty() {
+        show(&change, repo, out)?;
+        return Err(StepError::new(
+            "nobody can be asked whether the guessed rules are right",
+            "a key that was once granted stays readable in git's history for ever",
+            "Name the files or rules: --file FILE, --rule REGEX",
+        )
+        .exit(Exit::Person));
+    }
+    write(&change, &args.change, at, repo, out)
+}
+
+fn one_recipient(path: &Path) -> Result<Recipient, StepError> {
+    let text = keys::read(path)?;
+    let text = text.expose_str().unwrap_or_default();
+    let private = text.contains("PRIVATE KEY");
+    let found = match private {
+        true => vec![crate::age::HostKey::parse(text)?.recipient()?],
+        false => keys::recipients(text)?,
+    };
+    match found.as_slice() {
+        [one] => Ok(one.clone()),
+        several => Err(StepError::new(
+            format!("{} holds {} keys", path.display(), several.len()),
+            "a host has one",
+            "Name a file with the host's ed25519 key alone.",
+        )
+        .exit(Exit::Usage)),
+    }
+}
+
+/// A journey of which only the host is known.
+#[derive(Debug, Parser)]
+struct OfHost {
+    #[command(flatten)]
+    journey: Journey,
+}
+
+/// What the host's configuration reads, evaluated from the flake.
+fn needs(host: &str, at: &Surroundings<'_>, repo: &SecretsRepo) -> Result<Vec<Need>, StepError> {
+    let place = Place::find(at.directory, at.settings)?;
+    let of_host = OfHost::try_parse_from(["landfall", host]).map_err(|error| {
+        StepError::new(format!("{host} is not a host's name"), error.to_string(), "Name a host.")
+            .exit(Exit::Usage)
+    })?;
+    let config = Config::load(&place, &of_host.journey)?;
+    let dir = tempfile::tempdir().map_err(|error| {
+        StepError::new(
+            "there is no room for temporary files",
+            error.to_string(),
+            "Set TMPDIR to another folder.",
+        )
+    })?;
+    let facts = scratch::evaluate(&config, dir.path())?;
+    facts.full.secrets.iter().map(|secret| need(secret, repo)).collect()
+}
+
+fn need(secret: &SecretFact, repo: &SecretsRepo) -> Result<Need, StepError> {
+    let whole = secret.key.is_empty() || secret.format != "yaml" && secret.format != "json";
+    let key = if whole { Vec::new() } else { secret.key.split('/').map(str::to_owned).collect() };
+    let file = in_checkout(Path::new(&secret.sops_file), &repo.dir);
+    Ok(Need {
+        name: secret.name.clone(),
+        file: file.ok_or_else(|| {
+            StepError::new(
+                format!("the secrets file {} is not in {}", secret.sops_file, repo.dir.display()),
+                "the configuration reads it from elsewhere",
+                "Set `secrets` in landfall.toml to the checkout that holds it.",
+            )
+            .exit(Exit::Usage)
+        })?,
+        format: Format::of_name(&secret.format).unwrap_or(Format::Binary),
+        key,
+    })
+}
+
+fn updatekeys(
+    args: &UpdatekeysArgs,
+    at: &Surroundings<'_>,
+    repo: &SecretsRepo,
+    out: &mut dyn Write,
+) -> Result<Exit, StepError> {
+    let files = from_here(&args.files)?;
+    if args.check {
+        let late = verify::out_of_date(&repo.dir, &config_of(repo), &files)?;
+        for file in &late {
+            say(out, &format!("{}: {}", file.path.display(), file.difference()))?;
+        }
+        if !late.is_empty() {
+            say(out, "Bring them up to date: landfall secrets updatekeys")?;
+            return Ok(Exit::Failed);
+        }
+        say(out, "Every file has the recipients of its rule.")?;
+        return Ok(Exit::Done);
+    }
+    let settings = EditSettings { allow_dirty: args.change.allow_dirty, ..EditSettings::default() };
+    let change = plan::plan_update(&repo.dir, &config_of(repo), &files, &settings, &operator())?;
+    write(&change, &args.change, at, repo, out)
+}
+
+fn verify_command(
+    args: &VerifyArgs,
+    at: &Surroundings<'_>,
+    repo: &SecretsRepo,
+    out: &mut dyn Write,
+) -> Result<Exit, StepError> {
+    let Some(host) = &args.host else {
+        let opened = verify::all(&repo.dir, &config_of(repo), &operator())?;
+        say(
+            out,
+            &format!("{opened} files: recipients as their rules say, every value and MAC checked."),
+        )?;
+        return Ok(Exit::Done);
+    };
+    let needs = needs(host, at, repo)?;
+    if let Some(key) = &args.key {
+        let identity =
+            crate::age::HostKey::parse(keys::read(key)?.expose_str().unwrap_or_default())?
+                .identity()?;
+        for proof in proof::prove(&identity, &needs)? {
+            let by =
+                if proof.by_sops { "opened by landfall and by sops" } else { "opened by landfall" };
+            say(out, &format!("{}: {by} ({})", proof.file.display(), proof.names.join(", ")))?;
+        }
+        return Ok(Exit::Done);
+    }
+    let files: Vec<PathBuf> = needs.iter().map(|need| need.file.clone()).collect();
+    let checked = verify::by_recipients(&repo.dir, &config_of(repo), host, &files)?;
+    say(
+        out,
+        &format!(
+            "{checked} files name {host} as a recipient. With its private key (--key FILE) they are opened too."
+        ),
+    )?;
+    Ok(Exit::Done)
+}
+
+/// Shows a change, asks, writes it, and says what is left to do.
+fn write(
+    change: &Change,
+    args: &ChangeArgs,
+    at: &Surroundings<'_>,
+    repo: &SecretsRepo,
+    out: &mut dyn Write,
+) -> Result<Exit, StepError> {
+    if change.is_empty() {
+        say(out, "Nothing to do: everything is as it should be.")?;
+        return Ok(Exit::Done);
+    }
+    show(change, repo, out)?;
+    if args.dry_run {
+        return Ok(Exit::Done);
+    }
+    let question = Question::new("Write this?", "--yes").answered_by_yes();
+    if !args.yes && !at.prompter.confirm(&question)? {
+        say(out, "Nothing was written.")?;
+        return Ok(Exit::Done);
+    }
+    let written = plan::commit(change)?;
+    let paths: Vec<String> = written.paths.iter().map(|path| below(path, repo)).collect();
+    say(
+        out,
+        &format!(
+            "Written. Commit it: git -C {} commit -m MESSAGE -- {}",
+            repo.dir.display(),
+            paths.join(" ")
+        ),
+    )?;
+    Ok(Exit::Done)
+}
+
+fn show(change: &Change, repo: &SecretsRepo, out: &mut dyn Write) -> Result<(), StepError> {
+    say(out, change.diff.trim_end())?;
+    for file in change.files() {
+        say(out, &format!("re-encrypted: {}", below(file, repo)))?;
+    }
+    for warning in &change.warnings {
+        say(out, &format!("warning: {warning}"))?;
+    }
+    Ok(())
+}
+
+fn below(path: &Path, repo: &SecretsRepo) -> String {
+    path.strip_prefix(&repo.dir).unwrap_or(path).display().to_string()
+}
+
+fn say(out: &mut dyn Write, line: &str) -> Result<(), StepError> {
+    if line.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "{line}").map_err(|error| {
+        StepError::new("the output could not be written", error.to_string(), "Is the output open?")
+    })
+}

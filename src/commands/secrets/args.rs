@@ -1,0 +1,108 @@
+//! The arguments of `landfall secrets`.
+
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum SecretsCommand {
+    /// Give a host's key what the host needs: recipient, rules, re-encryption
+    #[command(
+        after_help = "Example:\n  landfall secrets add-host guppy --key ssh_host_ed25519_key.pub --dry-run"
+    )]
+    AddHost(AddHostArgs),
+    /// Take a host out of all rules and files, and give these new data keys
+    #[command(after_help = "Example:\n  landfall secrets remove-host guppy")]
+    RemoveHost(RemoveHostArgs),
+    /// Bring files to the recipients of their rules [default: all files]
+    #[command(
+        visible_alias = "rekey",
+        after_help = "Example:\n  landfall secrets updatekeys --check"
+    )]
+    Updatekeys(UpdatekeysArgs),
+    /// Give files new data keys [default: all files]
+    #[command(after_help = "Example:\n  landfall secrets rotate sops/shared.yaml")]
+    Rotate(RotateArgs),
+    /// Prove that a host's key opens all that the host needs
+    #[command(after_help = "Example:\n  landfall secrets verify --all")]
+    Verify(VerifyArgs),
+}
+
+/// What every change takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ChangeArgs {
+    /// Show the change, write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Ask nothing
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Change files that have uncommitted changes too
+    #[arg(long)]
+    pub allow_dirty: bool,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct AddHostArgs {
+    pub host: String,
+    /// The host's SSH public key or age recipient; `-` reads standard input
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// A rule that the host joins, by its path_regex; one that is new is made
+    #[arg(long, value_name = "REGEX")]
+    pub rule: Vec<String>,
+    /// A file that the host needs [default: what its configuration evaluates to]
+    #[arg(long, value_name = "FILE")]
+    pub file: Vec<PathBuf>,
+    /// The host's name in .sops.yaml
+    #[arg(long, value_name = "NAME")]
+    pub anchor: Option<String>,
+    /// The host's recipient so far, where .sops.yaml does not tell whose it is
+    #[arg(long, value_name = "RECIPIENT")]
+    pub old_recipient: Option<String>,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct RemoveHostArgs {
+    pub host: String,
+    /// Keep the data keys: whoever saved one can read what is written later
+    #[arg(long)]
+    pub no_rotate: bool,
+    /// The host's name in .sops.yaml
+    #[arg(long, value_name = "NAME")]
+    pub anchor: Option<String>,
+    /// The host's recipient, where .sops.yaml does not tell whose it is
+    #[arg(long, value_name = "RECIPIENT")]
+    pub old_recipient: Option<String>,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct UpdatekeysArgs {
+    pub files: Vec<PathBuf>,
+    /// Only say what is out of date; exit code 1 when something is
+    #[arg(long)]
+    pub check: bool,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct RotateArgs {
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct VerifyArgs {
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub host: Option<String>,
+    /// Every file: recipients as its rule says, and opened by you
+    #[arg(long)]
+    pub all: bool,
+    /// The host's private SSH key; without it the recipients are compared
+    #[arg(long, value_name = "FILE", requires = "host")]
+    pub key: Option<PathBuf>,
+}
