@@ -197,6 +197,10 @@ in
     };
     error = "Failed assertions: - the sky is green";
   };
+  beyond-the-miniature = {
+    expr = toplevel { boot.postBootCommands = "true"; };
+    error = "boot.postBootCommands is set in `<unknown-file>', but the miniature nixpkgs cannot do it.";
+  };
   no-root-file-system = {
     expr =
       (evalConfig [

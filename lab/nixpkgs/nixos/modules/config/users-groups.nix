@@ -79,11 +79,6 @@ let
           default = [ ];
           description = "Packages in this user's PATH.";
         };
-        linger = nullOr types.bool "Whether the user's services run without a session.";
-        expires = nullOr (types.strMatching "[[:digit:]]{4}-[[:digit:]]{2}-[[:digit:]]{2}") "The day the account ends.";
-        autoSubUidGidRange = bool false "Whether ranges for containers are given.";
-        subUidRanges = idRanges "subordinate users";
-        subGidRanges = idRanges "subordinate groups";
       };
 
       config = lib.mkMerge [
@@ -98,26 +93,6 @@ let
           isSystemUser = lib.mkDefault false;
         })
       ];
-    };
-
-  idRanges =
-    what:
-    mkOption {
-      type = types.listOf (
-        types.submodule {
-          options = {
-            startUid = nullOr types.int "First user.";
-            startGid = nullOr types.int "First group.";
-            count = mkOption {
-              type = types.int;
-              default = 1;
-              description = "How many.";
-            };
-          };
-        }
-      );
-      default = [ ];
-      description = "Ranges of ${what}.";
     };
 
   groupOptions =
