@@ -3,25 +3,13 @@
   config,
   lib,
   pkgs,
+  utils,
   ...
 }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool nullOr packages string strings;
   cfg = config.users;
-
-  nullOr =
-    type: description:
-    mkOption {
-      type = types.nullOr type;
-      default = null;
-      inherit description;
-    };
-  bool =
-    default: description:
-    mkOption {
-      type = types.bool;
-      inherit default description;
-    };
 
   userOptions =
     { name, config, ... }:
@@ -41,16 +29,8 @@ let
         uid = nullOr types.int "The number; null for a free one.";
         isSystemUser = bool false "Whether the account belongs to a service.";
         isNormalUser = bool false "Whether the account belongs to a person.";
-        group = mkOption {
-          type = types.str;
-          default = "";
-          description = "The primary group.";
-        };
-        extraGroups = mkOption {
-          type = types.listOf types.str;
-          default = [ ];
-          description = "Further groups.";
-        };
+        group = string "" "The primary group.";
+        extraGroups = strings [ ] "Further groups.";
         home = mkOption {
           type = types.passwdEntry types.path;
           default = "/var/empty";
@@ -74,11 +54,7 @@ let
         hashedPasswordFile = nullOr types.str "A file on the machine that holds the hash.";
         initialPassword = nullOr types.str "The password of an account that is new.";
         initialHashedPassword = nullOr (types.passwdEntry types.str) "The hash for an account that is new.";
-        packages = mkOption {
-          type = types.listOf types.package;
-          default = [ ];
-          description = "Packages in this user's PATH.";
-        };
+        packages = packages "Packages in this user's PATH.";
       };
 
       config = lib.mkMerge [

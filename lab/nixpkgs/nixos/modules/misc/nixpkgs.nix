@@ -3,10 +3,12 @@
   config,
   lib,
   options,
+  utils,
   ...
 }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) nullOr;
   cfg = config.nixpkgs;
 
   platform = mkOption {
@@ -52,11 +54,7 @@ in
       default = [ ];
       description = "Overlays on the package set, applied in order.";
     };
-    flake.source = mkOption {
-      type = types.nullOr (types.either types.str types.path);
-      default = null;
-      description = "The source of nixpkgs that `nixpkgs` means on the installed system.";
-    };
+    flake.source = nullOr (types.either types.str types.path) "The source of nixpkgs that `nixpkgs` means on the installed system.";
   };
 
   config._module.args.pkgs =

@@ -4,26 +4,16 @@
   lib,
   options,
   pkgs,
+  utils,
   ...
 }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool string;
   cfg = config.isoImage;
 
   joined = words: lib.concatStringsSep "-" (lib.filter (word: word != "") words);
 
-  bool =
-    default: description:
-    mkOption {
-      type = types.bool;
-      inherit default description;
-    };
-  string =
-    default: description:
-    mkOption {
-      type = types.str;
-      inherit default description;
-    };
   files =
     description:
     mkOption {
@@ -33,6 +23,8 @@ let
     };
 in
 {
+  imports = [ ../live-store.nix ];
+
   options.isoImage = {
     squashfsCompression = mkOption {
       type = types.nullOr types.str;
@@ -71,45 +63,16 @@ in
   };
 
   config = {
-    boot.loader.grub.enable = false;
     boot.loader.timeout = lib.mkDefault 10;
-    boot.initrd.availableKernelModules = [
-      "squashfs"
-      "iso9660"
-      "loop"
-      "overlay"
-    ];
+    boot.initrd.availableKernelModules = [ "iso9660" ];
     fileSystems = lib.mkImageMediaOverride {
-      "/" = {
-        fsType = "tmpfs";
-        options = [ "mode=0755" ];
-      };
       "/iso" = {
         device = "/dev/root";
         neededForBoot = true;
         noCheck = true;
         fsType = "iso9660";
       };
-      "/nix/.ro-store" = {
-        device = "/sysroot/iso/nix-store.squashfs";
-        fsType = "squashfs";
-        options = [ "loop" ];
-        neededForBoot = true;
-      };
-      "/nix/.rw-store" = {
-        fsType = "tmpfs";
-        options = [ "mode=0755" ];
-        neededForBoot = true;
-      };
-      "/nix/store" = {
-        fsType = "overlay";
-        device = "overlay";
-        options = [
-          "lowerdir=/nix/.ro-store"
-          "upperdir=/nix/.rw-store/store"
-          "workdir=/nix/.rw-store/work"
-        ];
-      };
+      "/nix/.ro-store".device = "/sysroot/iso/nix-store.squashfs";
     };
     system.build.isoImage = import ../../../../system/iso.nix {
       inherit
