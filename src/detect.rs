@@ -62,6 +62,7 @@ pub fn secrets_input(repo: &Path) -> Option<String> {
 /// The checkout of the secrets input: the sibling folder that has its name.
 pub fn secrets_checkout(repo: &Path, input: &str) -> Option<PathBuf> {
     let sibling = repo.parent()?.join(input);
+    let sibling = sibling.canonicalize().ok()?;
     sibling.join(".git").exists().then_some(sibling)
 }
 

@@ -30,6 +30,7 @@ pub fn run(cx: &mut Context, plan: &[Planned]) -> Result<(), Failure> {
     let mut asked = false;
     for planned in plan {
         let id = planned.step.id();
+        let _in_log = tracing::info_span!("step", step = %id).entered();
         let events = cx.events.clone();
         cx.events = events.of(id);
         let started = Instant::now();

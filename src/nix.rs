@@ -7,11 +7,12 @@
 mod error;
 mod flake;
 mod json_log;
+mod listener;
 mod store_path;
 
 use std::fmt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
@@ -20,16 +21,14 @@ pub use flake::{Input, Metadata};
 pub use json_log::{Heard, JsonLog, Message};
 pub use store_path::StorePath;
 
+use listener::Listener;
+
 use crate::event::{Events, Progress};
 use crate::exec::{Cmd, Output, Stream};
 use crate::git;
 
-/// Progress is told no more often than this.
-const PACE: Duration = Duration::from_millis(100);
 /// Evaluations and questions; builds and copies take as long as they take.
 const QUESTION: Duration = Duration::from_secs(30 * 60);
-/// Of what nix says, an error is made; there is no need for all of it.
-const MOST_MESSAGES: usize = 200;
 
 /// A version of nix, as far as it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -292,7 +291,7 @@ impl Nix {
             }
         });
         listener.end();
-        outcome.map_err(|error| NixError::of(what, error, &listener.said, &listener.others))
+        outcome.map_err(|error| listener.error(what, error))
     }
 }
 
@@ -303,87 +302,6 @@ fn paths(what: &str, output: &Output) -> Result<Vec<StorePath>, NixError> {
         .lines()
         .map(|line| line.parse().map_err(|why| NixError::Answer { what: what.to_owned(), why }))
         .collect()
-}
-
-/// Hears nix's log: reports, writes the run's log, keeps what an error needs.
-struct Listener<'a> {
-    log: JsonLog,
-    said: Vec<Message>,
-    /// What ssh and git said, which nix starts; a failure is often theirs.
-    others: Vec<String>,
-    build_logs: bool,
-    told: Option<(Instant, Progress)>,
-    on_report: &'a mut dyn FnMut(Report),
-}
-
-impl<'a> Listener<'a> {
-    fn new(build_logs: bool, on_report: &'a mut dyn FnMut(Report)) -> Self {
-        Self {
-            log: JsonLog::default(),
-            said: Vec::new(),
-            others: Vec::new(),
-            build_logs,
-            told: None,
-            on_report,
-        }
-    }
-
-    fn line(&mut self, line: &str) {
-        match self.log.line(line) {
-            Heard::Counted => {
-                if self.told.as_ref().is_none_or(|(at, _)| at.elapsed() >= PACE) {
-                    self.tell();
-                }
-            }
-            Heard::Message(message) => self.message(message),
-            Heard::BuildLog(text) => {
-                tracing::info!(target: "build", "{text}");
-                if self.build_logs {
-                    (self.on_report)(Report::BuildLog(text));
-                }
-            }
-            Heard::Foreign => {
-                tracing::info!(target: "stderr", "{line}");
-                keep(&mut self.others, line.to_owned());
-            }
-        }
-    }
-
-    fn message(&mut self, message: Message) {
-        // Level 4 and above is talk about single files.
-        if message.level > 3 {
-            return;
-        }
-        tracing::info!(target: "nix", "{}", message.text);
-        if message.level == 1
-            && let Some(text) = message.text.strip_prefix("warning: ")
-        {
-            (self.on_report)(Report::Warning(text.to_owned()));
-        }
-        keep(&mut self.said, message);
-    }
-
-    fn tell(&mut self) {
-        let progress = self.log.progress();
-        let news = progress != Progress::default()
-            && self.told.as_ref().is_none_or(|(_, told)| *told != progress);
-        if news {
-            (self.on_report)(Report::Progress(progress.clone()));
-        }
-        self.told = Some((Instant::now(), progress));
-    }
-
-    /// The last state is always told.
-    fn end(&mut self) {
-        self.tell();
-    }
-}
-
-fn keep<T>(list: &mut Vec<T>, item: T) {
-    if list.len() == MOST_MESSAGES {
-        list.remove(0);
-    }
-    list.push(item);
 }
 
 #[cfg(test)]

@@ -6,14 +6,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use age::secrecy::ExposeSecret;
-use age::x25519;
 use ssh_key::AuthorizedKeys;
+
+use crate::age;
 
 use crate::error::{Advice, Exit};
 use crate::secret::{Secret, create_private_dir, write_private};
+use crate::sops::recipient::RecipientKind;
 
 /// Why the operator's keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -96,16 +96,12 @@ pub fn identity(path: &Path) -> Result<Identity, OperatorError> {
 }
 
 fn make_identity(path: &Path) -> Result<Identity, OperatorError> {
-    let identity = x25519::Identity::generate();
-    let recipient = identity.to_public().to_string();
-    let text = Secret::from(format!(
-        "# public key: {recipient}\n{}\n",
-        identity.to_string().expose_secret()
-    ));
+    let identity = age::Identity::generate();
     make_parent(path)
-        .and_then(|()| write_private(path, text.expose()))
+        .and_then(|()| write_private(path, identity.key_file().expose()))
         .map_err(|source| OperatorError::Write { path: path.to_owned(), source })?;
-    Ok(Identity { path: path.to_owned(), recipients: vec![recipient], new: true })
+    let recipients = vec![identity.recipient().to_string()];
+    Ok(Identity { path: path.to_owned(), recipients, new: true })
 }
 
 /// A folder that is there keeps its mode: it may hold more than keys.
@@ -120,20 +116,17 @@ fn make_parent(path: &Path) -> io::Result<()> {
 fn recipients_of(key_file: &str) -> Vec<String> {
     key_file
         .lines()
-        .filter_map(|line| x25519::Identity::from_str(line.trim()).ok())
-        .map(|identity| identity.to_public().to_string())
+        .filter_map(|line| age::Identity::parse(line).ok())
+        .map(|identity| identity.recipient().to_string())
         .collect()
 }
 
 /// Checks one `--age-recipient`: native keys by their checksum, keys of plugins by their form.
-pub fn parse_recipient(text: &str) -> Result<String, OperatorError> {
-    let plugin = text.strip_prefix("age1").is_some_and(|rest| {
-        rest.contains('1') && rest.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
-    });
-    if x25519::Recipient::from_str(text).is_ok() || plugin {
-        Ok(text.to_owned())
-    } else {
-        Err(OperatorError::NotARecipient(text.to_owned()))
+pub fn check_recipient(text: &str) -> Result<(), OperatorError> {
+    let age = text.starts_with("age1") && text.chars().all(|c| c.is_ascii_alphanumeric());
+    match RecipientKind::of(text) {
+        RecipientKind::X25519 | RecipientKind::Foreign if age => Ok(()),
+        _ => Err(OperatorError::NotARecipient(text.to_owned())),
     }
 }
 
@@ -191,13 +184,13 @@ mod tests {
 
     #[test]
     fn recipients_are_checked() {
-        let own = x25519::Identity::generate().to_public().to_string();
+        let own = age::Identity::generate().recipient().to_string();
         let mut mistyped = own.clone();
         mistyped.replace_range(10..11, if &own[10..11] == "q" { "p" } else { "q" });
-        assert_eq!(parse_recipient(&own).unwrap(), own);
-        assert!(parse_recipient("age1yubikey1q2w3e4r").is_ok());
+        assert!(check_recipient(&own).is_ok());
+        assert!(check_recipient("age1yubikey1q2w3e4r").is_ok());
         for wrong in [mistyped.as_str(), "ssh-ed25519 AAAA", "age1", ""] {
-            assert!(parse_recipient(wrong).is_err(), "{wrong}");
+            assert!(check_recipient(wrong).is_err(), "{wrong}");
         }
     }
 

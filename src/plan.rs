@@ -78,7 +78,7 @@ impl PlanStep {
 
     /// A step as the journey usually has it, for when its configuration is not at hand.
     fn usual(id: StepId) -> Self {
-        let reversible = !matches!(id, StepId::Installer | StepId::Disks | StepId::Retire);
+        let reversible = !matches!(id, StepId::Installer | StepId::Disks);
         Self { reversible, ..Self::new(id, &[]) }
     }
 

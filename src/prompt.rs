@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
+use inquire::validator::Validation;
 use inquire::{Confirm, InquireError, Select, Text};
 use rustix::termios::{QueueSelector, tcflush};
 
@@ -231,7 +232,10 @@ impl Prompter for Terminal {
     }
 
     fn confirm(&self, question: &Question) -> Result<bool, PromptError> {
-        self.ask(question, || Confirm::new(&question.text).with_default(false).prompt())
+        let help = format!("{} answers this beforehand", question.flag);
+        self.ask(question, || {
+            Confirm::new(&question.text).with_default(false).with_help_message(&help).prompt()
+        })
     }
 
     fn type_to_confirm(&self, question: &Question, expected: &str) -> Result<bool, PromptError> {
@@ -248,16 +252,24 @@ impl Prompter for Terminal {
 
     fn choose(&self, question: &Question, options: &[String]) -> Result<usize, PromptError> {
         let options = options.to_vec();
-        self.ask(question, || Select::new(&question.text, options).raw_prompt())
-            .map(|chosen| chosen.index)
+        let help = format!("arrows and Enter; {} answers this beforehand", question.flag);
+        self.ask(question, || {
+            Select::new(&question.text, options).with_help_message(&help).raw_prompt()
+        })
+        .map(|chosen| chosen.index)
     }
 
     fn text(&self, question: &Question, default: Option<&str>) -> Result<String, PromptError> {
-        let typed = self.ask(question, || {
-            let prompt = Text::new(&question.text).with_validator(inquire::required!());
-            default.map_or(prompt.clone(), |text| prompt.with_default(text)).prompt()
-        })?;
-        Ok(typed.trim().to_owned())
+        let filled = |typed: &str| {
+            let missing = Validation::Invalid("something must be typed".into());
+            Ok(if typed.trim().is_empty() { missing } else { Validation::Valid })
+        };
+        let prompt = Text::new(&question.text).with_validator(filled);
+        let prompt = match default {
+            Some(text) => prompt.with_default(text),
+            None => prompt,
+        };
+        self.ask(question, || prompt.prompt()).map(|typed| typed.trim().to_owned())
     }
 }
 

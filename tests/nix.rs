@@ -6,10 +6,13 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use common::git::{git, identify};
+use common::sshd::{Sshd, keygen};
 use landfall::error::{Advice, Exit};
 use landfall::nix::{Nix, NixError, NixOptions, Report, StorePath};
+use landfall::ssh::Session;
 use tempfile::TempDir;
 
 const FLAKE: &str = r#"{
@@ -25,7 +28,7 @@ const FLAKE: &str = r#"{
     broken = make "broken-1.0" "echo boom-in-the-builder >&2; exit 3";
     needs = make "needs-1.0" "echo ${self.broken} > $out";
     evil = throw "no such host";
-    warned = builtins.warn "beware" 5;
+    warned = builtins.warn "beware of it" self.hello;
     hosts = { a = 1; b = 2; };
     value = dep.value;
   };
@@ -164,17 +167,17 @@ fn a_failed_build_shows_what_its_builder_said_last() {
 }
 
 #[test]
-fn warnings_are_told() {
+fn warnings_of_the_configuration_are_told_and_a_dirty_tree_is_none() {
     let Some(nix) = nix() else { return };
     let flake = Flake::new();
     let mut warnings = Vec::new();
-    // A build, because questions keep their warnings to the log.
-    let _ = nix.build(&[&flake.attr("hello"), "/no/such/path"], &mut |report| {
+    nix.build(&[&flake.attr("warned")], &mut |report| {
         if let Report::Warning(text) = report {
             warnings.push(text);
         }
-    });
-    assert!(!warnings.iter().any(|text| text.contains("dirty")), "{warnings:?}");
+    })
+    .unwrap();
+    assert_eq!(warnings, ["beware of it"]);
 }
 
 #[test]
@@ -196,6 +199,55 @@ fn closures_are_copied_and_found_on_the_other_side() {
     let last = last.unwrap();
     assert_eq!((last.items_done, last.items_total), (Some(2), Some(2)));
     assert_eq!(last.bytes_done, last.bytes_total);
+}
+
+/// A server whose logins find nix, with the settings of this process.
+fn server_with_nix() -> Sshd {
+    let dir = tempfile::tempdir().unwrap();
+    let key = keygen(dir.path(), "host", "ed25519");
+    let nix = ["PATH", "NIX_REMOTE", "NIX_CONF_DIR", "NIX_USER_CONF_FILES", "NIX_CACHE_HOME"];
+    let set: String = nix
+        .iter()
+        .filter_map(|name| Some(format!(" \"{name}={}\"", std::env::var(name).ok()?)))
+        .collect();
+    Sshd::start_with(dir, &[key], &format!("SetEnv{set}"))
+}
+
+#[test]
+fn closures_and_sources_travel_over_a_session_and_nothing_else_logs_in() {
+    let Some(nix) = nix() else { return };
+    if !common::have("nix-daemon") {
+        return;
+    }
+    let flake = Flake::new();
+    let server = server_with_nix();
+    let limit = Duration::from_secs(20);
+    let session =
+        Session::open(&server.endpoint(), &server.host_key, server.dir.path(), limit).unwrap();
+    let mnt = flake.dir.path().join("mnt");
+    let url = session.nix_store_url(mnt.to_str());
+    let opts = session.nix_ssh_opts();
+
+    let top = nix.build(&[&flake.attr("top")], &mut |_| {}).unwrap().remove(0);
+    assert!(!nix.is_valid_in(&url, &top, &opts).unwrap());
+    nix.copy(&url, std::slice::from_ref(&top), &opts, false, &mut |_| {}).unwrap();
+    assert!(nix.is_valid_in(&url, &top, &opts).unwrap());
+    assert!(mnt.join(&top.as_str()[1..]).exists());
+    let source = nix.flake_archive_to(&flake.reference, &url, &opts, &mut |_| {}).unwrap();
+    assert!(nix.is_valid_in(&url, &source, &opts).unwrap());
+
+    let log = fs::read_to_string(server.dir.path().join("log")).unwrap();
+    assert_eq!(log.matches("Accepted publickey").count(), 1, "{log}");
+
+    // The pin holds for nix as well when the master is gone.
+    let wrong = keygen(flake.dir.path(), "wrong", "ed25519").public;
+    let pinned = opts.split(' ').find_map(|arg| arg.strip_prefix("-oUserKnownHostsFile=")).unwrap();
+    let pin = fs::read_to_string(pinned).unwrap();
+    let alias = pin.split(' ').next().unwrap();
+    fs::write(pinned, wrong.known_hosts_line(alias)).unwrap();
+    let unmastered = opts.replace("-oControlPath=", "-oControlPath=/nowhere");
+    let error = nix.is_valid_in(&url, &top, &unmastered).unwrap_err();
+    assert!(error.to_string().contains("Host key verification failed"), "{error}");
 }
 
 #[test]

@@ -330,3 +330,47 @@ fn store_urls_name_user_root_and_the_way_to_be_root() {
     assert!(session.nix_store_url(None).starts_with("ssh-ng://"));
     assert!(!session.nix_ssh_opts().contains(['\'', '"', '\n']));
 }
+
+/// Tells the other half of the next test, which has a terminal, where to log in.
+const ASK: &str = "LANDFALL_TEST_ASK";
+
+#[test]
+fn a_passphrase_is_asked_for_once_and_only_where_somebody_may_be_asked() {
+    if let Ok(place) = std::env::var(ASK) {
+        return log_in_with_a_passphrase(&place);
+    }
+    let server = Sshd::start();
+    let locked = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-p", "-P", "", "-N", "open sesame", "-f"])
+        .arg(&server.user_key)
+        .status();
+    assert!(locked.unwrap().success());
+    let silent = Session::open(&server.endpoint(), &server.host_key, server.dir.path(), DEADLINE);
+    assert!(matches!(silent, Err(SshError::Auth { .. })), "{silent:?}");
+
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "--nocapture"]);
+    command.arg("a_passphrase_is_asked_for_once_and_only_where_somebody_may_be_asked");
+    command.env_remove("SSH_AUTH_SOCK");
+    command
+        .env(ASK, format!("{}\n{}\n{}", server.port, server.user_key.display(), server.host_key));
+    let mut terminal = rexpect::session::spawn_command(command, Some(20_000)).unwrap();
+    terminal.exp_string("Enter passphrase for key").unwrap();
+    terminal.send_line("open sesame").unwrap();
+    terminal.exp_string("opened, and again: twice").unwrap();
+    terminal.exp_eof().unwrap();
+}
+
+fn log_in_with_a_passphrase(place: &str) {
+    let mut lines = place.lines();
+    let mut next = || lines.next().unwrap();
+    let mut endpoint: Endpoint = format!("{}@127.0.0.1:{}", user_name(), next()).parse().unwrap();
+    endpoint.identity_file = Some(next().into());
+    endpoint.may_ask = true;
+    let key = next().parse().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let session = Session::open(&endpoint, &key, dir.path(), DEADLINE).unwrap();
+    let once = session.run(&["echo", "again"]).read().unwrap();
+    let twice = session.run(&["echo", "twice"]).read().unwrap();
+    println!("opened, and {once}: {twice}");
+}

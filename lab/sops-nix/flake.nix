@@ -6,7 +6,7 @@
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
 
   outputs =
-    { self, nixpkgs }:
+    { self, ... }:
     {
       nixosModules = {
         default = self.nixosModules.sops;

@@ -3,7 +3,6 @@
   lib,
   evalConfig,
   disko,
-  bootable,
   ...
 }:
 let

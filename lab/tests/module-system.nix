@@ -96,7 +96,7 @@ in
       { options.a.b = mkOption { type = types.int; }; }
       (from "/a.nix" { a = 5; })
     ];
-    error = "You're trying to define a value of type `int' rather than an attribute set for the option `a'";
+    error = "it takes an attribute set, not a value of type `int'";
   };
   declared-twice = {
     expr = eval [

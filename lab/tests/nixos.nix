@@ -42,7 +42,7 @@ in
     error = "not for `aarch64-linux'";
   };
   overlays = {
-    expr = (evalConfig [ bootable { nixpkgs.overlays = [ (final: prev: { marker = "from the overlay"; }) ]; } ]).pkgs.marker;
+    expr = (evalConfig [ bootable { nixpkgs.overlays = [ (_: _: { marker = "from the overlay"; }) ]; } ]).pkgs.marker;
     expected = "from the overlay";
   };
   os-release = {
@@ -175,7 +175,7 @@ in
   };
   locked-out = {
     expr = toplevel { users.mutableUsers = false; };
-    error = "You must set one to prevent being locked out of your system.";
+    error = "Nobody could log in as an administrator";
   };
   key-lets-in = {
     expr =
@@ -196,6 +196,10 @@ in
       ];
     };
     error = "Failed assertions: - the sky is green";
+  };
+  beyond-the-miniature = {
+    expr = toplevel { boot.postBootCommands = "true"; };
+    error = "boot.postBootCommands is set in `<unknown-file>', but the miniature nixpkgs cannot do it.";
   };
   no-root-file-system = {
     expr =

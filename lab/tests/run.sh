@@ -20,6 +20,20 @@ cp -a "$here/../../templates" "$work/templates"
 cp "$base" "$work/lab/nixpkgs/base.json"
 tests=$work/lab/tests/tests.nix
 
+# What bootstrap and init would have made.
+cat > "$work/templates/nix-config/hosts/nixos/guppy/hardware-configuration.nix" <<'NIX'
+{ lib, modulesPath, ... }:
+{
+  imports = [ (modulesPath + "/profiles/qemu-guest.nix") ];
+  boot.initrd.availableKernelModules = [ "virtio_blk" ];
+  boot.kernelModules = [ ];
+  boot.extraModulePackages = [ ];
+  nixpkgs.hostPlatform = lib.mkDefault "x86_64-linux";
+}
+NIX
+mkdir -p "$work/templates/nix-secrets/sops"
+echo 'sample: ENC[]' > "$work/templates/nix-secrets/sops/guppy.yaml"
+
 evaluate() {
   nix eval --impure --json --file "$tests" "$@"
 }

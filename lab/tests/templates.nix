@@ -1,10 +1,12 @@
-# Every option that the templates use is declared here, in the file that declares it in NixOS.
+# The templates evaluate in each of their layouts, and every option that they use is declared here
+# in the file that declares it in NixOS.
 {
   lib,
   evalConfig,
   disko,
   sops,
   nixpkgs,
+  templates,
   ...
 }:
 let
@@ -65,6 +67,45 @@ let
     && !lib.hasPrefix "system.build." o.name
     && !lib.any (lib.hasSuffix o.file) (declarations options o.path)
   ) (map parse lines);
+
+  # The templates' own flakes, called with the lab's inputs.
+  inputs = {
+    nixpkgs.lib = lib.extend (
+      _: _: {
+        nixosSystem =
+          arguments: import (nixpkgs + "/nixos/lib/eval-config.nix") ({ inherit lib; } // arguments);
+      }
+    );
+    disko.nixosModules.disko = disko;
+    sops-nix.nixosModules.sops = sops;
+    nix-secrets = templates + "/nix-secrets";
+  };
+  disks = templates + "/nix-config/hosts/common/disks";
+  full = (import (templates + "/nix-config/flake.nix")).outputs inputs;
+  installer = (import (templates + "/nix-config/nixos-installer/flake.nix")).outputs {
+    inherit (inputs) nixpkgs disko;
+    self = installer;
+  };
+
+  # The host with another layout than the one it comes with.
+  withLayout =
+    flake: layout:
+    flake.nixosConfigurations.guppy.extendModules {
+      modules = [
+        { disabledModules = [ (disks + "/btrfs-luks-disk.nix") ]; }
+        {
+          key = "layout";
+          imports = [ (import (disks + "/${layout}.nix")) ];
+        }
+      ];
+    };
+  layouts = [
+    "btrfs-disk"
+    "btrfs-luks-disk"
+    "btrfs-luks-impermanence-disk"
+  ];
+  inEach = flake: f: lib.genAttrs layouts (layout: f (withLayout flake layout).config);
+  isDerivation = path: lib.hasSuffix ".drv" path;
 in
 {
   options-are-declared = {
@@ -74,5 +115,61 @@ in
   options-are-where-nixos-has-them = {
     expr = map (o: "${o.name}: ${toString (declarations options o.path)}") elsewhere;
     expected = [ ];
+  };
+
+  full-system = {
+    expr = inEach full (config: isDerivation config.system.build.toplevel.drvPath);
+    expected = lib.genAttrs layouts (_: true);
+  };
+  minimal-system = {
+    expr = inEach installer (config: isDerivation config.system.build.toplevel.drvPath);
+    expected = lib.genAttrs layouts (_: true);
+  };
+  both-systems-mean-the-same-disks = {
+    expr = inEach full (config: config.system.build.diskoScript.text);
+    expected = inEach installer (config: config.system.build.diskoScript.text);
+  };
+  installer-image = {
+    expr = isDerivation installer.packages.x86_64-linux.iso.drvPath;
+    expected = true;
+  };
+  mounted-by-the-initrd = {
+    expr = inEach full (
+      config:
+      lib.attrNames (lib.filterAttrs (_: fs: builtins.elem "x-initrd.mount" fs.options) config.fileSystems)
+    );
+    expected = {
+      btrfs-disk = [
+        "/"
+        "/nix"
+      ];
+      btrfs-luks-disk = [
+        "/"
+        "/nix"
+      ];
+      btrfs-luks-impermanence-disk = [
+        "/"
+        "/nix"
+        "/persist"
+        "/var/lib"
+        "/var/log"
+      ];
+    };
+  };
+  key-that-opens-the-secrets = {
+    expr = inEach full (config: config.sops.age.sshKeyPaths);
+    expected = {
+      btrfs-disk = [ "/etc/ssh/ssh_host_ed25519_key" ];
+      btrfs-luks-disk = [ "/etc/ssh/ssh_host_ed25519_key" ];
+      btrfs-luks-impermanence-disk = [ "/persist/etc/ssh/ssh_host_ed25519_key" ];
+    };
+  };
+  same-host-key-in-both = {
+    expr = inEach installer (config: map (key: key.path) config.services.openssh.hostKeys);
+    expected = inEach full (config: config.sops.age.sshKeyPaths);
+  };
+  rollback-in-the-initrd = {
+    expr = (withLayout full "btrfs-luks-impermanence-disk").config.boot.initrd.systemd.units."rollback-root.service".wantedBy;
+    expected = [ "initrd.target" ];
   };
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::cli::{BootstrapArgs, Cli, PlanArgs, PlanFormat};
+use crate::commands::run::Purpose;
 use crate::commands::{plan, run};
 use crate::engine;
 use crate::error::{Exit, StepError};
@@ -29,7 +30,7 @@ pub fn run(cli: &Cli, args: &BootstrapArgs) -> Result<Exit, StepError> {
         .exit(Exit::Usage));
     }
     let started = Instant::now();
-    let mut run = run::open(cli, &args.journey, args.yes)?;
+    let mut run = run::open(cli, &args.journey, args.yes, Purpose::Journey)?;
     let steps = journey::steps(&run.cx.config, &selection);
     let result = engine::run(&mut run.cx, &steps);
     let whole = journal::completed(run.cx.journal.lines());

@@ -1,7 +1,7 @@
 //! `landfall check`: the first step of the journey alone.
 
 use crate::cli::{CheckArgs, Cli};
-use crate::commands::run;
+use crate::commands::run::{self, Purpose};
 use crate::engine;
 use crate::error::{Exit, StepError};
 use crate::event::Event;
@@ -10,7 +10,7 @@ use crate::step::StepId;
 
 pub fn run(cli: &Cli, args: &CheckArgs) -> Result<Exit, StepError> {
     let started = std::time::Instant::now();
-    let mut run = run::open(cli, &args.journey, args.yes)?;
+    let mut run = run::open(cli, &args.journey, args.yes, Purpose::Look)?;
     let mut steps = journey::steps(&run.cx.config, &Selection::default());
     steps.retain(|planned| planned.step.id() == StepId::Check);
     let result = engine::run(&mut run.cx, &steps);

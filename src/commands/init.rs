@@ -19,7 +19,7 @@ use crate::secret::{Secret, create_private_dir, write_private};
 use crate::templates::Values;
 use crate::ui::Screen;
 
-/// Example: landfall init ~/src --host guppy --user anna
+/// What `init` can be told beforehand.
 #[derive(Debug, Clone, Args)]
 pub struct InitArgs {
     /// Folder that gets nix-config and nix-secrets
@@ -206,7 +206,7 @@ impl Given {
         check(is_user_name(&user), "--user", &user, "not a user's login name")?;
         check(is_device(&args.disk), "--disk", &args.disk, "not the path of a device")?;
         for recipient in &args.age_recipient {
-            operator::parse_recipient(recipient)?;
+            operator::check_recipient(recipient)?;
         }
         let remotes = [("--remote", &args.remote), ("--secrets-remote", &args.secrets_remote)];
         for (flag, url) in remotes {

@@ -26,7 +26,7 @@ pub fn build(cli: &Cli, args: &IsoBuildArgs) -> Result<Exit, StepError> {
     ui.finish();
     let paths = built
         .map_err(|error| StepError::from(error).doing("the installer image could not be built"))?;
-    let image = paths.first().map(|path| image_in(&path.to_string())).transpose()?.flatten();
+    let image = paths.first().map(|path| image_in(path.as_ref())).transpose()?.flatten();
     let Some(image) = image else {
         return Err(StepError::new(
             "the build holds no .iso file",

@@ -1,13 +1,13 @@
 //! `landfall plan`: what a bootstrap would do now. Nothing is changed.
 
 use crate::cli::{Cli, PlanArgs, PlanFormat};
-use crate::commands::run;
+use crate::commands::run::{self, Purpose};
 use crate::error::{Exit, StepError};
 use crate::journey::{self, Selection};
 use crate::ui::Style;
 
 pub fn run(cli: &Cli, args: &PlanArgs) -> Result<Exit, StepError> {
-    let run = run::open(cli, &args.journey, true)?;
+    let run = run::open(cli, &args.journey, true, Purpose::Print)?;
     let steps = journey::steps(&run.cx.config, &Selection::default());
     let plan = journey::plan(&run.cx, &steps);
     run.ui.finish();

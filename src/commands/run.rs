@@ -14,23 +14,45 @@ use crate::event::{Event, Events};
 use crate::journal::{self, Entry, Journal, RunIdentity};
 use crate::phase;
 use crate::prompt;
-use crate::state::{HostState, RunDir, StateDir};
+use crate::secret::private_temp_dir;
+use crate::state::StateDir;
 use crate::ui::Ui;
 
 /// A run that is open: its context, and the interface that shows it.
 pub struct Run {
     pub cx: Context,
     pub ui: Ui,
-    pub dir: RunDir,
-    pub resumed: bool,
+    /// Removed at the end, when the run was opened only to look.
+    _passing: Option<tempfile::TempDir>,
+}
+
+/// What a run is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    Journey,
+    /// To look only: where there is no run, none is left behind.
+    Look,
+    /// The same, with the result on standard output and events beside it.
+    Print,
 }
 
 /// Opens the current run of the host, or a new one, and connects to the target.
-pub fn open(cli: &Cli, journey: &Journey, yes: bool) -> Result<Run, StepError> {
+pub fn open(cli: &Cli, journey: &Journey, yes: bool, purpose: Purpose) -> Result<Run, StepError> {
     let place = Place::find(cli.directory.as_deref(), cli.settings.as_deref())?;
     let config = Config::load(&place, journey)?;
-    let state = StateDir::open()?.host(config.host.as_str())?;
-    let (dir, resumed) = current_or_new(&state)?;
+    let state = StateDir::open()?;
+    let mut passing = None;
+    let (dir, resumed) = match state.host(config.host.as_str())?.current()? {
+        Some(dir) => (dir, true),
+        None if purpose == Purpose::Journey => {
+            (state.host(config.host.as_str())?.new_run(Uuid::new_v4())?, false)
+        }
+        None => {
+            let folder = passing.insert(passing_folder()?);
+            let state = StateDir::at(folder.path())?.host(config.host.as_str())?;
+            (state.new_run(Uuid::new_v4())?, false)
+        }
+    };
     crate::log::start(&dir, cli.verbose)?;
     let mut journal = Journal::open(&dir.journal())?;
     let identity = match journal::identity(journal.lines()) {
@@ -39,7 +61,12 @@ pub fn open(cli: &Cli, journey: &Journey, yes: bool) -> Result<Run, StepError> {
     };
     let resume = resume_command(&config, yes);
     let (sender, receiver) = mpsc::channel();
-    let ui = Ui::start(cli.log_format, cli.color, Some(resume), receiver);
+    let ui = match purpose {
+        Purpose::Print => Ui::start_beside(cli.log_format, cli.color, receiver),
+        Purpose::Journey | Purpose::Look => {
+            Ui::start(cli.log_format, cli.color, Some(resume), receiver)
+        }
+    };
     let events = Events::new(config.host.as_str(), sender);
     let prompter = prompt::prompter(yes, ui.screen());
     let path: PathBuf = dir.path().to_owned();
@@ -52,7 +79,7 @@ pub fn open(cli: &Cli, journey: &Journey, yes: bool) -> Result<Run, StepError> {
         resumed,
     });
     match phase::establish(&mut cx) {
-        Ok(()) => Ok(Run { cx, ui, dir, resumed }),
+        Ok(()) => Ok(Run { cx, ui, _passing: passing }),
         Err(error) => {
             ui.finish();
             Err(error)
@@ -60,11 +87,14 @@ pub fn open(cli: &Cli, journey: &Journey, yes: bool) -> Result<Run, StepError> {
     }
 }
 
-fn current_or_new(state: &HostState) -> Result<(RunDir, bool), StepError> {
-    match state.current()? {
-        Some(dir) => Ok((dir, true)),
-        None => Ok((state.new_run(Uuid::new_v4())?, false)),
-    }
+fn passing_folder() -> Result<tempfile::TempDir, StepError> {
+    private_temp_dir(&std::env::temp_dir()).map_err(|error| {
+        StepError::new(
+            "a temporary folder could not be made",
+            error.to_string(),
+            "Make room in the folder for temporary files, or set TMPDIR.",
+        )
+    })
 }
 
 fn begin(journal: &mut Journal, config: &Config, id: Uuid) -> Result<RunIdentity, StepError> {

@@ -6,21 +6,31 @@ use crate::ui::Style;
 use crate::ui::table;
 use crate::ui::text::{clean, duration, fit, wrap};
 
-/// Columns of everything before the last column: mark, longest name, machine, time.
-const BEFORE_LAST: usize = 2 + 9 + 2 + 6 + 2 + 7 + 2;
+/// Columns before the last one, gaps included: mark, longest name, machine;
+const BEFORE_LAST: usize = 3 + 11 + 8;
+/// and of the time, which a plan that was not begun does not have.
+const TIME: usize = 9;
 /// Where text is broken when the columns are not known.
 const READABLE: usize = 100;
 /// Lines of a reason; the log has all of them.
 const REASON_LINES: usize = 6;
-const IRREVERSIBLE: &str = "cannot be undone";
+const IRREVERSIBLE: &str = "! cannot be undone";
 
 impl Plan {
     /// The plan for people.
     pub fn text(&self, style: Style) -> String {
-        let columns = style.columns.unwrap_or(READABLE).saturating_sub(BEFORE_LAST).max(20);
-        let rows: Vec<Vec<String>> =
-            self.steps.iter().flat_map(|step| rows(step, columns, style)).collect();
-        let body = table(&["", "step", "on", "time", "what"], &rows, style);
+        let timed = self.steps.iter().any(|step| step.seconds.is_some());
+        let before = BEFORE_LAST + if timed { TIME } else { 0 };
+        let columns = style.columns.unwrap_or(READABLE).saturating_sub(before).max(20);
+        let mut rows = vec![vec!["", "step", "on", "time", "what"]]
+            .into_iter()
+            .map(|names| names.into_iter().map(|name| style.dim(name)).collect())
+            .chain(self.steps.iter().flat_map(|step| rows(step, columns, style)))
+            .collect::<Vec<Vec<String>>>();
+        if !timed {
+            rows.iter_mut().for_each(|row| drop(row.remove(3)));
+        }
+        let body = table(&[], &rows, style);
         format!("{}\n{body}{}", self.heading(style), self.footer(style))
     }
 
@@ -83,7 +93,7 @@ fn mark(state: State, style: Style) -> String {
     }
 }
 
-/// The evidence of what is done, else the title, with a word where there is no way back.
+/// The evidence of what is done, else the title.
 fn headline(step: &PlanStep, columns: usize, style: Style) -> String {
     let off = match step.state {
         State::Done => {
@@ -93,8 +103,7 @@ fn headline(step: &PlanStep, columns: usize, style: Style) -> String {
         }
         State::Superseded => "no longer needed",
         State::Skipped => "left out",
-        _ if step.reversible => return step.title.to_owned(),
-        _ => return format!("{} {}", step.title, style.warning(&format!("({IRREVERSIBLE})"))),
+        _ => return step.title.to_owned(),
     };
     let reason = step.reason.as_ref().map(|reason| format!(": {}", clean(reason)));
     style.dim(&fit(&format!("{off}{}", reason.unwrap_or_default()).replace('\n', " "), columns))
@@ -107,12 +116,14 @@ fn details(step: &PlanStep, columns: usize, style: Style) -> Vec<String> {
             let lines = wrap(&clean(reason), columns);
             lines.iter().take(REASON_LINES).map(|line| style.bad(line)).collect()
         }
-        (State::Ready | State::Running, _) => step
-            .effects
-            .iter()
-            .flat_map(|effect| wrap(effect, columns.saturating_sub(2)))
-            .map(|line| style.dim(&format!("  {line}")))
-            .collect(),
+        (State::Ready | State::Running, _) => {
+            let warning = (!step.reversible).then(|| style.warning(IRREVERSIBLE));
+            let effects = step.effects.iter().map(|effect| wrap(effect, columns - 2).join("\n  "));
+            let effects = effects.map(|effect| format!("- {effect}"));
+            let lines = effects
+                .flat_map(|effect| effect.lines().map(|line| style.dim(line)).collect::<Vec<_>>());
+            warning.into_iter().chain(lines).collect()
+        }
         _ => Vec::new(),
     }
 }

@@ -13,11 +13,15 @@ const DEADLINE: Duration = Duration::from_secs(20);
 ///
 /// Revoked keys are left out, and so are certificate authorities.
 pub fn known_keys(endpoint: &Endpoint) -> Result<Vec<HostKey>, SshError> {
-    let settings = Settings::of(endpoint)?;
+    let known = KnownAs::of(endpoint)?;
+    keys_in(&known.files, &known.name)
+}
+
+fn keys_in(files: &[PathBuf], name: &str) -> Result<Vec<HostKey>, SshError> {
     let mut keys = Vec::new();
     let mut revoked = Vec::new();
-    for file in settings.files.iter().filter(|file| file.is_file()) {
-        for line in find(&settings.name, file)?.lines() {
+    for file in files.iter().filter(|file| file.is_file()) {
+        for line in find(name, file)?.lines() {
             if let Some(rest) = line.strip_prefix("@revoked ") {
                 revoked.extend(rest.parse::<HostKey>());
             } else if let Ok(key) = line.parse::<HostKey>()
@@ -31,19 +35,20 @@ pub fn known_keys(endpoint: &Endpoint) -> Result<Vec<HostKey>, SshError> {
     Ok(keys)
 }
 
-/// The name under which ssh looks `endpoint` up in known_hosts: an alias,
-/// `host`, or `[host]:port`.
+/// The name under which the operator's ssh looks `endpoint` up in known_hosts: an
+/// alias, `host`, or `[host]:port`.
 pub fn known_hosts_name(endpoint: &Endpoint) -> Result<String, SshError> {
-    Settings::of(endpoint).map(|settings| settings.name)
+    KnownAs::of(endpoint).map(|known| known.name)
 }
 
-/// What ssh_config and the command line come to.
-struct Settings {
+/// Where and under which name the operator's ssh looks a machine's key up, as
+/// ssh_config and the command line come to.
+struct KnownAs {
     name: String,
     files: Vec<PathBuf>,
 }
 
-impl Settings {
+impl KnownAs {
     fn of(endpoint: &Endpoint) -> Result<Self, SshError> {
         check(&endpoint.options)?;
         let text = Cmd::new("ssh")
@@ -90,11 +95,28 @@ mod tests {
 
     #[test]
     fn the_name_has_the_port_unless_it_is_22_or_there_is_an_alias() {
-        let name = |text: &str| Settings::parse(text).name;
+        let name = |text: &str| KnownAs::parse(text).name;
         assert_eq!(name("user x\nhostname H\nport 22\n"), "h");
         assert_eq!(name("hostname h\nport 2222\n"), "[h]:2222");
         assert_eq!(name("hostname h\nport 2222\nhostkeyalias a\n"), "a");
-        let files = Settings::parse("userknownhostsfile /a /b\nglobalknownhostsfile /c\n").files;
-        assert_eq!(files, ["/a", "/b", "/c"].map(PathBuf::from));
+        let known = KnownAs::parse("userknownhostsfile /a /b\nglobalknownhostsfile /c\n");
+        assert_eq!(known.files, ["/a", "/b", "/c"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn keys_are_found_hashed_or_not_and_revoked_ones_are_left_out() {
+        const ONE: &str =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
+        const TWO: &str =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAfuCHKVTjquxvt6CM6tdG4SLp1Btn/nOeHHE5UOzRdf";
+        let dir = tempfile::tempdir().unwrap();
+        let (hashed, plain) = (dir.path().join("hashed"), dir.path().join("plain"));
+        std::fs::write(&hashed, format!("h {ONE}\n[h]:2222 {TWO}\n")).unwrap();
+        Cmd::new("ssh-keygen").args(["-q", "-H", "-f"]).arg(&hashed).run().unwrap();
+        std::fs::write(&plain, format!("@revoked * {TWO}\nh,other {TWO} c\nh {ONE}\n")).unwrap();
+        let files = [hashed.clone(), plain, dir.path().join("missing")];
+        assert_eq!(keys_in(&files, "h").unwrap(), [ONE.parse().unwrap()]);
+        assert_eq!(keys_in(&[hashed], "[h]:2222").unwrap(), [TWO.parse().unwrap()]);
+        assert_eq!(keys_in(&files, "nobody").unwrap(), []);
     }
 }

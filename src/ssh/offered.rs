@@ -84,7 +84,12 @@ pub fn identify(
     expected: &[HostKey],
     deadline: Duration,
 ) -> Result<HostKey, SshError> {
-    let kinds: Vec<&str> = expected.iter().map(HostKey::negotiation).collect();
+    let mut kinds: Vec<&str> = Vec::new();
+    for kind in expected.iter().map(HostKey::negotiation) {
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
     let algorithms = (!kinds.is_empty()).then(|| kinds.join(","));
     let offered = match offered_key(endpoint, deadline, algorithms.as_deref()) {
         Err(SshError::NoSuchKey { .. }) if algorithms.is_some() => {

@@ -319,6 +319,26 @@ mod tests {
     }
 
     #[test]
+    fn a_user_with_sudo_writes_the_store_as_root() {
+        let session = Session {
+            endpoint: "alice@[::1]:2222".parse().unwrap(),
+            key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+                .parse()
+                .unwrap(),
+            dir: private_temp_dir(&std::env::temp_dir()).unwrap(),
+            privilege: Privilege::Sudo,
+        };
+        assert_eq!(
+            session.nix_store_url(Some("/mnt")),
+            "ssh-ng://alice@[::1]?remote-store=local%3Froot%3D/mnt\
+             &remote-program=sudo%20-n%20nix-daemon"
+        );
+        assert!(session.root(&["id", "-u"]).to_string().ends_with("'sudo -n -- id -u'"));
+        assert!(session.nix_ssh_opts().contains(" -p 2222 "));
+        assert!(!session.alive());
+    }
+
+    #[test]
     fn sockets_go_where_their_path_fits() {
         assert!(holds_sockets(Path::new("/run/user/1000")));
         assert!(!holds_sockets(Path::new("/tmp/with space")));

@@ -118,7 +118,7 @@ impl Step for Disks {
             same_disks(cx, &matched)?;
         }
         copy_script(cx, &script)?;
-        run_disko(cx, &script.to_string(), erases)?;
+        run_disko(cx, script.as_ref(), erases)?;
         if !mounted(cx)? {
             return Err(StepError::new(
                 "the disks are formatted, but nothing is mounted at /mnt",
@@ -161,9 +161,8 @@ fn needed_bytes(cx: &Context) -> Result<u64, StepError> {
 
 fn copy_script(cx: &Context, script: &crate::nix::StorePath) -> Result<(), StepError> {
     let target = cx.target()?;
-    copy::to_store(cx, &target.session, None, std::slice::from_ref(script)).map_err(|error| {
-        StepError::from(error).doing("disko's script could not be copied to the target")
-    })
+    copy::to_store(cx, &target.session, None, std::slice::from_ref(script))
+        .map_err(|error| error.doing("disko's script could not be copied to the target"))
 }
 
 fn run_disko(cx: &Context, script: &str, erases: bool) -> Result<(), StepError> {

@@ -68,7 +68,7 @@ impl Step for Install {
         let session = &cx.target()?.session;
         let printed = session.root_script(INSTALLED, &[ROOT]).read()?;
         let mut lines = printed.lines();
-        let profile = lines.next() == Some(&system.to_string());
+        let profile = lines.next() == Some(system.as_ref());
         let entries = lines.next().and_then(|n| n.trim().parse::<u32>().ok()).unwrap_or(0);
         if !profile || entries == 0 || !keys_in_place(cx)? {
             return Ok(Status::Ready);

@@ -12,7 +12,7 @@ use crate::config::{Push, SecretsRepo};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
-use crate::journal::Entry;
+use crate::journal::{self, Entry};
 use crate::prompt::Question;
 use crate::sops::format::Format;
 use crate::sops::identities::{Identities, Places};
@@ -105,7 +105,7 @@ impl Step for Secrets {
             plan(cx, &recipient)?.files().map(|file| file.display().to_string()).collect();
         Ok(Evidence::new(format!("adds {recipient}"))
             .with("recipient", recipient.as_str())
-            .with("files", files.join(" ")))
+            .with("files", files.join("\n")))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
@@ -229,13 +229,18 @@ fn key_path(secret: &crate::facts::SecretFact) -> Vec<String> {
     if whole { Vec::new() } else { secret.key.split('/').map(ToOwned::to_owned).collect() }
 }
 
-/// The touched files of the secrets repository: rules, and files of the host.
+/// What this step has changed and not committed: the rules, the host's files, and
+/// the other files of the same rules, which the intention names.
 fn ours_dirty(cx: &Context, repo: &Repo) -> Result<Vec<PathBuf>, StepError> {
     let config = secrets_repo(cx)?;
-    let files = files(cx, config)?;
-    let ours =
-        |path: &PathBuf| *path == config.sops_config || files.contains(&config.dir.join(path));
-    Ok(repo.dirty()?.into_iter().filter(ours).collect())
+    let mut ours = files(cx, config)?;
+    ours.push(config.dir.join(&config.sops_config));
+    let intended = journal::intention(cx.journal.lines(), StepId::Secrets);
+    if let Some(files) = intended.and_then(|intention| intention.fact("files")) {
+        ours.extend(files.lines().map(PathBuf::from));
+    }
+    let dirty = repo.dirty()?;
+    Ok(dirty.into_iter().filter(|path| ours.contains(&repo.root().join(path))).collect())
 }
 
 /// Uncommitted changes of somebody else would be committed or lost with ours.

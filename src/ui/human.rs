@@ -12,7 +12,7 @@ use super::live::{Live, Size};
 use super::progress::{Tracker, bar, since};
 use super::report::{Row, Tally};
 use super::style::Style;
-use super::text::{clean, duration, first_line, fit, pad, width, wrap};
+use super::text::{clean, duration, first_line, fit, limit, pad, width, wrap};
 use crate::event::{Event, Stamped};
 use crate::step::StepId;
 
@@ -22,6 +22,8 @@ const SPINS_PER_SECOND: f64 = 10.0;
 const NAME: usize = 9;
 /// Columns of a duration.
 const TIME: usize = 7;
+/// With less room than this, what is worked on is not told.
+const SHORTEST_LABEL: usize = 12;
 /// Mark, name and their gaps.
 const INDENT: usize = 2 + NAME + 1;
 
@@ -51,7 +53,7 @@ struct Running {
 struct Wait {
     what: String,
     begun: Timestamp,
-    deadline: f64,
+    deadline: u64,
 }
 
 impl<W: Write> Human<W> {
@@ -143,7 +145,7 @@ impl<W: Write> Human<W> {
                 let wait = Wait {
                     what: first_line(what),
                     begun: stamped.time,
-                    deadline: *deadline_seconds as f64,
+                    deadline: *deadline_seconds,
                 };
                 self.entry(stamped).waiting = Some(wait);
                 Vec::new()
@@ -167,7 +169,7 @@ impl<W: Write> Human<W> {
 
     /// The line of a step that is over.
     fn over(&self, row: &Row) -> String {
-        let time = format!("{:>TIME$}", duration(row.seconds));
+        let time = format!("{:>TIME$}", row.time());
         let line = format!(
             "{} {:<NAME$} {}  {}",
             row.mark.show(self.style),
@@ -204,17 +206,12 @@ impl Running {
         )];
         let below = " ".repeat(INDENT);
         if let Some(wait) = &self.waiting {
-            let most = duration(wait.deadline);
+            let most = limit(wait.deadline);
             let waited = seconds_shown(wait.begun, now);
-            let head = format!("waiting for {}", wait.what);
-            lines.push(format!(
-                "{below}{}",
-                style.warning(&squeeze(
-                    &head,
-                    &format!(" {waited} of {most}"),
-                    columns - columns.min(INDENT)
-                ))
-            ));
+            let tail = format!(", {waited} of at most {most}");
+            let room = columns.saturating_sub(INDENT);
+            let text = squeeze(&format!("waiting for {}", wait.what), &tail, room);
+            lines.push(format!("{below}{}", style.warning(&text)));
         } else if let Some(tracker) = &self.tracker {
             lines.push(format!(
                 "{below}{}",
@@ -251,11 +248,13 @@ fn measured(tracker: &Tracker, columns: usize, style: Style) -> String {
     if !figures.is_empty() {
         parts.push(figures);
     }
-    let label = tracker.label();
-    if !label.is_empty() {
-        parts.push(style.dim(&label));
+    let text = parts.join("  ");
+    let room = columns.saturating_sub(width(&text) + 2);
+    match fit(&tracker.label(), room) {
+        label if label.is_empty() || room < SHORTEST_LABEL => text,
+        label if text.is_empty() => style.dim(&label),
+        label => format!("{text}  {}", style.dim(&label)),
     }
-    parts.join("  ")
 }
 
 /// Time since `begun` in whole seconds: tenths would flicker.

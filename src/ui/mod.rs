@@ -94,7 +94,17 @@ impl Ui {
         resume: Option<String>,
         receiver: Receiver<Stamped>,
     ) -> Self {
-        Self::with_view(view(format, color, resume), receiver)
+        Self::with_view(view(Stream::Stdout, format, color, resume), receiver)
+    }
+
+    /// Shows what `receiver` brings on standard error, for commands whose own
+    /// result (a plan, JSON) goes to standard output.
+    pub fn start_beside(
+        format: LogFormat,
+        color: ColorChoice,
+        receiver: Receiver<Stamped>,
+    ) -> Self {
+        Self::with_view(view(Stream::Stderr, format, color, None), receiver)
     }
 
     /// The same with a view of the caller's choice.
@@ -213,20 +223,43 @@ impl fmt::Debug for Screen {
     }
 }
 
-fn view(format: LogFormat, color: ColorChoice, resume: Option<String>) -> Box<dyn View> {
-    let style = Style::stdout(color);
-    let can_move = io::stdout().is_terminal() && !style::is_dumb();
+/// Where a view is written.
+#[derive(Debug, Clone, Copy)]
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
+fn view(
+    stream: Stream,
+    format: LogFormat,
+    color: ColorChoice,
+    resume: Option<String>,
+) -> Box<dyn View> {
+    let (out, style, is_terminal, size): (Box<dyn Write + Send>, _, _, fn() -> live::Size) =
+        match stream {
+            Stream::Stdout => {
+                let terminal = io::stdout().is_terminal();
+                (Box::new(io::stdout()), Style::stdout(color), terminal, || size(&Term::stdout()))
+            }
+            Stream::Stderr => {
+                let terminal = io::stderr().is_terminal();
+                (Box::new(io::stderr()), Style::stderr(color), terminal, || size(&Term::stderr()))
+            }
+        };
+    let can_move = is_terminal && !style::is_dumb();
     match format {
-        LogFormat::Json => Box::new(Json(io::stdout())),
-        LogFormat::Plain => Box::new(Plain::new(io::stdout(), TimeZone::system(), style, resume)),
-        LogFormat::Human => Box::new(Human::new(io::stdout(), size_of_stdout, style, resume)),
-        LogFormat::Auto if can_move => view(LogFormat::Human, color, resume),
-        LogFormat::Auto => view(LogFormat::Plain, color, resume),
+        LogFormat::Json => Box::new(Json(out)),
+        LogFormat::Human => Box::new(Human::new(out, size, style, resume)),
+        LogFormat::Auto if can_move => Box::new(Human::new(out, size, style, resume)),
+        LogFormat::Plain | LogFormat::Auto => {
+            Box::new(Plain::new(out, TimeZone::system(), style, resume))
+        }
     }
 }
 
 /// The terminal's size, or what a terminal that does not tell is taken for.
-fn size_of_stdout() -> live::Size {
-    let (rows, columns) = Term::stdout().size_checked().unwrap_or((24, 80));
+fn size(term: &Term) -> live::Size {
+    let (rows, columns) = term.size_checked().unwrap_or((24, 80));
     live::Size { rows: rows.into(), columns: columns.into() }
 }

@@ -12,7 +12,7 @@ use super::View;
 use super::progress::{Tracker, since};
 use super::report::{Mark, Row, Tally};
 use super::style::Style;
-use super::text::{clean, duration};
+use super::text::{clean, duration, limit};
 use crate::event::{Event, Stamped};
 use crate::step::StepId;
 
@@ -124,7 +124,7 @@ impl<W: Write + Send> View for Plain<W> {
                 self.line_styled(stamped, &head, &text.replace('\n', " "))
             }
             Event::Waiting { what, deadline_seconds } => {
-                let most = duration(*deadline_seconds as f64);
+                let most = limit(*deadline_seconds);
                 self.line(stamped, &format!("waiting for {what}, at most {most}"))
             }
             Event::Arrived { what } => self.line(stamped, what),

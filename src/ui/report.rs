@@ -60,6 +60,14 @@ impl Row {
         Some(Self { step: stamped.step, mark, seconds, text })
     }
 
+    /// How long it took; nothing for what was only looked at.
+    pub fn time(&self) -> String {
+        match self.mark {
+            Mark::Still if self.seconds < 0.05 => String::new(),
+            _ => duration(self.seconds),
+        }
+    }
+
     /// The step's name; what belongs to no step has none.
     pub fn name(&self) -> &'static str {
         self.step.map_or("", StepId::as_str)
@@ -148,7 +156,7 @@ fn cells(row: &Row, style: Style) -> Vec<String> {
         Mark::Done => row.name().to_owned(),
         Mark::Still => style.dim(row.name()),
     };
-    vec![row.mark.show(style), name, duration(row.seconds), row.text.clone()]
+    vec![row.mark.show(style), name, row.time(), row.text.clone()]
 }
 
 /// The block that explains `error`: what failed, why, what to do, where the log is,

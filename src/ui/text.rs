@@ -16,6 +16,12 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// A limit in round figures: `10m`, `1m 30s`.
+pub fn limit(seconds: u64) -> String {
+    let text = duration(seconds as f64);
+    text.strip_suffix(" 00s").or_else(|| text.strip_suffix(" 00m")).unwrap_or(&text).to_owned()
+}
+
 const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
 
 /// The unit in which `bytes` has one to four digits, as its index and divisor.
@@ -128,6 +134,7 @@ mod tests {
         for (seconds, expected) in cases {
             assert_eq!(duration(seconds), expected);
         }
+        assert_eq!([600, 90, 7200, 45].map(limit), ["10m", "1m 30s", "2h", "45s"]);
     }
 
     #[test]

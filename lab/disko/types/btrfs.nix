@@ -60,7 +60,8 @@ let
       fi
       ${lib.concatStrings (
         lib.mapAttrsToList (name: swap: ''
-          [ -e "$target"/${swapPath name swap} ] || btrfs filesystem mkswapfile --size ${swap.size} "$target"/${swapPath name swap}
+          [ -e "$target"/${swapPath name swap} ] ||
+            btrfs filesystem mkswapfile --size ${swap.size} "$target"/${swapPath name swap}
         '') sub.swap
       )}
     )

@@ -1,7 +1,13 @@
 # Attribute sets.
 lib:
 let
-  inherit (builtins) attrNames concatMap foldl' head isAttrs length tail;
+  inherit (builtins)
+    concatMap
+    foldl'
+    head
+    length
+    tail
+    ;
 in
 rec {
   inherit (builtins)

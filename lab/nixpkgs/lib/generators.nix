@@ -6,7 +6,7 @@ lib: rec {
       multiline ? true,
       depth ? 4,
       ...
-    }@args:
+    }:
     value:
     let
       go =
@@ -99,10 +99,20 @@ lib: rec {
   toGitINI =
     settings:
     let
-      leaf = value: if builtins.isBool value || builtins.isInt value then mkValueStringDefault { } value else builtins.toJSON (toString value);
-      section = title: values: "[${title}]\n" + lib.concatStrings (
-        lib.mapAttrsToList (key: v: lib.concatMapStrings (x: "\t${key} = ${leaf x}\n") (lib.toList v)) values
-      );
+      leaf =
+        value:
+        if builtins.isBool value || builtins.isInt value then
+          mkValueStringDefault { } value
+        else
+          builtins.toJSON (toString value);
+      section =
+        title: values:
+        "[${title}]\n"
+        + lib.concatStrings (
+          lib.mapAttrsToList (
+            key: v: lib.concatMapStrings (x: "\t${key} = ${leaf x}\n") (lib.toList v)
+          ) values
+        );
       plain = lib.filterAttrs (_: v: !builtins.isAttrs v);
       nested = lib.filterAttrs (_: v: builtins.isAttrs v);
     in

@@ -60,9 +60,9 @@ let
     else if isPath value || isString value || value ? outPath && kind != "flake" then
       normalize (toString value) (toString value) (import value)
     else if kind == "flake" then
-      throw "Expected a module, but found a value of type \"flake\", while trying to load a module into `${parentFile}'. Use one of the flake's modules, such as its `nixosModules.default'."
+      throw "Expected a module, but found a value of type \"flake\" in `${parentFile}': import one of its modules, such as `nixosModules.default'."
     else
-      throw "Expected a module, but found a value of type ${typeOf value}, while trying to load a module into `${parentFile}'.";
+      throw "Expected a module, but found a value of type ${typeOf value} in `${parentFile}'.";
 
   unify =
     file: key: m:
@@ -89,7 +89,7 @@ let
       throw "The module `${file}' is of type ${typeOf m}, but a module is an attribute set or a function that returns one."
     else if m ? config || m ? options then
       if extra != { } then
-        throw "Module `${common._file}' has an unsupported attribute `${lib.head (attrNames extra)}'. This is caused by introducing a top-level `config' or `options' attribute. Add configuration attributes immediately on the top level instead, or move all of them (namely: ${toString (attrNames extra)}) into the explicit `config' attribute."
+        throw "Module `${common._file}' has an unsupported attribute `${lib.head (attrNames extra)}'. Beside `config' or `options' there is no place for definitions: move ${toString (attrNames extra)} into `config'."
       else
         common
         // {
@@ -140,7 +140,7 @@ let
 
       tree = toTree "<unknown-file>" "" modules;
       disabledKey =
-        file: value:
+        value:
         if isString value && lib.substring 0 1 value != "/" then
           "${modulesPath}/${value}"
         else if isAttrs value && value ? key then
@@ -148,7 +148,7 @@ let
         else
           toString value;
       disabledBelow = concatMap (
-        node: map (disabledKey node.module._file) node.module.disabledModules ++ disabledBelow node.children
+        node: map disabledKey node.module.disabledModules ++ disabledBelow node.children
       );
       disabled = disabledBelow tree;
       enabled = if disabled == [ ] then lib.id else filter (node: !builtins.elem node.key disabled);

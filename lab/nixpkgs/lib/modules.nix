@@ -13,9 +13,6 @@ let
     concatMap
     filter
     isAttrs
-    isList
-    isPath
-    isString
     mapAttrs
     removeAttrs
     typeOf
@@ -63,7 +60,9 @@ let
       };
       merged =
         if opt.readOnly or false == true && lib.length (definitions.discharge defs) > 1 then
-          throw "The option `${showOption loc}' is read-only, but it's set multiple times. Definition values:${showDefs defs}"
+          throw "The option `${showOption loc}' is read-only, but it's set multiple times. Definition values:${
+            showDefs defs
+          }"
         else
           mergeDefinitions loc type (default ++ defs);
       value =
@@ -106,7 +105,9 @@ let
               inherit value;
             }) def.value
           else
-            throw "You're trying to define a value of type `${typeOf def.value}' rather than an attribute set for the option `${showOption prefix}'! Definition values:${showDefs [ def ]}"
+            throw "The option `${showOption prefix}' holds other options: it takes an attribute set, not a value of type `${typeOf def.value}'. Definition values:${
+              showDefs [ def ]
+            }"
         ) defs
       );
 
@@ -179,7 +180,7 @@ let
     };
 
   unmatchedError =
-    prefix: unmatched:
+    unmatched:
     let
       first = lib.head unmatched;
       same = filter (def: def.loc == first.loc) unmatched;
@@ -245,7 +246,7 @@ rec {
 
       checked =
         if declared._module.check && freeformType == null && unmatched != [ ] then
-          unmatchedError prefix unmatched
+          unmatchedError unmatched
         else
           x: x;
 

@@ -45,7 +45,10 @@ rec {
           ))
         ]
         ++ lib.optional warn {
-          warnings = lib.optional source.isDefined "The option `${showOption from}' defined in ${showFiles source.files} has been renamed to `${showOption to}'.";
+          warnings = lib.optional source.isDefined (
+            "The option `${showOption from}' defined in ${showFiles source.files} "
+            + "has been renamed to `${showOption to}'."
+          );
         }
       );
     };
@@ -60,13 +63,13 @@ rec {
       options = lib.setAttrByPath from (
         lib.mkOption {
           visible = false;
-          apply = _: throw "The option `${showOption from}' can no longer be used since it's been removed. ${advice}";
+          apply = _: throw "The option `${showOption from}' has been removed. ${advice}";
         }
       );
       config.assertions = [
         {
           assertion = !source.isDefined;
-          message = "The option definition `${showOption from}' in ${showFiles source.files} no longer has any effect; please remove it.\n${advice}";
+          message = "The option `${showOption from}', set in ${showFiles source.files}, has been removed. ${advice}";
         }
       ];
     };

@@ -176,7 +176,7 @@ lib: rec {
     if lib.length defs == 1 then
       merge loc defs
     else
-      throw "The option `${showOption loc}' is defined multiple times while it's expected to be unique.\n${message}\nDefinition values:${showDefs defs}${prioritySuggestion}";
+      throw "The option `${showOption loc}' may be defined once only. ${message}\nDefinition values:${showDefs defs}${prioritySuggestion}";
 
   mergeEqualOption =
     loc: defs:

@@ -1,15 +1,7 @@
 # Strings.
 lib:
 let
-  inherit (builtins)
-    concatStringsSep
-    elemAt
-    genList
-    isString
-    replaceStrings
-    stringLength
-    substring
-    ;
+  inherit (builtins) elemAt genList;
 in
 rec {
   inherit (builtins)

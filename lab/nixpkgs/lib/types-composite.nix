@@ -7,7 +7,7 @@ lib:
 }:
 let
   inherit (builtins) isAttrs isList;
-  inherit (lib) mergeDefinitions mergeOneOption showOption showDefs;
+  inherit (lib) mergeDefinitions showOption showDefs;
 
   # The definitions of each attribute, with the file of the whole.
   byName =

@@ -11,11 +11,10 @@ let
     isBool
     isFloat
     isInt
-    isList
     isString
     typeOf
     ;
-  inherit (lib) mergeDefinitions mergeEqualOption mergeOneOption showOption showDefs;
+  inherit (lib) mergeEqualOption mergeOneOption;
 
   mkOptionType =
     {

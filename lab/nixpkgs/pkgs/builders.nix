@@ -171,6 +171,7 @@ in
     writeShellApplication
     symlinkJoin
     closureInfo
+    withNeeds
     linkFarm
     ;
   runCommandLocal = runCommand;

@@ -20,6 +20,7 @@ let
     final:
     {
       inherit lib system config components;
+      debianNames = names;
       pkgs = final;
       stdenv = {
         inherit system;

@@ -20,7 +20,9 @@ let
   '';
 
   # What a guest builds its next system with: there is no cache to fetch it from.
-  forRebuilds = lib.attrValues (removeAttrs pkgs.components [ "image-tools" ]);
+  forRebuilds = pkgs.withNeeds (
+    lib.attrValues (lib.getAttrs (lib.attrNames (removeAttrs pkgs.debianNames [ "image-tools" ])) pkgs)
+  );
 in
 pkgs.runCommand "nixos-system-${config.networking.hostName}-${config.system.nixos.label}"
   {

@@ -21,7 +21,6 @@ let
     "systemd-hwdb-update.service"
     "systemd-initctl.socket"
     "systemd-journal-catalog-update.service"
-    "systemd-logind.service"
     "systemd-machine-id-commit.service"
     "systemd-pcrextend.socket"
     "systemd-pcrlock.socket"

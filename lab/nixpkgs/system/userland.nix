@@ -10,6 +10,7 @@
 }:
 let
   always = [
+    "btrfs-progs"
     "ca-certificates"
     "cpio"
     "cryptsetup-bin"
@@ -70,6 +71,7 @@ in
     for name in awk; do ln -sf gawk "$out/bin/$name"; done
     for name in vi editor; do [ -e "$out/bin/$name" ] || ln -s nano "$out/bin/$name"; done
     [ ! -e "$out/bin/vim.tiny" ] || ln -sf vim.tiny "$out/bin/vim"
+    for name in reboot poweroff halt shutdown; do ln -s systemctl "$out/bin/$name"; done
     for applet in which nc; do ln -sf ${pkgs.busybox}/bin/busybox "$out/bin/$applet"; done
     mkdir -p "$out/lib/locale"
     ln -sfn C.utf8 "$out/lib/locale/en_US.utf8"

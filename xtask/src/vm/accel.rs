@@ -43,11 +43,13 @@ impl Accel {
         Ok(if works { Accel::Kvm } else { Accel::Tcg })
     }
 
-    /// QEMU's arguments. Emulated without cmpxchg16b: with it the guest sometimes panicked.
-    pub fn arguments(self) -> [&'static str; 4] {
+    /// QEMU's arguments. Emulated, the guest has one processor and no cmpxchg16b: with that
+    /// instruction it sometimes panicked, and with two processors it sometimes met a
+    /// breakpoint of the kernel's own patching of its code.
+    pub fn arguments(self) -> [&'static str; 6] {
         match self {
-            Accel::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            Accel::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max,-cx16"],
+            Accel::Kvm => ["-accel", "kvm", "-cpu", "host", "-smp", "2"],
+            Accel::Tcg => ["-accel", "tcg", "-cpu", "max,-cx16", "-smp", "1"],
         }
     }
 }

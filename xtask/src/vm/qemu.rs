@@ -19,7 +19,6 @@ pub fn arguments(name: &str, spec: &Spec, accel: Accel, dir: &Path) -> Vec<Strin
     words.extend(list(&["-machine", "q35", "-rtc", "base=utc"]));
     words.extend(pair("-name", name));
     words.extend(list(&accel.arguments()));
-    words.extend(pair("-smp", "2"));
     words.extend(pair("-m", &spec.mem.to_string()));
     words.extend(pair("-pidfile", &dir.join("pid").to_string_lossy()));
     words.extend(pair(

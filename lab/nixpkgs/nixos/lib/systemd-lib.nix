@@ -35,8 +35,15 @@ let
     unit:
     let
       joined =
-        name: lib.optionalAttrs (unit.${name} != [ ]) { ${relationKey name} = lib.concatStringsSep " " unit.${name}; };
-      hash = values: builtins.hashString "sha256" (builtins.unsafeDiscardStringContext (lib.concatMapStringsSep "\n" toString values));
+        name:
+        lib.optionalAttrs (unit.${name} != [ ]) {
+          ${relationKey name} = lib.concatStringsSep " " unit.${name};
+        };
+      hash =
+        values:
+        builtins.hashString "sha256" (
+          builtins.unsafeDiscardStringContext (lib.concatMapStringsSep "\n" toString values)
+        );
     in
     lib.mergeAttrsList (map joined unitOptions.relations)
     // lib.optionalAttrs (unit.description != "") { Description = unit.description; }
@@ -115,7 +122,7 @@ let
     // unit.serviceConfig;
 
   plain =
-    kind: sections: name: unit:
+    kind: sections: _: unit:
     toUnit unit (
       sectionText "Unit" (unitSection unit) + lib.optionalString (kind != null) (sectionText kind (sections unit))
     );

@@ -39,5 +39,6 @@ rec {
     in
     builtins.filter (p: !builtins.elem (lib.getName p) names) packages;
 
+  options = import ./make-options.nix { inherit lib; };
   systemdUtils = import ./systemd-lib.nix { inherit lib; };
 }

@@ -14,6 +14,8 @@
   ./hardware/cpu/microcode.nix
   ./hardware/facter/default.nix
   ./misc/assertions.nix
+  ./misc/documentation.nix
+  ./misc/limits.nix
   ./misc/meta.nix
   ./misc/nixpkgs.nix
   ./misc/version.nix

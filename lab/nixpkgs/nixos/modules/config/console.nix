@@ -1,46 +1,27 @@
 # The console: its keyboard and font.
-{ config, lib, ... }:
+{ config, lib, utils, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool nullOr packages;
   cfg = config.console;
 in
 {
   options.console = {
-    enable = mkOption {
-      type = types.bool;
-      default = true;
-      description = "Whether virtual consoles are set up.";
-    };
+    enable = bool true "Whether virtual consoles are set up.";
     keyMap = mkOption {
       type = types.either types.str types.path;
       default = "us";
       description = "The keyboard layout.";
     };
-    font = mkOption {
-      type = types.nullOr (types.either types.str types.path);
-      default = null;
-      description = "The font.";
-    };
-    packages = mkOption {
-      type = types.listOf types.package;
-      default = [ ];
-      description = "Packages with keyboard layouts and fonts.";
-    };
-    earlySetup = mkOption {
-      type = types.bool;
-      default = false;
-      description = "Whether the initrd sets the console up.";
-    };
+    font = nullOr (types.either types.str types.path) "The font.";
+    packages = packages "Packages with keyboard layouts and fonts.";
+    earlySetup = bool false "Whether the initrd sets the console up.";
     colors = mkOption {
       type = types.listOf (types.strMatching "[[:xdigit:]]{6}");
       default = [ ];
       description = "The sixteen colours.";
     };
-    useXkbConfig = mkOption {
-      type = types.bool;
-      default = false;
-      description = "Whether the layout is that of the graphical session.";
-    };
+    useXkbConfig = bool false "Whether the layout is that of the graphical session.";
   };
 
   config.environment.etc."vconsole.conf" = lib.mkIf cfg.enable {

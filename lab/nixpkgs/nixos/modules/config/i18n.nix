@@ -1,16 +1,13 @@
 # The language of messages and formats.
-{ config, lib, ... }:
+{ config, lib, utils, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) string strings;
   cfg = config.i18n;
 in
 {
   options.i18n = {
-    defaultLocale = mkOption {
-      type = types.str;
-      default = "en_US.UTF-8";
-      description = "The locale of the system.";
-    };
+    defaultLocale = string "en_US.UTF-8" "The locale of the system.";
     extraLocales = mkOption {
       type = types.either (types.listOf types.str) (types.enum [ "all" ]);
       default = [ ];
@@ -21,11 +18,7 @@ in
       default = { };
       description = "Variables such as LC_TIME that differ from the default.";
     };
-    supportedLocales = mkOption {
-      type = types.listOf types.str;
-      default = [ "all" ];
-      description = "Locales that are built.";
-    };
+    supportedLocales = strings [ "all" ] "Locales that are built.";
   };
 
   config.environment = {

@@ -1,20 +1,13 @@
 # The time zone.
-{ config, lib, ... }:
+{ config, lib, utils, ... }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  inherit (utils.options) bool nullOr;
 in
 {
   options = {
-    time.timeZone = mkOption {
-      type = types.nullOr (types.strMatching "[^ ]*");
-      default = null;
-      description = "The time zone, or null for one that is set on the machine.";
-    };
-    time.hardwareClockInLocalTime = mkOption {
-      type = types.bool;
-      default = false;
-      description = "Whether the machine's clock shows local time.";
-    };
+    time.timeZone = nullOr (types.strMatching "[^ ]*") "The time zone, or null for one that is set on the machine.";
+    time.hardwareClockInLocalTime = bool false "Whether the machine's clock shows local time.";
   };
 
   config.environment = lib.mkIf (config.time.timeZone != null) {

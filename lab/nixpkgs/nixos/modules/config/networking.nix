@@ -1,7 +1,8 @@
 # Names: /etc/hosts, DNS servers.
-{ config, lib, ... }:
+{ config, lib, utils, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) lines strings;
   cfg = config.networking;
 in
 {
@@ -11,16 +12,8 @@ in
       default = { };
       description = "Names of addresses.";
     };
-    extraHosts = mkOption {
-      type = types.lines;
-      default = "";
-      description = "Lines added to /etc/hosts.";
-    };
-    timeServers = mkOption {
-      type = types.listOf types.str;
-      default = map (n: "${toString n}.nixos.pool.ntp.org") (lib.range 0 3);
-      description = "Servers that tell the time.";
-    };
+    extraHosts = lines "Lines added to /etc/hosts.";
+    timeServers = strings (map (n: "${toString n}.nixos.pool.ntp.org") (lib.range 0 3)) "Servers that tell the time.";
   };
 
   config = {

@@ -1,7 +1,8 @@
 # /etc/nix/nix.conf.
-{ config, lib, ... }:
+{ config, lib, utils, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool int lines strings;
   cfg = config.nix;
 
   atom = types.nullOr (
@@ -15,19 +16,6 @@ let
     ]
   );
 
-  strings =
-    default: description:
-    mkOption {
-      type = types.listOf types.str;
-      inherit default description;
-    };
-  bool =
-    default: description:
-    mkOption {
-      type = types.bool;
-      inherit default description;
-    };
-
   valueText =
     v:
     if v == null then
@@ -40,15 +28,16 @@ let
       throw "nix.settings: a set cannot be written to nix.conf"
     else
       toString v;
+  settings = lib.concatLines (
+    lib.mapAttrsToList (name: value: "${name} = ${valueText value}") (
+      lib.filterAttrs (_: v: v != null) cfg.settings
+    )
+  );
 in
 {
   options.nix = {
     checkConfig = bool true "Whether the file is checked when it is built.";
-    extraOptions = mkOption {
-      type = types.lines;
-      default = "";
-      description = "Lines added to nix.conf.";
-    };
+    extraOptions = lines "Lines added to nix.conf.";
     settings = mkOption {
       default = { };
       description = "Settings of nix, by their names in nix.conf.";
@@ -60,11 +49,7 @@ in
             default = "auto";
             description = "How many builds run side by side.";
           };
-          cores = mkOption {
-            type = types.int;
-            default = 0;
-            description = "How many cores one build uses; 0 for all.";
-          };
+          cores = int 0 "How many cores one build uses; 0 for all.";
           auto-optimise-store = bool false "Whether equal files are linked.";
           sandbox = mkOption {
             type = types.either types.bool (types.enum [ "relaxed" ]);
@@ -103,7 +88,7 @@ in
 
     environment.etc."nix/nix.conf".text = ''
       # Written from the nix.* options of the system's configuration.
-      ${lib.concatLines (lib.mapAttrsToList (name: value: "${name} = ${valueText value}") (lib.filterAttrs (_: v: v != null) cfg.settings))}${cfg.extraOptions}
+      ${settings}${cfg.extraOptions}
     '';
   };
 }

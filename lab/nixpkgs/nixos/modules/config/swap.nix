@@ -1,7 +1,8 @@
 # Swap devices and files.
-{ config, lib, ... }:
+{ config, lib, utils, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool int nullOr;
 
   swapDevice =
     { config, options, ... }:
@@ -15,24 +16,12 @@ let
           type = types.str;
           description = "The label, instead of the device.";
         };
-        size = mkOption {
-          type = types.nullOr types.int;
-          default = null;
-          description = "Size in MiB of a swap file to make.";
-        };
-        priority = mkOption {
-          type = types.nullOr types.int;
-          default = null;
-          description = "Used before others with smaller numbers.";
-        };
+        size = nullOr types.int "Size in MiB of a swap file to make.";
+        priority = nullOr types.int "Used before others with smaller numbers.";
         randomEncryption = mkOption {
           type = types.coercedTo types.bool (enable: { inherit enable; }) (
             types.submodule {
-              options.enable = mkOption {
-                type = types.bool;
-                default = false;
-                description = "Whether a new key encrypts the swap at each boot.";
-              };
+              options.enable = bool false "Whether a new key encrypts the swap at each boot.";
               freeformType = types.attrsOf types.anything;
             }
           );
@@ -76,11 +65,7 @@ in
     };
     zramSwap = {
       enable = lib.mkEnableOption "swap in compressed memory";
-      memoryPercent = mkOption {
-        type = types.int;
-        default = 50;
-        description = "Share of memory that it may use.";
-      };
+      memoryPercent = int 50 "Share of memory that it may use.";
     };
   };
 

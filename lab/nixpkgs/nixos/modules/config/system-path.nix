@@ -3,10 +3,12 @@
   config,
   lib,
   pkgs,
+  utils,
   ...
 }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) lines packages strings;
   cfg = config.environment;
 
   # No NixOS system is without these.
@@ -27,31 +29,11 @@ let
 in
 {
   options.environment = {
-    systemPackages = mkOption {
-      type = types.listOf types.package;
-      default = [ ];
-      description = "Packages in the PATH of every user.";
-    };
-    defaultPackages = mkOption {
-      type = types.listOf types.package;
-      default = [ ];
-      description = "Packages that are there unless this list is emptied.";
-    };
-    pathsToLink = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      description = "Folders of packages that /run/current-system/sw shows.";
-    };
-    extraOutputsToInstall = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      description = "Other outputs of the packages to show.";
-    };
-    extraSetup = mkOption {
-      type = types.lines;
-      default = "";
-      description = "Shell commands that finish the path.";
-    };
+    systemPackages = packages "Packages in the PATH of every user.";
+    defaultPackages = packages "Packages that are there unless this list is emptied.";
+    pathsToLink = strings [ ] "Folders of packages that /run/current-system/sw shows.";
+    extraOutputsToInstall = strings [ ] "Other outputs of the packages to show.";
+    extraSetup = lines "Shell commands that finish the path.";
   };
 
   options.system.path = mkOption {

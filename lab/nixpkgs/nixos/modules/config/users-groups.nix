@@ -3,25 +3,13 @@
   config,
   lib,
   pkgs,
+  utils,
   ...
 }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool nullOr packages string strings;
   cfg = config.users;
-
-  nullOr =
-    type: description:
-    mkOption {
-      type = types.nullOr type;
-      default = null;
-      inherit description;
-    };
-  bool =
-    default: description:
-    mkOption {
-      type = types.bool;
-      inherit default description;
-    };
 
   userOptions =
     { name, config, ... }:
@@ -41,16 +29,8 @@ let
         uid = nullOr types.int "The number; null for a free one.";
         isSystemUser = bool false "Whether the account belongs to a service.";
         isNormalUser = bool false "Whether the account belongs to a person.";
-        group = mkOption {
-          type = types.str;
-          default = "";
-          description = "The primary group.";
-        };
-        extraGroups = mkOption {
-          type = types.listOf types.str;
-          default = [ ];
-          description = "Further groups.";
-        };
+        group = string "" "The primary group.";
+        extraGroups = strings [ ] "Further groups.";
         home = mkOption {
           type = types.passwdEntry types.path;
           default = "/var/empty";
@@ -74,16 +54,7 @@ let
         hashedPasswordFile = nullOr types.str "A file on the machine that holds the hash.";
         initialPassword = nullOr types.str "The password of an account that is new.";
         initialHashedPassword = nullOr (types.passwdEntry types.str) "The hash for an account that is new.";
-        packages = mkOption {
-          type = types.listOf types.package;
-          default = [ ];
-          description = "Packages in this user's PATH.";
-        };
-        linger = nullOr types.bool "Whether the user's services run without a session.";
-        expires = nullOr (types.strMatching "[[:digit:]]{4}-[[:digit:]]{2}-[[:digit:]]{2}") "The day the account ends.";
-        autoSubUidGidRange = bool false "Whether ranges for containers are given.";
-        subUidRanges = idRanges "subordinate users";
-        subGidRanges = idRanges "subordinate groups";
+        packages = packages "Packages in this user's PATH.";
       };
 
       config = lib.mkMerge [
@@ -98,26 +69,6 @@ let
           isSystemUser = lib.mkDefault false;
         })
       ];
-    };
-
-  idRanges =
-    what:
-    mkOption {
-      type = types.listOf (
-        types.submodule {
-          options = {
-            startUid = nullOr types.int "First user.";
-            startGid = nullOr types.int "First group.";
-            count = mkOption {
-              type = types.int;
-              default = 1;
-              description = "How many.";
-            };
-          };
-        }
-      );
-      default = [ ];
-      description = "Ranges of ${what}.";
     };
 
   groupOptions =
@@ -164,7 +115,7 @@ let
       }
       {
         assertion = user.group != "";
-        message = "users.users.${name}.group is unset. This used to default to nogroup, but this is unsafe. For example you can create a group for this user with: users.users.${name}.group = \"${name}\"; users.groups.${name} = {};";
+        message = "users.users.${name}.group is not set: an account needs a primary group.";
       }
       {
         assertion = user.group == "" || cfg.groups ? ${user.group};
@@ -272,9 +223,8 @@ in
           || cfg.allowNoPasswordLogin
           || lib.any canAdminister (lib.attrValues cfg.users);
         message = ''
-          Neither the root account nor any wheel user has a password or SSH authorized key.
-          You must set one to prevent being locked out of your system.
-          If you really want to be locked out of your system, set users.allowNoPasswordLogin = true;'';
+          Nobody could log in as an administrator: neither root nor any user in wheel has a password or an authorized key.
+          Set one, or users.allowNoPasswordLogin = true.'';
       }
     ]
     ++ lib.concatLists perUser;

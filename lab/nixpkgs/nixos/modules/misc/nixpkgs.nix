@@ -3,10 +3,12 @@
   config,
   lib,
   options,
+  utils,
   ...
 }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) nullOr;
   cfg = config.nixpkgs;
 
   platform = mkOption {
@@ -20,7 +22,10 @@ let
     else if options.nixpkgs.system.isDefined then
       cfg.system
     else
-      throw "Neither nixpkgs.hostPlatform nor the option nixpkgs.system (the `system' argument of lib.nixosSystem) is set: say for which platform this configuration is, for example nixpkgs.hostPlatform = \"x86_64-linux\";";
+      throw (
+        "Neither nixpkgs.hostPlatform nor the option nixpkgs.system is set. Say what the configuration runs on, "
+        + "for example nixpkgs.hostPlatform = \"x86_64-linux\";"
+      );
 in
 {
   options.nixpkgs = {
@@ -49,11 +54,7 @@ in
       default = [ ];
       description = "Overlays on the package set, applied in order.";
     };
-    flake.source = mkOption {
-      type = types.nullOr (types.either types.str types.path);
-      default = null;
-      description = "The source of nixpkgs that `nixpkgs` means on the installed system.";
-    };
+    flake.source = nullOr (types.either types.str types.path) "The source of nixpkgs that `nixpkgs` means on the installed system.";
   };
 
   config._module.args.pkgs =

@@ -1,15 +1,9 @@
 # What the system calls itself: /etc/os-release, `nixos-version`, the names of generations.
-{ config, lib, ... }:
+{ config, lib, utils, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) nullOr string strings;
   cfg = config.system.nixos;
-
-  string =
-    default: description:
-    mkOption {
-      type = types.str;
-      inherit default description;
-    };
 
   osRelease = {
     ANSI_COLOR = "0;38;2;126;186;228";
@@ -34,16 +28,8 @@ in
       default = cfg.release;
       description = "The release whose defaults for stored data hold: the first one that was installed.";
     };
-    configurationRevision = mkOption {
-      type = types.nullOr types.str;
-      default = null;
-      description = "The revision of the configuration that the system was built from.";
-    };
-    name = mkOption {
-      type = types.str;
-      default = if config.networking.hostName == "" then "unnamed" else config.networking.hostName;
-      description = "The name of the system in its store path.";
-    };
+    configurationRevision = nullOr types.str "The revision of the configuration that the system was built from.";
+    name = string (if config.networking.hostName == "" then "unnamed" else config.networking.hostName) "The name of the system in its store path.";
     nixos = {
       release = mkOption {
         type = types.str;
@@ -53,29 +39,13 @@ in
       };
       versionSuffix = string "" "What follows the release in the version.";
       version = string (cfg.release + cfg.versionSuffix) "The full version.";
-      revision = mkOption {
-        type = types.nullOr types.str;
-        default = null;
-        description = "The revision of nixpkgs.";
-      };
+      revision = nullOr types.str "The revision of nixpkgs.";
       codeName = string "Yarara" "The name of the release.";
       distroId = string "nixos" "ID in os-release.";
       distroName = string "NixOS" "NAME in os-release.";
-      variant_id = mkOption {
-        type = types.nullOr (types.strMatching "[a-z0-9._-]+");
-        default = null;
-        description = "VARIANT_ID in os-release; the installer has one.";
-      };
-      variantName = mkOption {
-        type = types.nullOr types.str;
-        default = null;
-        description = "VARIANT in os-release.";
-      };
-      tags = mkOption {
-        type = types.listOf types.str;
-        default = [ ];
-        description = "Words put before the version in the label.";
-      };
+      variant_id = nullOr (types.strMatching "[a-z0-9._-]+") "VARIANT_ID in os-release; the installer has one.";
+      variantName = nullOr types.str "VARIANT in os-release.";
+      tags = strings [ ] "Words put before the version in the label.";
       label = mkOption {
         type = types.strMatching "[a-zA-Z0-9:_.-]*";
         default = lib.concatStringsSep "-" (lib.sort lib.lessThan cfg.tags ++ [ cfg.version ]);

@@ -3,19 +3,17 @@
   config,
   lib,
   pkgs,
+  utils,
   ...
 }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool;
   cfg = config.programs.git;
 in
 {
   options.programs.git = {
-    enable = mkOption {
-      type = types.bool;
-      default = false;
-      description = "Whether git is there.";
-    };
+    enable = bool false "Whether git is there.";
     package = mkOption {
       type = types.package;
       default = pkgs.git;

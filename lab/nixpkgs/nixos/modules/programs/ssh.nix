@@ -1,38 +1,19 @@
 # The SSH client: hosts that all users know, settings for all.
-{ config, lib, ... }:
+{ config, lib, utils, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool lines nullOr strings;
   cfg = config.programs.ssh;
 
   knownHost =
     { name, config, ... }:
     {
       options = {
-        hostNames = mkOption {
-          type = types.listOf types.str;
-          default = [ name ] ++ config.extraHostNames;
-          description = "Names and addresses of the host.";
-        };
-        extraHostNames = mkOption {
-          type = types.listOf types.str;
-          default = [ ];
-          description = "Further names.";
-        };
-        publicKey = mkOption {
-          type = types.nullOr types.str;
-          default = null;
-          description = "Its public key.";
-        };
-        publicKeyFile = mkOption {
-          type = types.nullOr types.path;
-          default = null;
-          description = "A file with its public key.";
-        };
-        certAuthority = mkOption {
-          type = types.bool;
-          default = false;
-          description = "Whether the key signs those of hosts.";
-        };
+        hostNames = strings ([ name ] ++ config.extraHostNames) "Names and addresses of the host.";
+        extraHostNames = strings [ ] "Further names.";
+        publicKey = nullOr types.str "Its public key.";
+        publicKeyFile = nullOr types.path "A file with its public key.";
+        certAuthority = bool false "Whether the key signs those of hosts.";
       };
     };
 
@@ -50,16 +31,8 @@ in
       default = { };
       description = "Host keys that all users know.";
     };
-    extraConfig = mkOption {
-      type = types.lines;
-      default = "";
-      description = "Text of ssh_config.";
-    };
-    startAgent = mkOption {
-      type = types.bool;
-      default = false;
-      description = "Whether sessions get an agent.";
-    };
+    extraConfig = lines "Text of ssh_config.";
+    startAgent = bool false "Whether sessions get an agent.";
   };
 
   config = {

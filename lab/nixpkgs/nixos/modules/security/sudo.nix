@@ -3,10 +3,12 @@
   config,
   lib,
   pkgs,
+  utils,
   ...
 }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool lines string;
   cfg = config.security.sudo;
 
   command = types.either types.str (
@@ -50,16 +52,8 @@ let
         default = [ ];
         description = "Groups.";
       };
-      host = mkOption {
-        type = types.str;
-        default = "ALL";
-        description = "The host.";
-      };
-      runAs = mkOption {
-        type = types.str;
-        default = "ALL:ALL";
-        description = "As whom.";
-      };
+      host = string "ALL" "The host.";
+      runAs = string "ALL:ALL" "As whom.";
       commands = mkOption {
         type = types.listOf command;
         description = "What they may run.";
@@ -88,41 +82,21 @@ let
 in
 {
   options.security.sudo = {
-    enable = mkOption {
-      type = types.bool;
-      default = true;
-      description = "Whether sudo is there.";
-    };
+    enable = bool true "Whether sudo is there.";
     package = mkOption {
       type = types.package;
       default = pkgs.sudo;
       description = "The sudo to use.";
     };
-    wheelNeedsPassword = mkOption {
-      type = types.bool;
-      default = true;
-      description = "Whether the group wheel must give a password.";
-    };
-    execWheelOnly = mkOption {
-      type = types.bool;
-      default = false;
-      description = "Whether only the group wheel can start sudo.";
-    };
+    wheelNeedsPassword = bool true "Whether the group wheel must give a password.";
+    execWheelOnly = bool false "Whether only the group wheel can start sudo.";
     extraRules = mkOption {
       type = types.listOf rule;
       default = [ ];
       description = "Who may do what.";
     };
-    extraConfig = mkOption {
-      type = types.lines;
-      default = "";
-      description = "Text at the end of sudoers.";
-    };
-    keepTerminfo = mkOption {
-      type = types.bool;
-      default = true;
-      description = "Whether terminal variables are kept.";
-    };
+    extraConfig = lines "Text at the end of sudoers.";
+    keepTerminfo = bool true "Whether terminal variables are kept.";
   };
 
   config = lib.mkIf cfg.enable {

@@ -8,6 +8,7 @@
 }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) nullOr strings;
 
   bool =
     description:
@@ -29,16 +30,8 @@ let
           default = name;
           description = "Where it is mounted.";
         };
-        device = mkOption {
-          type = types.nullOr types.nonEmptyStr;
-          default = null;
-          description = "The device.";
-        };
-        label = mkOption {
-          type = types.nullOr types.nonEmptyStr;
-          default = null;
-          description = "The label, instead of the device.";
-        };
+        device = nullOr types.nonEmptyStr "The device.";
+        label = nullOr types.nonEmptyStr "The label, instead of the device.";
         fsType = mkOption {
           type = types.nonEmptyStr;
           default = "auto";
@@ -49,11 +42,7 @@ let
           default = [ "defaults" ];
           description = "Mount options.";
         };
-        depends = mkOption {
-          type = types.listOf types.str;
-          default = [ ];
-          description = "Paths that must be mounted before.";
-        };
+        depends = strings [ ] "Paths that must be mounted before.";
         noCheck = bool "Whether it is never checked.";
         autoFormat = bool "Whether an empty device is formatted at boot.";
         autoResize = bool "Whether it grows to its device at boot.";

@@ -3,10 +3,12 @@
   config,
   lib,
   options,
+  utils,
   ...
 }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool nullOr string strings;
   cfg = config.networking;
 
   address =
@@ -35,33 +37,13 @@ let
     { name, ... }:
     {
       options = {
-        name = mkOption {
-          type = types.str;
-          default = name;
-          description = "The name of the interface.";
-        };
-        useDHCP = mkOption {
-          type = types.nullOr types.bool;
-          default = null;
-          description = "Whether the interface asks for an address.";
-        };
+        name = string name "The name of the interface.";
+        useDHCP = nullOr types.bool "Whether the interface asks for an address.";
         ipv4.addresses = addresses 32;
         ipv6.addresses = addresses 128;
-        macAddress = mkOption {
-          type = types.nullOr types.str;
-          default = null;
-          description = "Another hardware address.";
-        };
-        mtu = mkOption {
-          type = types.nullOr types.int;
-          default = null;
-          description = "The largest packet.";
-        };
-        wakeOnLan.enable = mkOption {
-          type = types.bool;
-          default = false;
-          description = "Whether a packet may switch the machine on.";
-        };
+        macAddress = nullOr types.str "Another hardware address.";
+        mtu = nullOr types.int "The largest packet.";
+        wakeOnLan.enable = bool false "Whether a packet may switch the machine on.";
       };
     };
 
@@ -74,16 +56,8 @@ let
               type = types.str;
               description = "The address.";
             };
-            interface = mkOption {
-              type = types.nullOr types.str;
-              default = null;
-              description = "The interface it is behind.";
-            };
-            metric = mkOption {
-              type = types.nullOr types.int;
-              default = null;
-              description = "Its cost.";
-            };
+            interface = nullOr types.str "The interface it is behind.";
+            metric = nullOr types.int "Its cost.";
           };
         }
       )
@@ -92,12 +66,6 @@ let
     description = "The default gateway.";
   };
 
-  bool =
-    default: description:
-    mkOption {
-      type = types.bool;
-      inherit default description;
-    };
   gateways = lib.filter (g: g != null) [
     cfg.defaultGateway
     cfg.defaultGateway6
@@ -125,18 +93,14 @@ in
       default = config.system.nixos.distroId;
       description = "The name of the machine, without a domain.";
     };
-    domain = mkOption {
-      type = types.nullOr types.str;
-      default = null;
-      description = "The domain.";
-    };
+    domain = nullOr types.str "The domain.";
     fqdn = mkOption {
       type = types.str;
       default =
         if cfg.hostName != "" && cfg.domain != null then
           "${cfg.hostName}.${cfg.domain}"
         else
-          throw "The FQDN is required but cannot be determined. Set networking.hostName and networking.domain, or networking.fqdn.";
+          throw "networking.fqdn is not known: set networking.hostName and networking.domain.";
       description = "The name with its domain.";
     };
     fqdnOrHostName = mkOption {
@@ -146,26 +110,14 @@ in
         if options.networking.fqdn.highestPrio < 1500 || cfg.domain != null then cfg.fqdn else cfg.hostName;
       description = "The name with its domain, where there is one.";
     };
-    hostId = mkOption {
-      type = types.nullOr (types.strMatching "[0-9a-fA-F]{8}");
-      default = null;
-      description = "Eight hexadecimal digits that name the machine; ZFS wants them.";
-    };
+    hostId = nullOr (types.strMatching "[0-9a-fA-F]{8}") "Eight hexadecimal digits that name the machine; ZFS wants them.";
     useDHCP = bool true "Whether interfaces that are not declared ask for an address.";
     useNetworkd = bool false "Whether systemd-networkd manages the interfaces.";
     enableIPv6 = bool true "Whether IPv6 is used.";
     usePredictableInterfaceNames = bool true "Whether interfaces are named after their place.";
     dhcpcd.enable = bool true "Whether dhcpcd may run.";
-    nameservers = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      description = "DNS servers.";
-    };
-    search = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      description = "Domains tried for short names.";
-    };
+    nameservers = strings [ ] "DNS servers.";
+    search = strings [ ] "Domains tried for short names.";
     defaultGateway = gateway;
     defaultGateway6 = gateway;
     interfaces = mkOption {

@@ -1,7 +1,8 @@
 # Hardware as nixos-facter reports it: the modules that the machine needs to boot.
-{ config, lib, ... }:
+{ config, lib, utils, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool nullOr;
   cfg = config.hardware.facter;
   hardware = cfg.report.hardware or { };
 
@@ -14,16 +15,8 @@ let
 in
 {
   options.hardware.facter = {
-    enable = mkOption {
-      type = types.bool;
-      default = cfg.reportPath != null;
-      description = "Whether the report counts.";
-    };
-    reportPath = mkOption {
-      type = types.nullOr types.path;
-      default = null;
-      description = "The report, a JSON file.";
-    };
+    enable = bool (cfg.reportPath != null) "Whether the report counts.";
+    reportPath = nullOr types.path "The report, a JSON file.";
     report = mkOption {
       type = types.attrsOf types.anything;
       default = if cfg.reportPath == null then { } else builtins.fromJSON (builtins.readFile cfg.reportPath);

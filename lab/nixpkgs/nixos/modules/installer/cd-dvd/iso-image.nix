@@ -4,24 +4,16 @@
   lib,
   options,
   pkgs,
+  utils,
   ...
 }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool string;
   cfg = config.isoImage;
 
-  bool =
-    default: description:
-    mkOption {
-      type = types.bool;
-      inherit default description;
-    };
-  string =
-    default: description:
-    mkOption {
-      type = types.str;
-      inherit default description;
-    };
+  joined = words: lib.concatStringsSep "-" (lib.filter (word: word != "") words);
+
   files =
     description:
     mkOption {
@@ -31,6 +23,8 @@ let
     };
 in
 {
+  imports = [ ../live-store.nix ];
+
   options.isoImage = {
     squashfsCompression = mkOption {
       type = types.nullOr types.str;
@@ -39,7 +33,12 @@ in
     };
     compressImage = bool false "Whether the ISO itself is packed.";
     edition = string "" "A word in the name of the image.";
-    volumeID = string "nixos-${cfg.edition}${lib.optionalString (cfg.edition != "") "-"}${config.system.nixos.release}-${pkgs.stdenv.hostPlatform.linuxArch}" "The label of the volume.";
+    volumeID = string (joined [
+      "nixos"
+      cfg.edition
+      config.system.nixos.release
+      pkgs.stdenv.hostPlatform.linuxArch
+    ]) "The label of the volume.";
     contents = files "Files to put on the image: source and target.";
     storeContents = files "Store paths in the squashfs beside the system.";
     includeSystemBuildDependencies = bool false "Whether what the system was built with is there too.";
@@ -52,52 +51,28 @@ in
   };
 
   options.image = {
-    baseName = string "nixos${lib.optionalString (cfg.edition != "") "-${cfg.edition}"}-${config.system.nixos.label}-${pkgs.stdenv.hostPlatform.system}" "The name of the image without its extension.";
+    baseName = string (joined [
+      "nixos"
+      cfg.edition
+      config.system.nixos.label
+      pkgs.stdenv.hostPlatform.system
+    ]) "The name of the image without its extension.";
     extension = string "iso" "The extension.";
     fileName = string "${config.image.baseName}.${config.image.extension}" "The name of the image.";
     filePath = string "iso/${config.image.fileName}" "Where the image is in the build's result.";
   };
 
   config = {
-    boot.loader.grub.enable = false;
     boot.loader.timeout = lib.mkDefault 10;
-    boot.initrd.availableKernelModules = [
-      "squashfs"
-      "iso9660"
-      "loop"
-      "overlay"
-    ];
+    boot.initrd.availableKernelModules = [ "iso9660" ];
     fileSystems = lib.mkImageMediaOverride {
-      "/" = {
-        fsType = "tmpfs";
-        options = [ "mode=0755" ];
-      };
       "/iso" = {
         device = "/dev/root";
         neededForBoot = true;
         noCheck = true;
         fsType = "iso9660";
       };
-      "/nix/.ro-store" = {
-        device = "/sysroot/iso/nix-store.squashfs";
-        fsType = "squashfs";
-        options = [ "loop" ];
-        neededForBoot = true;
-      };
-      "/nix/.rw-store" = {
-        fsType = "tmpfs";
-        options = [ "mode=0755" ];
-        neededForBoot = true;
-      };
-      "/nix/store" = {
-        fsType = "overlay";
-        device = "overlay";
-        options = [
-          "lowerdir=/nix/.ro-store"
-          "upperdir=/nix/.rw-store/store"
-          "workdir=/nix/.rw-store/work"
-        ];
-      };
+      "/nix/.ro-store".device = "/sysroot/iso/nix-store.squashfs";
     };
     system.build.isoImage = import ../../../../system/iso.nix {
       inherit

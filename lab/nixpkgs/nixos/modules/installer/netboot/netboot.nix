@@ -7,6 +7,8 @@
   ...
 }:
 {
+  imports = [ ../live-store.nix ];
+
   options.netboot = {
     squashfsCompression = lib.mkOption {
       type = lib.types.nullOr lib.types.str;
@@ -21,37 +23,8 @@
   };
 
   config = {
-    boot.loader.grub.enable = false;
-    boot.initrd.availableKernelModules = [
-      "squashfs"
-      "overlay"
-      "loop"
-    ];
     fileSystems = lib.mkImageMediaOverride {
-      "/" = {
-        fsType = "tmpfs";
-        options = [ "mode=0755" ];
-      };
-      "/nix/.ro-store" = {
-        fsType = "squashfs";
-        device = "../nix-store.squashfs";
-        options = [ "loop" ];
-        neededForBoot = true;
-      };
-      "/nix/.rw-store" = {
-        fsType = "tmpfs";
-        options = [ "mode=0755" ];
-        neededForBoot = true;
-      };
-      "/nix/store" = {
-        fsType = "overlay";
-        device = "overlay";
-        options = [
-          "lowerdir=/nix/.ro-store"
-          "upperdir=/nix/.rw-store/store"
-          "workdir=/nix/.rw-store/work"
-        ];
-      };
+      "/nix/.ro-store".device = "../nix-store.squashfs";
     };
     system.build.kexecTarball = import ../../../../system/kexec.nix {
       inherit

@@ -1,7 +1,8 @@
 # bash.
-{ config, lib, ... }:
+{ config, lib, utils, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool;
   cfg = config.programs.bash;
 
   text =
@@ -14,11 +15,7 @@ let
 in
 {
   options.programs.bash = {
-    enable = mkOption {
-      type = types.bool;
-      default = true;
-      description = "Whether bash is set up.";
-    };
+    enable = bool true "Whether bash is set up.";
     shellAliases = mkOption {
       type = types.attrsOf (types.nullOr (types.either types.str types.path));
       default = { };

@@ -8,6 +8,7 @@
 }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool;
   inherit (config.services) fstrim;
   inherit (config.services.btrfs) autoScrub;
 
@@ -33,19 +34,11 @@ in
 {
   options.services = {
     fstrim = {
-      enable = mkOption {
-        type = types.bool;
-        default = true;
-        description = "Whether disks are told at times what is free.";
-      };
+      enable = bool true "Whether disks are told at times what is free.";
       interval = interval "weekly";
     };
     btrfs.autoScrub = {
-      enable = mkOption {
-        type = types.bool;
-        default = false;
-        description = "Whether btrfs is read through at times.";
-      };
+      enable = bool false "Whether btrfs is read through at times.";
       interval = interval "monthly";
       fileSystems = mkOption {
         type = types.listOf types.path;

@@ -1,8 +1,9 @@
 # The firewall's options. Ports are opened for declared services as in NixOS; the miniature has
 # no packet filter, so that nothing else is closed.
-{ lib, ... }:
+{ lib, utils, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool strings;
 
   ports = mkOption {
     type = types.listOf types.port;
@@ -12,7 +13,7 @@ let
   };
   range = types.submodule {
     options = lib.genAttrs [ "from" "to" ] (
-      end:
+      _:
       mkOption {
         type = types.port;
         description = "One end of the range.";
@@ -30,12 +31,6 @@ let
     allowedTCPPortRanges = ranges;
     allowedUDPPortRanges = ranges;
   };
-  bool =
-    default: description:
-    mkOption {
-      type = types.bool;
-      inherit default description;
-    };
 in
 {
   options.networking.firewall = openings // {
@@ -53,11 +48,7 @@ in
       default = true;
       description = "Whether packets must come the way that answers go.";
     };
-    trustedInterfaces = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      description = "Interfaces that are not filtered.";
-    };
+    trustedInterfaces = strings [ ] "Interfaces that are not filtered.";
     interfaces = mkOption {
       type = types.attrsOf (types.submodule { options = openings; });
       default = { };

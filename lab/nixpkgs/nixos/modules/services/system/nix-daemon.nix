@@ -3,10 +3,12 @@
   config,
   lib,
   pkgs,
+  utils,
   ...
 }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool int nullOr strings;
   cfg = config.nix;
 
   builder = n: {
@@ -35,37 +37,17 @@ let
 in
 {
   options.nix = {
-    enable = mkOption {
-      type = types.bool;
-      default = true;
-      description = "Whether the system has nix.";
-    };
+    enable = bool true "Whether the system has nix.";
     package = mkOption {
       type = types.package;
       default = pkgs.nix;
       description = "The nix to use.";
     };
-    nrBuildUsers = mkOption {
-      type = types.int;
-      default = 8;
-      description = "How many accounts run builds.";
-    };
-    nixPath = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      description = "NIX_PATH.";
-    };
-    channel.enable = mkOption {
-      type = types.bool;
-      default = true;
-      description = "Whether channels may be used beside flakes.";
-    };
+    nrBuildUsers = int 8 "How many accounts run builds.";
+    nixPath = strings [ ] "NIX_PATH.";
+    channel.enable = bool true "Whether channels may be used beside flakes.";
     gc = {
-      automatic = mkOption {
-        type = types.bool;
-        default = false;
-        description = "Whether garbage is collected at times.";
-      };
+      automatic = bool false "Whether garbage is collected at times.";
       dates = mkOption {
         type = types.either types.singleLineStr (types.listOf types.str);
         default = "03:15";
@@ -77,11 +59,7 @@ in
         default = "";
         description = "Options of nix-collect-garbage.";
       };
-      persistent = mkOption {
-        type = types.bool;
-        default = true;
-        description = "Whether a missed time is made up for.";
-      };
+      persistent = bool true "Whether a missed time is made up for.";
       randomizedDelaySec = mkOption {
         type = types.singleLineStr;
         default = "0";
@@ -89,21 +67,13 @@ in
       };
     };
     optimise = {
-      automatic = mkOption {
-        type = types.bool;
-        default = false;
-        description = "Whether equal files are linked at times.";
-      };
-      dates = mkOption {
-        type = types.listOf types.str;
-        default = [ "03:45" ];
-        description = "When.";
-      };
+      automatic = bool false "Whether equal files are linked at times.";
+      dates = strings [ "03:45" ] "When.";
     };
     registry = mkOption {
       type = types.attrsOf (
         types.submodule (
-          { name, config, options, ... }:
+          { name, config, ... }:
           {
             options = {
               from = reference // {
@@ -113,16 +83,8 @@ in
                 };
               };
               to = reference;
-              flake = mkOption {
-                type = types.nullOr types.attrs;
-                default = null;
-                description = "An input whose locked source is meant.";
-              };
-              exact = mkOption {
-                type = types.bool;
-                default = true;
-                description = "Whether only exactly this reference is replaced.";
-              };
+              flake = nullOr types.attrs "An input whose locked source is meant.";
+              exact = bool true "Whether only exactly this reference is replaced.";
             };
             config.to = lib.mkIf (config.flake != null) (
               lib.mkDefault (

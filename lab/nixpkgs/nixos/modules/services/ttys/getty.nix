@@ -1,31 +1,16 @@
 # Logins on consoles.
-{ config, lib, ... }:
+{ config, lib, utils, ... }:
 let
-  inherit (lib) mkOption types;
+  inherit (lib) types;
+  inherit (utils.options) lines nullOr string strings;
   cfg = config.services.getty;
 in
 {
   options.services.getty = {
-    autologinUser = mkOption {
-      type = types.nullOr types.str;
-      default = null;
-      description = "Who is logged in without asking.";
-    };
-    greetingLine = mkOption {
-      type = types.str;
-      default = ''<<< Welcome to ${config.system.nixos.distroName} ${config.system.nixos.label} (\m) - \l >>>'';
-      description = "The first line.";
-    };
-    helpLine = mkOption {
-      type = types.lines;
-      default = "";
-      description = "What follows.";
-    };
-    extraArgs = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      description = "Arguments of agetty.";
-    };
+    autologinUser = nullOr types.str "Who is logged in without asking.";
+    greetingLine = string (''<<< Welcome to ${config.system.nixos.distroName} ${config.system.nixos.label} (\m) - \l >>>'') "The first line.";
+    helpLine = lines "What follows.";
+    extraArgs = strings [ ] "Arguments of agetty.";
   };
 
   config.environment.etc.issue.text = ''

@@ -1,25 +1,14 @@
 # The activation scripts: what makes a running system out of a configuration, in order.
-{ lib, ... }:
+{ lib, utils, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool lines strings;
 
   snippet = types.submodule {
     options = {
-      text = mkOption {
-        type = types.lines;
-        default = "";
-        description = "Shell commands.";
-      };
-      deps = mkOption {
-        type = types.listOf types.str;
-        default = [ ];
-        description = "Snippets that run before.";
-      };
-      supportsDryActivation = mkOption {
-        type = types.bool;
-        default = false;
-        description = "Whether it runs, changing nothing, in a dry activation.";
-      };
+      text = lines "Shell commands.";
+      deps = strings [ ] "Snippets that run before.";
+      supportsDryActivation = bool false "Whether it runs, changing nothing, in a dry activation.";
     };
   };
   scripts = types.attrsOf (types.coercedTo types.str (text: { inherit text; }) snippet);

@@ -4,10 +4,12 @@
   lib,
   options,
   pkgs,
+  utils,
   ...
 }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) packages;
 
   failed = map (a: a.message) (lib.filter (a: !a.assertion) config.assertions);
   # Refuses a configuration that its own modules find wrong.
@@ -30,11 +32,7 @@ in
       default = [ ];
       description = "Store paths that belong to the system's closure.";
     };
-    checks = mkOption {
-      type = types.listOf types.package;
-      default = [ ];
-      description = "Derivations that must build before the system does.";
-    };
+    checks = packages "Derivations that must build before the system does.";
     systemBuilderCommands = mkOption {
       type = types.lines;
       internal = true;

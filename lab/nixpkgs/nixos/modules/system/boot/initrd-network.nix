@@ -1,72 +1,37 @@
 # The network and an SSH server in the initrd, for unlocking from afar.
-{ config, lib, ... }:
+{ config, lib, utils, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool lines nullOr strings;
   cfg = config.boot.initrd.network;
 in
 {
   options.boot.initrd.network = {
-    enable = mkOption {
-      type = types.bool;
-      default = false;
-      description = "Whether the initrd uses the network.";
-    };
-    flushBeforeStage2 = mkOption {
-      type = types.bool;
-      default = true;
-      description = "Whether addresses are given up before the system starts.";
-    };
-    udhcpc.enable = mkOption {
-      type = types.bool;
-      default = config.networking.useDHCP;
-      description = "Whether the initrd asks for an address.";
-    };
-    postCommands = mkOption {
-      type = types.lines;
-      default = "";
-      description = "Shell commands once the network is up.";
-    };
+    enable = bool false "Whether the initrd uses the network.";
+    flushBeforeStage2 = bool true "Whether addresses are given up before the system starts.";
+    udhcpc.enable = bool config.networking.useDHCP "Whether the initrd asks for an address.";
+    postCommands = lines "Shell commands once the network is up.";
     ssh = {
-      enable = mkOption {
-        type = types.bool;
-        default = false;
-        description = "Whether the initrd runs an SSH server.";
-      };
+      enable = bool false "Whether the initrd runs an SSH server.";
       port = mkOption {
         type = types.port;
         default = 22;
         description = "Its port.";
       };
-      shell = mkOption {
-        type = types.nullOr types.str;
-        default = null;
-        description = "The shell of a session.";
-      };
+      shell = nullOr types.str "The shell of a session.";
       hostKeys = mkOption {
         type = types.listOf (types.either types.str types.path);
         default = [ ];
         description = "Its host keys, files of the machine.";
       };
-      ignoreEmptyHostKeys = mkOption {
-        type = types.bool;
-        default = false;
-        description = "Whether it may start without host keys.";
-      };
-      authorizedKeys = mkOption {
-        type = types.listOf types.str;
-        default = config.users.users.root.openssh.authorizedKeys.keys;
-        description = "Keys that may log in.";
-      };
+      ignoreEmptyHostKeys = bool false "Whether it may start without host keys.";
+      authorizedKeys = strings config.users.users.root.openssh.authorizedKeys.keys "Keys that may log in.";
       authorizedKeyFiles = mkOption {
         type = types.listOf types.path;
         default = config.users.users.root.openssh.authorizedKeys.keyFiles;
         description = "Files of keys that may log in.";
       };
-      extraConfig = mkOption {
-        type = types.lines;
-        default = "";
-        description = "Text of its sshd_config.";
-      };
+      extraConfig = lines "Text of its sshd_config.";
     };
   };
 

@@ -3,10 +3,12 @@
   config,
   lib,
   pkgs,
+  utils,
   ...
 }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool int lines packages;
   cfg = config.boot;
 
   names =
@@ -31,30 +33,14 @@ in
         description = "Words of the kernel's command line.";
       };
       kernelModules = names "Modules loaded when the system starts.";
-      extraModulePackages = mkOption {
-        type = types.listOf types.package;
-        default = [ ];
-        description = "Packages with further modules.";
-      };
+      extraModulePackages = packages "Packages with further modules.";
       blacklistedKernelModules = names "Modules that are not loaded by themselves.";
-      extraModprobeConfig = mkOption {
-        type = types.lines;
-        default = "";
-        description = "Text of modprobe.d.";
-      };
-      consoleLogLevel = mkOption {
-        type = types.int;
-        default = 4;
-        description = "How grave a message of the kernel must be to appear on the console.";
-      };
+      extraModprobeConfig = lines "Text of modprobe.d.";
+      consoleLogLevel = int 4 "How grave a message of the kernel must be to appear on the console.";
       initrd = {
         availableKernelModules = names "Modules that the initrd holds, loaded for the hardware that is found.";
         kernelModules = names "Modules that the initrd loads.";
-        includeDefaultModules = mkOption {
-          type = types.bool;
-          default = true;
-          description = "Whether the modules of common hardware are in the initrd.";
-        };
+        includeDefaultModules = bool true "Whether the modules of common hardware are in the initrd.";
       };
     };
   };

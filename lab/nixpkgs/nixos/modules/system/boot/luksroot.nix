@@ -1,32 +1,15 @@
 # LUKS containers that the initrd opens.
-{ config, lib, ... }:
+{ config, lib, utils, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool nullOr string;
   cfg = config.boot.initrd.luks;
-
-  nullOr =
-    type: description:
-    mkOption {
-      type = types.nullOr type;
-      default = null;
-      inherit description;
-    };
-  bool =
-    default: description:
-    mkOption {
-      type = types.bool;
-      inherit default description;
-    };
 
   container =
     { name, ... }:
     {
       options = {
-        name = mkOption {
-          type = types.str;
-          default = name;
-          description = "The name below /dev/mapper.";
-        };
+        name = string name "The name below /dev/mapper.";
         device = mkOption {
           type = types.str;
           description = "The encrypted device.";

@@ -7,6 +7,7 @@
 }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool lines nullOr strings;
   inherit (utils.systemdUtils) sectionText;
   inherit (utils.systemdUtils.unitOptions) section;
   cfg = config.systemd.network;
@@ -16,46 +17,22 @@ let
     default = [ ];
     description = "One section for each element.";
   };
-  names = mkOption {
-    type = types.listOf types.str;
-    default = [ ];
-    description = "Values of the Network section.";
-  };
+  names = strings [ ] "Values of the Network section.";
   common = {
-    enable = mkOption {
-      type = types.bool;
-      default = true;
-      description = "Whether the file exists.";
-    };
+    enable = bool true "Whether the file exists.";
     matchConfig = section;
-    extraConfig = mkOption {
-      type = types.lines;
-      default = "";
-      description = "Text at the end of the file.";
-    };
+    extraConfig = lines "Text at the end of the file.";
   };
 
   network = {
     options = common // {
-      name = mkOption {
-        type = types.nullOr types.str;
-        default = null;
-        description = "The name of the interface.";
-      };
-      DHCP = mkOption {
-        type = types.nullOr types.str;
-        default = null;
-        description = "Whether to ask for addresses.";
-      };
+      name = nullOr types.str "The name of the interface.";
+      DHCP = nullOr types.str "Whether to ask for addresses.";
       address = names;
       gateway = names;
       dns = names;
       ntp = names;
-      domains = mkOption {
-        type = types.nullOr (types.listOf types.str);
-        default = null;
-        description = "Search domains.";
-      };
+      domains = nullOr (types.listOf types.str) "Search domains.";
       linkConfig = section;
       networkConfig = section;
       dhcpV4Config = section;
@@ -94,11 +71,7 @@ let
 in
 {
   options.systemd.network = {
-    enable = mkOption {
-      type = types.bool;
-      default = false;
-      description = "Whether systemd-networkd runs.";
-    };
+    enable = bool false "Whether systemd-networkd runs.";
     networks = mkOption {
       type = types.attrsOf (types.submodule network);
       default = { };
@@ -115,16 +88,8 @@ in
       description = "Names and hardware settings of interfaces.";
     };
     wait-online = {
-      enable = mkOption {
-        type = types.bool;
-        default = true;
-        description = "Whether network-online.target waits for an interface.";
-      };
-      anyInterface = mkOption {
-        type = types.bool;
-        default = config.networking.useDHCP;
-        description = "Whether one interface is enough.";
-      };
+      enable = bool true "Whether network-online.target waits for an interface.";
+      anyInterface = bool config.networking.useDHCP "Whether one interface is enough.";
       timeout = mkOption {
         type = types.ints.unsigned;
         default = 120;

@@ -6,16 +6,12 @@
   ...
 }:
 let
-  inherit (lib) mkOption types;
+  inherit (utils.options) bool;
   cfg = config.services.resolved;
 in
 {
   options.services.resolved = {
-    enable = mkOption {
-      type = types.bool;
-      default = false;
-      description = "Whether systemd-resolved answers DNS questions.";
-    };
+    enable = bool false "Whether systemd-resolved answers DNS questions.";
     settings.Resolve = utils.systemdUtils.unitOptions.section;
   };
 

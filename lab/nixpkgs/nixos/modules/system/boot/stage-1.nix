@@ -1,16 +1,13 @@
 # The initrd: its secrets, compression, hooks, and which file systems it mounts.
-{ config, lib, ... }:
+{ config, lib, utils, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool lines nullOr string;
   cfg = config.boot.initrd;
 
   hook =
     name:
-    mkOption {
-      type = types.lines;
-      default = "";
-      description = "Shell commands of the scripted initrd (${name}).";
-    };
+    lines "Shell commands of the scripted initrd (${name}).";
   hooks = [
     "preDeviceCommands"
     "postDeviceCommands"
@@ -24,26 +21,14 @@ let
 in
 {
   options.boot.initrd = lib.genAttrs hooks hook // {
-    enable = mkOption {
-      type = types.bool;
-      default = true;
-      description = "Whether there is an initrd.";
-    };
+    enable = bool true "Whether there is an initrd.";
     compressor = mkOption {
       type = types.either types.str (types.functionTo types.str);
       default = "zstd";
       description = "The program that packs the initrd.";
     };
-    compressorArgs = mkOption {
-      type = types.nullOr (types.listOf types.str);
-      default = null;
-      description = "Its arguments.";
-    };
-    verbose = mkOption {
-      type = types.bool;
-      default = true;
-      description = "Whether the initrd tells what it does.";
-    };
+    compressorArgs = nullOr (types.listOf types.str) "Its arguments.";
+    verbose = bool true "Whether the initrd tells what it does.";
     secrets = mkOption {
       type = types.attrsOf (types.nullOr types.path);
       default = { };
@@ -54,20 +39,12 @@ in
   options.fileSystems = mkOption {
     type = types.attrsOf (
       types.submodule {
-        options.neededForBoot = mkOption {
-          type = types.bool;
-          default = false;
-          description = "Whether the initrd mounts it.";
-        };
+        options.neededForBoot = bool false "Whether the initrd mounts it.";
       }
     );
   };
 
-  options.boot.resumeDevice = mkOption {
-    type = types.str;
-    default = "";
-    description = "The device that holds a suspended system.";
-  };
+  options.boot.resumeDevice = string "" "The device that holds a suspended system.";
 
   config.assertions = [
     {

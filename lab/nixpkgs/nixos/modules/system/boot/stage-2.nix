@@ -1,20 +1,13 @@
 # What runs between the initrd and systemd.
-{ lib, ... }:
+{ lib, utils, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool lines;
 in
 {
   options.boot = {
-    postBootCommands = mkOption {
-      type = types.lines;
-      default = "";
-      description = "Shell commands just before systemd starts.";
-    };
-    readOnlyNixStore = mkOption {
-      type = types.bool;
-      default = true;
-      description = "Whether only nix can write to the store.";
-    };
+    postBootCommands = lines "Shell commands just before systemd starts.";
+    readOnlyNixStore = bool true "Whether only nix can write to the store.";
     nixStoreMountOpts = mkOption {
       type = types.listOf types.nonEmptyStr;
       default = [
@@ -24,10 +17,6 @@ in
       ];
       description = "Mount options of the store.";
     };
-    isContainer = mkOption {
-      type = types.bool;
-      default = false;
-      description = "Whether the system is a container.";
-    };
+    isContainer = bool false "Whether the system is a container.";
   };
 }

@@ -9,6 +9,7 @@
 }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool nullOr packages string strings;
   inherit (utils.systemdUtils) unitOptions;
   inherit (utils) systemdUtils;
   cfg = config.systemd;
@@ -74,11 +75,7 @@ in
       default = pkgs.systemd;
       description = "The systemd to use.";
     };
-    packages = mkOption {
-      type = types.listOf types.package;
-      default = [ ];
-      description = "Packages that bring units.";
-    };
+    packages = packages "Packages that bring units.";
     units = mkOption {
       description = "Units as text.";
       default = { };
@@ -93,11 +90,7 @@ in
               requiredBy
               upheldBy
               ;
-            text = mkOption {
-              type = types.nullOr types.str;
-              default = null;
-              description = "The text of the unit.";
-            };
+            text = nullOr types.str "The text of the unit.";
           };
         }
       );
@@ -121,27 +114,15 @@ in
         description = "Units of users as text.";
       };
     };
-    defaultUnit = mkOption {
-      type = types.str;
-      default = "multi-user.target";
-      description = "The unit that the boot leads to.";
-    };
+    defaultUnit = string "multi-user.target" "The unit that the boot leads to.";
     globalEnvironment = mkOption {
       type = types.attrsOf (types.nullOr types.str);
       default = { };
       description = "Variables of all services.";
     };
-    enableEmergencyMode = mkOption {
-      type = types.bool;
-      default = true;
-      description = "Whether a failing boot ends in a shell.";
-    };
+    enableEmergencyMode = bool true "Whether a failing boot ends in a shell.";
     settings.Manager = settings;
-    suppressedSystemUnits = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      description = "systemd's own units that are left out.";
-    };
+    suppressedSystemUnits = strings [ ] "systemd's own units that are left out.";
   };
 
   config = {

@@ -1,16 +1,13 @@
 # The clock, set from the network.
-{ config, lib, ... }:
+{ config, lib, utils, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool;
   cfg = config.services.timesyncd;
 in
 {
   options.services.timesyncd = {
-    enable = mkOption {
-      type = types.bool;
-      default = true;
-      description = "Whether systemd-timesyncd runs.";
-    };
+    enable = bool true "Whether systemd-timesyncd runs.";
     servers = mkOption {
       type = types.nullOr (types.listOf types.str);
       default = config.networking.timeServers;

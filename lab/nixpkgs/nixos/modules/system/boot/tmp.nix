@@ -1,21 +1,14 @@
 # /tmp.
-{ config, lib, ... }:
+{ config, lib, utils, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool;
   cfg = config.boot.tmp;
 in
 {
   options.boot.tmp = {
-    cleanOnBoot = mkOption {
-      type = types.bool;
-      default = false;
-      description = "Whether /tmp is emptied at boot.";
-    };
-    useTmpfs = mkOption {
-      type = types.bool;
-      default = false;
-      description = "Whether /tmp lies in memory.";
-    };
+    cleanOnBoot = bool false "Whether /tmp is emptied at boot.";
+    useTmpfs = bool false "Whether /tmp lies in memory.";
     tmpfsSize = mkOption {
       type = types.oneOf [
         types.str

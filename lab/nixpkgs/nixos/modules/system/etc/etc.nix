@@ -3,10 +3,12 @@
   config,
   lib,
   pkgs,
+  utils,
   ...
 }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool int nullOr string;
 
   entry =
     {
@@ -17,21 +19,9 @@ let
     }:
     {
       options = {
-        enable = mkOption {
-          type = types.bool;
-          default = true;
-          description = "Whether the file exists.";
-        };
-        target = mkOption {
-          type = types.str;
-          default = name;
-          description = "The path below /etc.";
-        };
-        text = mkOption {
-          type = types.nullOr types.lines;
-          default = null;
-          description = "What the file holds.";
-        };
+        enable = bool true "Whether the file exists.";
+        target = string name "The path below /etc.";
+        text = nullOr types.lines "What the file holds.";
         source = mkOption {
           type = types.path;
           description = "The file that is linked or copied.";
@@ -42,26 +32,10 @@ let
           example = "0600";
           description = "`symlink`, `direct-symlink`, or the mode of a copy.";
         };
-        uid = mkOption {
-          type = types.int;
-          default = 0;
-          description = "Owner of a copy, by number.";
-        };
-        gid = mkOption {
-          type = types.int;
-          default = 0;
-          description = "Group of a copy, by number.";
-        };
-        user = mkOption {
-          type = types.str;
-          default = "+${toString config.uid}";
-          description = "Owner of a copy.";
-        };
-        group = mkOption {
-          type = types.str;
-          default = "+${toString config.gid}";
-          description = "Group of a copy.";
-        };
+        uid = int 0 "Owner of a copy, by number.";
+        gid = int 0 "Group of a copy, by number.";
+        user = string "+${toString config.uid}" "Owner of a copy.";
+        group = string "+${toString config.gid}" "Group of a copy.";
       };
 
       # As strong as the text it is made from.

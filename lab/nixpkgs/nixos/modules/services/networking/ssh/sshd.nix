@@ -3,10 +3,12 @@
   config,
   lib,
   pkgs,
+  utils,
   ...
 }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool lines nullOr string strings;
   cfg = config.services.openssh;
 
   settings = import ./sshd-settings.nix { inherit lib; };
@@ -74,18 +76,6 @@ let
     + lib.optionalString (cfg.banner != null) "Banner ${pkgs.writeText "ssh_banner" cfg.banner}\n"
     + cfg.extraConfig;
 
-  bool =
-    default: description:
-    mkOption {
-      type = types.bool;
-      inherit default description;
-    };
-  string =
-    default: description:
-    mkOption {
-      type = types.str;
-      inherit default description;
-    };
 in
 {
   options.users.users = mkOption { type = types.attrsOf (types.submodule userKeys); };
@@ -102,11 +92,7 @@ in
     generateHostKeys = bool true "Whether missing host keys are made.";
     allowSFTP = bool true "Whether files may be transferred.";
     sftpServerExecutable = string "${cfg.package}/libexec/sftp-server" "The server for transfers.";
-    sftpFlags = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      description = "Its flags.";
-    };
+    sftpFlags = strings [ ] "Its flags.";
     ports = mkOption {
       type = types.listOf types.port;
       default = [ 22 ];
@@ -116,16 +102,8 @@ in
       type = types.listOf (
         types.submodule {
           options = {
-            addr = mkOption {
-              type = types.nullOr types.str;
-              default = null;
-              description = "The address.";
-            };
-            port = mkOption {
-              type = types.nullOr types.int;
-              default = null;
-              description = "The port.";
-            };
+            addr = nullOr types.str "The address.";
+            port = nullOr types.int "The port.";
           };
         }
       );
@@ -147,17 +125,9 @@ in
       ];
       description = "The host keys: where they lie, and how a missing one is made.";
     };
-    banner = mkOption {
-      type = types.nullOr types.lines;
-      default = null;
-      description = "Text before the login.";
-    };
+    banner = nullOr types.lines "Text before the login.";
     authorizedKeysInHomedir = bool true "Whether ~/.ssh/authorized_keys counts.";
-    authorizedKeysFiles = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      description = "Where public keys of users are looked up.";
-    };
+    authorizedKeysFiles = strings [ ] "Where public keys of users are looked up.";
     authorizedKeysCommand = string "none" "A program that knows public keys of users.";
     authorizedKeysCommandUser = string "nobody" "Who runs it.";
     settings = mkOption {
@@ -165,11 +135,7 @@ in
       default = { };
       description = "Settings of the server, by their names in sshd_config.";
     };
-    extraConfig = mkOption {
-      type = types.lines;
-      default = "";
-      description = "Text at the end of sshd_config.";
-    };
+    extraConfig = lines "Text at the end of sshd_config.";
   };
 
   config = lib.mkIf cfg.enable {

@@ -1,19 +1,11 @@
 # The ESP.
-{ lib, ... }:
+{ utils, ... }:
 let
-  inherit (lib) mkOption types;
+  inherit (utils.options) bool string;
 in
 {
   options.boot.loader.efi = {
-    canTouchEfiVariables = mkOption {
-      type = types.bool;
-      default = false;
-      description = "Whether the firmware's boot entries may be changed.";
-    };
-    efiSysMountPoint = mkOption {
-      type = types.str;
-      default = "/boot";
-      description = "Where the ESP is mounted.";
-    };
+    canTouchEfiVariables = bool false "Whether the firmware's boot entries may be changed.";
+    efiSysMountPoint = string "/boot" "Where the ESP is mounted.";
   };
 }

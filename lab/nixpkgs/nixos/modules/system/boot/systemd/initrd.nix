@@ -8,6 +8,7 @@
 }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool nullOr;
   inherit (utils) systemdUtils;
   inherit (systemdUtils) unitOptions;
   cfg = config.boot.initrd.systemd;
@@ -18,12 +19,6 @@ let
       type = types.attrsOf (types.submodule { inherit options; });
       default = { };
       inherit description;
-    };
-  bool =
-    default: description:
-    mkOption {
-      type = types.bool;
-      inherit default description;
     };
   # With the initrd's own shell: nothing but the script itself has to be carried.
   writeProgram = name: text: pkgs.writeScript name "#!/bin/sh -e\n${text}";
@@ -79,16 +74,8 @@ in
       type = types.attrsOf (
         types.submodule {
           options = {
-            text = mkOption {
-              type = types.nullOr types.lines;
-              default = null;
-              description = "What the file holds.";
-            };
-            source = mkOption {
-              type = types.nullOr types.path;
-              default = null;
-              description = "The file.";
-            };
+            text = nullOr types.lines "What the file holds.";
+            source = nullOr types.path "The file.";
           };
         }
       );

@@ -1,7 +1,8 @@
 # The journal.
-{ config, lib, ... }:
+{ config, lib, utils, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) lines;
   cfg = config.services.journald;
 in
 {
@@ -16,11 +17,7 @@ in
       default = "persistent";
       description = "Where the journal lies.";
     };
-    extraConfig = mkOption {
-      type = types.lines;
-      default = "";
-      description = "Text of journald.conf.";
-    };
+    extraConfig = lines "Text of journald.conf.";
   };
 
   config.environment.etc."systemd/journald.conf".text = ''

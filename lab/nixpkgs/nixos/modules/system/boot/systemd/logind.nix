@@ -1,10 +1,5 @@
 # Sessions.
-{
-  config,
-  lib,
-  utils,
-  ...
-}:
+{ config, utils, ... }:
 {
   options.services.logind.settings.Login = utils.systemdUtils.unitOptions.section;
 

@@ -1,7 +1,8 @@
 # Files and folders that systemd-tmpfiles makes and cleans.
-{ config, lib, ... }:
+{ config, lib, utils, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) string strings;
   cfg = config.systemd.tmpfiles;
 
   field =
@@ -15,20 +16,12 @@ let
     { name, ... }:
     {
       options = {
-        type = mkOption {
-          type = types.str;
-          default = name;
-          description = "What to do.";
-        };
+        type = string name "What to do.";
         mode = field "The mode.";
         user = field "The owner.";
         group = field "The group.";
         age = field "When it is cleaned.";
-        argument = mkOption {
-          type = types.str;
-          default = "";
-          description = "What the type needs to know.";
-        };
+        argument = string "" "What the type needs to know.";
       };
     }
   );
@@ -46,11 +39,7 @@ let
 in
 {
   options.systemd.tmpfiles = {
-    rules = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      description = "Lines of tmpfiles.d.";
-    };
+    rules = strings [ ] "Lines of tmpfiles.d.";
     settings = mkOption {
       type = types.attrsOf (types.attrsOf (types.attrsOf rule));
       default = { };

@@ -1,32 +1,16 @@
 # GRUB's switch. It is on until another boot loader is chosen, as in NixOS; the miniature cannot
 # install it, and says so.
-{ config, lib, ... }:
+{ config, lib, utils, ... }:
 let
-  inherit (lib) mkOption types;
+  inherit (utils.options) bool string strings;
   cfg = config.boot.loader.grub;
 in
 {
   options.boot.loader.grub = {
-    enable = mkOption {
-      type = types.bool;
-      default = !config.boot.isContainer;
-      description = "Whether GRUB starts the system.";
-    };
-    device = mkOption {
-      type = types.str;
-      default = "";
-      description = "The disk it is installed to.";
-    };
-    devices = mkOption {
-      type = types.listOf types.str;
-      default = [ ];
-      description = "The disks it is installed to.";
-    };
-    efiSupport = mkOption {
-      type = types.bool;
-      default = false;
-      description = "Whether it is installed for UEFI.";
-    };
+    enable = bool (!config.boot.isContainer) "Whether GRUB starts the system.";
+    device = string "" "The disk it is installed to.";
+    devices = strings [ ] "The disks it is installed to.";
+    efiSupport = bool false "Whether it is installed for UEFI.";
   };
 
   config = lib.mkIf cfg.enable {

@@ -1,16 +1,11 @@
 # systemd-boot.
-{ config, lib, ... }:
+{ config, lib, utils, ... }:
 let
   inherit (lib) mkOption types;
+  inherit (utils.options) bool lines nullOr;
   cfg = config.boot.loader.systemd-boot;
   esp = config.boot.loader.efi.efiSysMountPoint;
 
-  bool =
-    default: description:
-    mkOption {
-      type = types.bool;
-      inherit default description;
-    };
   mountPoint =
     default: description:
     mkOption {
@@ -23,11 +18,7 @@ in
     enable = bool false "Whether systemd-boot starts the system.";
     editor = bool true "Whether the command line can be edited in the menu.";
     graceful = bool false "Whether errors of the firmware are ignored.";
-    configurationLimit = mkOption {
-      type = types.nullOr types.int;
-      default = null;
-      description = "How many generations the menu shows at most.";
-    };
+    configurationLimit = nullOr types.int "How many generations the menu shows at most.";
     consoleMode = mkOption {
       type = types.enum [
         "0"
@@ -52,11 +43,7 @@ in
       default = { };
       description = "Further files of the ESP.";
     };
-    extraInstallCommands = mkOption {
-      type = types.lines;
-      default = "";
-      description = "Shell commands after the boot loader is installed.";
-    };
+    extraInstallCommands = lines "Shell commands after the boot loader is installed.";
     memtest86.enable = bool false "Whether the menu offers a test of the memory.";
   };
 
