@@ -143,7 +143,7 @@ fn round_trip(name: &str, text: &str, addition: &Addition, drop: &[String]) -> S
             "{name}: a second rule was made"
         );
     }
-    let who = Who { name: HOST, anchor: None, recipient: Some(KEY) };
+    let who = Who { name: HOST, recipient: Some(KEY), ..Who::default() };
     let replaced =
         edit::replace(&added, &who, OTHER_KEY).unwrap_or_else(|e| fail("replace", &e)).text;
     assert_eq!(replaced, added.replace(KEY, OTHER_KEY), "{name}: replace");
@@ -169,7 +169,7 @@ fn round_trip(name: &str, text: &str, addition: &Addition, drop: &[String]) -> S
 }
 
 fn addition(rules: Vec<usize>, new_rules: Vec<NewRule>) -> Addition {
-    Addition { host: HOST.into(), recipient: KEY.into(), anchor: None, rules, new_rules }
+    Addition { host: HOST.into(), recipient: KEY.into(), rules, new_rules, ..Addition::default() }
 }
 
 /// Edits one file in every way; says how it went.

@@ -36,7 +36,7 @@ fn adds(text: &str, added: &[&str]) -> String {
         })
         .collect();
     assert_eq!(found, added, "{edited}");
-    let who = Who { name: "new", anchor: None, recipient: Some(NEW) };
+    let who = Who { name: "new", recipient: Some(NEW), ..Who::default() };
     assert_eq!(edit::remove(&edited, &who, &[]).unwrap().text, text);
     edited
 }
@@ -140,7 +140,7 @@ fn every_byte_that_is_not_meant_stays() {
         }
         assert_eq!(added.contains("\r\n"), text.contains("\r\n"));
         assert_eq!(
-            edit::remove(&added, &Who { name: "new", anchor: None, recipient: Some(NEW) }, &[])
+            edit::remove(&added, &Who { name: "new", recipient: Some(NEW), ..Who::default() }, &[])
                 .unwrap()
                 .text,
             text
@@ -254,7 +254,7 @@ fn new_rules_are_laid_out_like_their_neighbours() {
         let addition = Addition { new_rules: vec![rule(before)], ..addition("new", &[]) };
         let added = edit::add(&text, &addition).unwrap_or_else(|e| panic!("{e}\n{text}")).text;
         let drop = [rule(before).path_regex];
-        let who = Who { name: "new", anchor: None, recipient: Some(NEW) };
+        let who = Who { name: "new", recipient: Some(NEW), ..Who::default() };
         assert_eq!(edit::remove(&added, &who, &drop).unwrap().text, text, "{added}");
         added.replace(ME, "ME").replace(NEW, "NEW")
     };
@@ -347,7 +347,7 @@ proptest! {
         prop_assert!(added.text != text);
         let rules = Rules::parse(&added.text).unwrap();
         prop_assert!(rules.rules().unwrap()[rule].recipients().contains(&NEW));
-        let who = Who { name: "new", anchor: None, recipient: Some(NEW) };
+        let who = Who { name: "new", recipient: Some(NEW), ..Who::default() };
         let removed = edit::remove(&added.text, &who, &[]).map_err(|e| TestCaseError::fail(format!("{e}\n{}", added.text)))?;
         prop_assert_eq!(removed.text, text);
     }
@@ -361,7 +361,7 @@ proptest! {
         for rules in [vec![], vec![0], vec![0, 1, 2]] {
             let _ = edit::add(&broken, &addition("new", &rules));
         }
-        let who = Who { name: "me", anchor: None, recipient: Some(ME) };
+        let who = Who { name: "me", recipient: Some(ME), ..Who::default() };
         let _ = edit::remove(&broken, &who, &[]);
         let _ = edit::replace(&broken, &who, NEW);
         let _ = edit::rename(&broken, &who, "other");

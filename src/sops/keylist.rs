@@ -1,5 +1,6 @@
 //! A host's key joins the lists of the rules; [`super::unlist`] is the way back.
 
+use super::host::Role;
 use super::patch::{Patch, Unclear};
 use super::place::{self, Place};
 use super::rules::{Group, Key, Rule, Rules};
@@ -11,6 +12,7 @@ pub struct NewKey<'k> {
     pub recipient: &'k str,
     /// The anchor to refer to; without one the recipient is written out.
     pub alias: Option<&'k str>,
+    pub role: Role,
     /// Written behind a literal recipient, so that people and programs know whose it is.
     pub comment: &'k str,
 }
@@ -176,7 +178,9 @@ fn add_to_group(
     };
     let pattern = age
         .iter()
-        .rfind(|known| known.list == last.list && place::is_host_key(rules, place, &known.node))
+        .rfind(|known| {
+            known.list == last.list && place::is_of_role(rules, place, key.role, &known.node)
+        })
         .unwrap_or(last);
     let raw = &rules.text[pattern.node.span.clone()];
     let quote = raw

@@ -36,5 +36,6 @@ pub mod rules;
 pub mod transaction;
 mod tree;
 mod unlist;
+pub mod user_key;
 pub mod verify;
 pub mod yaml;

@@ -12,7 +12,7 @@ pub use super::error::SopsError;
 use super::grants::{
     check_encrypted, common_recipients, likely_rules, relative_files, rules_for, unused_rules_of,
 };
-use super::host::Who;
+use super::host::{Role, Who};
 use super::identities::Identities;
 use super::new_rule::NewRule;
 use super::patch::unified_diff;
@@ -25,6 +25,7 @@ use crate::age::Recipient;
 /// What the layout of a repo does not tell.
 #[derive(Debug, Clone, Default)]
 pub struct EditSettings {
+    pub role: Role,
     /// The host's anchor, where the usual name does not do.
     pub anchor: Option<String>,
     /// `path_regex` of further rules that the host joins; one that does not exist is made.
@@ -35,6 +36,17 @@ pub struct EditSettings {
     pub allow_dirty: bool,
     /// Keep the data keys when a recipient goes.
     pub keep_data_keys: bool,
+}
+
+impl EditSettings {
+    fn who<'a>(&'a self, name: &'a str) -> Who<'a> {
+        Who {
+            role: self.role,
+            name,
+            anchor: self.anchor.as_deref(),
+            recipient: self.old_recipient.as_deref(),
+        }
+    }
 }
 
 /// A change that was prepared and checked, with nothing written.
@@ -114,6 +126,7 @@ pub fn plan_add_host(
     joined.sort_unstable();
     joined.dedup();
     let addition = Addition {
+        role: settings.role,
         host: host.to_owned(),
         recipient: recipient.as_str().to_owned(),
         anchor: settings.anchor.clone(),
@@ -123,11 +136,7 @@ pub fn plan_add_host(
     let mut old_recipient = None;
     let mut warnings = Vec::new();
     let mut text = config.text.clone();
-    let who = Who {
-        name: host,
-        anchor: settings.anchor.as_deref(),
-        recipient: settings.old_recipient.as_deref(),
-    };
+    let who = settings.who(host);
     if let Ok(known) = super::host::find(&rules, &who)
         && known.recipient != recipient.as_str()
     {
@@ -159,11 +168,7 @@ pub fn plan_remove_host(
 ) -> Result<Change, SopsError> {
     let config = Config::read(repo_dir, sops_yaml)?;
     let rules = config.rules()?;
-    let who = Who {
-        name: host,
-        anchor: settings.anchor.as_deref(),
-        recipient: settings.old_recipient.as_deref(),
-    };
+    let who = settings.who(host);
     let known = super::host::find(&rules, &who).ok().map(|entry| entry.recipient);
     let old = known.or_else(|| settings.old_recipient.clone());
     let old = old.ok_or_else(|| config.edit_error(EditError::NoHost(host.to_owned())))?;
