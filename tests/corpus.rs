@@ -204,7 +204,10 @@ fn outcome(name: &str, text: &str, sops: Option<&Sops>) -> String {
         let asked = [0, all.len() / 2, all.len() - 1].contains(&rule.index);
         if let (Some(sops), Some(regex), true) = (sops, rule.path_regex, asked) {
             let path = sample(regex);
-            assert!(rule.matches(Path::new(&path)), "{name}: {path} does not match {regex}");
+            assert!(
+                rule.matches(Path::new(&path)).unwrap(),
+                "{name}: {path} does not match {regex}"
+            );
             let found = sops
                 .additions(&added, &path)
                 .unwrap_or_else(|e| panic!("{name}: {path}: {e}\n{added}"));
