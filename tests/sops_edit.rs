@@ -103,6 +103,14 @@ fn groups_of_hosts_in_lists_and_maps() {
 }
 
 #[test]
+fn hosts_too_big_to_copy_leave_the_key_in_the_rule() {
+    adds(
+        "keys:\n  hosts:\n    old:\n      serial: 7\n      age:\n        - &old OLD\ncreation_rules:\n  - key_groups:\n      - age:\n          - *old\n",
+        &["          - NEW # new"],
+    );
+}
+
+#[test]
 fn keys_of_other_kinds_stay() {
     adds(
         "creation_rules:\n  - key_groups:\n      - pgp:\n          - ABCD\n",

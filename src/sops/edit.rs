@@ -157,8 +157,14 @@ pub fn add(text: &str, addition: &Addition) -> Result<Edited, EditError> {
     };
     let mut warnings = Vec::new();
     let joined = place.as_ref().filter(|_| define && usable);
+    let lists = keylist::Lists {
+        rules: &rules,
+        all: &all,
+        place: place.as_ref(),
+        defined: joined.is_some(),
+    };
     for rule in &targets {
-        keylist::add(&rules, &mut patch, &all, rule, &key, joined, place.as_ref(), &mut warnings)?;
+        keylist::add(&lists, &mut patch, rule, &key, &mut warnings)?;
     }
     if let Some(place) = joined {
         keylist::warn_of_shared(&all, place, &targets, &mut warnings);

@@ -5,6 +5,8 @@
 //! else the end of the list's age keys. The neighbour is the pattern: spacing,
 //! quotes and nesting are copied from it.
 
+use std::ops::Range;
+
 use super::host::{Role, anchor_part, only_anchored};
 use super::patch::{Patch, Unclear};
 use super::recipient::RecipientKind;
@@ -35,7 +37,7 @@ pub fn find<'n>(
     let mut collections = Vec::new();
     for (key, value) in rules.root()?.entries()? {
         if key.scalar() != Some("creation_rules") {
-            collect(key.scalar(), value, &mut collections);
+            collect(key.scalar(), value, 0, &mut collections);
         }
     }
     let group = collections
@@ -50,7 +52,9 @@ pub fn find<'n>(
     let list = collections
         .iter()
         .filter(|found| {
-            members(found.node) > 0 && !found.name.is_some_and(|name| role.other().is_group(name))
+            found.depth <= OPEN_DEPTH
+                && members(found.node) > 0
+                && !found.name.is_some_and(|name| role.other().is_group(name))
         })
         .max_by_key(|found| members(found.node))?;
     Some(Place { group: list.name, ..in_list(rules, list.node, role, host, anchor) })
@@ -59,20 +63,32 @@ pub fn find<'n>(
 struct Found<'n> {
     name: Option<&'n str>,
     node: &'n Node<'n>,
+    /// How many maps it stands in, below the top.
+    depth: usize,
 }
 
+/// What stands deeper in maps belongs to whoever the map is about.
+const OPEN_DEPTH: usize = 1;
+
 /// All lists and maps below `node`, each with the name it goes by.
-fn collect<'n>(name: Option<&'n str>, node: &'n Node<'n>, found: &mut Vec<Found<'n>>) {
+fn collect<'n>(
+    name: Option<&'n str>,
+    node: &'n Node<'n>,
+    depth: usize,
+    found: &mut Vec<Found<'n>>,
+) {
     let anchor = node.anchor.as_ref().map(|anchor| anchor.plain_name());
     let names = [name, anchor].into_iter().flatten();
     let name = names.clone().find(|name| is_any_group(name)).or(names.last());
     if node.scalar().is_none() || node.is_null() {
-        found.push(Found { name, node });
+        found.push(Found { name, node, depth });
     }
     match &node.kind {
-        Kind::Sequence { items, .. } => items.iter().for_each(|item| collect(None, item, found)),
+        Kind::Sequence { items, .. } => {
+            items.iter().for_each(|item| collect(None, item, depth, found))
+        }
         Kind::Mapping { entries, .. } => {
-            entries.iter().for_each(|(key, value)| collect(key.scalar(), value, found));
+            entries.iter().for_each(|(key, value)| collect(key.scalar(), value, depth + 1, found));
         }
         _ => {}
     }
@@ -243,58 +259,20 @@ impl<'n> Place<'n> {
         let key = self.collection.entries().map(|entries| &entries[index].0);
         let start = key.map_or(value.start(), Node::start);
         let end = patch.content_end(value);
-        let text = self.copy(rules, patch, key, value, start, end, host, recipient)?;
-        let after = key.unwrap_or(value);
-        patch.insert_after(self.collection, after, end, &text)
-    }
-
-    /// The pattern's text with key, anchor and recipient exchanged.
-    #[allow(clippy::too_many_arguments)]
-    fn copy(
-        &self,
-        rules: &Rules<'_>,
-        patch: &Patch<'_>,
-        key: Option<&Node<'_>>,
-        value: &Node<'_>,
-        start: usize,
-        end: usize,
-        host: &str,
-        recipient: &str,
-    ) -> Result<String, Unclear> {
-        let source = &rules.text[start..end];
-        let key_node = only_anchored(value)
-            .ok_or_else(|| patch.unclear(start, "the neighbour defines several keys"))?;
-        let mut scalars = 0;
-        value.walk(&mut |node| {
-            scalars += usize::from(node.scalar().is_some() || node.alias().is_some())
-        });
-        let mut map_keys = 0;
-        value.walk(&mut |node| map_keys += node.entries().map_or(0, <[_]>::len));
-        if scalars - map_keys != 1 || source.contains('\n') {
-            return Err(patch.unclear(start, "the neighbouring host has more to it than a key, so it cannot be the pattern of a new one"));
-        }
-        let mut copy = Patch::new(source);
+        let key_node =
+            sole_key(rules, value, start..end).map_err(|reason| patch.unclear(start, reason))?;
+        // The pattern's text, with key, anchor and recipient exchanged.
+        let mut copy = Patch::new(&rules.text[start..end]);
+        let at = |span: &Range<usize>| span.start - start..span.end - start;
         if let Some(key) = key {
-            copy.replace(key.span.start - start..key.span.end - start, host);
+            copy.replace(at(&key.span), host);
         }
         if let Some(anchor) = &key_node.anchor {
-            copy.replace(
-                anchor.span.start - start..anchor.span.end - start,
-                format!("&{}", self.anchor),
-            );
+            copy.replace(at(&anchor.span), format!("&{}", self.anchor));
         }
-        let raw = &rules.text[key_node.span.clone()];
-        let quote = raw
-            .chars()
-            .next()
-            .filter(|c| matches!(c, '"' | '\''))
-            .map(String::from)
-            .unwrap_or_default();
-        copy.replace(
-            key_node.span.start - start..key_node.span.end - start,
-            format!("{quote}{recipient}{quote}"),
-        );
-        Ok(copy.apply())
+        let quote = quote_of(&rules.text[key_node.span.clone()]);
+        copy.replace(at(&key_node.span), format!("{quote}{recipient}{quote}"));
+        patch.insert_after(self.collection, key.unwrap_or(value), end, &copy.apply())
     }
 
     /// The first member of a group that is empty so far.
@@ -334,6 +312,29 @@ pub fn known_hosts<'n>(rules: &'n Rules<'_>, host: &str) -> Vec<&'n str> {
         .into_iter()
         .filter(|(_, name, _)| in_group || Role::Host.prefix(name).is_some());
     hosts.filter_map(|(_, _, node)| node.scalar()).map(str::trim).collect()
+}
+
+/// The one key that a member of a group is about, when there is nothing else to it.
+fn sole_key<'n>(
+    rules: &Rules<'_>,
+    value: &'n Node<'n>,
+    span: Range<usize>,
+) -> Result<&'n Node<'n>, &'static str> {
+    let key = only_anchored(value).ok_or("the neighbour defines several keys")?;
+    let (mut scalars, mut names) = (0, 0);
+    value.walk(&mut |node| {
+        scalars += usize::from(node.scalar().is_some() || node.alias().is_some());
+        names += node.entries().map_or(0, <[_]>::len);
+    });
+    if scalars - names != 1 || rules.text[span].contains('\n') {
+        return Err("the neighbour has more to it than a key, so it is no pattern for a new one");
+    }
+    Ok(key)
+}
+
+/// The quote that a scalar is written with, if any.
+pub fn quote_of(raw: &str) -> &str {
+    if raw.starts_with(['"', '\'']) { &raw[..1] } else { "" }
 }
 
 /// Whether a key in a rule's list is of this role: an alias to a member of the
