@@ -18,7 +18,7 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", global = true)]
     pub settings: Option<PathBuf>,
 
-    /// Write more into the run's log
+    /// Write everything that nix says into the run's log
     #[arg(short, long, global = true)]
     pub verbose: bool,
 
@@ -330,6 +330,10 @@ pub struct AbandonArgs {
 #[derive(Debug, Clone, Args)]
 pub struct SshArgs {
     pub host: String,
+
+    /// Private key for the login
+    #[arg(short = 'i', long = "identity-file", value_name = "FILE")]
+    pub identity_file: Option<PathBuf>,
 
     /// What to run there [default: a shell]
     #[arg(last = true, value_name = "CMD")]
