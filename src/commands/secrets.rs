@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use args::{
-    AddHostArgs, ChangeArgs, RemoveHostArgs, RotateArgs, SecretsCommand, UpdatekeysArgs,
-    UserKeyArgs, VerifyArgs,
+    AddHostArgs, ChangeArgs, RemoveHostArgs, RenameHostArgs, RotateArgs, SecretsCommand,
+    UpdatekeysArgs, UserKeyArgs, VerifyArgs,
 };
 
 use super::keys;
@@ -58,6 +58,21 @@ pub fn run(command: &SecretsCommand, cli: &Cli, out: &mut dyn Write) -> Result<E
                 &args.host,
                 &settings,
                 &operator(),
+            )?;
+            write(&change, &args.change, at, &repo, out)
+        }
+        SecretsCommand::RenameHost(args) => {
+            let settings = EditSettings {
+                anchor: args.anchor.clone(),
+                allow_dirty: args.change.allow_dirty,
+                ..EditSettings::default()
+            };
+            let change = plan::plan_rename_host(
+                &repo.dir,
+                &config_of(&repo),
+                &args.old,
+                &args.new,
+                &settings,
             )?;
             write(&change, &args.change, at, &repo, out)
         }
@@ -335,6 +350,10 @@ fn show(change: &Change, repo: &SecretsRepo, out: &mut dyn Write) -> Result<(), 
     say(out, change.diff.trim_end())?;
     for file in change.files() {
         say(out, &format!("re-encrypted: {}", below(file, repo)))?;
+    }
+    for rename in &change.renames {
+        let (from, to) = (below(&rename.from, repo), below(&rename.to, repo));
+        say(out, &format!("renamed: {from} -> {to} (the configuration must say the new name)"))?;
     }
     for warning in &change.warnings {
         say(out, &format!("warning: {warning}"))?;

@@ -25,6 +25,7 @@ pub mod new_rule;
 pub mod patch;
 mod place;
 pub mod plan;
+mod plan_rename;
 pub mod program;
 pub mod proof;
 pub mod recipient;

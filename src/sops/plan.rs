@@ -16,10 +16,11 @@ use super::host::{Role, Who};
 use super::identities::Identities;
 use super::new_rule::NewRule;
 use super::patch::unified_diff;
+pub use super::plan_rename::plan_rename_host;
 use super::repo;
 use super::rewrap::{self, Rewrap};
 use super::rules::{Rule, Rules};
-use super::transaction::{self, FileChange, Written};
+use super::transaction::{self, FileChange, Rename, Written};
 use crate::age::Recipient;
 
 /// What the layout of a repo does not tell.
@@ -39,7 +40,7 @@ pub struct EditSettings {
 }
 
 impl EditSettings {
-    fn who<'a>(&'a self, name: &'a str) -> Who<'a> {
+    pub(super) fn who<'a>(&'a self, name: &'a str) -> Who<'a> {
         Who {
             role: self.role,
             name,
@@ -59,23 +60,26 @@ pub struct Change {
     /// The change of `.sops.yaml` as a unified diff.
     pub diff: String,
     pub warnings: Vec<String>,
+    /// Files that get the host's new name, after everything else.
+    pub renames: Vec<Rename>,
     /// The recipient that the host had before, when it was replaced or removed.
     pub old_recipient: Option<String>,
 }
 
 impl Change {
-    fn empty(dir: &Path) -> Self {
+    pub(super) fn empty(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
             changes: Vec::new(),
             diff: String::new(),
             warnings: Vec::new(),
+            renames: Vec::new(),
             old_recipient: None,
         }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+        self.changes.is_empty() && self.renames.is_empty()
     }
 
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
@@ -272,6 +276,7 @@ fn finish(
         changes: Vec::new(),
         diff: unified_diff(&config.name(), &config.text, &text),
         warnings,
+        renames: Vec::new(),
         old_recipient: None,
     };
     if text != config.text {
@@ -327,7 +332,11 @@ fn rewrap(
     rewrap.run(repo::files_below(repo_dir, &config.dir)?, &all, chosen)
 }
 
-fn check_clean(repo_dir: &Path, change: &Change, settings: &EditSettings) -> Result<(), SopsError> {
+pub(super) fn check_clean(
+    repo_dir: &Path,
+    change: &Change,
+    settings: &EditSettings,
+) -> Result<(), SopsError> {
     transaction::preflight(change.paths())?;
     if !settings.allow_dirty {
         repo::check_clean(repo_dir, change.paths())?;
@@ -337,5 +346,10 @@ fn check_clean(repo_dir: &Path, change: &Change, settings: &EditSettings) -> Res
 
 /// Writes a change: the config first, then the files, all or none as far as a machine allows.
 pub fn commit(change: &Change) -> Result<Written, SopsError> {
-    Ok(transaction::write(&change.dir, &change.changes)?)
+    let mut written = transaction::write(&change.dir, &change.changes)?;
+    transaction::rename(&change.renames)?;
+    for Rename { from, to } in &change.renames {
+        written.paths.extend([from.clone(), to.clone()]);
+    }
+    Ok(written)
 }

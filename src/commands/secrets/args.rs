@@ -12,6 +12,9 @@ pub enum SecretsCommand {
     /// Take a host out of all rules and files, and give these new data keys
     #[command(after_help = "Example:\n  landfall secrets remove-host guppy")]
     RemoveHost(RemoveHostArgs),
+    /// Give a host another name: anchor, aliases, rules and its own files together
+    #[command(after_help = "Example:\n  landfall secrets rename-host guppy pike")]
+    RenameHost(RenameHostArgs),
     /// Make a user's age key, store it encrypted, add its recipient
     #[command(after_help = "Example:\n  landfall secrets user-key alice@guppy")]
     UserKey(UserKeyArgs),
@@ -77,6 +80,17 @@ pub struct RemoveHostArgs {
     /// The host's recipient, where .sops.yaml does not tell whose it is
     #[arg(long, value_name = "RECIPIENT")]
     pub old_recipient: Option<String>,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct RenameHostArgs {
+    pub old: String,
+    pub new: String,
+    /// The host's name in .sops.yaml
+    #[arg(long, value_name = "NAME")]
+    pub anchor: Option<String>,
     #[command(flatten)]
     pub change: ChangeArgs,
 }
