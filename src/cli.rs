@@ -331,6 +331,10 @@ pub struct AbandonArgs {
 pub struct SshArgs {
     pub host: String,
 
+    /// Private key for the login
+    #[arg(short = 'i', long = "identity-file", value_name = "FILE")]
+    pub identity_file: Option<PathBuf>,
+
     /// What to run there [default: a shell]
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,

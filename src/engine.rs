@@ -47,6 +47,7 @@ pub fn run(cx: &mut Context, plan: &[Planned]) -> Result<(), Failure> {
                 cx.events.emit(Event::StepEnded { ending, evidence, seconds })
             }
             Err(error) => {
+                let error = plainly(error);
                 fail(cx, id, &error, seconds);
                 cx.events = events;
                 return Err(Failure { step: id, error });
@@ -158,6 +159,20 @@ fn finish(
     Ok(())
 }
 
+/// Whatever was running when the user interrupted, it is no failure to explain.
+fn plainly(error: StepError) -> StepError {
+    if error.exit == Exit::Interrupted { interrupted() } else { error }
+}
+
+fn interrupted() -> StepError {
+    StepError::new(
+        "interrupted",
+        "what was done stays done",
+        "Run the same command again to go on.",
+    )
+    .exit(Exit::Interrupted)
+}
+
 fn fail(cx: &mut Context, step: StepId, error: &StepError, seconds: f64) {
     let StepError { what, why, hint, .. } = error.clone();
     tracing::error!(%step, what, why, "failed");
@@ -174,9 +189,5 @@ fn fail(cx: &mut Context, step: StepId, error: &StepError, seconds: f64) {
 }
 
 fn stop_if_interrupted() -> Result<(), StepError> {
-    if !exec::interrupted() {
-        return Ok(());
-    }
-    let error = StepError::new("interrupted", "", "Run the same command again to go on.");
-    Err(error.exit(Exit::Interrupted))
+    if exec::interrupted() { Err(interrupted()) } else { Ok(()) }
 }

@@ -85,6 +85,7 @@ pub fn scrub(text: &str) -> String {
 ///
 /// The file appears whole or not at all: it is written beside its place and renamed.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let path = &std::path::absolute(path)?;
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(format!(".tmp-{}", std::process::id()));

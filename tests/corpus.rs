@@ -20,7 +20,7 @@ fn corpus() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
     let dir = std::env::var_os("LANDFALL_CORPUS").map_or(beside, PathBuf::from).join("sops-yaml");
     if !dir.is_dir() {
-        eprintln!("SKIPPED: no corpus in {} (set LANDFALL_CORPUS)", dir.display());
+        println!("SKIPPED: no corpus in {} (set LANDFALL_CORPUS)", dir.display());
         return None;
     }
     Some(dir)
@@ -31,7 +31,7 @@ fn sops() -> Option<PathBuf> {
     let found =
         std::env::split_paths(&path).map(|dir| dir.join("sops")).find(|file| file.is_file());
     if found.is_none() {
-        eprintln!("SKIPPED in part: no sops in PATH, so real sops was not asked");
+        println!("SKIPPED: real sops was not asked: it is not in PATH");
     }
     found
 }
@@ -200,7 +200,9 @@ fn outcome(name: &str, text: &str, sops: Option<&Sops>) -> String {
     );
     for rule in &all {
         round_trip(name, text, &addition(vec![rule.index], Vec::new()), &[]);
-        if let (Some(sops), Some(regex)) = (sops, rule.path_regex) {
+        // Each question takes a process: the first, the middle and the last rule of a file must do.
+        let asked = [0, all.len() / 2, all.len() - 1].contains(&rule.index);
+        if let (Some(sops), Some(regex), true) = (sops, rule.path_regex, asked) {
             let path = sample(regex);
             assert!(rule.matches(Path::new(&path)), "{name}: {path} does not match {regex}");
             let found = sops

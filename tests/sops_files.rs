@@ -16,7 +16,7 @@ fn sops() -> Option<PathBuf> {
     let found =
         std::env::split_paths(&path).map(|dir| dir.join("sops")).find(|file| file.is_file());
     if found.is_none() {
-        eprintln!("SKIPPED: no sops in PATH");
+        println!("SKIPPED: sops is not in PATH");
     }
     found
 }

@@ -35,6 +35,7 @@ let
       [
         coreutils
         diffutils
+        findutils
         jq
         sops
         ssh-to-age

@@ -102,7 +102,9 @@ fn write_identity(text: &Secret, path: &Path, out: &mut dyn Write) -> Result<Exi
         )
         .exit(Exit::Usage));
     }
-    write_private(path, identity.key_file().expose()).map_err(|error| {
+    let written = std::path::absolute(path)
+        .and_then(|path| write_private(&path, identity.key_file().expose()));
+    written.map_err(|error| {
         StepError::new(
             format!("{} could not be written", path.display()),
             error.to_string(),

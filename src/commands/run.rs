@@ -9,9 +9,10 @@ use uuid::Uuid;
 use crate::cli::{Cli, Journey};
 use crate::config::{Config, Place};
 use crate::context::Context;
-use crate::error::StepError;
+use crate::error::{Exit, StepError};
 use crate::event::{Event, Events};
 use crate::journal::{self, Entry, Journal, RunIdentity};
+use crate::machine::Phase;
 use crate::phase;
 use crate::prompt;
 use crate::secret::private_temp_dir;
@@ -78,13 +79,39 @@ pub fn open(cli: &Cli, journey: &Journey, yes: bool, purpose: Purpose) -> Result
         log: dir.log().display().to_string(),
         resumed,
     });
-    match phase::establish(&mut cx) {
-        Ok(()) => Ok(Run { cx, ui, _passing: passing }),
-        Err(error) => {
-            ui.finish();
-            Err(error)
-        }
+    let arrived = same_strategy(&cx).and_then(|()| phase::establish(&mut cx));
+    if let Err(error) = arrived {
+        ui.finish();
+        return Err(error);
     }
+    if purpose == Purpose::Journey && is_another_machine(&cx) {
+        cx.events.note("the last run is complete, and an installer answers: a new run begins");
+        state.host(cx.config.host.as_str())?.forget_current()?;
+        drop(cx);
+        ui.finish();
+        return open(cli, journey, yes, purpose);
+    }
+    Ok(Run { cx, ui, _passing: passing })
+}
+
+/// A complete run has nothing to say to a machine that waits to be installed.
+fn is_another_machine(cx: &Context) -> bool {
+    cx.phase == Phase::Installer && journal::completed(cx.journal.lines())
+}
+
+/// The strategy is part of what a run is.
+fn same_strategy(cx: &Context) -> Result<(), StepError> {
+    let now = cx.config.strategy.to_string();
+    if cx.run.strategy == now {
+        return Ok(());
+    }
+    let host = &cx.config.host;
+    Err(StepError::new(
+        format!("the run of {host} was begun as {}, not {now}", cx.run.strategy),
+        "a run cannot change its strategy in the middle",
+        format!("Go on with --strategy {}, or forget it: landfall abandon {host}", cx.run.strategy),
+    )
+    .exit(Exit::Usage))
 }
 
 fn passing_folder() -> Result<tempfile::TempDir, StepError> {

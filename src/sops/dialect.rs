@@ -2,7 +2,10 @@
 //! program writes the file.
 
 use super::rules::{Rules, RulesError};
-use super::yaml::{self, position};
+use super::yaml::{self, Kind, Node, position};
+
+/// Real files have some hundreds.
+const MOST_NODES: usize = 100_000;
 
 impl Rules<'_> {
     /// go-yaml takes only `[A-Za-z0-9_-]` in names; another character breaks the whole file.
@@ -44,6 +47,32 @@ impl Rules<'_> {
             }
             None => Ok(()),
         }
+    }
+
+    /// Aliases of aliases can stand for more than any machine holds.
+    pub(super) fn check_size(&self) -> Result<(), RulesError> {
+        let mut left = MOST_NODES;
+        match self.root() {
+            Some(root) if !self.expands_within(root, &mut left) => {
+                Err(self.shape(root.span.start, "its aliases stand for too much text"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn expands_within(&self, node: &Node<'_>, left: &mut usize) -> bool {
+        *left = left.saturating_sub(1);
+        let node = self.resolve(node);
+        *left > 0
+            && match &node.kind {
+                Kind::Sequence { items, .. } => {
+                    items.iter().all(|item| self.expands_within(item, left))
+                }
+                Kind::Mapping { entries, .. } => entries.iter().all(|(key, value)| {
+                    self.expands_within(key, left) && self.expands_within(value, left)
+                }),
+                _ => true,
+            }
     }
 
     /// Refuses a file that says that a program writes it.

@@ -142,6 +142,7 @@ impl<'a> Rules<'a> {
         let rules = Self { text, stream };
         rules.check_anchors()?;
         rules.check_tabs()?;
+        rules.check_size()?;
         rules.rules()?;
         Ok(rules)
     }
@@ -167,7 +168,11 @@ impl<'a> Rules<'a> {
         if let Some(root) = self.root() {
             root.walk(&mut |candidate| {
                 let anchor = candidate.anchor.as_ref();
-                if anchor.is_some_and(|a| a.name == name && a.span.start < node.span.start) {
+                // A node cannot stand for itself: go-yaml refuses that too.
+                let around = candidate.span.contains(&node.span.start);
+                if anchor.is_some_and(|a| a.name == name && a.span.start < node.span.start)
+                    && !around
+                {
                     found = Some(candidate);
                 }
             });

@@ -17,17 +17,18 @@ use clap::{Args, ValueEnum};
 use crate::cache::Cache;
 use crate::forge::Forge;
 use crate::lab::{enter, setup};
-use crate::run::{catch_interrupts, interrupted, wait_until};
+use crate::run::{catch_interrupts, interrupted, tail, wait_until};
 use crate::scratch::Scratch;
 use crate::vm::Bus;
 use operator::{Operator, USER};
 use proof::{Claim, Remote, Scene};
 use repos::{HOST, KnownSecrets, Repos, SECRETS};
-use target::{SERIAL, Target, disk_path};
+use target::{Attendant, SERIAL, Target, disk_path};
 
 /// How far into the copy a kill comes.
 const INTO_THE_STEP: Duration = Duration::from_secs(5);
 const STEP_DEADLINE: Duration = Duration::from_secs(400);
+const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(30 * 60);
 const FAILING_UNIT: &str = "sabotage";
 
 /// Something done to the journey that must end it.
@@ -150,7 +151,7 @@ fn install_and_prove(journey: &Journey) -> Result<ExitCode> {
     let installer_boot_id = installer.boot_id(operator, "root")?;
     let attendant = target.attend(&journey.known.passphrase)?;
     let began = Instant::now();
-    if let Err(error) = bootstrap(journey, &shown) {
+    if let Err(error) = bootstrap(journey, &attendant, &shown) {
         say_what_is_on_the_disk(operator, &installer);
         return Err(error);
     }
@@ -179,7 +180,7 @@ fn say_what_is_on_the_disk(operator: &Operator, installer: &Remote) {
 }
 
 /// Runs landfall as the operator would, killing it once if that is asked for.
-fn bootstrap(journey: &Journey, fingerprint: &str) -> Result<()> {
+fn bootstrap(journey: &Journey, attendant: &Attendant, fingerprint: &str) -> Result<()> {
     if let Some(step) = &journey.args.kill_during {
         let mut first = bootstrap_command(journey, fingerprint)?.spawn()?;
         let killed = kill_during(journey, &mut first, step);
@@ -188,7 +189,19 @@ fn bootstrap(journey: &Journey, fingerprint: &str) -> Result<()> {
         killed?;
         println!("killed landfall in the middle of {step}; running it again");
     }
-    let status = bootstrap_command(journey, fingerprint)?.status()?;
+    let mut landfall = bootstrap_command(journey, fingerprint)?.spawn()?;
+    let waited = wait_until(BOOTSTRAP_DEADLINE, || {
+        attendant.machine_is_stuck() || !matches!(landfall.try_wait(), Ok(None))
+    });
+    if matches!(landfall.try_wait(), Ok(None)) {
+        landfall.kill()?;
+        landfall.wait()?;
+        waited?;
+        let log = journey.target.console_log();
+        let text = String::from_utf8_lossy(&std::fs::read(log)?).into_owned();
+        bail!("the machine does not start; its console ends with:\n{}", tail(&text));
+    }
+    let status = landfall.wait()?;
     ensure!(status.success(), "landfall bootstrap ended with {status}");
     Ok(())
 }

@@ -12,7 +12,7 @@ use regex::Regex;
 
 use crate::cache::Cache;
 use crate::forge::free_port;
-use crate::vm::{Bus, Console, Disk, Firmware, Lifetime, Machine, Spec};
+use crate::vm::{Bus, Disk, Firmware, Lifetime, Machine, Spec};
 
 /// The serial number of the disk that may be erased.
 pub const SERIAL: &str = "landfall-demo";
@@ -62,26 +62,32 @@ impl Target {
         self.machine.console()?.wait_for(&pattern, BOOT_DEADLINE)
     }
 
-    /// From now on somebody types the passphrase whenever the console asks for it.
+    /// From now on somebody types the passphrase whenever the console asks for it, and
+    /// notices when the machine cannot start.
     pub fn attend(&self, passphrase: &str) -> Result<Attendant> {
         let mut console = self.machine.console()?;
         console.skip_to_end()?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let typed = Arc::new(AtomicU32::new(0));
-        let prompt = Regex::new(r"(?i)enter passphrase for[^\r\n]*: ?")?;
-        let (stopped, count, passphrase) =
-            (Arc::clone(&stop), Arc::clone(&typed), passphrase.to_string());
-        let thread = std::thread::spawn(move || -> Result<Console> {
-            while !stopped.load(Ordering::Relaxed) {
-                if console.find(&prompt)?.is_some() {
-                    console.type_line(&passphrase)?;
-                    count.fetch_add(1, Ordering::Relaxed);
+        let seen = Arc::new(Seen::default());
+        let notes = Arc::clone(&seen);
+        let passphrase = passphrase.to_string();
+        let events = Regex::new(
+            r"(?i)enter passphrase for[^\r\n]*: ?|you are in emergency mode|kernel panic - [^\r\n]*",
+        )?;
+        let thread = std::thread::spawn(move || -> Result<()> {
+            while !notes.stop.load(Ordering::Relaxed) {
+                match console.find(&events)? {
+                    Some(prompt) if prompt.to_lowercase().contains("passphrase") => {
+                        console.type_line(&passphrase)?;
+                        notes.typed.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Some(_) => notes.stuck.store(true, Ordering::Relaxed),
+                    None => {}
                 }
                 std::thread::sleep(Duration::from_millis(100));
             }
-            Ok(console)
+            Ok(())
         });
-        Ok(Attendant { thread: Some(thread), stop, typed })
+        Ok(Attendant { thread: Some(thread), seen })
     }
 
     /// Logs in on the console with name and password and runs `id`; gives what it says.
@@ -108,27 +114,40 @@ impl Target {
     }
 }
 
-/// Whoever types the passphrase; leaves when dropped.
+/// What the attendant and the journey tell each other.
+#[derive(Default)]
+struct Seen {
+    stop: AtomicBool,
+    typed: AtomicU32,
+    stuck: AtomicBool,
+}
+
+/// Whoever watches the console; leaves when dropped.
 pub struct Attendant {
-    thread: Option<JoinHandle<Result<Console>>>,
-    stop: Arc<AtomicBool>,
-    typed: Arc<AtomicU32>,
+    thread: Option<JoinHandle<Result<()>>>,
+    seen: Arc<Seen>,
 }
 
 impl Attendant {
+    /// Whether the machine has stopped for good, or nobody watches it any more.
+    pub fn machine_is_stuck(&self) -> bool {
+        let left = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+        left || self.seen.stuck.load(Ordering::Relaxed)
+    }
+
     /// Sends the attendant away and says how often the passphrase was typed.
     pub fn leave(mut self) -> Result<u32> {
-        self.stop.store(true, Ordering::Relaxed);
+        self.seen.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let ended = thread.join();
             ended.ok().context("the attendant of the console fell over")??;
         }
-        Ok(self.typed.load(Ordering::Relaxed))
+        Ok(self.seen.typed.load(Ordering::Relaxed))
     }
 }
 
 impl Drop for Attendant {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.seen.stop.store(true, Ordering::Relaxed);
     }
 }

@@ -13,6 +13,7 @@ use regex::Regex;
 
 use super::tally::{Ended, Tally};
 use crate::cache::Cache;
+use crate::run::tail;
 
 /// How a journey must end.
 enum Ends {
@@ -134,7 +135,5 @@ fn last_part(text: &str) -> &str {
 }
 
 fn end(text: &str, log: &Path) -> String {
-    let lines: Vec<&str> = text.lines().collect();
-    let last = lines[lines.len().saturating_sub(40)..].join("\n");
-    format!("{last}\n(all of it in {})", log.display())
+    format!("{}\n(all of it in {})", tail(text), log.display())
 }

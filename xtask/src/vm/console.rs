@@ -13,10 +13,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use regex::Regex;
 
-use crate::run::interrupted;
+use crate::run::{interrupted, tail};
 
 const POLL: Duration = Duration::from_millis(100);
-const LAST_LINES: usize = 15;
 
 pub struct Console {
     socket: UnixStream,
@@ -95,8 +94,7 @@ impl Console {
     fn last_lines(&self) -> Result<String> {
         let text = std::fs::read(&self.log)?;
         let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().collect();
-        Ok(lines[lines.len().saturating_sub(LAST_LINES)..].join("\n"))
+        Ok(tail(&text))
     }
 }
 

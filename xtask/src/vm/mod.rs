@@ -14,7 +14,6 @@ use anyhow::{Context, Result};
 use clap::Subcommand;
 use regex::Regex;
 
-pub use console::Console;
 pub use machine::{Lifetime, Machine};
 pub use spec::{Bus, Disk, Firmware, Spec};
 
