@@ -44,7 +44,8 @@ fn configurations_that_cannot_be_installed_are_refused() {
         refused_config(&journey, USAGE, words, change);
     };
     refused(&["guppy has no disk layout", "disko"], &|dir| {
-        fs::write(host_file(dir, "disks.nix"), "{ fileSystems.\"/\".device = \"/dev/x\"; }\n").unwrap();
+        fs::write(host_file(dir, "disks.nix"), "{ fileSystems.\"/\".device = \"/dev/x\"; }\n")
+            .unwrap();
     });
     refused(&["alice has no SSH key in the full configuration", "--user"], &|dir| {
         replace(
@@ -53,13 +54,16 @@ fn configurations_that_cannot_be_installed_are_refused() {
             "",
         );
     });
-    refused(&["installed first configuration has no SSH server", "services.openssh.enable"], &|dir| {
-        replace(
-            &dir.join("hosts/common/core/openssh.nix"),
-            "openssh.enable = true;",
-            "openssh.enable = false;",
-        );
-    });
+    refused(
+        &["installed first configuration has no SSH server", "services.openssh.enable"],
+        &|dir| {
+            replace(
+                &dir.join("hosts/common/core/openssh.nix"),
+                "enable = true;",
+                "enable = false;",
+            );
+        },
+    );
     refused(&["nixosConfigurations.guppy does not evaluate", "networking.hotsName"], &|dir| {
         replace(&host_file(dir, "default.nix"), "networking.hostName", "networking.hotsName");
     });
@@ -129,8 +133,8 @@ fn programs_that_are_missing_are_named() {
         for name in ["check", "bootstrap"] {
             let mut command = journey.landfall();
             let ran = run(command.env("PATH", &path).args(journey.args(name)));
-            ran.ends(FAILED, &[words]);
-            assert_eq!(ran.text.matches(words).count(), 1, "{}", ran.text);
+            ran.ends(USAGE, &[words]);
+            assert!(!ran.text.contains("things stand in the way"), "{}", ran.text);
         }
         assert_eq!(journey.seen(), before);
     }
@@ -262,7 +266,7 @@ fn passphrases_that_disko_would_not_use_are_refused() {
     let mut given = String::from("crypted=");
     given.push_str(file.to_str().unwrap());
     let refused = |words: &[&str]| {
-        journey.refuses(USAGE, words, |args| {
+        journey.check_refuses(USAGE, words, |args| {
             args.extend(["--luks-passphrase-file".to_owned(), given.clone()]);
         });
     };

@@ -68,6 +68,7 @@ fn machines_that_cannot_take_the_system_are_refused() {
     target.has_disks(&[disk("/dev/other", "OTHER", 32)]);
     refused(&["\"main\"", DEVICE, "does not have", "/dev/other", "OTHER"]);
 
+    let refused = |words: &[&str]| journey.check_refuses(USAGE, words, |_| ());
     target.has_disks(&[]);
     refused(&[DEVICE, "does not have", "no disk at all"]);
 
@@ -91,8 +92,10 @@ fn machines_that_cannot_take_the_system_are_refused() {
 #[test]
 fn a_disk_is_erased_only_by_a_name_that_lasts() {
     let Some(journey) = Journey::new() else { return };
-    let words = ["nothing says that Test Disk LANDFALL-TEST-1, 32.0 GiB may be erased",
-        "--erase LANDFALL-TEST-1"];
+    let words = [
+        "nothing says that Test Disk LANDFALL-TEST-1, 32.0 GiB may be erased",
+        "--erase LANDFALL-TEST-1",
+    ];
     journey.refuses(PERSON, &words, |args| without(args, "--erase"));
     let words = ["is a device path", "--erase LANDFALL-TEST-1"];
     journey.refuses(PERSON, &words, |args| with(args, "--erase", DEVICE));

@@ -186,7 +186,10 @@ fn again(Left { journey, steps, .. }: &Left) {
         assert_eq!(row["evidence"], steps[&step]["evidence"], "{step}");
     }
     let tmp: Vec<_> = fs::read_dir(journey.root.path().join("tmp")).unwrap().flatten().collect();
-    let left: Vec<_> = tmp.iter().filter(|e| !["host", "stranger"].map(Into::into).contains(&e.file_name())).collect();
+    let left: Vec<_> = tmp
+        .iter()
+        .filter(|e| !["host", "stranger"].map(Into::into).contains(&e.file_name()))
+        .collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -198,7 +201,10 @@ fn a_host_key_that_is_given_is_used() {
     bootstrap.args(journey.args("bootstrap")).args(["--until", "identity"]);
     run(bootstrap.arg("--host-key").arg(&given.private)).succeeds();
     let kept = journey.run_dir().join("keys/ssh_host_ed25519_key.pub");
-    assert_eq!(fs::read_to_string(kept).unwrap().parse::<landfall::ssh::HostKey>().unwrap(), given.public);
+    assert_eq!(
+        fs::read_to_string(kept).unwrap().parse::<landfall::ssh::HostKey>().unwrap(),
+        given.public
+    );
 }
 
 #[test]

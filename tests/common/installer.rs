@@ -75,6 +75,7 @@ impl Installer {
     /// From now on nixos-generate-config does not come to an end, or does again.
     pub fn hangs(&self, hangs: bool) {
         let file = self.dir.join("hang");
+        let _ = fs::remove_file(self.dir.join("waiting"));
         if hangs { fs::write(file, "").unwrap() } else { fs::remove_file(file).unwrap() }
     }
 

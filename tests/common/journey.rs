@@ -189,8 +189,18 @@ impl Journey {
         let fingerprint = self.target.sshd.host_key.fingerprint();
         let passphrase = self.home().join("passphrase").display().to_string();
         let words = [
-            command, HOST, &target, "-i", &key, "--yes", "--erase", SERIAL,
-            "--installer-fingerprint", &fingerprint, "--luks-passphrase-file", &passphrase,
+            command,
+            HOST,
+            &target,
+            "-i",
+            &key,
+            "--yes",
+            "--erase",
+            SERIAL,
+            "--installer-fingerprint",
+            &fingerprint,
+            "--luks-passphrase-file",
+            &passphrase,
         ];
         words.map(ToOwned::to_owned).into()
     }
@@ -248,18 +258,34 @@ impl Journey {
     /// with this exit code and these words, and that they leave everything as it was.
     #[track_caller]
     pub fn refuses(&self, code: i32, words: &[&str], edit: impl Fn(&mut Vec<String>)) {
+        self.check_refuses(code, words, &edit);
+        self.refuses_as("bootstrap", code, words, &edit);
+    }
+
+    /// [`Journey::refuses`] by `check` alone, where one of several alike has shown both.
+    #[track_caller]
+    pub fn check_refuses(&self, code: i32, words: &[&str], edit: impl Fn(&mut Vec<String>)) {
         let _ = fs::remove_dir_all(self.state());
+        self.refuses_as("check", code, words, &edit);
+        let kept = if self.state().exists() { files_below(&self.state()) } else { Vec::new() };
+        assert_eq!(kept, [] as [PathBuf; 0], "check leaves a run");
+    }
+
+    #[track_caller]
+    fn refuses_as(
+        &self,
+        command: &str,
+        code: i32,
+        words: &[&str],
+        edit: &impl Fn(&mut Vec<String>),
+    ) {
         let before = self.seen();
-        for name in ["check", "bootstrap"] {
-            let mut args = self.args(name);
-            edit(&mut args);
-            run(self.landfall().args(args)).ends(code, words);
-            assert_eq!(self.seen(), before, "{name}");
-            let kept = if self.state().exists() { files_below(&self.state()) } else { Vec::new() };
-            let key = |file: &&PathBuf| file.ends_with("ssh_host_ed25519_key");
-            assert_eq!(kept.iter().find(key), None, "{name} has made a key");
-            assert!(name == "bootstrap" || kept.is_empty(), "check leaves a run: {kept:?}");
-        }
+        let mut args = self.args(command);
+        edit(&mut args);
+        run(self.landfall().args(args)).ends(code, words);
+        assert_eq!(self.seen(), before, "{command} changed something");
+        let key = |file: &PathBuf| file.ends_with("ssh_host_ed25519_key");
+        assert!(!files_below(&self.home()).iter().any(key), "{command} has made a key");
     }
 
     /// Opens the host's secrets with real sops and nothing but this identity.
