@@ -18,7 +18,7 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", global = true)]
     pub settings: Option<PathBuf>,
 
-    /// Write more into the run's log
+    /// Write everything that nix says into the run's log
     #[arg(short, long, global = true)]
     pub verbose: bool,
 

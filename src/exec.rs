@@ -228,7 +228,8 @@ impl Cmd {
         self
     }
 
-    /// Keeps the lines of standard error out of the log (progress streams).
+    /// Keeps the lines of standard error out of the log and of errors (progress
+    /// streams), unless more was asked for.
     #[must_use]
     pub fn quiet(mut self) -> Self {
         self.quiet = true;
@@ -334,7 +335,9 @@ impl Cmd {
                     match stream {
                         Stream::Stdout => stdout.extend_from_slice(&bytes),
                         Stream::Stderr => {
-                            if !self.quiet {
+                            if self.quiet {
+                                tracing::debug!(target: "stderr", "{line}");
+                            } else {
                                 tracing::info!(target: "stderr", "{line}");
                                 stderr.push_str(&line);
                                 stderr.push('\n');

@@ -66,12 +66,17 @@ impl RunKeys {
         std::fs::read_to_string(self.public_path()).map_err(|error| self.io(&error))
     }
 
-    /// Deletes the private half: the installed host has it, the source need not.
+    /// Deletes the private halves: the installed host has them, the source need not.
     pub fn forget_private(&self) -> Result<(), StepError> {
-        match std::fs::remove_file(self.private_path()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(self.io(&error)),
-            _ => Ok(()),
+        for path in [self.private_path(), self.initrd_path()] {
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(self.io(&error));
+                }
+                _ => {}
+            }
         }
+        Ok(())
     }
 
     /// Makes the host key of the initrd's SSH server, another one than the host's:
@@ -82,12 +87,18 @@ impl RunKeys {
         }
         create_private_dir(&self.dir).map_err(|error| self.io(&error))?;
         let pair = HostKeyPair::generate(comment)?;
+        let public = format!("{}\n", pair.public_openssh()?);
         write_private(&self.initrd_path(), pair.private_openssh()?.expose())
+            .and_then(|()| write_private(&self.initrd_public_path(), public.as_bytes()))
             .map_err(|error| self.io(&error))
     }
 
     fn initrd_path(&self) -> PathBuf {
         self.dir.join("initrd_ssh_host_ed25519_key")
+    }
+
+    fn initrd_public_path(&self) -> PathBuf {
+        self.dir.join("initrd_ssh_host_ed25519_key.pub")
     }
 
     /// The initrd's key pair, where the configuration has use for one.
@@ -98,7 +109,7 @@ impl RunKeys {
 
     /// The key with which the initrd answers while it waits for the passphrase.
     pub fn initrd_public(&self) -> Option<HostKey> {
-        self.initrd()?.public_openssh().ok()?.parse().ok()
+        std::fs::read_to_string(self.initrd_public_path()).ok()?.parse().ok()
     }
 
     /// Where the trusted key of the installer is kept.

@@ -18,17 +18,6 @@ pub fn run(cli: &Cli, args: &BootstrapArgs) -> Result<Exit, StepError> {
         return plan::run(cli, &args);
     }
     let selection = Selection::of(args)?;
-    if args.journey.place.target.is_none()
-        && args.journey.place.target_host.is_none()
-        && args.journey.place.flake.is_none()
-    {
-        return Err(StepError::new(
-            "the target is not named",
-            "",
-            "landfall bootstrap HOST TARGET, with TARGET as [user@]host[:port]",
-        )
-        .exit(Exit::Usage));
-    }
     let started = Instant::now();
     let mut run = run::open(cli, &args.journey, args.yes, Purpose::Journey)?;
     let steps = journey::steps(&run.cx.config, &selection);

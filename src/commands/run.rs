@@ -41,6 +41,14 @@ pub enum Purpose {
 pub fn open(cli: &Cli, journey: &Journey, yes: bool, purpose: Purpose) -> Result<Run, StepError> {
     let place = Place::find(cli.directory.as_deref(), cli.settings.as_deref())?;
     let config = Config::load(&place, journey)?;
+    if purpose == Purpose::Journey && config.target.is_none() {
+        return Err(StepError::new(
+            "the target is not named",
+            "",
+            format!("landfall bootstrap {} TARGET, with TARGET as [user@]host[:port]", config.host),
+        )
+        .exit(Exit::Usage));
+    }
     let state = StateDir::open()?;
     let mut passing = None;
     let (dir, resumed) = match state.host(config.host.as_str())?.current()? {

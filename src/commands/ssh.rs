@@ -22,7 +22,10 @@ pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
     let lines = journal::read(&dir.journal())?;
     let identity = journal::identity(&lines).ok_or_else(none)?;
     let key = RunKeys::in_dir(dir.path()).public().ok_or_else(none)?;
-    let mut endpoint: Endpoint = identity.target.parse().map_err(StepError::from)?;
+    // Where it answered last; the installer may have had another address.
+    let reboot = journal::finished(&lines, StepId::Reboot);
+    let address = reboot.and_then(|evidence| evidence.fact("address")).unwrap_or(&identity.target);
+    let mut endpoint: Endpoint = address.parse().map_err(StepError::from)?;
     endpoint.identity_file.clone_from(&args.identity_file);
     if let Some(user) = journal::finished(&lines, StepId::Login).and_then(|e| e.fact("user")) {
         endpoint = endpoint.with_user(user);

@@ -39,6 +39,8 @@ while [ "$count" -gt 0 ]; do
   rm -f -- "$file"
   dd bs=1 count="$length" of="$file" status=none
 done
+# The folders that the layout makes, /nix among them, are for everybody.
+umask 022
 "$@" </dev/null
 "#;
 

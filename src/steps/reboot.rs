@@ -52,7 +52,8 @@ impl Step for Reboot {
         Ok(Status::Done(
             Evidence::new(format!("host key {}, as prepared", target.host_key.fingerprint()))
                 .with("host_key", target.host_key.fingerprint())
-                .with("boot_id", &target.facts.boot_id),
+                .with("boot_id", &target.facts.boot_id)
+                .with("address", target.session.endpoint().to_string()),
         ))
     }
 

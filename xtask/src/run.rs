@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// How many of a failed command's last lines its error shows.
@@ -52,14 +53,22 @@ pub fn in_path(program: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
 
-/// Waits for a child; Ctrl-C, which the terminal sends to both, ends only the child, so
-/// that this process can clean up after it.
+/// Waits for a child, and stays while it ends, so that this process can clean up after it:
+/// Ctrl-C reaches the child from the terminal, a request to end is passed on.
 pub fn wait_through_interrupts(child: &mut Child) -> Result<ExitStatus> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let registered = signal_hook::flag::register(SIGINT, interrupted)?;
-    let status = child.wait();
-    signal_hook::low_level::unregister(registered);
-    status.context("cannot wait for the command")
+    let (interrupt, end) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    signal_hook::flag::register(SIGINT, interrupt)?;
+    signal_hook::flag::register(SIGTERM, Arc::clone(&end))?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("no such pid")?;
+    loop {
+        if let Some(status) = child.try_wait().context("cannot wait for the command")? {
+            return Ok(status);
+        }
+        if end.swap(false, Ordering::Relaxed) {
+            kill_process(pid, Signal::TERM)?;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();

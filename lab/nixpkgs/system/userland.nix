@@ -77,6 +77,9 @@ in
     ln -sfn C.utf8 "$out/lib/locale/en_US.utf8"
   '';
 
+  # Debian's nix would look for a package that is not here.
+  nix.settings.sandbox-paths = [ "/bin/sh=${pkgs.bash}/bin/bash" ];
+
   users.users = lib.genAttrs serviceUsers systemUser;
   users.groups = lib.genAttrs serviceUsers (_: { });
 

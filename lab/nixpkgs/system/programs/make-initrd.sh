@@ -109,7 +109,7 @@ add_etc() {
   printf 'ID=nixos\nNAME=NixOS\nPRETTY_NAME="NixOS (initrd)"\n' > "$root/etc/initrd-release"
   ln -s initrd-release "$root/etc/os-release"
   printf 'root:x:0:0::/root:/bin/sh\n' > "$root/etc/passwd"
-  printf 'root:x:0:\ntty:x:3:\ndisk:x:6:\nkmem:x:2:\nlp:x:20:\ncdrom:x:24:\ndialout:x:27:\naudio:x:17:\nvideo:x:26:\ninput:x:174:\nutmp:x:29:\n' > "$root/etc/group"
+  printf 'root:x:0:\ntty:x:3:\ndisk:x:6:\nkmem:x:2:\nlp:x:20:\ncdrom:x:24:\ndialout:x:27:\naudio:x:17:\nvideo:x:26:\ninput:x:174:\nutmp:x:29:\ntape:x:25:\nkvm:x:302:\nrender:x:303:\nsgx:x:304:\n' > "$root/etc/group"
   printf 'root:!:1::::::\n' > "$root/etc/shadow"
   : > "$root/etc/machine-id"
   cp "$activateRoot" "$root/etc/activate-root"
