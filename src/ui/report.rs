@@ -96,6 +96,8 @@ fn ended(ending: Ending, summary: &str) -> String {
 pub struct Tally {
     host: String,
     log: Option<String>,
+    /// The last step that is done.
+    reached: Option<StepId>,
     rows: Vec<Row>,
     failures: Vec<(Option<StepId>, StepError)>,
     warnings: usize,
@@ -105,7 +107,10 @@ impl Tally {
     pub fn add(&mut self, stamped: &Stamped) {
         self.host.clone_from(&stamped.host);
         match &stamped.event {
-            Event::RunStarted { log, .. } => self.log = Some(log.clone()),
+            Event::RunStarted { log, .. } => self.log = log.clone(),
+            Event::StepEnded { ending, .. } if *ending != Ending::Skipped => {
+                self.reached = stamped.step;
+            }
             Event::Warning { .. } => self.warnings += 1,
             Event::StepFailed { what, why, hint, .. } => {
                 self.failures.push((stamped.step, StepError::new(what, why, hint)));
@@ -138,7 +143,13 @@ impl Tally {
                 1 => ", with one warning above".to_owned(),
                 count => format!(", with {count} warnings above"),
             };
-            return format!("{}\n", style.good(&format!("{host} is done{warnings}.")));
+            let done = match self.reached {
+                Some(StepId::Check) => format!("the checks of {host} passed"),
+                // Stopped before the installed system was booted.
+                Some(step) if step <= StepId::Install => format!("{host} is done up to {step}"),
+                _ => format!("{host} is done"),
+            };
+            return format!("{}\n", style.good(&format!("{done}{warnings}.")));
         }
         if !self.failures.is_empty() {
             return String::new();
@@ -174,7 +185,10 @@ pub fn block(
     let step = step.map(|step| format!("{step}: ")).unwrap_or_default();
     let heading = wrap(&format!("{step}{}", clean(&error.what)), columns - 2).join("\n  ");
     let mut text = format!("{} {}\n\n", style.bad("✗"), style.strong(&heading));
-    section(&mut text, "why", &ends(&clean(&error.why)), columns, style);
+    let why = clean(&error.why);
+    // Where no log keeps the rest, all of it is shown.
+    let why = if log.is_some() { ends(&why) } else { why };
+    section(&mut text, "why", &why, columns, style);
     section(&mut text, "next", &clean(&error.hint), columns, style);
     if let Some(log) = log {
         // Paths and commands stay whole, to be copied.
