@@ -6,8 +6,9 @@ mod common;
 use std::fs;
 
 use common::installer::{DEVICE, SERIAL, disk};
-use common::journey::{Journey, run};
-use common::sshd::free_port;
+use common::journey::{Journey, Ran, run};
+use common::sshd::{free_port, keygen};
+use landfall::ssh::HostKey;
 use serde_json::json;
 
 const FAILED: i32 = 1;
@@ -20,7 +21,7 @@ fn without(args: &mut Vec<String>, flag: &str) {
     args.drain(at..at + 2);
 }
 
-fn with(args: &mut Vec<String>, flag: &str, value: &str) {
+fn with(args: &mut [String], flag: &str, value: &str) {
     let at = args.iter().position(|word| word == flag).unwrap();
     args[at + 1] = value.to_owned();
 }
@@ -29,7 +30,7 @@ fn with(args: &mut Vec<String>, flag: &str, value: &str) {
 fn a_host_key_that_is_not_the_expected_one_is_never_connected_to() {
     let Some(journey) = Journey::new() else { return };
     let shown = journey.target.sshd.host_key.fingerprint();
-    let other = common::sshd::keygen(journey.root.path(), "other", "ed25519").public.fingerprint();
+    let other = keygen(journey.root.path(), "other", "ed25519").public.fingerprint();
     let words = ["answers with another host key", &shown, &other, "Nothing was sent", "console"];
     journey.refuses(PERSON, &words, |args| with(args, "--installer-fingerprint", &other));
 
@@ -47,7 +48,7 @@ fn a_target_that_cannot_be_reached_is_told_apart() {
     journey.refuses(FAILED, &["127.0.0.1", "refused"], |args| args[2] = closed.clone());
     let unknown = "root@no-such-host.invalid";
     journey.refuses(FAILED, &["no-such-host.invalid"], |args| args[2] = unknown.to_owned());
-    let stranger = common::sshd::keygen(journey.root.path(), "stranger", "ed25519");
+    let stranger = keygen(journey.root.path(), "stranger", "ed25519");
     let key = stranger.private.display().to_string();
     journey.refuses(FAILED, &["127.0.0.1", "-i"], |args| with(args, "-i", &key));
 }
@@ -130,4 +131,41 @@ fn what_the_hardware_tool_prints_must_be_nix() {
     ran.ends(FAILED, &["nixos-generate-config"]);
     assert!(!journey.hardware_file().exists());
     assert_eq!(journey.steps()["hardware"]["state"], "failed");
+}
+
+/// `landfall check` where the machine's known_hosts holds this key for the target.
+fn check_knowing(journey: &Journey, key: &HostKey) -> Ran {
+    let etc = journey.root.path().join("tmp/etc-ssh");
+    let copied = journey.command("cp").arg("-a").arg("/etc/ssh").arg(&etc).status().unwrap();
+    assert!(copied.success());
+    let name = format!("[127.0.0.1]:{}", journey.target.sshd.port);
+    fs::write(etc.join("ssh_known_hosts"), key.known_hosts_line(&name) + "\n").unwrap();
+    // ssh finds the operator's own file by the user database, whatever HOME says; the
+    // one for all users is covered, for this process alone.
+    let mut args = journey.args("check");
+    without(&mut args, "--installer-fingerprint");
+    let landfall = journey.landfall();
+    let mut command = journey.command("unshare");
+    command.args(["--mount", "--", "sh", "-c", "mount --bind \"$0\" /etc/ssh && exec \"$@\""]);
+    command.arg(&etc).arg(landfall.get_program()).args(landfall.get_args()).args(args);
+    let ran = run(&mut command);
+    fs::remove_dir_all(etc).unwrap();
+    ran
+}
+
+#[test]
+fn known_hosts_decides_where_no_fingerprint_is_given() {
+    let Some(journey) = Journey::new() else { return };
+    let shown = &journey.target.sshd.host_key;
+    check_knowing(&journey, shown).succeeds();
+    let other = keygen(journey.root.path(), "other", "ed25519").public;
+    check_knowing(&journey, &other).ends(
+        PERSON,
+        &[
+            "answers with another host key",
+            &shown.fingerprint(),
+            &other.fingerprint(),
+            "known_hosts",
+        ],
+    );
 }

@@ -6,7 +6,7 @@ mod common;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use common::journey::{Journey, run};
+use common::journey::{Journey, quoted, run};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// For what takes a second or two.
@@ -123,8 +123,4 @@ fn control_c_leaves_a_terminal_as_it_was() {
 
 fn size(cells: u16) -> std::num::NonZero<u16> {
     std::num::NonZero::new(cells).unwrap()
-}
-
-fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
 }

@@ -328,6 +328,11 @@ pub fn run(command: &mut Command) -> Ran {
     Ran { code: output.status.code(), stdout, text }
 }
 
+/// A word for a POSIX shell.
+pub fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 pub fn files_below(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
