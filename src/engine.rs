@@ -123,6 +123,8 @@ fn advance(
         None => step.confirm(cx)?,
     };
     if let Consent::Declined(meaning) = consent {
+        // Whole: the table at the end has room for its beginning only.
+        cx.events.note(meaning.clone());
         return Ok((Ending::Skipped, Evidence::new(meaning)));
     }
     fault::point(id, Boundary::BeforeStarted);

@@ -30,6 +30,7 @@ main() {
   make_busybox
   make_certificates
   make_image_tools
+  make_initrd_list
   make_own_programs
   rm -rf "$out/unpacked"
 }
@@ -97,7 +98,7 @@ make_components() {
     esac
     make_component "$name"
   done
-  library_path=$(printf '%s:' "$components"/*/lib/x86_64-linux-gnu "$components"/*/lib)
+  library_path=$(printf '%s:' "$components"/*/lib/x86_64-linux-gnu "$components"/*/lib/x86_64-linux-gnu/systemd "$components"/*/lib)
 }
 
 # The folder of a component: the version without Debian's revision, which store names cannot hold.
@@ -318,6 +319,22 @@ make_image_tools() {
   rm -rf "$components"/{squashfs-tools,xorriso,mtools}-*
   sed -i '/^\(squashfs-tools\|xorriso\|mtools\)\t/d' "$out/components.tsv"
   register image-tools "$to"
+}
+
+# The files of an initrd with the libraries they are linked with: looking these up takes a machine
+# without emulation no time, and a guest that builds its next system long.
+make_initrd_list() {
+  local to=$components/initrd-files-1 loader file found
+  loader=("$components"/libc6-*/lib64/ld-linux-x86-64.so.2)
+  mkdir -p "$to"
+  list "$here/initrd-files.txt" | while read -r file; do
+    found=("$components"/*/"$file")
+    [ -e "${found[0]}" ] || { echo "initrd-files.txt: no package has $file" >&2; exit 1; }
+    echo "$file"
+    [ "$(head -c 4 "${found[0]}" | tail -c 3)" != ELF ] || "${loader[0]}" --library-path "$library_path" --list "${found[0]}" |
+      sed -n "s|.* => $components/[^/]*/\([^ ]*\) .*|\1|p"
+  done | sort -u > "$to/files"
+  register initrd-files "$to"
 }
 
 make_own_programs() {

@@ -114,14 +114,10 @@ let
       }
       ''
         mkdir -p "$out"
-        packages=$(tr ' ' '\n' < "$pathsPath")
-        for package in $packages; do
-          (cd "$package" && find . -type d)
-        done | sort -u | (cd "$out" && xargs mkdir -p)
-        for package in $(tac <<< "$packages"); do
-          cp -rsf "$package/." "$out/"
-          (cd "$package" && find . -type l -print0 | xargs -0r cp -Pf --parents -t "$out")
-        done
+        packages=$(tr ' ' '\n' < "$pathsPath" | tac)
+        find $packages -type d | sed 's|^/nix/store/[^/]*||; /^$/d' | sort -u | (cd "$out" && sed 's|^/||' | xargs mkdir -p)
+        cp -rsf $(printf '%s/. ' $packages) "$out/"
+        find $packages -type l | sed 's|^/||' | tar -C / -cf - -T - | tar -xf - --strip-components=3 -C "$out"
         ${postBuild}
       '';
 

@@ -14,8 +14,9 @@ let
       target = lib.escapeShellArg file.target;
     in
     ''
-      mkdir -p "$(dirname "$out/etc/"${target})"
-      ln -sfn ${lib.escapeShellArg "${file.source}"} "$out/etc/"${target}
+      name=$out/etc/${target}
+      [ -d "''${name%/*}" ] || mkdir -p "''${name%/*}"
+      ln -sfn ${lib.escapeShellArg "${file.source}"} "$name"
     ''
     + lib.optionalString (file.mode != "symlink" && file.mode != "direct-symlink") ''
       printf '%s\t%s\t%s\t%s\n' ${target} ${file.mode} '${lib.removePrefix "+" file.user}' '${lib.removePrefix "+" file.group}' >> $out/copies

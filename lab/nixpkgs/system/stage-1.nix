@@ -47,9 +47,7 @@ let
     ];
 
   withUnits = config.system.build.initrdUnits;
-  text = name: lines: pkgs.writeText name (lib.concatLines lines);
-
-  activation = pkgs.writeText "initrd-nixos-activation.service" ''
+  activation = ''
     [Unit]
     Description=NixOS Activation
     DefaultDependencies=no
@@ -74,18 +72,28 @@ in
       {
         modules = toString (initrd.availableKernelModules ++ initrd.kernelModules);
         withLuks = if initrd.luks.devices != { } || initrd.luks.forceLuksSupportInInitrd then "1" else "";
-        withBtrfs = if initrd.supportedFilesystems.btrfs or false then "1" else "";
         kernelModules = kernel.modules;
-        sw = config.system.path;
-        loader = "${pkgs.components.libc6}/lib64/ld-linux-x86-64.so.2";
+        programs = pkgs.buildEnv {
+          name = "initrd-path";
+          paths = map (name: pkgs.components.${name}) [
+            "btrfs-progs"
+            "dmsetup"
+            "kmod"
+            "systemd"
+            "systemd-cryptsetup"
+            "udev"
+            "util-linux"
+          ];
+        };
+        files = "${pkgs.components.initrd-files}/files";
         inherit (pkgs) bash busybox;
-        fstab = text "initrd-fstab" (map fstabLine fileSystems);
-        crypttab = text "initrd-crypttab" (map crypttabLine (lib.attrValues initrd.luks.devices));
-        loadNow = text "initrd-modules" initrd.kernelModules;
+        fstab = lib.concatLines (map fstabLine fileSystems);
+        crypttab = lib.concatLines (map crypttabLine (lib.attrValues initrd.luks.devices));
+        loadNow = lib.concatLines initrd.kernelModules;
         modprobeConfig = config.environment.etc."modprobe.d/nixos.conf".source;
         inherit activation;
         activateRoot = ./programs/activate-root.sh;
-        lists = ./initrd;
+        unitList = ./initrd-units.txt;
         units = withUnits;
         storePaths = toString initrd.systemd.storePaths;
       }

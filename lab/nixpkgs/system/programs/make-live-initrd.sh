@@ -14,5 +14,5 @@ for name in $modules; do
   done
 done
 mkdir "$out"
-find root -exec touch -hd @1 {} +
+find root -print0 | xargs -0 touch -hd @1
 (cd root && find . | sort | cpio -o -H newc -R 0:0 --renumber-inodes --ignore-devno) | gzip -n1 > "$out/initrd"
