@@ -39,7 +39,7 @@ pub enum Purpose {
 
 /// Opens the current run of the host, or a new one, and connects to the target.
 pub fn open(cli: &Cli, journey: &Journey, yes: bool, purpose: Purpose) -> Result<Run, StepError> {
-    let place = Place::find(cli.directory.as_deref(), cli.settings.as_deref())?;
+    let place = Place::of_journey(cli, journey)?;
     let config = Config::load(&place, journey)?;
     if purpose == Purpose::Journey && config.target.is_none() {
         return Err(StepError::new(

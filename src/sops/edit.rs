@@ -49,7 +49,9 @@ impl Advice for EditError {
                 "Rename one of them, or name the right one: --anchor NAME".into()
             }
             Self::NoHost(host) => format!("Add it: landfall secrets add-host {host}"),
-            Self::OtherKey { .. } => "A reinstalled host gets its new key with --replace.".into(),
+            Self::OtherKey { .. } => {
+                "landfall secrets remove-host takes the old key out first.".into()
+            }
             Self::Taken { .. } => "Choose another name: --anchor NAME".into(),
             Self::NoRule(_) => "Run the same command again: .sops.yaml has changed.".into(),
             Self::Unclear(_) | Self::Meaning(_) => {
