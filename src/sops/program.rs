@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::format::Format;
 use super::identities::Identities;
 use crate::error::{Advice, Exit};
-use crate::exec::{Cmd, ExecError, Output};
+use crate::exec::{Cmd, ExecError};
 use crate::secret::Secret;
 
 /// A key service in the cloud or a touch of a token may take its time.
@@ -118,19 +118,19 @@ impl SopsProgram {
         Ok(())
     }
 
-    /// Decrypts `file` and checks its MAC.
-    pub fn decrypt(
+    /// Decrypts `file` and checks its MAC; the plaintext goes nowhere.
+    pub fn opens(
         &self,
         file: &Path,
         format: Format,
         identities: &Identities,
         reach: Reach,
-    ) -> Result<Secret, SopsProgramError> {
+    ) -> Result<(), SopsProgramError> {
         let run = Run::new(identities)?;
         let command = run.command(self, reach).args(["--config", "/dev/null", "decrypt"]);
-        let command = command.args(["--input-type", format.name(), "--output-type", format.name()]);
-        let Output { stdout, .. } = command.arg(file).run()?;
-        Ok(Secret::new(stdout))
+        let command = command.args(["--output", "/dev/null", "--input-type", format.name()]);
+        command.arg(file).run()?;
+        Ok(())
     }
 
     /// Encrypts `plain` to the rule that `config` has for `file`; returns the encrypted text.
