@@ -44,7 +44,8 @@ pub enum Event {
         run: String,
         strategy: String,
         target: String,
-        log: String,
+        /// Where the log is; none when nothing of the run is kept.
+        log: Option<String>,
         resumed: bool,
     },
     /// The target's phase was established: "installer", "installed", …

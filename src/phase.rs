@@ -119,13 +119,17 @@ fn ask(cx: &Context, endpoint: &Endpoint, offered: &HostKey) -> Result<(), StepE
     .detail(format!("{} {fingerprint}", offered.algorithm()))
     .detail("Compare it with what the console of the machine shows:")
     .detail("  ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub");
-    if cx.prompter.confirm(&question)? {
+    // Whom nobody can ask is told the key itself, and not only the question.
+    if cx.prompter.is_interactive() && cx.prompter.confirm(&question)? {
         return Ok(());
     }
     Err(StepError::new(
         format!("the host key of {} was not confirmed", endpoint.host),
         format!("it showed {} {fingerprint}", offered.algorithm()),
-        format!("When you have compared it: --installer-fingerprint {fingerprint}"),
+        format!(
+            "Compare it with what the console of the machine shows; if it is the same: \
+             --installer-fingerprint {fingerprint}"
+        ),
     )
     .exit(Exit::Person))
 }

@@ -49,7 +49,7 @@ fn beginning() -> Vec<Stamped> {
         run: "0b5c7a52-3c1e-4a52-9f5e-8d1f3a6b7c90".into(),
         strategy: "staged".into(),
         target: "root@192.0.2.10:22".into(),
-        log: "/home/ann/.local/state/landfall/guppy/0b5c7a52/log".into(),
+        log: Some("/home/ann/.local/state/landfall/guppy/0b5c7a52/log".into()),
         resumed: true,
     };
     let warning =

@@ -84,7 +84,7 @@ pub fn open(cli: &Cli, journey: &Journey, yes: bool, purpose: Purpose) -> Result
         run: cx.run.run.to_string(),
         strategy: cx.config.strategy.to_string(),
         target: cx.config.target.as_ref().map(ToString::to_string).unwrap_or_default(),
-        log: dir.log().display().to_string(),
+        log: passing.is_none().then(|| dir.log().display().to_string()),
         resumed,
     });
     let arrived = same_strategy(&cx).and_then(|()| phase::establish(&mut cx));

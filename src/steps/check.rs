@@ -15,7 +15,7 @@ use crate::machine::Phase;
 use crate::passphrase;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::remote::Destination;
-use crate::steps::{hardware, install, repos, secrets};
+use crate::steps::{hardware, install, installer, repos, secrets};
 
 pub struct Check;
 
@@ -44,8 +44,9 @@ impl Step for Check {
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        // Without nix nothing else can be said.
+        cx.nix()?;
         let mut findings = Findings::default();
-        findings.take(source_tools(cx));
         findings.take(config_repo(cx));
         // Without an evaluation there is nothing further to say of the configuration.
         if findings.take(cx.facts().map(|_| ())) {
@@ -104,10 +105,6 @@ fn together(problems: &[StepError]) -> StepError {
         "Mend them, then run the same command again; nothing was changed.",
     )
     .exit(problems[0].exit)
-}
-
-fn source_tools(cx: &Context) -> Result<(), StepError> {
-    cx.nix().map(|_| ())
 }
 
 fn config_repo(cx: &Context) -> Result<(), StepError> {
@@ -245,6 +242,9 @@ fn no_secrets(cx: &Context) -> Result<(), StepError> {
 
 fn target(cx: &mut Context, findings: &mut Findings) {
     let Some(target) = &cx.target else { return };
+    if cx.phase == Phase::Foreign {
+        findings.take(Err(installer::not_an_installer(&target.facts)));
+    }
     if cx.phase != Phase::Installer {
         return;
     }

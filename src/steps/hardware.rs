@@ -8,11 +8,15 @@ use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::exec::Cmd;
 use crate::git::Repo;
+use crate::journal;
 use crate::secret::Secret;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::lock::short;
 
 pub struct Hardware;
+
+/// The fact of an intention to write the file; without it, it is kept.
+const WRITES: &str = "writes";
 
 impl Step for Hardware {
     fn id(&self) -> StepId {
@@ -58,6 +62,16 @@ impl Step for Hardware {
                 .with("revision", revision)
                 .with("file", path.display().to_string()),
         ))
+    }
+
+    fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
+        let repo = Repo::open(&cx.config.repo)?;
+        let path = hardware_file(cx)?.display().to_string();
+        Ok(if keeps(cx, &repo)? {
+            Evidence::new(format!("keeps {path}"))
+        } else {
+            Evidence::new(format!("writes {path}")).with(WRITES, path)
+        })
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
@@ -116,15 +130,17 @@ pub fn hardware_file(cx: &Context) -> Result<PathBuf, StepError> {
 
 /// Whether the file that is there is used as it is.
 fn keeps(cx: &Context, repo: &Repo) -> Result<bool, StepError> {
-    let ours = cx.journal.lines().iter().any(|line| {
-        matches!(&line.entry, crate::journal::Entry::Started { step: StepId::Hardware, .. })
-    });
     Ok(match cx.config.hardware {
         Some(HardwareArg::Keep) => true,
         Some(HardwareArg::GenerateConfig) => false,
-        // A file that this very run wrote is compared with a fresh report.
-        None => !ours && repo.is_tracked(&hardware_file(cx)?)?,
+        // A file that this very run meant to write is compared with a fresh report.
+        None => !written_by_this_run(cx) && repo.is_tracked(&hardware_file(cx)?)?,
     })
+}
+
+fn written_by_this_run(cx: &Context) -> bool {
+    let intended = journal::intention(cx.journal.lines(), StepId::Hardware);
+    intended.is_some_and(|intention| intention.fact(WRITES).is_some())
 }
 
 /// The hardware module as the target reports it, checked to be Nix.

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::machine::Phase;
+use crate::machine::{Phase, TargetFacts};
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 
 pub struct Installer;
@@ -32,19 +32,22 @@ impl Step for Installer {
                     .with("host_key", target.host_key.fingerprint()),
             ));
         }
-        let runs = if target.facts.os.is_empty() { "an unknown system" } else { &target.facts.os };
-        Ok(Status::Blocked(
-            StepError::new(
-                "the target does not run a NixOS installer",
-                format!("it runs {runs} {}", target.facts.variant).trim_end().to_owned(),
-                "Boot the image that `landfall iso build` makes, or any NixOS installer with SSH. \
-                 Replacing a running system by kexec is not part of landfall yet.",
-            )
-            .exit(Exit::Person),
-        ))
+        Ok(Status::Blocked(not_an_installer(&target.facts)))
     }
 
     fn apply(&self, _cx: &mut Context) -> Result<(), StepError> {
         Ok(())
     }
+}
+
+/// What to say of a target that runs anything else.
+pub fn not_an_installer(facts: &TargetFacts) -> StepError {
+    let runs = if facts.os.is_empty() { "an unknown system" } else { &facts.os };
+    StepError::new(
+        "the target does not run a NixOS installer",
+        format!("it runs {runs} {}", facts.variant).trim_end().to_owned(),
+        "Boot the image that `landfall iso build` makes, or any NixOS installer with SSH. \
+         Replacing a running system by kexec is not part of landfall yet.",
+    )
+    .exit(Exit::Person)
 }

@@ -116,7 +116,8 @@ impl<W: Write> Human<W> {
                 self.begun = Some(stamped.time);
                 let verb = if *resumed { " (resumed)" } else { "" };
                 let head = format!("{} → {}, {strategy}{verb}", stamped.host, clean(target));
-                vec![style.strong(&head), style.dim(&format!("log {}", clean(log))), String::new()]
+                let log = log.iter().map(|log| style.dim(&format!("log {}", clean(log))));
+                [style.strong(&head)].into_iter().chain(log).chain([String::new()]).collect()
             }
             Event::Phase { phase } => {
                 vec![style.dim(&format!("  the target is {}", clean(phase)))]

@@ -104,9 +104,10 @@ impl<W: Write + Send> View for Plain<W> {
             Event::RunStarted { run, strategy, target, log, resumed } => {
                 let verb = if *resumed { "goes on" } else { "begins" };
                 let host = &stamped.host;
+                let log = log.as_ref().map(|log| format!("\nlog {log}")).unwrap_or_default();
                 self.line(
                     stamped,
-                    &format!("{host} {verb}: {strategy} to {target}, run {run}\nlog {log}"),
+                    &format!("{host} {verb}: {strategy} to {target}, run {run}{log}"),
                 )
             }
             Event::Phase { phase } => self.line(stamped, &format!("the target is {phase}")),

@@ -13,7 +13,9 @@ use crate::event::{Ending, Event, Stamped};
 use crate::step::StepId;
 
 /// How many lines of a cause are shown; the log has all of them.
-const WHY_LINES: usize = 12;
+const WHY_LINES: usize = 24;
+/// How many of them are the first ones.
+const FIRST_LINES: usize = 8;
 /// Where text is broken when the columns are not known.
 const READABLE: usize = 100;
 const LABEL: usize = 7;
@@ -94,6 +96,8 @@ fn ended(ending: Ending, summary: &str) -> String {
 pub struct Tally {
     host: String,
     log: Option<String>,
+    /// The last step that is done.
+    reached: Option<StepId>,
     rows: Vec<Row>,
     failures: Vec<(Option<StepId>, StepError)>,
     warnings: usize,
@@ -103,7 +107,10 @@ impl Tally {
     pub fn add(&mut self, stamped: &Stamped) {
         self.host.clone_from(&stamped.host);
         match &stamped.event {
-            Event::RunStarted { log, .. } => self.log = Some(log.clone()),
+            Event::RunStarted { log, .. } => self.log = log.clone(),
+            Event::StepEnded { ending, .. } if *ending != Ending::Skipped => {
+                self.reached = stamped.step;
+            }
             Event::Warning { .. } => self.warnings += 1,
             Event::StepFailed { what, why, hint, .. } => {
                 self.failures.push((stamped.step, StepError::new(what, why, hint)));
@@ -136,7 +143,13 @@ impl Tally {
                 1 => ", with one warning above".to_owned(),
                 count => format!(", with {count} warnings above"),
             };
-            return format!("{}\n", style.good(&format!("{host} is done{warnings}.")));
+            let done = match self.reached {
+                Some(StepId::Check) => format!("the checks of {host} passed"),
+                // Stopped before the installed system was booted.
+                Some(step) if step <= StepId::Install => format!("{host} is done up to {step}"),
+                _ => format!("{host} is done"),
+            };
+            return format!("{}\n", style.good(&format!("{done}{warnings}.")));
         }
         if !self.failures.is_empty() {
             return String::new();
@@ -172,7 +185,10 @@ pub fn block(
     let step = step.map(|step| format!("{step}: ")).unwrap_or_default();
     let heading = wrap(&format!("{step}{}", clean(&error.what)), columns - 2).join("\n  ");
     let mut text = format!("{} {}\n\n", style.bad("✗"), style.strong(&heading));
-    section(&mut text, "why", &last_lines(&clean(&error.why)), columns, style);
+    let why = clean(&error.why);
+    // Where no log keeps the rest, all of it is shown.
+    let why = if log.is_some() { ends(&why) } else { why };
+    section(&mut text, "why", &why, columns, style);
     section(&mut text, "next", &clean(&error.hint), columns, style);
     if let Some(log) = log {
         // Paths and commands stay whole, to be copied.
@@ -194,15 +210,14 @@ fn section(text: &mut String, label: &str, body: &str, columns: usize, style: St
     }
 }
 
-/// The last lines of `text`, with a word about those that are missing.
-fn last_lines(text: &str) -> String {
+/// The first and the last lines of `text`, with a word about those that are missing:
+/// causes come first, and what a program said last comes last.
+fn ends(text: &str) -> String {
     let lines: Vec<&str> = text.trim_end().lines().collect();
-    match lines.len().checked_sub(WHY_LINES) {
-        None | Some(0) => lines.join("\n"),
-        Some(hidden) => {
-            format!("({hidden} lines before these are in the log)\n{}", lines[hidden..].join("\n"))
-        }
-    }
+    let Some(hidden @ 1..) = lines.len().checked_sub(WHY_LINES) else { return lines.join("\n") };
+    let (first, last) = (&lines[..FIRST_LINES], &lines[FIRST_LINES + hidden..]);
+    let missing = format!("({hidden} more lines are in the log)");
+    [first, &[missing.as_str()], last].concat().join("\n")
 }
 
 /// Tells an error that ended a command outside a run, on standard error.
@@ -218,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_failure_tells_what_why_next_log_and_resume() {
-        let why = (1..=20).map(|n| format!("line {n}\n")).collect::<String>();
+        let why = (1..=32).map(|n| format!("line {n}\n")).collect::<String>();
         let error = StepError::new(
             "copying the system to guppy failed",
             why,

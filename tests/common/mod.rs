@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod git;
+pub mod installer;
+pub mod journey;
 pub mod sshd;
 
 use std::path::Path;

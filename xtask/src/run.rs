@@ -89,18 +89,29 @@ pub fn interrupted() -> bool {
 }
 
 /// Looks every few milliseconds until it is so; false when the deadline came first.
+/// Ctrl-C ends the wait with an error.
 pub fn wait_until(deadline: Duration, mut is_so: impl FnMut() -> bool) -> Result<bool> {
+    let mut so = false;
+    wait_regardless(deadline, || {
+        so = is_so();
+        so || interrupted()
+    });
+    if !so && interrupted() {
+        bail!("interrupted");
+    }
+    Ok(so)
+}
+
+/// [`wait_until`] for cleaning up, which Ctrl-C does not cut short.
+pub fn wait_regardless(deadline: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + deadline;
     while !is_so() {
-        if interrupted() {
-            bail!("interrupted");
-        }
         if Instant::now() > end {
-            return Ok(false);
+            return false;
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    Ok(true)
+    true
 }
 
 /// A command that the kernel ends together with the thread that starts it, however that

@@ -1,0 +1,120 @@
+//! The target of whole runs: a real sshd whose sessions see an installer.
+//!
+//! The sshd runs on this very machine. Its disk has a path that nothing has here, and
+//! runs end before the step that formats: nothing can be destroyed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::sshd::{Sshd, keygen};
+
+/// Serial and path of the target's disk; no machine has a device of that name.
+pub const SERIAL: &str = "LANDFALL-TEST-1";
+pub const DEVICE: &str = "/dev/landfall-test-1";
+const HARDWARE: &str = r#"{ lib, modulesPath, ... }:
+{
+  imports = [ (modulesPath + "/profiles/qemu-guest.nix") ];
+  boot.initrd.availableKernelModules = [ "ahci" "virtio_pci" "virtio_blk" ];
+  nixpkgs.hostPlatform = lib.mkDefault "x86_64-linux";
+}"#;
+
+/// A target: an sshd whose sessions see another os-release, other memory, and the
+/// programs of an installer, each in a mount namespace of its own.
+pub struct Installer {
+    pub sshd: Sshd,
+    dir: PathBuf,
+}
+
+impl Installer {
+    pub fn start(dir: &Path) -> Self {
+        fs::create_dir_all(dir.join("bin")).unwrap();
+        let keys = tempfile::tempdir().unwrap();
+        let host = keygen(keys.path(), "host", "ed25519");
+        let session = dir.join("session");
+        let more = format!("ForceCommand {}", session.display());
+        let sshd = Sshd::start_with(keys, &[host], &more);
+        let installer = Self { sshd, dir: dir.to_owned() };
+        installer.runs("nixos", "installer");
+        installer.has_memory_mib(4096);
+        installer.has_disks(&[disk(DEVICE, SERIAL, 32)]);
+        installer.is_a("x86_64");
+        installer.reports(HARDWARE);
+        installer.script("session", SESSION);
+        installer.script("bin/lsblk", "exec cat \"$target/lsblk\"");
+        installer.script("bin/uname", "exec cat \"$target/machine\"");
+        installer.script("bin/nixos-generate-config", GENERATE_CONFIG);
+        installer
+    }
+
+    /// What os-release says.
+    pub fn runs(&self, id: &str, variant: &str) {
+        self.write("os-release", &format!("ID={id}\nVARIANT_ID={variant}\n"));
+    }
+
+    pub fn has_memory_mib(&self, mib: u64) {
+        self.write("meminfo", &format!("MemTotal: {} kB\n", mib * 1024));
+    }
+
+    pub fn has_disks(&self, disks: &[Value]) {
+        self.write("lsblk", &json!({ "blockdevices": disks }).to_string());
+    }
+
+    /// What uname tells of the processor.
+    pub fn is_a(&self, machine: &str) {
+        self.write("machine", &format!("{machine}\n"));
+    }
+
+    /// What nixos-generate-config prints.
+    pub fn reports(&self, hardware: &str) {
+        self.write("hardware", &format!("{hardware}\n"));
+    }
+
+    /// From now on nixos-generate-config does not come to an end, or does again.
+    pub fn hangs(&self, hangs: bool) {
+        let file = self.dir.join("hang");
+        let _ = fs::remove_file(self.dir.join("waiting"));
+        if hangs { fs::write(file, "").unwrap() } else { fs::remove_file(file).unwrap() }
+    }
+
+    /// Whether somebody is waiting for it.
+    pub fn is_waited_for(&self) -> bool {
+        self.dir.join("waiting").exists()
+    }
+
+    fn script(&self, name: &str, body: &str) {
+        let target = self.dir.display();
+        self.write(name, &format!("#!/bin/sh\ntarget='{target}'\n{body}\n"));
+        fs::set_permissions(self.dir.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.dir.join(name), text).unwrap();
+    }
+}
+
+const SESSION: &str = r#"export target
+exec unshare --mount -- sh -c '
+mount --bind "$target/os-release" /etc/os-release
+mount --bind "$target/meminfo" /proc/meminfo
+PATH=$target/bin:$PATH
+exec sh -c "$SSH_ORIGINAL_COMMAND"
+'"#;
+
+const GENERATE_CONFIG: &str = r#"[ "$*" = '--no-filesystems --show-hardware-config' ] || exit 2
+if [ -e "$target/hang" ]; then
+  : >"$target/waiting"
+  exec sleep 60
+fi
+exec cat "$target/hardware""#;
+
+/// A blank disk, as lsblk tells it.
+pub fn disk(path: &str, serial: &str, gib: u64) -> Value {
+    json!({
+        "name": path.trim_start_matches("/dev/"), "path": path, "type": "disk",
+        "size": gib << 30, "model": "Test Disk", "serial": serial, "rm": false, "ro": false,
+        "fstype": null, "label": null, "partlabel": null, "ptuuid": null, "mountpoints": [null],
+    })
+}
