@@ -4,6 +4,7 @@
 //! command line, the exit status and the last lines it printed.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -45,6 +46,13 @@ pub fn output(command: &mut Command) -> Result<String> {
 /// Runs a command whose output matters only when it fails.
 pub fn quiet(command: &mut Command) -> Result<()> {
     output(command).map(drop)
+}
+
+/// Where this program is; when it was built anew meanwhile, the new one.
+pub fn own_program() -> Result<PathBuf> {
+    let path = std::env::current_exe().context("cannot tell where this program is")?;
+    let replaced = path.to_str().and_then(|path| path.strip_suffix(" (deleted)"));
+    Ok(replaced.map_or_else(|| path.clone(), PathBuf::from))
 }
 
 /// Whether a program of this name is in `PATH`.
