@@ -310,6 +310,15 @@ fn a_repo_behind_a_link_is_the_same_repo() {
 }
 
 #[test]
+fn a_file_behind_a_linked_folder_is_reached() {
+    let Some(repo) = Repo::new(CONFIG, &["real/shared.yaml"]) else { return };
+    std::os::unix::fs::symlink("real", repo.path().join("secrets")).unwrap();
+    repo.commit();
+    plan::commit(&repo.add(&["secrets/shared.yaml"]).unwrap()).unwrap();
+    repo.prove(&["secrets/shared.yaml"]).unwrap();
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_to_is_found_before() {
     let Some(repo) = Repo::new(CONFIG, &["secrets/shared.yaml"]) else { return };
     let folder = repo.path().join("secrets");
