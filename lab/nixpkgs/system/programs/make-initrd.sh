@@ -15,6 +15,7 @@ add_programs() {
   # Applets where there is no program of their own: the component has them as links.
   cp -P "$busybox"/bin/* applets/
   (cd "$root/usr/bin" && ls) | (cd applets && xargs rm -f)
+  rm -f applets/sh applets/bash
   cp -P applets/* "$bash"/bin/* "$root/usr/bin/"
   for file in modprobe insmod rmmod lsmod; do ln -sf kmod "$root/usr/bin/$file"; done
   ln -sf systemctl "$root/usr/bin/reboot"
