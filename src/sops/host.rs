@@ -202,6 +202,15 @@ fn keys_in_groups_of<'n>(rules: &'n Rules<'_>, role: Role) -> Vec<&'n Node<'n>> 
     found
 }
 
+/// The recipients that are called this role's, by their group or their prefix.
+pub fn keys_of<'n>(rules: &'n Rules<'_>, role: Role) -> Vec<&'n str> {
+    let mut nodes = keys_in_groups_of(rules, role);
+    nodes.extend(rules.anchored().into_iter().filter(|node| {
+        node.anchor.as_ref().is_some_and(|anchor| role.prefix(anchor.plain_name()).is_some())
+    }));
+    nodes.into_iter().filter_map(|node| node.scalar()).map(str::trim).collect()
+}
+
 /// A host that is the key of a map of hosts: `hosts: { foo: {age: [&any age1…]} }`.
 fn keyed<'n>(rules: &'n Rules<'_>, host: &str) -> Option<Entry<'n>> {
     let mut found = None;

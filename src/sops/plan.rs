@@ -10,7 +10,7 @@ use super::config::Config;
 use super::edit::{self, Addition, EditError, Edited};
 pub use super::error::SopsError;
 use super::grants::{
-    check_encrypted, common_recipients, likely_rules, relative_files, rules_for, unused_rules_of,
+    check_encrypted, likely_rules, people, relative_files, rules_for, unused_rules_of,
 };
 use super::host::{Role, Who};
 use super::identities::Identities;
@@ -122,7 +122,7 @@ pub fn plan_add_host(
             Some(rule) => joined.push(rule.index),
             None => made.push(NewRule {
                 path_regex: regex.clone(),
-                others: common_recipients(&all),
+                others: people(&rules, &all, &identities.recipients()),
                 before: Some(0),
             }),
         }
