@@ -8,11 +8,16 @@ use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::exec::Cmd;
 use crate::git::Repo;
+use crate::journal;
 use crate::secret::Secret;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::lock::short;
 
 pub struct Hardware;
+
+/// Name of the fact that tells whether the file was there before the run, and stays.
+const KEEPS: &str = "keeps";
+const YES: &str = "yes";
 
 impl Step for Hardware {
     fn id(&self) -> StepId {
@@ -58,6 +63,12 @@ impl Step for Hardware {
                 .with("revision", revision)
                 .with("file", path.display().to_string()),
         ))
+    }
+
+    fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
+        let keeps = keeps(cx, &Repo::open(&cx.config.repo)?)?;
+        let summary = if keeps { "keeps the hardware file" } else { "writes the hardware file" };
+        Ok(Evidence::new(summary).with(KEEPS, if keeps { YES } else { "no" }))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
@@ -116,14 +127,13 @@ pub fn hardware_file(cx: &Context) -> Result<PathBuf, StepError> {
 
 /// Whether the file that is there is used as it is.
 fn keeps(cx: &Context, repo: &Repo) -> Result<bool, StepError> {
-    let ours = cx.journal.lines().iter().any(|line| {
-        matches!(&line.entry, crate::journal::Entry::Started { step: StepId::Hardware, .. })
-    });
-    Ok(match cx.config.hardware {
-        Some(HardwareArg::Keep) => true,
-        Some(HardwareArg::GenerateConfig) => false,
-        // A file that this very run wrote is compared with a fresh report.
-        None => !ours && repo.is_tracked(&hardware_file(cx)?)?,
+    let begun = journal::intention(cx.journal.lines(), StepId::Hardware);
+    Ok(match (cx.config.hardware, begun) {
+        (Some(HardwareArg::Keep), _) => true,
+        (Some(HardwareArg::GenerateConfig), _) => false,
+        // What this very run wrote is tracked by now, and not the user's.
+        (None, Some(begun)) => begun.fact(KEEPS) == Some(YES),
+        (None, None) => repo.is_tracked(&hardware_file(cx)?)?,
     })
 }
 
