@@ -65,7 +65,7 @@ pub fn open(cli: &Cli, journey: &Journey, yes: bool, purpose: Purpose) -> Result
     crate::log::start(&dir, cli.verbose)?;
     let mut journal = Journal::open(&dir.journal())?;
     let identity = match journal::identity(journal.lines()) {
-        Some(identity) => identity.clone(),
+        Some(identity) => as_begun(identity, &config)?,
         None => begin(&mut journal, &config, dir.id())?,
     };
     let resume = resume_command(&config, yes);
@@ -141,6 +141,23 @@ fn begin(journal: &mut Journal, config: &Config, id: Uuid) -> Result<RunIdentity
     };
     journal.append(Entry::Run(identity.clone()))?;
     Ok(identity)
+}
+
+/// What was built and proven for one strategy means something else in the other.
+fn as_begun(begun: &RunIdentity, config: &Config) -> Result<RunIdentity, StepError> {
+    let strategy = config.strategy.to_string();
+    if begun.strategy == strategy {
+        return Ok(begun.clone());
+    }
+    Err(StepError::new(
+        format!("the run of {} was begun as {}, not as {strategy}", begun.host, begun.strategy),
+        "",
+        format!(
+            "Go on with --strategy {}, or forget the run: landfall abandon {}",
+            begun.strategy, begun.host
+        ),
+    )
+    .exit(Exit::Usage))
 }
 
 /// The command that goes on with the run. Flags that are not secrets are part of
