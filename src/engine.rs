@@ -55,7 +55,8 @@ pub fn run(cx: &mut Context, plan: &[Planned]) -> Result<(), Failure> {
         }
         cx.events = events;
     }
-    let whole = plan.iter().all(|planned| !planned.left_out);
+    // A part of the journey, as `check` runs it, completes nothing.
+    let whole = plan.len() == StepId::ALL.len() && plan.iter().all(|planned| !planned.left_out);
     if whole {
         cx.journal
             .append(Entry::Completed)

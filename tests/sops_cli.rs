@@ -245,6 +245,54 @@ fn a_host_comes_and_goes() {
 }
 
 #[test]
+fn a_user_key_is_made_once_and_kept() {
+    let Some(home) = Home::new() else { return };
+    let key = [
+        "secrets",
+        "user-key",
+        "alice@new",
+        "--yes",
+        "--file",
+        "shared.yaml",
+        "--path",
+        "keys/age/alice_new",
+    ];
+    let made = home.ok(&key);
+    assert!(made.contains("(made)") && made.contains("&alice_new age1"), "{made}");
+    home.commit();
+    home.ok(&["secrets", "verify", "--all"]);
+    let again = home.ok(&key);
+    assert!(again.contains("there already") && again.contains("Nothing to do"), "{again}");
+    assert_eq!(
+        made.lines().next().unwrap().replace("made", ""),
+        again.lines().next().unwrap().replace("there already", "")
+    );
+    // The stored key is the one whose recipient was added.
+    let recipient = made.split(' ').find(|word| word.starts_with("age1")).unwrap();
+    assert!(home.read("shared.yaml").contains(recipient));
+    let witness = std::fs::read_to_string(home.path("witness")).unwrap();
+    assert!(witness.contains("--value-stdin") && !witness.contains("AGE-SECRET-KEY"), "{witness}");
+
+    for (path, reason) in [
+        ("users/me/alice", "a map is expected"),
+        ("users/me", "not an age key"),
+        ("users", "not an age key"),
+    ] {
+        let ran = home.run(&[
+            "secrets",
+            "user-key",
+            "alice@new",
+            "--yes",
+            "--file",
+            "shared.yaml",
+            "--path",
+            path,
+        ]);
+        assert!(ran.code == Some(2) && ran.err.contains(reason), "{path}: {}", ran.err);
+    }
+}
+
+#[test]
 fn what_is_out_of_date_is_told_and_brought_up_to_date() {
     let Some(home) = Home::new() else { return };
     let config = home.read(".sops.yaml").replace(

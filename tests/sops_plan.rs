@@ -270,6 +270,87 @@ fn links_modes_and_other_layouts_stay() {
 }
 
 #[test]
+fn a_file_without_a_rule_gets_one_with_its_own_readers() {
+    let config = "creation_rules:\n  - path_regex: ^other\\.yaml$\n    age: OPERATOR\n";
+    let Some(repo) = Repo::new(config, &["lonely.yaml"]) else { return };
+    let change = repo.add(&["lonely.yaml"]).unwrap();
+    assert!(change.diff.contains("+  - path_regex: ^lonely\\.yaml$"), "{}", change.diff);
+    plan::commit(&change).unwrap();
+    repo.prove(&["lonely.yaml"]).unwrap();
+    proof::prove(&repo.operator, &repo.needs(&["lonely.yaml"])).unwrap();
+}
+
+#[test]
+fn a_repo_behind_a_link_is_the_same_repo() {
+    let Some(repo) = Repo::new(CONFIG, &["secrets/shared.yaml"]) else { return };
+    let elsewhere = tempfile::tempdir().unwrap();
+    let link = elsewhere.path().join("link");
+    std::os::unix::fs::symlink(repo.path(), &link).unwrap();
+    let recipient = repo.host.recipient().unwrap();
+    for (dir, config, file) in [
+        (link.clone(), link.join(".sops.yaml"), link.join("secrets/shared.yaml")),
+        (link.clone(), PathBuf::from(".sops.yaml"), repo.path().join("secrets/shared.yaml")),
+        (repo.path().to_owned(), PathBuf::from(".sops.yaml"), link.join("secrets/shared.yaml")),
+    ] {
+        let change = plan::plan_add_host(
+            &dir,
+            &config,
+            "new",
+            &recipient,
+            &[file],
+            &EditSettings::default(),
+            &repo.identities(),
+        );
+        let change = change.unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+        assert_eq!(change.changes.len(), 2);
+        plan::commit(&change).unwrap();
+        repo.prove(&["secrets/shared.yaml"]).unwrap();
+        repo.git(&["checkout", "-q", "."]);
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_is_found_before() {
+    let Some(repo) = Repo::new(CONFIG, &["secrets/shared.yaml"]) else { return };
+    let folder = repo.path().join("secrets");
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o555)).unwrap();
+    if std::fs::write(folder.join("probe"), "").is_ok() {
+        println!("SKIPPED: root may write into read-only folders");
+        return;
+    }
+    let error = repo.add(&["secrets/shared.yaml"]).unwrap_err();
+    assert!(error.to_string().contains("cannot be written"), "{error}");
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_renamed_host_takes_its_rules_and_files_along() {
+    let config = "keys:\n  - &me OPERATOR\n  - &host_old age1hjm3aujg9e79f5yth8a2cejzdjg5n9vnu96l05p70uvfpeltnpms7yy3pp\ncreation_rules:\n  - path_regex: hosts/old/.*\n    key_groups:\n      - age:\n          - *me\n          - *host_old\n  - path_regex: .*\n    age: OPERATOR\n";
+    let Some(repo) = Repo::new(config, &["hosts/old/a.yaml", "notes/old.yaml"]) else { return };
+    let settings = EditSettings::default();
+    let rename =
+        || plan::plan_rename_host(repo.path(), Path::new(".sops.yaml"), "old", "young", &settings);
+    let change = rename().unwrap();
+    assert_eq!(change.renames.len(), 1, "{:?}", change.renames);
+    // A run that ended after the config was written is completed.
+    std::fs::write(repo.path().join(".sops.yaml"), &change.changes[0].after).unwrap();
+    repo.commit();
+    let again = rename().unwrap();
+    assert!(again.changes.is_empty() && again.renames == change.renames);
+    plan::commit(&again).unwrap();
+    assert!(repo.path().join("hosts/young/a.yaml").is_file());
+    assert!(
+        !repo.path().join("hosts/old").exists() && repo.path().join("notes/old.yaml").is_file()
+    );
+    assert!(
+        repo.read(".sops.yaml").contains("&host_young")
+            && repo.read(".sops.yaml").contains("hosts/young/.*")
+    );
+    repo.commit();
+    assert!(rename().unwrap().is_empty());
+}
+
+#[test]
 fn several_key_groups_go_through_sops() {
     let second = Identity::generate();
     let config = format!(

@@ -19,7 +19,7 @@ fuzz_target!(|text: &str| {
     if text.contains("fuzzed") || text.contains(KEY) {
         return;
     }
-    let who = Who { name: "fuzzed", anchor: None, recipient: Some(KEY) };
+    let who = Who { name: "fuzzed", recipient: Some(KEY), ..Who::default() };
     if let Ok(removed) = edit::remove(&added.text, &who, &[]) {
         assert_eq!(removed.text, text);
     }

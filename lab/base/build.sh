@@ -25,12 +25,12 @@ main() {
   unpack_packages
   merge_packages
   make_components
+  make_initrd_list
   make_kernel
   make_shell
   make_busybox
   make_certificates
   make_image_tools
-  make_initrd_list
   make_own_programs
   rm -rf "$out/unpacked"
 }

@@ -1,33 +1,32 @@
 //! `landfall secrets`: who may read which file, outside of a journey.
 
 mod args;
+mod needs;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::Parser;
-
 pub use args::{
-    AddHostArgs, ChangeArgs, RemoveHostArgs, RotateArgs, SecretsCommand, UpdatekeysArgs, VerifyArgs,
+    AddHostArgs, ChangeArgs, RemoveHostArgs, RenameHostArgs, RotateArgs, SecretsCommand,
+    UpdatekeysArgs, UserKeyArgs, VerifyArgs,
 };
 
 use super::keys;
 use crate::age::Recipient;
-use crate::cli::{Cli, Journey};
-use crate::config::{Config, Place, SecretsRepo};
+use crate::cli::Cli;
+use crate::config::{Place, SecretsRepo};
 use crate::detect;
 use crate::error::{Exit, StepError};
-use crate::facts::SecretFact;
 use crate::prompt::{Prompter, Question, prompter};
-use crate::scratch;
-use crate::sops::format::Format;
+use crate::sops::host::Role;
 use crate::sops::identities::{Identities, Places};
 use crate::sops::plan::{self, Change, EditSettings};
-use crate::sops::proof::{self, Need};
-use crate::sops::repo::in_checkout;
+use crate::sops::proof;
+use crate::sops::user_key::{KeyPlace, plan_user_key};
 use crate::sops::verify;
 use crate::ui::Screen;
+use needs::{needs, place_of_user_key};
 
 /// Where a command works and how it asks.
 struct Surroundings<'a> {
@@ -62,6 +61,22 @@ pub fn run(command: &SecretsCommand, cli: &Cli, out: &mut dyn Write) -> Result<E
             )?;
             write(&change, &args.change, at, &repo, out)
         }
+        SecretsCommand::RenameHost(args) => {
+            let settings = EditSettings {
+                anchor: args.anchor.clone(),
+                allow_dirty: args.change.allow_dirty,
+                ..EditSettings::default()
+            };
+            let change = plan::plan_rename_host(
+                &repo.dir,
+                &config_of(&repo),
+                &args.old,
+                &args.new,
+                &settings,
+            )?;
+            write(&change, &args.change, at, &repo, out)
+        }
+        SecretsCommand::UserKey(args) => user_key(args, at, &repo, out),
         SecretsCommand::Updatekeys(args) => updatekeys(args, at, &repo, out),
         SecretsCommand::Rotate(args) => {
             let files = from_here(&args.files)?;
@@ -154,7 +169,7 @@ fn add_host(
         rules,
         old_recipient: args.old_recipient.clone(),
         allow_dirty: args.change.allow_dirty,
-        keep_data_keys: false,
+        ..EditSettings::default()
     };
     let change = plan::plan_add_host(
         &repo.dir,
@@ -196,49 +211,44 @@ fn one_recipient(path: &Path) -> Result<Recipient, StepError> {
     }
 }
 
-/// A journey of which only the host is known.
-#[derive(Debug, Parser)]
-struct OfHost {
-    #[command(flatten)]
-    journey: Journey,
-}
-
-/// What the host's configuration reads, evaluated from the flake.
-fn needs(host: &str, at: &Surroundings<'_>, repo: &SecretsRepo) -> Result<Vec<Need>, StepError> {
-    let place = Place::find(at.directory, at.settings)?;
-    let of_host = OfHost::try_parse_from(["landfall", host]).map_err(|error| {
-        StepError::new(format!("{host} is not a host's name"), error.to_string(), "Name a host.")
-            .exit(Exit::Usage)
-    })?;
-    let config = Config::load(&place, &of_host.journey)?;
-    let dir = tempfile::tempdir().map_err(|error| {
-        StepError::new(
-            "there is no room for temporary files",
-            error.to_string(),
-            "Set TMPDIR to another folder.",
+fn user_key(
+    args: &UserKeyArgs,
+    at: &Surroundings<'_>,
+    repo: &SecretsRepo,
+    out: &mut dyn Write,
+) -> Result<Exit, StepError> {
+    let Some((user, host)) =
+        args.user.split_once('@').filter(|(u, h)| !u.is_empty() && !h.is_empty())
+    else {
+        return Err(StepError::new(
+            format!("{} is not of the form USER@HOST", args.user),
+            "a user's key belongs to one host",
+            "For example: landfall secrets user-key alice@guppy",
         )
-    })?;
-    let facts = scratch::evaluate(&config, dir.path())?;
-    facts.full.secrets.iter().map(|secret| need(secret, repo)).collect()
+        .exit(Exit::Usage));
+    };
+    let (file, path) = match (&args.file, &args.path) {
+        (Some(file), Some(path)) => (from_here(std::slice::from_ref(file))?.remove(0), split(path)),
+        _ => place_of_user_key(user, host, at, repo)?,
+    };
+    let settings = EditSettings {
+        role: Role::Person,
+        anchor: args.anchor.clone(),
+        rules: args.rule.clone(),
+        allow_dirty: args.change.allow_dirty,
+        ..EditSettings::default()
+    };
+    let place = KeyPlace { file: &file, path: &path };
+    let name = format!("{user}_{host}");
+    let planned =
+        plan_user_key(&repo.dir, &config_of(repo), &name, &place, &settings, &operator())?;
+    let what = if planned.made { "made" } else { "there already" };
+    say(out, &format!("key of {user} on {host}: {} ({what})", planned.recipient))?;
+    write(&planned.change, &args.change, at, repo, out)
 }
 
-fn need(secret: &SecretFact, repo: &SecretsRepo) -> Result<Need, StepError> {
-    let whole = secret.key.is_empty() || secret.format != "yaml" && secret.format != "json";
-    let key = if whole { Vec::new() } else { secret.key.split('/').map(str::to_owned).collect() };
-    let file = in_checkout(Path::new(&secret.sops_file), &repo.dir);
-    Ok(Need {
-        name: secret.name.clone(),
-        file: file.ok_or_else(|| {
-            StepError::new(
-                format!("the secrets file {} is not in {}", secret.sops_file, repo.dir.display()),
-                "the configuration reads it from elsewhere",
-                "Set `secrets` in landfall.toml to the checkout that holds it.",
-            )
-            .exit(Exit::Usage)
-        })?,
-        format: Format::of_name(&secret.format).unwrap_or(Format::Binary),
-        key,
-    })
+fn split(path: &str) -> Vec<String> {
+    path.split('/').map(str::to_owned).collect()
 }
 
 fn updatekeys(
@@ -340,6 +350,10 @@ fn show(change: &Change, repo: &SecretsRepo, out: &mut dyn Write) -> Result<(), 
     say(out, change.diff.trim_end())?;
     for file in change.files() {
         say(out, &format!("re-encrypted: {}", below(file, repo)))?;
+    }
+    for rename in &change.renames {
+        let (from, to) = (below(&rename.from, repo), below(&rename.to, repo));
+        say(out, &format!("renamed: {from} -> {to} (the configuration must say the new name)"))?;
     }
     for warning in &change.warnings {
         say(out, &format!("warning: {warning}"))?;

@@ -1,8 +1,18 @@
 //! What a `.sops.yaml` must not hold: YAML that sops cannot read, and a hint that a
 //! program writes the file.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
+
 use super::rules::{Rules, RulesError};
 use super::yaml::{self, Kind, Node, position};
+
+/// How files say that a program writes them.
+static GENERATED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let pattern = r"(?i)\b(is|was|been|gets|automatically|auto-?|file) ?generated\b|@generated|do not edit|don't edit|^#\s*generated (by|via|from|with)\b";
+    Regex::new(pattern).ok()
+});
 
 /// Real files have some hundreds.
 const MOST_NODES: usize = 100_000;
@@ -80,10 +90,7 @@ impl Rules<'_> {
         let Some(root) = self.root() else { return Ok(()) };
         let head =
             self.stream.comments.iter().take_while(|comment| comment.start <= root.span.start);
-        let pattern = regex::Regex::new(
-            r"(?i)\b(is|was|been|gets|automatically|auto-?|file) ?generated\b|@generated|do not edit|don't edit|^#\s*generated (by|via|from|with)\b",
-        );
-        let Ok(pattern) = pattern else { return Ok(()) };
+        let Some(pattern) = GENERATED.as_ref() else { return Ok(()) };
         for comment in head {
             let line = &self.text[comment.clone()];
             if pattern.is_match(line) {

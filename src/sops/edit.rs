@@ -5,7 +5,7 @@
 //! nothing was written. Invariant: a returned [`Edited`] means exactly what was
 //! asked for.
 
-use super::host::{self, Entry, Unfound, Who};
+use super::host::{self, Entry, Role, Unfound, Who};
 use super::keylist;
 use super::meaning::{self, RuleMeaning};
 use super::new_rule::{self, NewRule};
@@ -80,6 +80,7 @@ impl Edited {
 /// Whom to add, and where.
 #[derive(Debug, Clone, Default)]
 pub struct Addition {
+    pub role: Role,
     pub host: String,
     pub recipient: String,
     /// The anchor's name where the usual one does not do.
@@ -110,8 +111,9 @@ fn find_known<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Entry<'n>, Edit
 pub fn add(text: &str, addition: &Addition) -> Result<Edited, EditError> {
     let rules = Rules::parse(text)?;
     rules.check_editable()?;
-    let Addition { host, recipient, anchor, .. } = addition;
-    let who = Who { name: host, anchor: anchor.as_deref(), recipient: None };
+    let Addition { role, host, recipient, anchor, .. } = addition;
+    let role = *role;
+    let who = Who { role, name: host, anchor: anchor.as_deref(), recipient: None };
     let known = find(&rules, &who)?;
     if let Some(known) = known.as_ref().filter(|known| known.recipient != *recipient) {
         return Err(EditError::OtherKey { host: host.clone(), old: known.recipient.clone() });
@@ -123,7 +125,7 @@ pub fn add(text: &str, addition: &Addition) -> Result<Edited, EditError> {
     let targets = targets(&all, &addition.rules)?;
 
     let known_anchor = known.as_ref().and_then(|entry| entry.anchor);
-    let place = place::find(&rules, host, anchor.as_deref());
+    let place = place::find(&rules, role, host, anchor.as_deref());
     let literal_known = known.is_some() && known_anchor.is_none();
     let define = known_anchor.is_none() && !literal_known && place.is_some();
     // An alias works only below its definition.
@@ -147,12 +149,22 @@ pub fn add(text: &str, addition: &Addition) -> Result<Edited, EditError> {
         }
         place.insert(&rules, &mut patch, host, recipient)?;
     }
-    let key =
-        keylist::NewKey { recipient, alias: name.as_deref().filter(|_| usable), comment: host };
+    let key = keylist::NewKey {
+        role,
+        recipient,
+        alias: name.as_deref().filter(|_| usable),
+        comment: host,
+    };
     let mut warnings = Vec::new();
     let joined = place.as_ref().filter(|_| define && usable);
+    let lists = keylist::Lists {
+        rules: &rules,
+        all: &all,
+        place: place.as_ref(),
+        defined: joined.is_some(),
+    };
     for rule in &targets {
-        keylist::add(&rules, &mut patch, &all, rule, &key, joined, place.as_ref(), &mut warnings)?;
+        keylist::add(&lists, &mut patch, rule, &key, &mut warnings)?;
     }
     if let Some(place) = joined {
         keylist::warn_of_shared(&all, place, &targets, &mut warnings);
@@ -320,7 +332,7 @@ pub fn rename(text: &str, who: &Who<'_>, new: &str) -> Result<Edited, EditError>
     rules.check_editable()?;
     let entry = find_known(&rules, who)?;
     let old = who.name;
-    if let Some(taken) = find(&rules, &Who::named(new))? {
+    if let Some(taken) = find(&rules, &Who { role: who.role, ..Who::named(new) })? {
         return Err(EditError::Taken { anchor: taken.anchor_name().unwrap_or(new).to_owned() });
     }
     let mut patch = Patch::new(text);

@@ -28,6 +28,10 @@ pub enum SopsError {
     Outside(PathBuf),
     #[error("{} falls to {rule}, which has keys of other kinds than age", .path.display())]
     OtherKinds { path: PathBuf, rule: String },
+    #[error("{}: {key} is a value, but a map is expected there", .path.display())]
+    NotAMap { path: PathBuf, key: String },
+    #[error("{}: {key} is there already and is not an age key", .path.display())]
+    NotAKey { path: PathBuf, key: String },
     #[error("{} is not encrypted to the recipients of its rule: it {difference}", .path.display())]
     OutOfDate { path: PathBuf, difference: String },
     #[error(transparent)]
@@ -58,6 +62,12 @@ impl Advice for SopsError {
             Self::Outside(_) => "Name the right .sops.yaml in landfall.toml.".into(),
             Self::OtherKinds { .. } => {
                 "Write a rule for it by hand, then run the same command again.".into()
+            }
+            Self::NotAMap { path, .. } | Self::NotAKey { path, .. } => {
+                format!(
+                    "Look at it: sops {}. Or name another place: --file FILE --path KEY",
+                    path.display()
+                )
             }
             Self::OutOfDate { .. } => "Bring it up to date: landfall secrets updatekeys".into(),
             Self::Repo(error) => error.hint(),

@@ -218,6 +218,19 @@ impl<'a> EncryptedFile<'a> {
         Ok(found)
     }
 
+    /// How many names of a path lead to a value where a map would have to be.
+    pub fn leaf_on_the_way(&self, wanted: &[&str]) -> Result<Option<usize>, FileError> {
+        let mut found = None;
+        self.walk(&mut |path, value| {
+            let holds = !matches!(value, Value::Null);
+            if holds && path.len() < wanted.len() && wanted.starts_with(path) {
+                found = Some(path.len());
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
     /// The file's text with these recipients instead of its own.
     ///
     /// Invariant: bytes outside the recipients' section stay.

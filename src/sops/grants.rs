@@ -11,7 +11,7 @@ use super::place;
 use super::rename;
 use super::repo;
 use super::rewrap;
-use super::rules::{Rule, Rules};
+use super::rules::{Rule, Rules, winner};
 
 /// Paths relative to the config's folder.
 pub fn relative_files(
@@ -59,7 +59,7 @@ pub fn rules_for(
     let mut joined = Vec::new();
     let mut made: Vec<NewRule> = Vec::new();
     for file in files {
-        let winner = all.iter().find(|rule| rule.matches(file));
+        let winner = winner(&all, file).map_err(|source| config.rules_error(source))?;
         match winner {
             Some(rule) if !rule.is_catch_all() => joined.push(rule.index),
             winner => {
@@ -129,7 +129,7 @@ pub fn unused_rules_of(
     let files = repo::files_below(repo_dir, &config.dir)?;
     let mut used = vec![false; all.len()];
     for file in &files {
-        if let Some(rule) = all.iter().find(|rule| rule.matches(file)) {
+        if let Some(rule) = winner(&all, file).map_err(|source| config.rules_error(source))? {
             used[rule.index] = true;
         }
     }

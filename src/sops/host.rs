@@ -5,31 +5,67 @@ use std::ops::Range;
 use super::rules::Rules;
 use super::yaml::{Node, Position, position};
 
-/// What people put before a host's name in an anchor, in the order in which they are tried.
+/// Whose key it is: that decides where it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Role {
+    #[default]
+    Host,
+    /// A user on a host; people's own keys stand in the same groups.
+    Person,
+}
+
+/// What people put before a name in an anchor, in the order in which they are tried.
 const HOST_WORDS: [&str; 6] = ["host", "server", "system", "machine", "node", "ssh"];
-/// Names of groups that hold hosts.
+const PERSON_WORDS: [&str; 4] = ["user", "admin", "home", "person"];
+/// Names of groups that hold hosts, and of those that hold people.
 const HOST_GROUPS: [&str; 10] = [
     "host", "hosts", "system", "systems", "machine", "machines", "server", "servers", "nodes",
     "nixos",
 ];
-
-/// Names of groups that hold people's keys: no place for a host.
-const PEOPLE_GROUPS: [&str; 8] =
+const PERSON_GROUPS: [&str; 8] =
     ["user", "users", "admin", "admins", "people", "owners", "yubikeys", "recovery"];
 
-pub fn is_people_group(name: &str) -> bool {
-    PEOPLE_GROUPS.contains(&name.to_ascii_lowercase().as_str())
-}
+impl Role {
+    pub fn other(self) -> Self {
+        match self {
+            Self::Host => Self::Person,
+            Self::Person => Self::Host,
+        }
+    }
 
-/// Whether a group of keys holds hosts, by its name.
-pub fn is_host_group(name: &str) -> bool {
-    HOST_GROUPS.contains(&name.to_ascii_lowercase().trim_end_matches("_keys"))
-}
+    /// Whether a group of keys holds this role's, by its name.
+    pub fn is_group(self, name: &str) -> bool {
+        let groups: &[&str] = match self {
+            Self::Host => &HOST_GROUPS,
+            Self::Person => &PERSON_GROUPS,
+        };
+        groups.contains(&name.to_ascii_lowercase().trim_end_matches("_keys"))
+    }
 
-/// The part of an anchor's name that says "this is a host" (`host_` of `host_foo`).
-pub fn host_prefix(anchor: &str) -> Option<&str> {
-    let (word, _) = anchor.split_once(['_', '-'])?;
-    HOST_WORDS.contains(&word.to_ascii_lowercase().as_str()).then(|| &anchor[..=word.len()])
+    /// The part of an anchor's name that says the role (`host_` of `host_foo`).
+    pub fn prefix(self, anchor: &str) -> Option<&str> {
+        let (word, _) = anchor.split_once(['_', '-'])?;
+        let words: &[&str] = match self {
+            Self::Host => &HOST_WORDS,
+            Self::Person => &PERSON_WORDS,
+        };
+        words.contains(&word.to_ascii_lowercase().as_str()).then(|| &anchor[..=word.len()])
+    }
+
+    /// The prefix that most of these anchors have, if it says the role.
+    pub fn prevailing_prefix<'n>(
+        self,
+        names: impl IntoIterator<Item = &'n str>,
+    ) -> Option<&'n str> {
+        let mut counts: Vec<(&str, usize)> = Vec::new();
+        for prefix in names.into_iter().filter_map(|name| self.prefix(name)) {
+            match counts.iter_mut().find(|(known, _)| *known == prefix) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((prefix, 1)),
+            }
+        }
+        counts.into_iter().max_by_key(|(_, count)| *count).map(|(prefix, _)| prefix)
+    }
 }
 
 /// A host's name as go-yaml takes it in an anchor: letters, digits, `-` and `_`.
@@ -54,6 +90,7 @@ impl Entry<'_> {
 /// Which host is meant.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Who<'a> {
+    pub role: Role,
     pub name: &'a str,
     /// The anchor, where it does not follow from the name.
     pub anchor: Option<&'a str>,
@@ -91,7 +128,7 @@ pub fn find<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Entry<'n>, Unfoun
     let found = match anchor {
         Some(anchor) => named(&|name| name == anchor),
         None => named(&|name| {
-            name == part || host_prefix(name).is_some_and(|prefix| name[prefix.len()..] == part)
+            name == part || who.role.prefix(name).is_some_and(|prefix| name[prefix.len()..] == part)
         }),
     };
     match found.as_slice() {
@@ -122,7 +159,7 @@ fn keyed<'n>(rules: &'n Rules<'_>, host: &str) -> Option<Entry<'n>> {
     let mut found = None;
     rules.root()?.walk(&mut |node| {
         for (key, group) in node.entries().unwrap_or_default() {
-            if !key.scalar().is_some_and(is_host_group) {
+            if !key.scalar().is_some_and(|name| Role::Host.is_group(name)) {
                 continue;
             }
             if let Some(value) = group.get(host) {
@@ -191,18 +228,6 @@ pub fn first_word(text: &str) -> &str {
     text.split([' ', ',', '(', ':']).next().unwrap_or_default()
 }
 
-/// The prefix that most of these anchors have, if it says "host".
-pub fn prevailing_prefix<'n>(names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    let mut counts: Vec<(&str, usize)> = Vec::new();
-    for prefix in names.into_iter().filter_map(host_prefix) {
-        match counts.iter_mut().find(|(known, _)| *known == prefix) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((prefix, 1)),
-        }
-    }
-    counts.into_iter().max_by_key(|(_, count)| *count).map(|(prefix, _)| prefix)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,11 +236,11 @@ mod tests {
     fn names_become_anchors() {
         assert_eq!(anchor_part("john.doe@host"), "john_doe_host");
         assert_eq!(anchor_part("my-host"), "my-host");
-        assert_eq!(host_prefix("host_foo"), Some("host_"));
-        assert_eq!(host_prefix("ssh-briv"), Some("ssh-"));
-        assert_eq!(host_prefix("user_foo"), None);
+        assert_eq!(Role::Host.prefix("host_foo"), Some("host_"));
+        assert_eq!(Role::Host.prefix("ssh-briv"), Some("ssh-"));
+        assert_eq!(Role::Host.prefix("user_foo"), None);
         assert_eq!(
-            prevailing_prefix(["admin_x", "server_a", "server_b", "host_c"]),
+            Role::Host.prevailing_prefix(["admin_x", "server_a", "server_b", "host_c"]),
             Some("server_")
         );
     }

@@ -1,5 +1,6 @@
 //! A host's key joins the lists of the rules; [`super::unlist`] is the way back.
 
+use super::host::Role;
 use super::patch::{Patch, Unclear};
 use super::place::{self, Place};
 use super::rules::{Group, Key, Rule, Rules};
@@ -11,6 +12,7 @@ pub struct NewKey<'k> {
     pub recipient: &'k str,
     /// The anchor to refer to; without one the recipient is written out.
     pub alias: Option<&'k str>,
+    pub role: Role,
     /// Written behind a literal recipient, so that people and programs know whose it is.
     pub comment: &'k str,
 }
@@ -33,18 +35,25 @@ impl NewKey<'_> {
     }
 }
 
+/// What a key is added to.
+pub struct Lists<'a> {
+    pub rules: &'a Rules<'a>,
+    pub all: &'a [Rule<'a>],
+    /// Where new definitions go.
+    pub place: Option<&'a Place<'a>>,
+    /// The key is being defined there.
+    pub defined: bool,
+}
+
 /// Adds the key to a rule, unless it is there already.
-#[allow(clippy::too_many_arguments)]
 pub fn add(
-    rules: &Rules<'_>,
+    lists: &Lists<'_>,
     patch: &mut Patch<'_>,
-    all: &[Rule<'_>],
     rule: &Rule<'_>,
     key: &NewKey<'_>,
-    defined: Option<&Place<'_>>,
-    place: Option<&Place<'_>>,
     warnings: &mut Vec<String>,
 ) -> Result<(), Unclear> {
+    let defined = lists.place.filter(|_| lists.defined);
     if rule.groups.len() > 1 {
         warnings.push(format!(
             "{} has {} key groups: the host joins all of them, so that it can open a file alone",
@@ -61,9 +70,9 @@ pub fn add(
             continue;
         }
         if let Some(shared) = age.iter().find(|known| known.shared) {
-            warn_shared(all, rule, shared, warnings);
+            warn_shared(lists.all, rule, shared, warnings);
         }
-        add_to_group(rules, patch, rule, group, &age, key, place)?;
+        add_to_group(lists, patch, rule, group, &age, key)?;
     }
     Ok(())
 }
@@ -156,14 +165,14 @@ pub fn gains(
 }
 
 fn add_to_group(
-    rules: &Rules<'_>,
+    lists: &Lists<'_>,
     patch: &mut Patch<'_>,
     rule: &Rule<'_>,
     group: &Group<'_>,
     age: &[&Key<'_>],
     key: &NewKey<'_>,
-    place: Option<&Place<'_>>,
 ) -> Result<(), Unclear> {
+    let rules = lists.rules;
     let Some(last) = age.last() else {
         return add_age_entry(rules, patch, rule, group, key);
     };
@@ -176,16 +185,13 @@ fn add_to_group(
     };
     let pattern = age
         .iter()
-        .rfind(|known| known.list == last.list && place::is_host_key(rules, place, &known.node))
+        .rfind(|known| {
+            known.list == last.list && place::is_of_role(rules, lists.place, key.role, &known.node)
+        })
         .unwrap_or(last);
     let raw = &rules.text[pattern.node.span.clone()];
-    let quote = raw
-        .chars()
-        .next()
-        .filter(|c| matches!(c, '"' | '\''))
-        .map(String::from)
-        .unwrap_or_default();
-    let text = if list.style() == Some(Style::Flow) { key.item(&quote) } else { key.line(&quote) };
+    let quote = place::quote_of(raw);
+    let text = if list.style() == Some(Style::Flow) { key.item(quote) } else { key.line(quote) };
     let end = patch.content_end(&pattern.node);
     patch.insert_after(&list, &pattern.node, end, &text)
 }

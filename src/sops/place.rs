@@ -5,9 +5,9 @@
 //! else the end of the list's age keys. The neighbour is the pattern: spacing,
 //! quotes and nesting are copied from it.
 
-use super::host::{
-    anchor_part, host_prefix, is_host_group, is_people_group, only_anchored, prevailing_prefix,
-};
+use std::ops::Range;
+
+use super::host::{Role, anchor_part, only_anchored};
 use super::patch::{Patch, Unclear};
 use super::recipient::RecipientKind;
 use super::rules::Rules;
@@ -28,46 +28,67 @@ pub struct Place<'n> {
 }
 
 /// Finds the place for `host`; none where the config defines no anchors outside its rules.
-pub fn find<'n>(rules: &'n Rules<'_>, host: &str, anchor: Option<&str>) -> Option<Place<'n>> {
+pub fn find<'n>(
+    rules: &'n Rules<'_>,
+    role: Role,
+    host: &str,
+    anchor: Option<&str>,
+) -> Option<Place<'n>> {
     let mut collections = Vec::new();
     for (key, value) in rules.root()?.entries()? {
         if key.scalar() != Some("creation_rules") {
-            collect(key.scalar(), value, &mut collections);
+            collect(key.scalar(), value, 0, &mut collections);
         }
     }
     let group = collections
         .iter()
-        .filter(|found| found.name.is_some_and(is_host_group))
+        .filter(|found| found.name.is_some_and(|name| role.is_group(name)))
         .max_by_key(|found| members(found.node));
     if let Some(group) = group
         .filter(|group| members(group.node) > 0 || group.node.is_null() || is_empty(group.node))
     {
-        return Some(Place { group: group.name, ..in_group(group.node, host, anchor) });
+        return Some(Place { group: group.name, ..in_group(group.node, role, host, anchor) });
     }
     let list = collections
         .iter()
-        .filter(|found| members(found.node) > 0 && !found.name.is_some_and(is_people_group))
+        .filter(|found| {
+            found.depth <= OPEN_DEPTH
+                && members(found.node) > 0
+                && !found.name.is_some_and(|name| role.other().is_group(name))
+        })
         .max_by_key(|found| members(found.node))?;
-    Some(Place { group: list.name, ..in_list(rules, list.node, host, anchor) })
+    Some(Place { group: list.name, ..in_list(rules, list.node, role, host, anchor) })
 }
 
 struct Found<'n> {
     name: Option<&'n str>,
     node: &'n Node<'n>,
+    /// How many maps it stands in, below the top.
+    depth: usize,
 }
 
+/// What stands deeper in maps belongs to whoever the map is about.
+const OPEN_DEPTH: usize = 1;
+
 /// All lists and maps below `node`, each with the name it goes by.
-fn collect<'n>(name: Option<&'n str>, node: &'n Node<'n>, found: &mut Vec<Found<'n>>) {
+fn collect<'n>(
+    name: Option<&'n str>,
+    node: &'n Node<'n>,
+    depth: usize,
+    found: &mut Vec<Found<'n>>,
+) {
     let anchor = node.anchor.as_ref().map(|anchor| anchor.plain_name());
     let names = [name, anchor].into_iter().flatten();
-    let name = names.clone().find(|name| is_host_group(name)).or(names.last());
+    let name = names.clone().find(|name| is_any_group(name)).or(names.last());
     if node.scalar().is_none() || node.is_null() {
-        found.push(Found { name, node });
+        found.push(Found { name, node, depth });
     }
     match &node.kind {
-        Kind::Sequence { items, .. } => items.iter().for_each(|item| collect(None, item, found)),
+        Kind::Sequence { items, .. } => {
+            items.iter().for_each(|item| collect(None, item, depth, found))
+        }
         Kind::Mapping { entries, .. } => {
-            entries.iter().for_each(|(key, value)| collect(key.scalar(), value, found));
+            entries.iter().for_each(|(key, value)| collect(key.scalar(), value, depth + 1, found));
         }
         _ => {}
     }
@@ -117,7 +138,12 @@ fn names<'n>(collection: &'n Node<'n>) -> Vec<(usize, &'n str, &'n Node<'n>)> {
     named.collect()
 }
 
-fn in_group<'n>(collection: &'n Node<'n>, host: &str, anchor: Option<&str>) -> Place<'n> {
+fn in_group<'n>(
+    collection: &'n Node<'n>,
+    role: Role,
+    host: &str,
+    anchor: Option<&str>,
+) -> Place<'n> {
     let names = names(collection);
     let prefix = match collection.entries() {
         // `carbon: &host_carbon …`: what stands before the key is the prefix.
@@ -126,7 +152,7 @@ fn in_group<'n>(collection: &'n Node<'n>, host: &str, anchor: Option<&str>) -> P
             name.strip_suffix(key.as_str())
         }),
         None => {
-            let prevailing = prevailing_prefix(names.iter().map(|(_, name, _)| *name));
+            let prevailing = role.prevailing_prefix(names.iter().map(|(_, name, _)| *name));
             prevailing.filter(|prefix| {
                 names.iter().filter(|(_, n, _)| n.starts_with(prefix)).count() * 2 >= names.len()
             })
@@ -147,18 +173,19 @@ fn in_group<'n>(collection: &'n Node<'n>, host: &str, anchor: Option<&str>) -> P
 fn in_list<'n>(
     rules: &'n Rules<'_>,
     collection: &'n Node<'n>,
+    role: Role,
     host: &str,
     anchor: Option<&str>,
 ) -> Place<'n> {
     let names = names(collection);
-    let prefix = prevailing_prefix(names.iter().map(|(_, name, _)| *name));
+    let prefix = role.prevailing_prefix(names.iter().map(|(_, name, _)| *name));
     let with_prefix =
         names.iter().rfind(|(_, name, _)| prefix.is_some_and(|prefix| name.starts_with(prefix)));
     let is_age = |node: &Node<'_>| {
         node.scalar().is_some_and(|value| RecipientKind::of(value.trim()) != RecipientKind::Invalid)
     };
     let pattern = with_prefix
-        .or_else(|| under_comment(rules, &names))
+        .or_else(|| under_comment(rules, role, &names))
         .or_else(|| names.iter().rfind(|(_, _, node)| is_age(node)))
         .or(names.last());
     Place {
@@ -176,6 +203,7 @@ fn in_list<'n>(
 /// The last key below a comment line that speaks of hosts, up to the next comment line.
 fn under_comment<'v, 'n>(
     rules: &Rules<'_>,
+    role: Role,
     names: &'v [(usize, &'n str, &'n Node<'n>)],
 ) -> Option<&'v (usize, &'n str, &'n Node<'n>)> {
     let own_line: Vec<_> = rules
@@ -187,13 +215,14 @@ fn under_comment<'v, 'n>(
             rules.text[line..comment.start].trim().is_empty()
         })
         .collect();
-    let speaks_of_hosts =
-        |text: &str| text.split(|c: char| !c.is_ascii_alphanumeric()).any(is_host_group);
+    let speaks_of_it = |text: &str| {
+        text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| role.is_group(word))
+    };
     let section = own_line.iter().rposition(|comment| {
         let first = names.first().map_or(0, |(_, _, node)| node.start());
         let last = names.last().map_or(0, |(_, _, node)| node.start());
         let inside = comment.start < last && (comment.start > first || own_line.len() > 1);
-        inside && speaks_of_hosts(&rules.text[(**comment).clone()])
+        inside && speaks_of_it(&rules.text[(**comment).clone()])
     })?;
     let from = own_line[section].start;
     let to = own_line[section + 1..]
@@ -230,58 +259,20 @@ impl<'n> Place<'n> {
         let key = self.collection.entries().map(|entries| &entries[index].0);
         let start = key.map_or(value.start(), Node::start);
         let end = patch.content_end(value);
-        let text = self.copy(rules, patch, key, value, start, end, host, recipient)?;
-        let after = key.unwrap_or(value);
-        patch.insert_after(self.collection, after, end, &text)
-    }
-
-    /// The pattern's text with key, anchor and recipient exchanged.
-    #[allow(clippy::too_many_arguments)]
-    fn copy(
-        &self,
-        rules: &Rules<'_>,
-        patch: &Patch<'_>,
-        key: Option<&Node<'_>>,
-        value: &Node<'_>,
-        start: usize,
-        end: usize,
-        host: &str,
-        recipient: &str,
-    ) -> Result<String, Unclear> {
-        let source = &rules.text[start..end];
-        let key_node = only_anchored(value)
-            .ok_or_else(|| patch.unclear(start, "the neighbour defines several keys"))?;
-        let mut scalars = 0;
-        value.walk(&mut |node| {
-            scalars += usize::from(node.scalar().is_some() || node.alias().is_some())
-        });
-        let mut map_keys = 0;
-        value.walk(&mut |node| map_keys += node.entries().map_or(0, <[_]>::len));
-        if scalars - map_keys != 1 || source.contains('\n') {
-            return Err(patch.unclear(start, "the neighbouring host has more to it than a key, so it cannot be the pattern of a new one"));
-        }
-        let mut copy = Patch::new(source);
+        let key_node =
+            sole_key(rules, value, start..end).map_err(|reason| patch.unclear(start, reason))?;
+        // The pattern's text, with key, anchor and recipient exchanged.
+        let mut copy = Patch::new(&rules.text[start..end]);
+        let at = |span: &Range<usize>| span.start - start..span.end - start;
         if let Some(key) = key {
-            copy.replace(key.span.start - start..key.span.end - start, host);
+            copy.replace(at(&key.span), host);
         }
         if let Some(anchor) = &key_node.anchor {
-            copy.replace(
-                anchor.span.start - start..anchor.span.end - start,
-                format!("&{}", self.anchor),
-            );
+            copy.replace(at(&anchor.span), format!("&{}", self.anchor));
         }
-        let raw = &rules.text[key_node.span.clone()];
-        let quote = raw
-            .chars()
-            .next()
-            .filter(|c| matches!(c, '"' | '\''))
-            .map(String::from)
-            .unwrap_or_default();
-        copy.replace(
-            key_node.span.start - start..key_node.span.end - start,
-            format!("{quote}{recipient}{quote}"),
-        );
-        Ok(copy.apply())
+        let quote = quote_of(&rules.text[key_node.span.clone()]);
+        copy.replace(at(&key_node.span), format!("{quote}{recipient}{quote}"));
+        patch.insert_after(self.collection, key.unwrap_or(value), end, &copy.apply())
     }
 
     /// The first member of a group that is empty so far.
@@ -315,25 +306,55 @@ impl<'n> Place<'n> {
 /// The recipients of all hosts but `host`: members of the hosts' group, else
 /// those whose name has a host's prefix.
 pub fn known_hosts<'n>(rules: &'n Rules<'_>, host: &str) -> Vec<&'n str> {
-    let Some(place) = find(rules, host, None) else { return Vec::new() };
-    let in_group = place.group.is_some_and(is_host_group);
+    let Some(place) = find(rules, Role::Host, host, None) else { return Vec::new() };
+    let in_group = place.group.is_some_and(|name| Role::Host.is_group(name));
     let hosts = names(place.collection)
         .into_iter()
-        .filter(|(_, name, _)| in_group || host_prefix(name).is_some());
+        .filter(|(_, name, _)| in_group || Role::Host.prefix(name).is_some());
     hosts.filter_map(|(_, _, node)| node.scalar()).map(str::trim).collect()
 }
 
-/// Whether a key in a rule's list is a host's: it is an alias to a member of
-/// the place's group, or its name has a host's prefix.
-pub fn is_host_key(rules: &Rules<'_>, place: Option<&Place<'_>>, node: &Node<'_>) -> bool {
+/// The one key that a member of a group is about, when there is nothing else to it.
+fn sole_key<'n>(
+    rules: &Rules<'_>,
+    value: &'n Node<'n>,
+    span: Range<usize>,
+) -> Result<&'n Node<'n>, &'static str> {
+    let key = only_anchored(value).ok_or("the neighbour defines several keys")?;
+    let (mut scalars, mut names) = (0, 0);
+    value.walk(&mut |node| {
+        scalars += usize::from(node.scalar().is_some() || node.alias().is_some());
+        names += node.entries().map_or(0, <[_]>::len);
+    });
+    if scalars - names != 1 || rules.text[span].contains('\n') {
+        return Err("the neighbour has more to it than a key, so it is no pattern for a new one");
+    }
+    Ok(key)
+}
+
+/// The quote that a scalar is written with, if any.
+pub fn quote_of(raw: &str) -> &str {
+    if raw.starts_with(['"', '\'']) { &raw[..1] } else { "" }
+}
+
+/// Whether a key in a rule's list is of this role: an alias to a member of the
+/// place's group, or a name with the role's prefix.
+pub fn is_of_role(
+    rules: &Rules<'_>,
+    place: Option<&Place<'_>>,
+    role: Role,
+    node: &Node<'_>,
+) -> bool {
     let Some(name) = node.alias() else { return false };
-    if host_prefix(name).is_some() {
+    if role.prefix(name).is_some() {
         return true;
     }
     let target = rules.resolve(node);
-    place.is_some_and(|place| {
-        let in_group =
-            names(place.collection).iter().any(|(_, _, member)| std::ptr::eq(*member, target));
-        in_group && place.group.is_some_and(is_host_group)
+    place.filter(|place| place.group.is_some_and(|name| role.is_group(name))).is_some_and(|place| {
+        names(place.collection).iter().any(|(_, _, member)| std::ptr::eq(*member, target))
     })
+}
+
+fn is_any_group(name: &str) -> bool {
+    Role::Host.is_group(name) || Role::Person.is_group(name)
 }

@@ -12,19 +12,21 @@ pub use super::error::SopsError;
 use super::grants::{
     check_encrypted, common_recipients, likely_rules, relative_files, rules_for, unused_rules_of,
 };
-use super::host::Who;
+use super::host::{Role, Who};
 use super::identities::Identities;
 use super::new_rule::NewRule;
 use super::patch::unified_diff;
+pub use super::plan_rename::plan_rename_host;
 use super::repo;
 use super::rewrap::{self, Rewrap};
 use super::rules::{Rule, Rules};
-use super::transaction::{self, FileChange, Written};
+use super::transaction::{self, FileChange, Rename, Written};
 use crate::age::Recipient;
 
 /// What the layout of a repo does not tell.
 #[derive(Debug, Clone, Default)]
 pub struct EditSettings {
+    pub role: Role,
     /// The host's anchor, where the usual name does not do.
     pub anchor: Option<String>,
     /// `path_regex` of further rules that the host joins; one that does not exist is made.
@@ -37,6 +39,17 @@ pub struct EditSettings {
     pub keep_data_keys: bool,
 }
 
+impl EditSettings {
+    pub(super) fn who<'a>(&'a self, name: &'a str) -> Who<'a> {
+        Who {
+            role: self.role,
+            name,
+            anchor: self.anchor.as_deref(),
+            recipient: self.old_recipient.as_deref(),
+        }
+    }
+}
+
 /// A change that was prepared and checked, with nothing written.
 #[derive(Debug)]
 pub struct Change {
@@ -47,23 +60,26 @@ pub struct Change {
     /// The change of `.sops.yaml` as a unified diff.
     pub diff: String,
     pub warnings: Vec<String>,
+    /// Files that get the host's new name, after everything else.
+    pub renames: Vec<Rename>,
     /// The recipient that the host had before, when it was replaced or removed.
     pub old_recipient: Option<String>,
 }
 
 impl Change {
-    fn empty(dir: &Path) -> Self {
+    pub(super) fn empty(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
             changes: Vec::new(),
             diff: String::new(),
             warnings: Vec::new(),
+            renames: Vec::new(),
             old_recipient: None,
         }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+        self.changes.is_empty() && self.renames.is_empty()
     }
 
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
@@ -114,6 +130,7 @@ pub fn plan_add_host(
     joined.sort_unstable();
     joined.dedup();
     let addition = Addition {
+        role: settings.role,
         host: host.to_owned(),
         recipient: recipient.as_str().to_owned(),
         anchor: settings.anchor.clone(),
@@ -123,11 +140,7 @@ pub fn plan_add_host(
     let mut old_recipient = None;
     let mut warnings = Vec::new();
     let mut text = config.text.clone();
-    let who = Who {
-        name: host,
-        anchor: settings.anchor.as_deref(),
-        recipient: settings.old_recipient.as_deref(),
-    };
+    let who = settings.who(host);
     if let Ok(known) = super::host::find(&rules, &who)
         && known.recipient != recipient.as_str()
     {
@@ -159,11 +172,7 @@ pub fn plan_remove_host(
 ) -> Result<Change, SopsError> {
     let config = Config::read(repo_dir, sops_yaml)?;
     let rules = config.rules()?;
-    let who = Who {
-        name: host,
-        anchor: settings.anchor.as_deref(),
-        recipient: settings.old_recipient.as_deref(),
-    };
+    let who = settings.who(host);
     let known = super::host::find(&rules, &who).ok().map(|entry| entry.recipient);
     let old = known.or_else(|| settings.old_recipient.clone());
     let old = old.ok_or_else(|| config.edit_error(EditError::NoHost(host.to_owned())))?;
@@ -267,6 +276,7 @@ fn finish(
         changes: Vec::new(),
         diff: unified_diff(&config.name(), &config.text, &text),
         warnings,
+        renames: Vec::new(),
         old_recipient: None,
     };
     if text != config.text {
@@ -322,7 +332,11 @@ fn rewrap(
     rewrap.run(repo::files_below(repo_dir, &config.dir)?, &all, chosen)
 }
 
-fn check_clean(repo_dir: &Path, change: &Change, settings: &EditSettings) -> Result<(), SopsError> {
+pub(super) fn check_clean(
+    repo_dir: &Path,
+    change: &Change,
+    settings: &EditSettings,
+) -> Result<(), SopsError> {
     transaction::preflight(change.paths())?;
     if !settings.allow_dirty {
         repo::check_clean(repo_dir, change.paths())?;
@@ -332,5 +346,10 @@ fn check_clean(repo_dir: &Path, change: &Change, settings: &EditSettings) -> Res
 
 /// Writes a change: the config first, then the files, all or none as far as a machine allows.
 pub fn commit(change: &Change) -> Result<Written, SopsError> {
-    Ok(transaction::write(&change.dir, &change.changes)?)
+    let mut written = transaction::write(&change.dir, &change.changes)?;
+    transaction::rename(&change.renames)?;
+    for Rename { from, to } in &change.renames {
+        written.paths.extend([from.clone(), to.clone()]);
+    }
+    Ok(written)
 }

@@ -78,10 +78,3 @@ fn check(
     }
     file.verify(data_key)
 }
-
-/// Whether a file has exactly these age recipients (other kinds are not compared).
-pub fn is_up_to_date(text: &str, format: Format, recipients: &[&str]) -> Result<bool, FileError> {
-    let file = EncryptedFile::parse(text, format)?;
-    let has: BTreeSet<&str> = file.metadata.recipients().collect();
-    Ok(has == recipients.iter().copied().collect())
-}

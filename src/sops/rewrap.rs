@@ -12,7 +12,7 @@ use super::identities::Identities;
 use super::program::{Reach, SopsProgram, SopsProgramError};
 use super::rekey::{Rekeyed, rekey};
 use super::repo;
-use super::rules::Rule;
+use super::rules::{Rule, winner};
 use super::transaction::FileChange;
 
 /// One encrypted file and the rule that holds for it.
@@ -44,7 +44,11 @@ impl Rewrap<'_> {
     ) -> Result<Vec<FileChange>, SopsError> {
         let mut jobs = Vec::new();
         for file in files {
-            let Some(rule) = rules.iter().find(|rule| rule.matches(&file)) else { continue };
+            let winner = winner(rules, &file).map_err(|source| SopsError::Rules {
+                path: self.config.to_owned(),
+                source: Box::new(source),
+            })?;
+            let Some(rule) = winner else { continue };
             if let Some((text, format)) = read_encrypted(&self.dir.join(&file))?
                 && chosen(&file, rule, &text)
             {

@@ -7,6 +7,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::OnceLock;
+
+use regex::Regex;
 
 use super::go_regex;
 use super::yaml::{self, Kind, Node, Position, Stream, YamlError, position};
@@ -49,6 +52,8 @@ impl Advice for RulesError {
 pub struct Rules<'a> {
     pub text: &'a str,
     pub stream: Stream<'a>,
+    /// Names of anchors and where they stand, in order.
+    definitions: Vec<(String, usize)>,
 }
 
 /// One entry of `creation_rules`.
@@ -57,7 +62,8 @@ pub struct Rule<'n> {
     pub index: usize,
     pub node: &'n Node<'n>,
     pub path_regex: Option<&'n str>,
-    regex: Option<regex::Regex>,
+    regex: OnceLock<Result<Option<Regex>, String>>,
+    at: Position,
     /// Keys stand in `key_groups`; otherwise flat, as one group whose node is the rule.
     pub grouped: bool,
     pub groups: Vec<Group<'n>>,
@@ -122,8 +128,19 @@ impl Rule<'_> {
     }
 
     /// Whether the rule's `path_regex` matches `path` (relative to the config's folder, with `/`).
-    pub fn matches(&self, path: &Path) -> bool {
-        self.regex.as_ref().is_none_or(|regex| regex.is_match(&path.to_string_lossy()))
+    ///
+    /// Like sops, a pattern is compiled only when a path comes as far as its rule.
+    pub fn matches(&self, path: &Path) -> Result<bool, RulesError> {
+        let compile = || self.path_regex.map(go_regex::compile).transpose();
+        match self.regex.get_or_init(compile) {
+            Ok(None) => Ok(true),
+            Ok(Some(regex)) => Ok(regex.is_match(&path.to_string_lossy())),
+            Err(reason) => Err(RulesError::Regex {
+                at: self.at,
+                regex: self.path_regex.unwrap_or_default().to_owned(),
+                reason: reason.clone(),
+            }),
+        }
     }
 
     /// What an error or a report calls the rule.
@@ -135,11 +152,32 @@ impl Rule<'_> {
     }
 }
 
+/// The first rule that matches.
+pub fn winner<'v, 'n>(
+    rules: &'v [Rule<'n>],
+    path: &Path,
+) -> Result<Option<&'v Rule<'n>>, RulesError> {
+    for rule in rules {
+        if rule.matches(path)? {
+            return Ok(Some(rule));
+        }
+    }
+    Ok(None)
+}
+
 impl<'a> Rules<'a> {
     /// Parses and checks the text of a `.sops.yaml`.
     pub fn parse(text: &'a str) -> Result<Self, RulesError> {
         let stream = yaml::parse(text)?;
-        let rules = Self { text, stream };
+        let mut definitions = Vec::new();
+        if let Some(root) = stream.documents.first() {
+            root.walk(&mut |node| {
+                if let Some(anchor) = &node.anchor {
+                    definitions.push((anchor.name.to_string(), anchor.span.start));
+                }
+            });
+        }
+        let rules = Self { text, stream, definitions };
         rules.check_anchors()?;
         rules.check_tabs()?;
         rules.check_size()?;
@@ -164,20 +202,11 @@ impl<'a> Rules<'a> {
     /// The node that an alias means: the last definition before it.
     pub fn resolve<'n>(&'n self, node: &'n Node<'n>) -> &'n Node<'n> {
         let Some(name) = node.alias() else { return node };
-        let mut found = None;
-        if let Some(root) = self.root() {
-            root.walk(&mut |candidate| {
-                let anchor = candidate.anchor.as_ref();
-                // A node cannot stand for itself: go-yaml refuses that too.
-                let around = candidate.span.contains(&node.span.start);
-                if anchor.is_some_and(|a| a.name == name && a.span.start < node.span.start)
-                    && !around
-                {
-                    found = Some(candidate);
-                }
-            });
-        }
-        found.unwrap_or(node)
+        let before = |(known, at): &&(String, usize)| known == name && *at < node.span.start;
+        let defined = self.definitions.iter().rfind(before);
+        let found = defined.and_then(|(_, at)| self.root()?.with_anchor_at(*at));
+        // A node cannot stand for itself: go-yaml refuses that too.
+        found.filter(|found| !found.span.contains(&node.span.start)).unwrap_or(node)
     }
 
     /// A mapping's entry, looked for in its merge keys too; the flag says "merged".
@@ -213,14 +242,7 @@ impl<'a> Rules<'a> {
         let scalar =
             |key: &str| self.lookup(node, key).and_then(|(value, _)| self.resolve(value).scalar());
         let path_regex = scalar("path_regex");
-        let regex = path_regex.map(|regex| {
-            go_regex::compile(regex).map_err(|reason| RulesError::Regex {
-                at: position(self.text, node.span.start),
-                regex: regex.to_owned(),
-                reason,
-            })
-        });
-        let regex = regex.transpose()?;
+        let at = position(self.text, node.span.start);
         let groups = self.lookup(node, "key_groups").filter(|(value, _)| {
             self.resolve(value).items().is_some_and(|items| !items.is_empty())
         });
@@ -235,7 +257,7 @@ impl<'a> Rules<'a> {
             }
             None => (false, vec![self.group(node, false)?]),
         };
-        Ok(Rule { index, node, path_regex, regex, grouped, groups })
+        Ok(Rule { index, node, path_regex, regex: OnceLock::new(), at, grouped, groups })
     }
 
     fn group<'n>(&'n self, node: &'n Node<'n>, shared: bool) -> Result<Group<'n>, RulesError> {
@@ -310,7 +332,9 @@ impl<'a> Rules<'a> {
 
     /// The rule that sops would use for `path` (relative to the config's folder, with `/`).
     pub fn rule_for(&self, path: &Path) -> Result<Option<Rule<'_>>, RulesError> {
-        Ok(self.rules()?.into_iter().find(|rule| rule.matches(path)))
+        let mut rules = self.rules()?;
+        let index = winner(&rules, path)?.map(|rule| rule.index);
+        Ok(index.map(|index| rules.swap_remove(index)))
     }
 
     /// Every scalar that has an anchor, outside the rules or inside: the candidates for a host's name.

@@ -24,6 +24,13 @@ pub struct FileChange {
     pub after: Vec<u8>,
 }
 
+/// A file that gets another name with the change; its content stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rename {
+    pub from: PathBuf,
+    pub to: PathBuf,
+}
+
 /// What [`write`] wrote.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Written {
@@ -56,6 +63,29 @@ impl Advice for WriteError {
     fn exit(&self) -> Exit {
         Exit::Failed
     }
+}
+
+/// Gives files their new names, folders included, never over another file.
+///
+/// Comes after the config was written: sops finds no rule for a file under its
+/// old name then, which is an error and not a wrong answer.
+pub fn rename(renames: &[Rename]) -> Result<(), WriteError> {
+    for Rename { from, to } in renames {
+        let failed = |source| WriteError::Write { path: to.clone(), source };
+        if to.exists() {
+            return Err(failed(std::io::ErrorKind::AlreadyExists.into()));
+        }
+        if let Some(dir) = to.parent() {
+            std::fs::create_dir_all(dir).map_err(failed)?;
+        }
+        std::fs::rename(from, to).map_err(failed)?;
+        sync_dir(to).map_err(failed)?;
+        if let Some(dir) = from.parent() {
+            // A folder that became empty goes; one that did not stays.
+            let _ = std::fs::remove_dir(dir);
+        }
+    }
+    Ok(())
 }
 
 /// Where a file's new content is prepared: beside it, under a name that the next run knows.

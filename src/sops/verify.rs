@@ -12,6 +12,7 @@ use super::host::{self, Who};
 use super::identities::Identities;
 use super::program::{Reach, SopsProgram, SopsProgramError};
 use super::rewrap::{in_parallel, read_encrypted};
+use super::rules::winner;
 use super::{edit::EditError, repo};
 
 /// A file whose recipients are not those of its rule.
@@ -73,7 +74,8 @@ pub fn out_of_date(
     let all = rules.rules().map_err(|source| config.rules_error(source))?;
     let mut late = Vec::new();
     for file in encrypted(repo_dir, &config, files)? {
-        let Some(rule) = all.iter().find(|rule| rule.matches(&file.relative)) else { continue };
+        let winner = winner(&all, &file.relative).map_err(|source| config.rules_error(source))?;
+        let Some(rule) = winner else { continue };
         let parsed = EncryptedFile::parse(&file.text, file.format)
             .map_err(|source| failed(&file.path, source, &[]))?;
         if parsed.metadata.key_groups {

@@ -153,6 +153,25 @@ impl<'a> Node<'a> {
             if matches!(value.as_ref(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
+    /// The node below (or this one) whose anchor begins at byte `offset`.
+    pub fn with_anchor_at(&self, offset: usize) -> Option<&Node<'a>> {
+        if self.anchor.as_ref().is_some_and(|anchor| anchor.span.start == offset) {
+            return Some(self);
+        }
+        let inside = |node: &&Node<'a>| (node.start()..=node.span.end).contains(&offset);
+        match &self.kind {
+            Kind::Sequence { items, .. } => {
+                items.iter().filter(inside).find_map(|item| item.with_anchor_at(offset))
+            }
+            Kind::Mapping { entries, .. } => entries
+                .iter()
+                .flat_map(|(key, value)| [key, value])
+                .filter(inside)
+                .find_map(|node| node.with_anchor_at(offset)),
+            Kind::Scalar { .. } | Kind::Alias(_) => None,
+        }
+    }
+
     /// Calls `visit` for this node and all below it, keys included.
     pub fn walk<'n>(&'n self, visit: &mut impl FnMut(&'n Node<'a>)) {
         visit(self);

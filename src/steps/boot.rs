@@ -69,7 +69,7 @@ pub fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), 
         if target.facts.boot_id != old_boot {
             cx.target = Some(target);
             cx.phase = crate::machine::Phase::Installed;
-            cx.events.emit(Event::Arrived { what });
+            cx.events.emit(Event::Arrived { what: format!("{host} is up") });
             return Ok(());
         }
         // Still the boot that was told to end.

@@ -15,9 +15,8 @@ use crate::steps::lock::short;
 
 pub struct Hardware;
 
-/// Name of the fact that tells whether the file was there before the run, and stays.
-const KEEPS: &str = "keeps";
-const YES: &str = "yes";
+/// The fact of an intention to write the file; without it, it is kept.
+const WRITES: &str = "writes";
 
 impl Step for Hardware {
     fn id(&self) -> StepId {
@@ -66,9 +65,13 @@ impl Step for Hardware {
     }
 
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
-        let keeps = keeps(cx, &Repo::open(&cx.config.repo)?)?;
-        let summary = if keeps { "keeps the hardware file" } else { "writes the hardware file" };
-        Ok(Evidence::new(summary).with(KEEPS, if keeps { YES } else { "no" }))
+        let repo = Repo::open(&cx.config.repo)?;
+        let path = hardware_file(cx)?.display().to_string();
+        Ok(if keeps(cx, &repo)? {
+            Evidence::new(format!("keeps {path}"))
+        } else {
+            Evidence::new(format!("writes {path}")).with(WRITES, path)
+        })
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
@@ -127,14 +130,17 @@ pub fn hardware_file(cx: &Context) -> Result<PathBuf, StepError> {
 
 /// Whether the file that is there is used as it is.
 fn keeps(cx: &Context, repo: &Repo) -> Result<bool, StepError> {
-    let begun = journal::intention(cx.journal.lines(), StepId::Hardware);
-    Ok(match (cx.config.hardware, begun) {
-        (Some(HardwareArg::Keep), _) => true,
-        (Some(HardwareArg::GenerateConfig), _) => false,
-        // What this very run wrote is tracked by now, and not the user's.
-        (None, Some(begun)) => begun.fact(KEEPS) == Some(YES),
-        (None, None) => repo.is_tracked(&hardware_file(cx)?)?,
+    Ok(match cx.config.hardware {
+        Some(HardwareArg::Keep) => true,
+        Some(HardwareArg::GenerateConfig) => false,
+        // A file that this very run meant to write is compared with a fresh report.
+        None => !written_by_this_run(cx) && repo.is_tracked(&hardware_file(cx)?)?,
     })
+}
+
+fn written_by_this_run(cx: &Context) -> bool {
+    let intended = journal::intention(cx.journal.lines(), StepId::Hardware);
+    intended.is_some_and(|intention| intention.fact(WRITES).is_some())
 }
 
 /// The hardware module as the target reports it, checked to be Nix.

@@ -2,7 +2,6 @@
 
 use crate::context::Context;
 use crate::error::StepError;
-use crate::machine::Phase;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 
 pub struct Identity;
@@ -23,11 +22,18 @@ impl Step for Identity {
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
         let keys = cx.keys();
         let Some(public) = keys.public() else { return Ok(Status::Ready) };
-        // Once the system is installed, the private half may be gone from here.
+        // Once the system is installed, the private half may be gone from here; before
+        // that, another key under the same name would be a lie to everybody who has the first.
         if !keys.has_private() {
             return Ok(match cx.finished(StepId::Identity) {
-                Some(evidence) if cx.phase == Phase::Installed => Status::Done(evidence.clone()),
-                _ => Status::Ready,
+                Some(evidence) if cx.finished(StepId::Install).is_some() => {
+                    Status::Done(evidence.clone())
+                }
+                _ => Status::Blocked(StepError::new(
+                    "the private half of the host key is gone",
+                    format!("from {}", cx.dir.display()),
+                    "Forget the run and begin anew: landfall abandon HOST",
+                )),
             });
         }
         let pair = keys.pair()?;

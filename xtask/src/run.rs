@@ -4,6 +4,7 @@
 //! command line, the exit status and the last lines it printed.
 
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -45,6 +46,13 @@ pub fn output(command: &mut Command) -> Result<String> {
 /// Runs a command whose output matters only when it fails.
 pub fn quiet(command: &mut Command) -> Result<()> {
     output(command).map(drop)
+}
+
+/// Where this program is; when it was built anew meanwhile, the new one.
+pub fn own_program() -> Result<PathBuf> {
+    let path = std::env::current_exe().context("cannot tell where this program is")?;
+    let replaced = path.to_str().and_then(|path| path.strip_suffix(" (deleted)"));
+    Ok(replaced.map_or_else(|| path.clone(), PathBuf::from))
 }
 
 /// Whether a program of this name is in `PATH`.
@@ -89,18 +97,29 @@ pub fn interrupted() -> bool {
 }
 
 /// Looks every few milliseconds until it is so; false when the deadline came first.
+/// Ctrl-C ends the wait with an error.
 pub fn wait_until(deadline: Duration, mut is_so: impl FnMut() -> bool) -> Result<bool> {
+    let mut so = false;
+    wait_regardless(deadline, || {
+        so = is_so();
+        so || interrupted()
+    });
+    if !so && interrupted() {
+        bail!("interrupted");
+    }
+    Ok(so)
+}
+
+/// [`wait_until`] for cleaning up, which Ctrl-C does not cut short.
+pub fn wait_regardless(deadline: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + deadline;
     while !is_so() {
-        if interrupted() {
-            bail!("interrupted");
-        }
         if Instant::now() > end {
-            return Ok(false);
+            return false;
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    Ok(true)
+    true
 }
 
 /// A command that the kernel ends together with the thread that starts it, however that

@@ -109,15 +109,17 @@ let
     }:
     run name
       {
-        paths = map toString (withNeeds paths);
+        paths = lib.concatLines (map toString (withNeeds paths));
         passAsFile = [ "paths" ];
       }
       ''
         mkdir -p "$out"
-        packages=$(tr ' ' '\n' < "$pathsPath" | tac)
+        packages=$(tac "$pathsPath")
         find $packages -type d | sed 's|^/nix/store/[^/]*||; /^$/d' | sort -u | (cd "$out" && sed 's|^/||' | xargs mkdir -p)
         cp -rsf $(printf '%s/. ' $packages) "$out/"
-        find $packages -type l | sed 's|^/||' | tar -C / -cf - -T - | tar -xf - --strip-components=3 -C "$out"
+        set -f
+        tar -C / -cf - $(find $packages -type l | sed 's|^/||') | tar -xf - --strip-components 3 -C "$out"
+        set +f
         ${postBuild}
       '';
 

@@ -67,24 +67,27 @@ let
   '';
 in
 {
+  # Apart from the system's own programs: these change with every package that is added.
+  system.build.initrdPrograms = pkgs.buildEnv {
+    name = "initrd-path";
+    paths = map (name: pkgs.components.${name}) [
+      "btrfs-progs"
+      "dmsetup"
+      "kmod"
+      "systemd"
+      "systemd-cryptsetup"
+      "udev"
+      "util-linux"
+    ];
+  };
+
   system.build.initialRamdisk =
     pkgs.runCommand "initrd"
       {
         modules = toString (initrd.availableKernelModules ++ initrd.kernelModules);
         withLuks = if initrd.luks.devices != { } || initrd.luks.forceLuksSupportInInitrd then "1" else "";
         kernelModules = kernel.modules;
-        programs = pkgs.buildEnv {
-          name = "initrd-path";
-          paths = map (name: pkgs.components.${name}) [
-            "btrfs-progs"
-            "dmsetup"
-            "kmod"
-            "systemd"
-            "systemd-cryptsetup"
-            "udev"
-            "util-linux"
-          ];
-        };
+        programs = config.system.build.initrdPrograms;
         files = "${pkgs.components.initrd-files}/files";
         inherit (pkgs) bash busybox;
         fstab = lib.concatLines (map fstabLine fileSystems);

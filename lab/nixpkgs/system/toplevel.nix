@@ -20,9 +20,14 @@ let
   '';
 
   # What a guest builds its next system with: there is no cache to fetch it from.
-  forRebuilds = pkgs.withNeeds (
-    lib.attrValues (lib.getAttrs (lib.attrNames (removeAttrs pkgs.debianNames [ "image-tools" ])) pkgs)
-  );
+  forRebuilds =
+    pkgs.withNeeds (
+      lib.attrValues (lib.getAttrs (lib.attrNames (removeAttrs pkgs.debianNames [ "image-tools" ])) pkgs)
+    )
+    ++ [
+      build.initrdPrograms
+      pkgs.components.initrd-files
+    ];
 in
 pkgs.runCommand "nixos-system-${config.networking.hostName}-${config.system.nixos.label}"
   {

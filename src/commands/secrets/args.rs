@@ -12,6 +12,12 @@ pub enum SecretsCommand {
     /// Take a host out of all rules and files, and give these new data keys
     #[command(after_help = "Example:\n  landfall secrets remove-host guppy")]
     RemoveHost(RemoveHostArgs),
+    /// Give a host another name: anchor, aliases, rules and its own files together
+    #[command(after_help = "Example:\n  landfall secrets rename-host guppy pike")]
+    RenameHost(RenameHostArgs),
+    /// Make a user's age key, store it encrypted, add its recipient
+    #[command(after_help = "Example:\n  landfall secrets user-key alice@guppy")]
+    UserKey(UserKeyArgs),
     /// Bring files to the recipients of their rules [default: all files]
     #[command(
         visible_alias = "rekey",
@@ -74,6 +80,37 @@ pub struct RemoveHostArgs {
     /// The host's recipient, where .sops.yaml does not tell whose it is
     #[arg(long, value_name = "RECIPIENT")]
     pub old_recipient: Option<String>,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct RenameHostArgs {
+    pub old: String,
+    pub new: String,
+    /// The host's name in .sops.yaml
+    #[arg(long, value_name = "NAME")]
+    pub anchor: Option<String>,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct UserKeyArgs {
+    #[arg(value_name = "USER@HOST")]
+    pub user: String,
+    /// The encrypted file that holds the key [default: where the configuration expects it]
+    #[arg(long, value_name = "FILE", requires = "path")]
+    pub file: Option<PathBuf>,
+    /// Where in the file, as `keys/age/alice_guppy`
+    #[arg(long, value_name = "KEY", requires = "file")]
+    pub path: Option<String>,
+    /// A further rule that the key joins, by its path_regex
+    #[arg(long, value_name = "REGEX")]
+    pub rule: Vec<String>,
+    /// The key's name in .sops.yaml [default: USER_HOST]
+    #[arg(long, value_name = "NAME")]
+    pub anchor: Option<String>,
     #[command(flatten)]
     pub change: ChangeArgs,
 }

@@ -100,7 +100,7 @@ impl Operator {
 
     /// The landfall of this checkout.
     pub fn landfall(&self) -> Result<Command> {
-        let own = std::env::current_exe()?;
+        let own = crate::run::own_program()?;
         let landfall = own.with_file_name("landfall");
         anyhow::ensure!(landfall.exists(), "{} is not built", landfall.display());
         Ok(self.command(landfall))

@@ -44,7 +44,7 @@ impl Daemon {
         let unshare = tethered("unshare")
             .args(enter::namespace_arguments())
             .args(["--net", "--pid", "--fork", "--kill-child", "--"])
-            .arg(std::env::current_exe()?)
+            .arg(crate::run::own_program()?)
             .args(["lab", "inside", "builders", "--socket", &name])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

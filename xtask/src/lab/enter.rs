@@ -55,7 +55,7 @@ pub fn run(cache: &Cache, command: &[String]) -> Result<ExitCode> {
 
 /// A command of the host that runs another one in the lab.
 pub fn command(words: &[&OsStr]) -> Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(crate::run::own_program()?);
     command.args(["lab", "enter", "--"]).args(words);
     Ok(command)
 }
@@ -71,7 +71,7 @@ fn client(cache: &Cache, daemon: &Daemon, command: &[String]) -> Result<Command>
     client
         .args(namespace_arguments())
         .arg("--")
-        .arg(std::env::current_exe()?)
+        .arg(crate::run::own_program()?)
         .args(["lab", "inside", "client", "--"])
         .args(command)
         .envs(environment(cache))

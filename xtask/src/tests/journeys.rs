@@ -96,7 +96,7 @@ fn today() -> usize {
 fn check(cache: &Cache, scenario: &Scenario) -> Result<Ended> {
     let log = log_file(cache, scenario)?;
     let file = fs::File::create(&log)?;
-    let status = Command::new(std::env::current_exe()?)
+    let status = Command::new(crate::run::own_program()?)
         .arg("demo")
         .args(scenario.arguments)
         .stdin(Stdio::null())

@@ -17,7 +17,7 @@ use super::console::Console;
 use super::qemu;
 use super::spec::{Firmware, Spec};
 use crate::cache::{Cache, remove};
-use crate::run::{quiet, tethered, wait_until};
+use crate::run::{quiet, tethered, wait_regardless, wait_until};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
@@ -124,8 +124,7 @@ impl Machine {
         if let Some(pid) = running_pid(&self.dir) {
             kill_process(pid_of(pid)?, Signal::TERM)?;
             let gone = || self.reaped() || running_pid(&self.dir).is_none();
-            let mut gone = gone;
-            if !wait_until(STOP_DEADLINE, &mut gone)? {
+            if !wait_regardless(STOP_DEADLINE, gone) {
                 kill_process(pid_of(pid)?, Signal::KILL)?;
             }
         }

@@ -9,12 +9,13 @@ ln -s usr/bin "$root/sbin"
 ln -s bin "$root/usr/sbin"
 
 add_programs() {
-  tar -C "$programs" -chf - -T "$files" | tar -C "$root/usr" -xf -
+  tar -C "$programs" -chf - $(cat "$files") | tar -C "$root/usr" -xf -
   chmod -R u+w "$root/usr"
   cp "$programs/lib64/ld-linux-x86-64.so.2" "$root/usr/lib64/"
   # Applets where there is no program of their own: the component has them as links.
   cp -P "$busybox"/bin/* applets/
   (cd "$root/usr/bin" && ls) | (cd applets && xargs rm -f)
+  rm -f applets/sh applets/bash
   cp -P applets/* "$bash"/bin/* "$root/usr/bin/"
   for file in modprobe insmod rmmod lsmod; do ln -sf kmod "$root/usr/bin/$file"; done
   ln -sf systemctl "$root/usr/bin/reboot"
@@ -32,7 +33,7 @@ add_modules() {
     { path = $1; sub(/:$/, "", path); name = path; sub(/.*\//, "", name); sub(/\.ko$/, "", name); gsub(/-/, "_", name)
       if (name in wanted) { print path; for (f = 2; f <= NF; f++) print $f } }' "$tree/modules.dep" | sort -u > module-list
   printf 'modules.%s\n' order builtin builtin.modinfo >> module-list
-  tar -C "$tree" -cf - -T module-list | tar -C "$root/usr/lib/modules/$version" -xf -
+  tar -C "$tree" -cf - $(cat module-list) | tar -C "$root/usr/lib/modules/$version" -xf -
   chmod -R u+w "$root/usr/lib/modules"
   "$programs/lib64/ld-linux-x86-64.so.2" --library-path "$programs/lib/x86_64-linux-gnu" \
     --argv0 depmod "$programs/bin/kmod" -b "$root" "$version"
@@ -43,7 +44,7 @@ add_modules() {
 add_units() {
   local from=$programs/lib/systemd/system to=$root/usr/lib/systemd/system
   mkdir -p "$to"/{sysinit,sockets,initrd}.target.wants
-  tar -C "$from" -chf - -T "$unitList" | tar -C "$to" -xf -
+  tar -C "$from" -chf - $(cat "$unitList") | tar -C "$to" -xf -
   chmod -R u+w "$to"
   ln -s initrd.target "$to/default.target"
   ln -s reboot.target "$to/ctrl-alt-del.target"

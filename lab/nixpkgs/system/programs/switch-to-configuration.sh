@@ -4,7 +4,7 @@ set -uo pipefail
 
 out=@out@
 action=${1-}
-export PATH=/usr/bin LC_ALL=C
+export PATH=/usr/bin LC_ALL=C NIXOS_ACTION=$action
 
 usage() {
   echo "Usage: $0 switch|boot|test|dry-activate" >&2
@@ -42,6 +42,17 @@ plan_units() {
   done < <(comm -13 <(echo "$old") <(echo "$new"))
 }
 
+# What snippets of the activation asked for: units to restart or reload if they run.
+activation_wishes() {
+  local list=/run/nixos/activation-$1-list unit units
+  [ -e "$list" ] || return 0
+  mapfile -t units < "$list"
+  rm -f "$list"
+  for unit in "${units[@]}"; do
+    ! is_active "$unit" || systemctl "$1" "$unit" || result=4
+  done
+}
+
 activate_now() {
   local result=0
   plan_units
@@ -51,6 +62,8 @@ activate_now() {
   systemctl daemon-reload || result=3
   systemd-tmpfiles --create --remove --exclude-prefix=/dev > /dev/null 2>&1
   [ ${#restart[@]} = 0 ] || { echo "restarting the following units: ${restart[*]}"; systemctl restart "${restart[@]}" || result=4; }
+  activation_wishes restart
+  activation_wishes reload
   systemctl start default.target timers.target sockets.target || result=4
   return $result
 }
