@@ -137,7 +137,7 @@ impl RunKeys {
     }
 }
 
-/// The host key pair in a file that the user gave.
+/// The host key that the user gave.
 pub fn read_given(path: &Path) -> Result<HostKeyPair, StepError> {
     let refuse = |why: String| ConfigError::HostKey { path: path.to_owned(), why };
     let bytes = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;

@@ -11,6 +11,7 @@ use crate::disks;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::journal::Entry;
+use crate::keys;
 use crate::machine::Phase;
 use crate::passphrase;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
@@ -48,6 +49,7 @@ impl Step for Check {
         cx.nix()?;
         let mut findings = Findings::default();
         findings.take(config_repo(cx));
+        findings.take(given_key(cx));
         // Without an evaluation there is nothing further to say of the configuration.
         if findings.take(cx.facts().map(|_| ())) {
             configuration(cx, &mut findings);
@@ -106,6 +108,22 @@ fn together(problems: &[StepError]) -> StepError {
         "Mend them, then run the same command again; nothing was changed.",
     )
     .exit(problems[0].exit)
+}
+
+/// A host key that is given must be usable, and that of the run where there is one:
+/// its recipient may be in the secrets already.
+fn given_key(cx: &Context) -> Result<(), StepError> {
+    let Some(path) = &cx.config.host_key else { return Ok(()) };
+    let given = keys::read_given(path)?.fingerprint();
+    match cx.keys().public().map(|key| key.fingerprint()) {
+        Some(ours) if ours != given => Err(StepError::new(
+            "the run was begun with another host key",
+            format!("it has {ours}, {} is {given}", path.display()),
+            format!("Leave --host-key out, or forget the run: landfall abandon {}", cx.config.host),
+        )
+        .exit(Exit::Usage)),
+        _ => Ok(()),
+    }
 }
 
 fn config_repo(cx: &Context) -> Result<(), StepError> {

@@ -1,8 +1,7 @@
 //! Step 2: the target's final keys exist, on the source, before anything refers to them.
 
 use crate::context::Context;
-use crate::error::{Exit, StepError};
-use crate::keys;
+use crate::error::StepError;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 
 pub struct Identity;
@@ -47,18 +46,6 @@ impl Step for Identity {
         }
         if needs_initrd_key(cx)? && cx.keys().initrd().is_none() {
             return Ok(Status::Ready);
-        }
-        if let Some(path) = &cx.config.host_key
-            && keys::read_given(path)?.fingerprint() != pair.fingerprint()
-        {
-            return Ok(Status::Blocked(
-                StepError::new(
-                    "this run has another host key already",
-                    format!("{} is {}, not --host-key", cx.config.host, pair.fingerprint()),
-                    "Leave --host-key out to go on, or forget the run: landfall abandon HOST",
-                )
-                .exit(Exit::Usage),
-            ));
         }
         let recipient = pair.recipient()?;
         Ok(Status::Done(
