@@ -63,6 +63,10 @@ fn machines_that_cannot_take_the_system_are_refused() {
     refused(&["too little memory: 512.0 MiB", "more memory"]);
     target.has_memory_mib(4096);
 
+    target.is_bios(true);
+    refused(&["systemd-boot", "UEFI"]);
+    target.is_bios(false);
+
     target.has_disks(&[disk(DEVICE, SERIAL, 2)]);
     refused(&["Test Disk LANDFALL-TEST-1, 2.0 GiB is too small", "larger disk"]);
 

@@ -58,6 +58,12 @@ impl Installer {
         self.write("meminfo", &format!("MemTotal: {} kB\n", mib * 1024));
     }
 
+    /// Whether it was started by a BIOS, not by UEFI.
+    pub fn is_bios(&self, bios: bool) {
+        let file = self.dir.join("bios");
+        if bios { fs::write(file, "").unwrap() } else { fs::remove_file(file).unwrap() }
+    }
+
     pub fn has_disks(&self, disks: &[Value]) {
         self.write("lsblk", &json!({ "blockdevices": disks }).to_string());
     }
@@ -99,6 +105,8 @@ const SESSION: &str = r#"export target
 exec unshare --mount -- sh -c '
 mount --bind "$target/os-release" /etc/os-release
 mount --bind "$target/meminfo" /proc/meminfo
+mount -t tmpfs none /sys/firmware
+[ -e "$target/bios" ] || mkdir /sys/firmware/efi
 PATH=$target/bin:$PATH
 exec sh -c "$SSH_ORIGINAL_COMMAND"
 '"#;
