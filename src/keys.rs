@@ -137,7 +137,8 @@ impl RunKeys {
     }
 }
 
-fn read_given(path: &Path) -> Result<HostKeyPair, StepError> {
+/// The host key that the user gave.
+pub fn read_given(path: &Path) -> Result<HostKeyPair, StepError> {
     let refuse = |why: String| ConfigError::HostKey { path: path.to_owned(), why };
     let bytes = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
     let secret = Secret::new(bytes);

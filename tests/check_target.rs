@@ -57,7 +57,7 @@ fn a_target_that_cannot_be_reached_is_told_apart() {
 fn machines_that_cannot_take_the_system_are_refused() {
     let Some(journey) = Journey::new() else { return };
     let target = &journey.target;
-    let refused = |words: &[&str]| journey.refuses(USAGE, words, |_| ());
+    let refused = |words: &[&str]| journey.check_refuses(USAGE, words, |_| ());
 
     target.has_memory_mib(512);
     refused(&["too little memory: 512.0 MiB", "more memory"]);
@@ -69,7 +69,6 @@ fn machines_that_cannot_take_the_system_are_refused() {
     target.has_disks(&[disk("/dev/other", "OTHER", 32)]);
     refused(&["\"main\"", DEVICE, "does not have", "/dev/other", "OTHER"]);
 
-    let refused = |words: &[&str]| journey.check_refuses(USAGE, words, |_| ());
     target.has_disks(&[]);
     refused(&[DEVICE, "does not have", "no disk at all"]);
 
@@ -111,7 +110,7 @@ fn a_system_that_is_no_installer_is_refused_before_anything_is_pushed() {
     let words = ["does not run a NixOS installer", "it runs debian", "landfall iso build"];
     journey.refuses(PERSON, &words, |_| ());
     journey.target.runs("nixos", "");
-    journey.refuses(PERSON, &["does not run a NixOS installer"], |_| ());
+    journey.check_refuses(PERSON, &["does not run a NixOS installer"], |_| ());
 }
 
 #[test]
