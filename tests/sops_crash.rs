@@ -43,7 +43,7 @@ fn child() {
     let (dir, moment) = told.split_once('|').unwrap();
     let (dir, mut left) = (Path::new(dir), moment.parse::<usize>().unwrap());
     let change = plan_in(dir);
-    let written = transaction::write_watched(&change.dir, &change.changes, &mut |_| {
+    let written = transaction::write_watched(change.dir(), &change.changes, &mut |_| {
         if left == 0 {
             std::process::abort();
         }

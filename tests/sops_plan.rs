@@ -318,6 +318,31 @@ fn a_rule_for_files_to_come_names_people_and_no_other_host() {
 }
 
 #[test]
+fn the_config_may_have_another_name() {
+    let Some(repo) = Repo::new(CONFIG, &["secrets/shared.yaml"]) else { return };
+    std::fs::rename(repo.path().join(".sops.yaml"), repo.path().join("rules.yaml")).unwrap();
+    repo.commit();
+    let rules = Path::new("rules.yaml");
+    let (recipient, settings) = (repo.host.recipient().unwrap(), EditSettings::default());
+    let files = [PathBuf::from("secrets/shared.yaml")];
+    let change = plan::plan_add_host(
+        repo.path(),
+        rules,
+        "new",
+        &recipient,
+        &files,
+        &settings,
+        &repo.identities(),
+    );
+    let change = change.unwrap();
+    assert_eq!(change.files().count(), 1);
+    plan::commit(&change).unwrap();
+    repo.commit();
+    let change = plan::plan_remove_host(repo.path(), rules, "new", &settings, &repo.identities());
+    plan::commit(&change.unwrap()).unwrap();
+}
+
+#[test]
 fn a_repo_behind_a_link_is_the_same_repo() {
     let Some(repo) = Repo::new(CONFIG, &["secrets/shared.yaml"]) else { return };
     let elsewhere = tempfile::tempdir().unwrap();

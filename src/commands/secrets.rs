@@ -28,6 +28,9 @@ use crate::sops::verify;
 use crate::ui::Screen;
 use needs::{needs, place_of_user_key};
 
+/// A command with more paths than this cannot be read.
+const MOST_PATHS: usize = 8;
+
 /// Where a command works and how it asks.
 struct Surroundings<'a> {
     directory: Option<&'a Path>,
@@ -334,15 +337,13 @@ fn write(
         return Ok(Exit::Done);
     }
     let written = plan::commit(change)?;
+    let git = format!("git -C {}", repo.dir.display());
     let paths: Vec<String> = written.paths.iter().map(|path| below(path, repo)).collect();
-    say(
-        out,
-        &format!(
-            "Written. Commit it: git -C {} commit -m MESSAGE -- {}",
-            repo.dir.display(),
-            paths.join(" ")
-        ),
-    )?;
+    let next = match paths.len() {
+        0..=MOST_PATHS => format!("{git} commit -m MESSAGE -- {}", paths.join(" ")),
+        many => format!("{git} status shows the {many} files"),
+    };
+    say(out, &format!("Written, not committed yet: {next}"))?;
     Ok(Exit::Done)
 }
 

@@ -53,8 +53,8 @@ impl EditSettings {
 /// A change that was prepared and checked, with nothing written.
 #[derive(Debug)]
 pub struct Change {
-    /// The folder of `.sops.yaml`.
-    pub dir: PathBuf,
+    /// The path of `.sops.yaml`.
+    pub config: PathBuf,
     /// The config first, then the files; only those that really change.
     pub changes: Vec<FileChange>,
     /// The change of `.sops.yaml` as a unified diff.
@@ -67,15 +67,21 @@ pub struct Change {
 }
 
 impl Change {
-    pub(super) fn empty(dir: &Path) -> Self {
+    pub(super) fn empty(config: &Config<'_>) -> Self {
         Self {
-            dir: dir.to_owned(),
+            config: config.full_path(),
             changes: Vec::new(),
             diff: String::new(),
             warnings: Vec::new(),
             renames: Vec::new(),
             old_recipient: None,
         }
+    }
+
+    /// The folder of `.sops.yaml`.
+    pub fn dir(&self) -> &Path {
+        let parent = self.config.parent().filter(|dir| !dir.as_os_str().is_empty());
+        parent.unwrap_or(Path::new("."))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -88,13 +94,13 @@ impl Change {
 
     /// Gives all encrypted files new data keys.
     fn rotate(&mut self, identities: &Identities) -> Result<(), SopsError> {
-        let config = self.changes.first().is_some_and(|change| change.path.ends_with(".sops.yaml"));
+        let config = self.changes.first().is_some_and(|change| change.path == self.config);
         rewrap::rotate(&mut self.changes[usize::from(config)..], identities)
     }
 
     /// The encrypted files among the changes.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.paths().filter(|path| !path.ends_with(".sops.yaml"))
+        self.paths().filter(|path| *path != self.config)
     }
 }
 
@@ -211,7 +217,7 @@ pub fn plan_rotate(
 ) -> Result<Change, SopsError> {
     let config = Config::read(repo_dir, sops_yaml)?;
     let only = relative_files(&config.dir, repo_dir, files)?;
-    let mut change = Change::empty(&config.dir);
+    let mut change = Change::empty(&config);
     for file in repo::files_below(repo_dir, &config.dir)? {
         if !only.is_empty() && !only.contains(&file) {
             continue;
@@ -256,7 +262,7 @@ pub fn plan_update(
     let config = Config::read(repo_dir, sops_yaml)?;
     let only = relative_files(&config.dir, repo_dir, files)?;
     check_encrypted(&config.dir, &only)?;
-    let mut change = Change::empty(&config.dir);
+    let mut change = Change::empty(&config);
     change.changes = rewrap(&config, repo_dir, &config.text, identities, &only, |file, _, _| {
         only.is_empty() || only.iter().any(|path| path == file)
     })?;
@@ -282,7 +288,7 @@ fn finish(
 ) -> Result<Change, SopsError> {
     let Edited { text, warnings } = edited;
     let mut change = Change {
-        dir: config.dir.clone(),
+        config: config.full_path(),
         changes: Vec::new(),
         diff: unified_diff(&config.name(), &config.text, &text),
         warnings,
@@ -360,7 +366,7 @@ pub(super) fn check_clean(
 
 /// Writes a change: the config first, then the files, all or none as far as a machine allows.
 pub fn commit(change: &Change) -> Result<Written, SopsError> {
-    let mut written = transaction::write(&change.dir, &change.changes)?;
+    let mut written = transaction::write(change.dir(), &change.changes)?;
     transaction::rename(&change.renames)?;
     for Rename { from, to } in &change.renames {
         written.paths.extend([from.clone(), to.clone()]);

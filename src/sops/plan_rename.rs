@@ -23,7 +23,7 @@ pub fn plan_rename_host(
 ) -> Result<Change, SopsError> {
     let config = Config::read(repo_dir, sops_yaml)?;
     let rules = config.rules()?;
-    let mut change = Change::empty(&config.dir);
+    let mut change = Change::empty(&config);
     let who = settings.who(old);
     let renamed_before =
         host::find(&rules, &who).is_err() && host::find(&rules, &settings.who(new)).is_ok();
