@@ -104,8 +104,8 @@ pub struct Where {
     #[arg(value_name = "TARGET")]
     pub target: Option<String>,
 
-    /// The same as HOST, as `PATH#HOST`
-    #[arg(long, value_name = "PATH#HOST", conflicts_with = "host")]
+    /// The same as HOST, as `PATH#HOST`; what stands alone is then the target
+    #[arg(long, value_name = "PATH#HOST")]
     pub flake: Option<String>,
 
     /// The same as TARGET
@@ -353,7 +353,7 @@ pub struct IsoBuildArgs {
     #[arg(long, value_name = "ATTR")]
     pub attr: Option<String>,
 
-    /// Copy the image here [default: a link `iso` in the repository]
+    /// Copy the image here [default: it stays in the nix store, and its path is printed]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
 

@@ -5,13 +5,14 @@
 //! means is `facts`, what the machine is is `machine`.
 
 use std::fmt;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::cli::{HardwareArg, Journey, Reach, StrategyArg, Where};
+use crate::cli::{Cli, HardwareArg, Journey, Reach, StrategyArg, Where};
 use crate::detect;
 use crate::error::{Advice, Exit};
 use crate::nix::NixOptions;
@@ -140,7 +141,7 @@ pub struct Config {
     pub host: HostName,
     pub target: Option<Endpoint>,
     /// Where the installed system answers; as `target` unless told otherwise.
-    pub installed_address: Option<String>,
+    pub installed_address: Option<Endpoint>,
     pub installer_fingerprint: Option<String>,
     /// Root of the nix-config repository.
     pub repo: PathBuf,
@@ -185,6 +186,8 @@ pub enum ConfigError {
     NoInstaller { repo: PathBuf },
     #[error("the secrets folder {dir} of the settings does not exist")]
     NoSecretsDir { dir: PathBuf },
+    #[error("the flake input that {dir} is the checkout of is not clear")]
+    NoSecretsInput { dir: PathBuf },
     #[error("the checkout of the flake input {input:?} was not found beside {repo}")]
     NoSecretsCheckout { input: String, repo: PathBuf },
     #[error("the host key {path} cannot be used: {why}")]
@@ -202,6 +205,9 @@ impl Advice for ConfigError {
             Self::FlakeArgument(_) => "Write it as --flake PATH#HOST.".into(),
             Self::NoInstaller { .. } => "Set `installer = \"FOLDER\"` in landfall.toml, or use --strategy direct.".into(),
             Self::NoSecretsDir { .. } => "Correct `secrets` in landfall.toml.".into(),
+            Self::NoSecretsInput { .. } => {
+                "Set `secrets_input = \"NAME\"` in landfall.toml.".into()
+            }
             Self::NoSecretsCheckout { .. } => "Clone it there, or set `secrets = \"FOLDER\"` in landfall.toml; --no-secrets leaves secrets alone.".into(),
             Self::HostKey { .. } => "Give an unencrypted ed25519 private key in OpenSSH format.".into(),
         }
@@ -241,6 +247,19 @@ impl Place {
         Ok(Self { repo, settings: settings.unwrap_or_default() })
     }
 
+    /// The same for a journey: `--flake PATH#HOST` names the repository too.
+    pub fn of_journey(cli: &Cli, journey: &Journey) -> Result<Self, ConfigError> {
+        let settings = cli.settings.as_deref();
+        let named = journey.place.flake.as_deref().map(split_flake).transpose()?;
+        match named.filter(|(dir, _)| !dir.is_empty()) {
+            Some((dir, _)) => {
+                let base = cli.directory.clone().unwrap_or_default();
+                Self::find(Some(&base.join(dir)), settings)
+            }
+            None => Self::find(cli.directory.as_deref(), settings),
+        }
+    }
+
     /// The installer image: the flake's folder in the repository, and its attribute.
     pub fn iso(&self) -> Result<InstallerFlake, ConfigError> {
         let dir = self.installer_dir()?.unwrap_or_default();
@@ -274,6 +293,9 @@ impl Place {
             let dir = self.repo.join(dir);
             let dir = std::fs::canonicalize(&dir).map_err(|_| ConfigError::NoSecretsDir { dir })?;
             let input = input.filter(|_| dir != self.repo);
+            if input.is_none() && dir != self.repo {
+                return Err(ConfigError::NoSecretsInput { dir });
+            }
             let sops_config = sops_config.unwrap_or(".sops.yaml".into());
             return Ok(Some(SecretsRepo { dir, input, sops_config }));
         }
@@ -298,11 +320,7 @@ impl Config {
     /// Puts together what flags, settings and repositories say.
     pub fn load(place: &Place, journey: &Journey) -> Result<Self, ConfigError> {
         let settings = &place.settings;
-        let (host, flake_dir) = host_of(&journey.place)?;
-        let place = match flake_dir {
-            Some(dir) => &Place::find(Some(&dir), None)?,
-            None => place,
-        };
+        let host = host_of(&journey.place)?;
         let for_host = |text: &str| text.replace("{host}", host.as_str());
         let attr = settings.attr.as_deref().unwrap_or("nixosConfigurations.{host}");
         let installer = place.installer_dir()?.map(|dir| InstallerFlake {
@@ -334,7 +352,9 @@ impl Config {
                 .reach
                 .installed_address
                 .clone()
-                .or_else(|| settings.installed_address.as_deref().map(for_host)),
+                .or_else(|| settings.installed_address.as_deref().map(for_host))
+                .map(|text| text.parse().map_err(|e| ConfigError::Target(format!("{e}"))))
+                .transpose()?,
             installer_fingerprint: journey.reach.installer_fingerprint.clone(),
             repo: place.repo.clone(),
             attr: for_host(attr),
@@ -372,16 +392,19 @@ fn read_settings(path: &Path) -> Result<Settings, ConfigError> {
         .map_err(|source| ConfigError::Settings { path: path.to_owned(), source: Box::new(source) })
 }
 
-fn host_of(place: &Where) -> Result<(HostName, Option<PathBuf>), ConfigError> {
-    if let Some(flake) = &place.flake {
-        let (dir, host) = flake
-            .split_once('#')
-            .filter(|(_, host)| !host.is_empty())
-            .ok_or_else(|| ConfigError::FlakeArgument(flake.clone()))?;
-        let dir = (!dir.is_empty() && dir != ".").then(|| PathBuf::from(dir));
-        return Ok((host.parse()?, dir));
+fn host_of(place: &Where) -> Result<HostName, ConfigError> {
+    match &place.flake {
+        Some(flake) => split_flake(flake)?.1.parse(),
+        None => place.host.as_deref().unwrap_or_default().parse(),
     }
-    Ok((place.host.as_deref().unwrap_or_default().parse()?, None))
+}
+
+/// The folder and the host of `PATH#HOST`.
+fn split_flake(flake: &str) -> Result<(&str, &str), ConfigError> {
+    flake
+        .split_once('#')
+        .filter(|(_, host)| !host.is_empty())
+        .ok_or_else(|| ConfigError::FlakeArgument(flake.to_owned()))
 }
 
 fn target_of(place: &Where, reach: &Reach) -> Result<Option<Endpoint>, ConfigError> {
@@ -396,6 +419,7 @@ fn target_of(place: &Where, reach: &Reach) -> Result<Option<Endpoint>, ConfigErr
     endpoint.port = reach.port.or(endpoint.port);
     endpoint.identity_file = reach.identity_file.clone();
     endpoint.options = reach.ssh_option.clone();
+    endpoint.may_ask = std::io::stderr().is_terminal();
     Ok(Some(endpoint))
 }
 

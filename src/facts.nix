@@ -51,6 +51,7 @@ in
     inherit (fs) mountPoint fsType;
     neededForBoot = fs.neededForBoot or false;
   }) (values c.fileSystems);
+  systemdBoot = c.boot.loader.systemd-boot.enable or false;
   sshEnabled = c.services.openssh.enable;
   sshPorts = c.services.openssh.ports or [ 22 ];
   hostKeys = map (key: { inherit (key) path type; }) (c.services.openssh.hostKeys or [ ]);

@@ -18,6 +18,7 @@ pub struct HostFacts {
     pub builds: Vec<String>,
     pub disks: Vec<LayoutDisk>,
     pub file_systems: Vec<FileSystem>,
+    pub systemd_boot: bool,
     pub ssh_enabled: bool,
     pub ssh_ports: Vec<u16>,
     pub host_keys: Vec<HostKeyFile>,
@@ -143,7 +144,7 @@ mod tests {
             "fileSystems": [
                 {"mountPoint": "/", "fsType": "btrfs", "neededForBoot": false},
                 {"mountPoint": "/persist", "fsType": "btrfs", "neededForBoot": true}],
-            "sshEnabled": true, "sshPorts": [22],
+            "systemdBoot": true, "sshEnabled": true, "sshPorts": [22],
             "hostKeys": [{"path": "/persist/etc/ssh/ssh_host_ed25519_key", "type": "ed25519"}],
             "initrdHostKeys": [], "secrets": [], "ageKeyFile": null,
             "ageSshKeyPaths": [], "gnupgSshKeyPaths": [],

@@ -238,6 +238,13 @@ impl Repo {
         Ok(ancestor.status.success())
     }
 
+    /// The last commit that changed one of `paths`; the last commit where none did.
+    pub fn last_change(&self, paths: &[&Path]) -> Result<String, GitError> {
+        let paths = self.all_relative(paths)?;
+        let log = self.git(&["log", "-1", "--format=%H", "--"]).args(&paths).read()?;
+        if log.is_empty() { self.head() } else { Ok(log) }
+    }
+
     /// Whether the commit `old` is `new` or lies behind it.
     pub fn is_ancestor(&self, old: &str, new: &str) -> Result<bool, GitError> {
         Ok(self.git(&["merge-base", "--is-ancestor", old, new]).output()?.status.success())

@@ -27,18 +27,22 @@ pub struct Selection {
 
 /// What proves that nothing is destroyed or trusted by mistake always runs.
 const ALWAYS: [StepId; 2] = [StepId::Check, StepId::Installer];
+/// Later steps rest on what these prove: they run, or have run, or nothing does.
+const PROOFS: [StepId; 5] =
+    [StepId::Check, StepId::Identity, StepId::Secrets, StepId::Lock, StepId::Installer];
 
 impl Selection {
     pub fn of(args: &BootstrapArgs) -> Result<Self, StepError> {
-        if let Some(step) = args.skip.iter().find(|step| ALWAYS.contains(step)) {
+        if let Some(step) = args.skip.iter().find(|step| PROOFS.contains(step)) {
             return Err(StepError::new(
                 format!("{step} cannot be skipped"),
-                "it proves that the right machine is worked on",
-                "Leave it out of --skip.",
+                "the steps after it rest on what it proves",
+                "Leave it out of --skip. --no-secrets installs without secrets.",
             )
             .exit(Exit::Usage));
         }
-        let until = if args.no_reboot { Some(StepId::Install) } else { args.until };
+        let before_reboot = args.no_reboot.then_some(StepId::Install);
+        let until = [args.until, before_reboot].into_iter().flatten().min();
         Ok(Self { only: args.only.clone(), skip: args.skip.clone(), until })
     }
 

@@ -2,6 +2,7 @@
 //! disks are formatted, and refused when disko would not use them as they are.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::{PassphraseFrom, PassphraseSource};
 use crate::context::Context;
@@ -10,6 +11,9 @@ use crate::exec::{Cmd, ExecError};
 use crate::facts::LuksVolume;
 use crate::prompt::Question;
 use crate::secret::Secret;
+
+/// A command may ask a person.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(5 * 60);
 
 #[derive(Debug, thiserror::Error)]
 pub enum PassphraseError {
@@ -70,6 +74,7 @@ fn read(from: &PassphraseFrom) -> Result<Secret, PassphraseError> {
         PassphraseFrom::Command(command) => Cmd::new("sh")
             .args(["-c", command])
             .terminal()
+            .deadline(COMMAND_DEADLINE)
             .run()
             .map(|output| Secret::new(output.stdout))
             .map_err(PassphraseError::Command),

@@ -47,11 +47,14 @@ pub fn establish(cx: &mut Context) -> Result<(), StepError> {
 /// The address of the installed system, with the user who works there.
 pub fn installed_endpoint(cx: &Context, installer: &Endpoint) -> Endpoint {
     let mut endpoint = installer.clone();
-    if let Some(address) = &cx.config.installed_address
-        && let Ok(other) = address.parse::<Endpoint>()
-    {
-        endpoint.host = other.host;
+    if let Some(other) = &cx.config.installed_address {
+        endpoint.host.clone_from(&other.host);
         endpoint.port = other.port.or(endpoint.port);
+    }
+    // Where no port was named, the configuration tells it.
+    if let (None, Ok(facts)) = (endpoint.port, cx.facts()) {
+        let ports = &facts.first().ssh_ports;
+        endpoint.port = ports.first().copied().filter(|_| !ports.contains(&22));
     }
     endpoint
 }

@@ -32,7 +32,8 @@ fn flake_url(remote: &str) -> String {
 }
 
 /// A path with every byte that a URL or a Nix string could take amiss percent-encoded.
-fn encode(path: &Path) -> String {
+/// A path as URLs spell it.
+pub fn encode(path: &Path) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
     let bytes = path.as_os_str().as_encoded_bytes().iter();
     bytes

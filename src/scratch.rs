@@ -1,17 +1,17 @@
 //! Evaluating a configuration that is not complete yet.
 //!
 //! Before the hardware is known and the secrets are pushed, the configuration
-//! cannot be evaluated in place. A scratch copy can: the files that git knows,
-//! a stub for a missing hardware file, and the secrets checkout as it lies there.
-//! Only tracked files are copied: what is untracked may be secret, and what nix
-//! evaluates ends in a store that everybody can read.
+//! cannot be evaluated in place. A scratch copy can: the last commit, a stub for a
+//! missing hardware file, and the last commit of the secrets. Nothing else of the
+//! working trees: a file may lie there decrypted, and what nix evaluates ends in a
+//! store that everybody can read.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::config::Config;
 use crate::context::Facts;
-use crate::detect::tracked_files;
 use crate::error::{Exit, StepError};
+use crate::exec::{Cmd, ExecError};
 use crate::facts::{EXPRESSION, HostFacts};
 use crate::nix::{Nix, NixError};
 
@@ -36,17 +36,20 @@ impl Scratch {
         };
         let dir =
             tempfile::Builder::new().prefix("scratch-").tempdir_in(run_dir).map_err(failed)?;
-        copy_tracked(&config.repo, &dir.path().join("config")).map_err(failed)?;
+        copy_head(&config.repo, &dir.path().join("config")).map_err(no_commit)?;
         if let Some(hardware) = &config.hardware_file {
             let path = dir.path().join("config").join(hardware);
             if !path.exists() {
+                if let Some(folder) = path.parent() {
+                    std::fs::create_dir_all(folder).map_err(failed)?;
+                }
                 let system = format!("{}-linux", std::env::consts::ARCH);
                 std::fs::write(&path, STUB.replace("@system@", &system)).map_err(failed)?;
             }
         }
         let input = config.secrets.as_ref().and_then(|secrets| secrets.input.clone());
         if let (Some(secrets), Some(_)) = (&config.secrets, &input) {
-            copy_tracked(&secrets.dir, &dir.path().join("secrets")).map_err(failed)?;
+            copy_head(&secrets.dir, &dir.path().join("secrets")).map_err(no_commit)?;
         }
         Ok(Self { dir, secrets_input: input })
     }
@@ -61,6 +64,12 @@ impl Scratch {
         let secrets = self.dir.path().join("secrets");
         self.secrets_input.clone().map(|input| (input, format!("path:{}", secrets.display())))
     }
+}
+
+fn no_commit(error: ExecError) -> StepError {
+    let mut error = StepError::from(error).doing("the last commit could not be copied");
+    error.hint = "Commit the configuration and its secrets first.".into();
+    error.exit(Exit::Usage)
 }
 
 /// `base` with the folder of the flake in it.
@@ -118,24 +127,17 @@ fn not_evaluated(error: NixError, attr: &str) -> StepError {
     error
 }
 
-/// Copies the tracked files of `repo`, as they are in the working tree, to `to`.
-fn copy_tracked(repo: &Path, to: &Path) -> std::io::Result<()> {
-    for path in tracked_files(repo).map_err(std::io::Error::other)? {
-        let from = repo.join(&path);
-        let target = to.join(&path);
-        let Ok(kind) = from.symlink_metadata().map(|meta| meta.file_type()) else {
-            continue; // deleted in the working tree
-        };
-        if kind.is_dir() {
-            continue; // a submodule: not part of what a flake sees
-        }
-        std::fs::create_dir_all(target.parent().map_or_else(PathBuf::new, Path::to_owned))?;
-        if kind.is_symlink() {
-            std::os::unix::fs::symlink(std::fs::read_link(&from)?, &target)?;
-        } else {
-            std::fs::copy(&from, &target)?;
-        }
-    }
+/// Writes the last commit of `repo` to the new folder `to`, without touching the
+/// repository's own index.
+fn copy_head(repo: &Path, to: &Path) -> Result<(), ExecError> {
+    std::fs::create_dir_all(to)
+        .map_err(|source| ExecError::Io { command: "a new folder".into(), source })?;
+    let index = to.with_extension("index");
+    let git = |args: &[&str]| {
+        Cmd::new("git").arg("-C").arg(repo).args(args).env("GIT_INDEX_FILE", &index)
+    };
+    git(&["read-tree", "HEAD"]).run()?;
+    git(&["checkout-index", "--all"]).arg(format!("--prefix={}/", to.display())).run()?;
     Ok(())
 }
 
@@ -151,17 +153,28 @@ mod tests {
     }
 
     #[test]
-    fn untracked_files_stay_out_of_the_copy() {
+    fn only_the_last_commit_is_copied() {
         let repo = tempfile::tempdir().unwrap();
-        let git =
-            |args: &[&str]| crate::exec::Cmd::new("git").args(args).dir(repo.path()).run().unwrap();
+        let git = |args: &[&str]| {
+            Cmd::new("git")
+                .args(["-c", "user.name=t", "-c", "user.email=t@example.org"])
+                .args(args)
+                .dir(repo.path())
+                .run()
+                .unwrap()
+        };
         git(&["init", "-q"]);
-        std::fs::write(repo.path().join("tracked"), "a").unwrap();
-        std::fs::write(repo.path().join("secret.txt"), "b").unwrap();
+        std::fs::write(repo.path().join("tracked"), "encrypted").unwrap();
         git(&["add", "tracked"]);
+        git(&["commit", "-qm", "first"]);
+        std::fs::write(repo.path().join("tracked"), "decrypted").unwrap();
+        std::fs::write(repo.path().join("staged"), "b").unwrap();
+        git(&["add", "staged"]);
         let copy = tempfile::tempdir().unwrap();
-        copy_tracked(repo.path(), copy.path()).unwrap();
-        assert!(copy.path().join("tracked").exists());
-        assert!(!copy.path().join("secret.txt").exists());
+        let to = copy.path().join("config");
+        copy_head(repo.path(), &to).unwrap();
+        assert_eq!(std::fs::read_to_string(to.join("tracked")).unwrap(), "encrypted");
+        assert!(!to.join("staged").exists());
+        assert!(git(&["status", "--porcelain"]).text().contains("A  staged"));
     }
 }

@@ -7,13 +7,11 @@ use signal_hook::iterator::Signals;
 pub fn install() {
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
     std::thread::spawn(move || {
-        let mut count = 0;
         for _ in &mut signals {
-            crate::exec::interrupt();
-            count += 1;
-            if count > 2 {
+            if crate::exec::interrupted() {
                 std::process::exit(crate::error::Exit::Interrupted as i32);
             }
+            crate::exec::interrupt();
         }
     });
 }

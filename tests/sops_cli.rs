@@ -293,6 +293,29 @@ fn a_user_key_is_made_once_and_kept() {
 }
 
 #[test]
+fn keys_that_a_killed_run_left_are_removed() {
+    let Some(home) = Home::new() else { return };
+    let temporary = home.path("tmp");
+    // No process has this number: it is above the largest that Linux gives out.
+    let left = temporary.join("landfall-sops-4194399-x/keys");
+    std::fs::create_dir_all(&left).unwrap();
+    std::fs::write(left.join("keys.txt"), home.operator.text().expose()).unwrap();
+    let aged =
+        Command::new("touch").args(["-d", "1 hour ago"]).arg(left.parent().unwrap()).status();
+    assert!(aged.unwrap().success());
+    let output = Command::new(env!("CARGO_BIN_EXE_landfall"))
+        .args(["secrets", "rotate", "--yes"])
+        .current_dir(home.path("secrets"))
+        .env("HOME", home.dir.path())
+        .env("TMPDIR", &temporary)
+        .env_remove("XDG_RUNTIME_DIR")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
+}
+
+#[test]
 fn what_is_out_of_date_is_told_and_brought_up_to_date() {
     let Some(home) = Home::new() else { return };
     let config = home.read(".sops.yaml").replace(

@@ -168,9 +168,18 @@ fn a_name_is_made_valid_and_collisions_are_found() {
 }
 
 #[test]
+fn a_person_of_the_same_name_is_not_the_host() {
+    let text = "keys:\n  users:\n    - &new ME\n  hosts:\n    - &old OLD\ncreation_rules:\n  - key_groups:\n      - age: [*new]\n";
+    adds(text, &["    - &host_new NEW", "      - age: [*new, *host_new]"]);
+    let flat = "keys:\n  - &users:\n    - &new ME\n  - &hosts:\n    - &old OLD\ncreation_rules:\n  - key_groups:\n      - age:\n          - *new\n";
+    adds(flat, &["    - &host_new NEW", "          - *host_new"]);
+    let named = "keys:\n  - &new ME\n  - &host_old OLD\ncreation_rules:\n  - key_groups:\n      - age: [*new]\n";
+    adds(named, &["  - &host_new NEW", "      - age: [*new, *host_new]"]);
+}
+
+#[test]
 fn the_same_name_twice_or_of_another_key_is_refused() {
-    let twice =
-        format!("keys:\n  - &new {ME}\n  - &host_new {OLD}\ncreation_rules:\n  - age: {ME}\n");
+    let twice = format!("keys:\n  - &new {ME}\n  - &new {OLD}\ncreation_rules:\n  - age: {ME}\n");
     let error = edit::add(&twice, &addition("new", &[0])).unwrap_err();
     assert!(
         error.to_string().contains("line 2") && error.to_string().contains("line 3"),

@@ -281,6 +281,43 @@ fn a_file_without_a_rule_gets_one_with_its_own_readers() {
 }
 
 #[test]
+fn a_rule_for_files_to_come_names_people_and_no_other_host() {
+    let other = "age1hjm3aujg9e79f5yth8a2cejzdjg5n9vnu96l05p70uvfpeltnpms7yy3pp";
+    let colleague = "age1v8zjc47jmlqwefyu66s0d4ke98qr4vnuj3cpvs4z9npfdw833dxqwjrhzv";
+    let settings =
+        EditSettings { rules: vec!["^sops/new\\.yaml$".into()], ..EditSettings::default() };
+    for keys in [
+        format!("  - &user_me OPERATOR\n  - &user_you {colleague}\n  - &guppy {other}\n"),
+        format!(
+            "  - &users:\n    - &user_me OPERATOR\n    - &user_you {colleague}\n  - &hosts:\n    - &guppy {other}\n"
+        ),
+    ] {
+        let rule = "creation_rules:\n  - path_regex: ^sops/guppy\\.yaml$\n    key_groups:\n      - age:\n          - *user_me\n          - *user_you\n          - *guppy\n";
+        let Some(repo) = Repo::new(&format!("keys:\n{keys}{rule}"), &[]) else { return };
+        let change = repo.add_with(&[], &settings).unwrap();
+        let added: Vec<&str> =
+            change.diff.lines().filter(|line| line.starts_with("+          - ")).collect();
+        assert_eq!(
+            added,
+            ["+          - *user_me", "+          - *user_you", "+          - *new"],
+            "{}",
+            change.diff
+        );
+    }
+    // Nothing says who is what: only the one who asks.
+    let bare = format!(
+        "creation_rules:\n  - path_regex: ^sops/guppy\\.yaml$\n    age: OPERATOR,{colleague},{other}\n"
+    );
+    let Some(repo) = Repo::new(&bare, &[]) else { return };
+    let change = repo.add_with(&[], &settings).unwrap();
+    assert!(
+        !change.diff.lines().any(|line| line.starts_with('+') && line.contains(other)),
+        "{}",
+        change.diff
+    );
+}
+
+#[test]
 fn a_repo_behind_a_link_is_the_same_repo() {
     let Some(repo) = Repo::new(CONFIG, &["secrets/shared.yaml"]) else { return };
     let elsewhere = tempfile::tempdir().unwrap();
@@ -307,6 +344,15 @@ fn a_repo_behind_a_link_is_the_same_repo() {
         repo.prove(&["secrets/shared.yaml"]).unwrap();
         repo.git(&["checkout", "-q", "."]);
     }
+}
+
+#[test]
+fn a_file_behind_a_linked_folder_is_reached() {
+    let Some(repo) = Repo::new(CONFIG, &["real/shared.yaml"]) else { return };
+    std::os::unix::fs::symlink("real", repo.path().join("secrets")).unwrap();
+    repo.commit();
+    plan::commit(&repo.add(&["secrets/shared.yaml"]).unwrap()).unwrap();
+    repo.prove(&["secrets/shared.yaml"]).unwrap();
 }
 
 #[test]

@@ -12,12 +12,12 @@ use crate::journal;
 use crate::journey::{self, Selection};
 
 pub fn run(cli: &Cli, args: &BootstrapArgs) -> Result<Exit, StepError> {
+    let selection = Selection::of(args)?;
     if args.dry_run {
         let args =
             PlanArgs { journey: args.journey.clone(), format: PlanFormat::Text, json: false };
-        return plan::run(cli, &args);
+        return plan::show(cli, &args, &selection);
     }
-    let selection = Selection::of(args)?;
     let started = Instant::now();
     let mut run = run::open(cli, &args.journey, args.yes, Purpose::Journey)?;
     let steps = journey::steps(&run.cx.config, &selection);

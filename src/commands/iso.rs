@@ -7,6 +7,7 @@ use crate::config::Place;
 use crate::error::{Exit, StepError};
 use crate::event::Events;
 use crate::nix::{Nix, report_to};
+use crate::remote::encode;
 use crate::scratch::flake_in;
 use crate::ui::Ui;
 
@@ -19,7 +20,7 @@ pub fn build(cli: &Cli, args: &IsoBuildArgs) -> Result<Exit, StepError> {
     let (sender, receiver) = mpsc::channel();
     let ui = Ui::start(cli.log_format, cli.color, None, receiver);
     let events = Events::new("iso", sender);
-    let base = format!("git+file://{}", place.repo.display());
+    let base = format!("git+file://{}", encode(&place.repo));
     let installable = format!("{}#{}", flake_in(&base, &iso.dir), iso.attr);
     let built = Nix::find(args.nix.to_nix())
         .and_then(|nix| nix.build(&[&installable], &mut report_to(&events)));

@@ -7,8 +7,13 @@ use crate::journey::{self, Selection};
 use crate::ui::Style;
 
 pub fn run(cli: &Cli, args: &PlanArgs) -> Result<Exit, StepError> {
+    show(cli, args, &Selection::default())
+}
+
+/// The plan of those steps that are selected.
+pub fn show(cli: &Cli, args: &PlanArgs, selection: &Selection) -> Result<Exit, StepError> {
     let run = run::open(cli, &args.journey, true, Purpose::Print)?;
-    let steps = journey::steps(&run.cx.config, &Selection::default());
+    let steps = journey::steps(&run.cx.config, selection);
     let plan = journey::plan(&run.cx, &steps);
     run.ui.finish();
     let format = if args.json { PlanFormat::Json } else { args.format };

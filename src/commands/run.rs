@@ -39,7 +39,7 @@ pub enum Purpose {
 
 /// Opens the current run of the host, or a new one, and connects to the target.
 pub fn open(cli: &Cli, journey: &Journey, yes: bool, purpose: Purpose) -> Result<Run, StepError> {
-    let place = Place::find(cli.directory.as_deref(), cli.settings.as_deref())?;
+    let place = Place::of_journey(cli, journey)?;
     let config = Config::load(&place, journey)?;
     if purpose == Purpose::Journey && config.target.is_none() {
         return Err(StepError::new(
@@ -87,8 +87,7 @@ pub fn open(cli: &Cli, journey: &Journey, yes: bool, purpose: Purpose) -> Result
         log: passing.is_none().then(|| dir.log().display().to_string()),
         resumed,
     });
-    let arrived = same_strategy(&cx).and_then(|()| phase::establish(&mut cx));
-    if let Err(error) = arrived {
+    if let Err(error) = phase::establish(&mut cx) {
         ui.finish();
         return Err(error);
     }
@@ -105,21 +104,6 @@ pub fn open(cli: &Cli, journey: &Journey, yes: bool, purpose: Purpose) -> Result
 /// A complete run has nothing to say to a machine that waits to be installed.
 fn is_another_machine(cx: &Context) -> bool {
     cx.phase == Phase::Installer && journal::completed(cx.journal.lines())
-}
-
-/// The strategy is part of what a run is.
-fn same_strategy(cx: &Context) -> Result<(), StepError> {
-    let now = cx.config.strategy.to_string();
-    if cx.run.strategy == now {
-        return Ok(());
-    }
-    let host = &cx.config.host;
-    Err(StepError::new(
-        format!("the run of {host} was begun as {}, not {now}", cx.run.strategy),
-        "a run cannot change its strategy in the middle",
-        format!("Go on with --strategy {}, or forget it: landfall abandon {host}", cx.run.strategy),
-    )
-    .exit(Exit::Usage))
 }
 
 fn passing_folder() -> Result<tempfile::TempDir, StepError> {

@@ -137,11 +137,9 @@ impl Advice for GitError {
             Self::Behind { remote, branch } => {
                 format!("git pull --rebase {remote} {branch}, then run the same command again.")
             }
-            Self::Declined { .. } => {
-                "A rule or hook of the remote does not take it: satisfy it, or push to a branch \
-                 with --push-branch NAME, then run the same command again."
-                    .into()
-            }
+            Self::Declined { .. } => "A rule or hook of the remote does not take it: satisfy it, \
+                 then run the same command again."
+                .into(),
             Self::Auth { .. } => {
                 "Load your key (ssh-add) or log in to the forge, and see that you may push there; \
                  then run the same command again. --no-push goes on without."

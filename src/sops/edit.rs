@@ -13,7 +13,7 @@ use super::patch::{Patch, Unclear};
 use super::place;
 use super::rules::{Rules, RulesError};
 use super::unlist;
-use super::yaml::Position;
+use super::yaml::{Node, Position};
 use crate::error::{Advice, Exit};
 
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +49,9 @@ impl Advice for EditError {
                 "Rename one of them, or name the right one: --anchor NAME".into()
             }
             Self::NoHost(host) => format!("Add it: landfall secrets add-host {host}"),
-            Self::OtherKey { .. } => "A reinstalled host gets its new key with --replace.".into(),
+            Self::OtherKey { host, .. } => {
+                format!("Replace it: landfall secrets add-host {host} --key FILE")
+            }
             Self::Taken { .. } => "Choose another name: --anchor NAME".into(),
             Self::NoRule(_) => "Run the same command again: .sops.yaml has changed.".into(),
             Self::Unclear(_) | Self::Meaning(_) => {
@@ -125,7 +127,12 @@ pub fn add(text: &str, addition: &Addition) -> Result<Edited, EditError> {
     let targets = targets(&all, &addition.rules)?;
 
     let known_anchor = known.as_ref().and_then(|entry| entry.anchor);
-    let place = place::find(&rules, role, host, anchor.as_deref());
+    let mut place = place::find(&rules, role, host, anchor.as_deref());
+    if let Some(place) =
+        place.as_mut().filter(|place| anchor.is_none() && taken(&rules, &place.anchor))
+    {
+        place.anchor = format!("{}{}", role.usual_prefix(), host::anchor_part(host));
+    }
     let literal_known = known.is_some() && known_anchor.is_none();
     let define = known_anchor.is_none() && !literal_known && place.is_some();
     // An alias works only below its definition.
@@ -140,11 +147,7 @@ pub fn add(text: &str, addition: &Addition) -> Result<Edited, EditError> {
         && usable
         && let Some(place) = &place
     {
-        if rules
-            .anchored()
-            .iter()
-            .any(|node| node.anchor.as_ref().is_some_and(|a| a.plain_name() == place.anchor))
-        {
+        if taken(&rules, &place.anchor) {
             return Err(EditError::Taken { anchor: place.anchor.clone() });
         }
         place.insert(&rules, &mut patch, host, recipient)?;
@@ -175,6 +178,12 @@ pub fn add(text: &str, addition: &Addition) -> Result<Edited, EditError> {
     let edited = Edited { text: patch.apply(), warnings };
     verify_addition(&rules, addition, joined, &edited.text)?;
     Ok(edited)
+}
+
+/// Whether an anchor has this name already.
+fn taken(rules: &Rules<'_>, name: &str) -> bool {
+    let is_it = |node: &&Node<'_>| node.anchor.as_ref().is_some_and(|a| a.plain_name() == name);
+    rules.anchored().iter().any(is_it)
 }
 
 fn targets<'v, 'n>(

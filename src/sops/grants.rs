@@ -6,6 +6,7 @@ use super::config::Config;
 use super::error::SopsError;
 use super::file::{EncryptedFile, FileError};
 use super::format::Format;
+use super::host::{self, Role};
 use super::new_rule::{self, NewRule};
 use super::place;
 use super::rename;
@@ -108,14 +109,39 @@ pub fn new_rule_for(
     })
 }
 
-/// The recipients that every rule names: those of the people in charge.
-pub fn common_recipients(all: &[Rule<'_>]) -> Vec<String> {
-    let Some((first, rest)) = all.split_first() else { return Vec::new() };
-    let mut common: Vec<String> = first.recipients().into_iter().map(str::to_owned).collect();
-    common.retain(|recipient| {
-        rest.iter().all(|rule| rule.recipients().contains(&recipient.as_str()))
-    });
-    common
+/// The recipients of the people in charge, for a rule about files that do not exist yet.
+///
+/// `operator` are the recipients of whoever runs this. Another host must never be
+/// among them: who is called a person, or is in every one of several rules and is
+/// not called a host, counts.
+pub fn people(rules: &Rules<'_>, all: &[Rule<'_>], operator: &[String]) -> Vec<String> {
+    let in_all = |key: &str| all.iter().all(|rule| rule.recipients().contains(&key));
+    let hosts = place::known_hosts(rules, "");
+    let persons: Vec<&str> = host::keys_of(rules, Role::Person);
+    let named_by_a_rule = |key: &str| {
+        let anchored = rules.anchored();
+        let names = anchored.iter().filter(|node| node.scalar().map(str::trim) == Some(key));
+        let names: Vec<&str> = names
+            .filter_map(|node| node.anchor.as_ref().map(|anchor| anchor.plain_name()))
+            .collect();
+        all.iter().filter_map(|rule| rule.path_regex).any(|regex| {
+            names.iter().any(|name| {
+                let prefix = Role::Host.prefix(name).map_or(0, str::len);
+                names_host(regex, &name[prefix..])
+            })
+        })
+    };
+    let mut people: Vec<String> = Vec::new();
+    for key in all.iter().flat_map(Rule::recipients) {
+        let is_operator = operator.iter().any(|own| own == key);
+        let is_person = persons.contains(&key) && in_all(key);
+        let everywhere =
+            all.len() > 1 && in_all(key) && !hosts.contains(&key) && !named_by_a_rule(key);
+        if (is_operator || is_person || everywhere) && !people.iter().any(|known| known == key) {
+            people.push(key.to_owned());
+        }
+    }
+    if people.is_empty() { operator.to_vec() } else { people }
 }
 
 /// Rules that name the host and hold for no file of the repo.

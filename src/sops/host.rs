@@ -26,6 +26,14 @@ const PERSON_GROUPS: [&str; 8] =
     ["user", "users", "admin", "admins", "people", "owners", "yubikeys", "recovery"];
 
 impl Role {
+    /// The prefix for a name that is taken by a key of the other role.
+    pub fn usual_prefix(self) -> &'static str {
+        match self {
+            Self::Host => "host_",
+            Self::Person => "user_",
+        }
+    }
+
     pub fn other(self) -> Self {
         match self {
             Self::Host => Self::Person,
@@ -116,7 +124,12 @@ pub enum Unfound {
 /// people use, else by a comment behind a literal recipient, else by its key.
 pub fn find<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Entry<'n>, Unfound> {
     let (host, anchor) = (who.name, who.anchor);
-    let anchored = rules.anchored();
+    let mut anchored = rules.anchored();
+    if anchor.is_none() {
+        // A person may be called like a host; their keys stand in different groups.
+        let others = keys_in_groups_of(rules, who.role.other());
+        anchored.retain(|node| !others.iter().any(|other| std::ptr::eq(*other, *node)));
+    }
     let named = |wanted: &dyn Fn(&str) -> bool| -> Vec<&'n Node<'n>> {
         let matching = anchored.iter().copied().filter(|node| {
             let name = node.anchor.as_ref().map(|anchor| anchor.plain_name());
@@ -125,12 +138,21 @@ pub fn find<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Entry<'n>, Unfoun
         matching.collect()
     };
     let part = anchor_part(host);
-    let found = match anchor {
+    let mut found = match anchor {
         Some(anchor) => named(&|name| name == anchor),
         None => named(&|name| {
             name == part || who.role.prefix(name).is_some_and(|prefix| name[prefix.len()..] == part)
         }),
     };
+    // Where hosts are called `host_foo`, a `foo` is somebody else.
+    let is_prefixed = |node: &&Node<'_>| {
+        let name = node.anchor.as_ref().map(|anchor| anchor.plain_name());
+        name.is_some_and(|name| who.role.prefix(name).is_some())
+    };
+    let prefixed = anchored.iter().filter(|node| is_prefixed(node)).count();
+    if anchor.is_none() && prefixed * 2 >= anchored.len() {
+        found.retain(is_prefixed);
+    }
     match found.as_slice() {
         [node] => Ok(entry(node)),
         [] if anchor.is_some() => Err(Unfound::Absent),
@@ -152,6 +174,41 @@ pub fn find<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Entry<'n>, Unfoun
 
 fn entry<'n>(node: &'n Node<'n>) -> Entry<'n> {
     Entry { anchor: Some(node), recipient: node.scalar().unwrap_or_default().trim().to_owned() }
+}
+
+/// The keys that stand in groups of this role, by the groups' names.
+fn keys_in_groups_of<'n>(rules: &'n Rules<'_>, role: Role) -> Vec<&'n Node<'n>> {
+    let mut found = Vec::new();
+    let mut collect = |group: &'n Node<'n>| {
+        group.walk(&mut |node| {
+            if node.anchor.is_some() && node.scalar().is_some() {
+                found.push(node);
+            }
+        });
+    };
+    let Some(root) = rules.root() else { return found };
+    let mut groups = Vec::new();
+    root.walk(&mut |node| {
+        if node.anchor.as_ref().is_some_and(|anchor| role.is_group(anchor.plain_name())) {
+            groups.push(node);
+        }
+        for (key, value) in node.entries().unwrap_or_default() {
+            if key.scalar().is_some_and(|name| role.is_group(name)) {
+                groups.push(value);
+            }
+        }
+    });
+    groups.into_iter().filter(|group| group.scalar().is_none()).for_each(&mut collect);
+    found
+}
+
+/// The recipients that are called this role's, by their group or their prefix.
+pub fn keys_of<'n>(rules: &'n Rules<'_>, role: Role) -> Vec<&'n str> {
+    let mut nodes = keys_in_groups_of(rules, role);
+    nodes.extend(rules.anchored().into_iter().filter(|node| {
+        node.anchor.as_ref().is_some_and(|anchor| role.prefix(anchor.plain_name()).is_some())
+    }));
+    nodes.into_iter().filter_map(|node| node.scalar()).map(str::trim).collect()
 }
 
 /// A host that is the key of a map of hosts: `hosts: { foo: {age: [&any age1…]} }`.

@@ -10,7 +10,7 @@ use super::config::Config;
 use super::edit::{self, Addition, EditError, Edited};
 pub use super::error::SopsError;
 use super::grants::{
-    check_encrypted, common_recipients, likely_rules, relative_files, rules_for, unused_rules_of,
+    check_encrypted, likely_rules, people, relative_files, rules_for, unused_rules_of,
 };
 use super::host::{Role, Who};
 use super::identities::Identities;
@@ -122,7 +122,7 @@ pub fn plan_add_host(
             Some(rule) => joined.push(rule.index),
             None => made.push(NewRule {
                 path_regex: regex.clone(),
-                others: common_recipients(&all),
+                others: people(&rules, &all, &identities.recipients()),
                 before: Some(0),
             }),
         }
@@ -157,7 +157,15 @@ pub fn plan_add_host(
         new: Some(recipient.as_str()),
         old: old_recipient.as_deref().or(settings.old_recipient.as_deref()),
     };
-    let mut change = finish(&config, repo_dir, added.text, warnings, keys, settings, identities)?;
+    let mut change = finish(
+        &config,
+        repo_dir,
+        Edited { text: added.text, warnings },
+        keys,
+        &files,
+        settings,
+        identities,
+    )?;
     change.old_recipient = old_recipient;
     Ok(change)
 }
@@ -184,7 +192,8 @@ pub fn plan_remove_host(
         warnings.push(KEPT_KEY_WARNING.into());
     }
     let keys = HostKeys { new: None, old: Some(&old) };
-    let mut change = finish(&config, repo_dir, text, warnings, keys, settings, identities)?;
+    let mut change =
+        finish(&config, repo_dir, Edited { text, warnings }, keys, &[], settings, identities)?;
     if !settings.keep_data_keys {
         change.rotate(identities)?;
     }
@@ -248,7 +257,7 @@ pub fn plan_update(
     let only = relative_files(&config.dir, repo_dir, files)?;
     check_encrypted(&config.dir, &only)?;
     let mut change = Change::empty(&config.dir);
-    change.changes = rewrap(&config, repo_dir, &config.text, identities, |file, _, _| {
+    change.changes = rewrap(&config, repo_dir, &config.text, identities, &only, |file, _, _| {
         only.is_empty() || only.iter().any(|path| path == file)
     })?;
     check_clean(repo_dir, &change, settings)?;
@@ -265,12 +274,13 @@ struct HostKeys<'k> {
 fn finish(
     config: &Config<'_>,
     repo_dir: &Path,
-    text: String,
-    warnings: Vec<String>,
+    edited: Edited,
     keys: HostKeys<'_>,
+    named: &[PathBuf],
     settings: &EditSettings,
     identities: &Identities,
 ) -> Result<Change, SopsError> {
+    let Edited { text, warnings } = edited;
     let mut change = Change {
         dir: config.dir.clone(),
         changes: Vec::new(),
@@ -294,7 +304,7 @@ fn finish(
             || keys.new.is_some_and(|new| rule.recipients().contains(&new))
             || keys.old.is_some_and(|old| file.contains(old))
     };
-    change.changes.extend(rewrap(config, repo_dir, &text, identities, concerned)?);
+    change.changes.extend(rewrap(config, repo_dir, &text, identities, named, concerned)?);
     check_clean(repo_dir, &change, settings)?;
     Ok(change)
 }
@@ -323,13 +333,17 @@ fn rewrap(
     repo_dir: &Path,
     text: &str,
     identities: &Identities,
+    named: &[PathBuf],
     chosen: impl Fn(&Path, &Rule<'_>, &str) -> bool,
 ) -> Result<Vec<FileChange>, SopsError> {
+    let mut files = repo::files_below(repo_dir, &config.dir)?;
+    // Behind a linked folder git sees nothing, but a file may be named there.
+    files.extend(named.iter().filter(|file| !files.contains(file)).cloned().collect::<Vec<_>>());
     let rules = Rules::parse(text).map_err(|source| config.rules_error(source))?;
     let all = rules.rules().map_err(|source| config.rules_error(source))?;
     let path = config.full_path();
     let rewrap = Rewrap { dir: &config.dir, config: &path, config_text: text, identities };
-    rewrap.run(repo::files_below(repo_dir, &config.dir)?, &all, chosen)
+    rewrap.run(files, &all, chosen)
 }
 
 pub(super) fn check_clean(

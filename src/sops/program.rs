@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::format::Format;
 use super::identities::Identities;
 use crate::error::{Advice, Exit};
-use crate::exec::{Cmd, ExecError, Output};
+use crate::exec::{Cmd, ExecError};
 use crate::secret::Secret;
 
 /// A key service in the cloud or a touch of a token may take its time.
@@ -118,19 +118,19 @@ impl SopsProgram {
         Ok(())
     }
 
-    /// Decrypts `file` and checks its MAC.
-    pub fn decrypt(
+    /// Decrypts `file` and checks its MAC; the plaintext goes nowhere.
+    pub fn opens(
         &self,
         file: &Path,
         format: Format,
         identities: &Identities,
         reach: Reach,
-    ) -> Result<Secret, SopsProgramError> {
+    ) -> Result<(), SopsProgramError> {
         let run = Run::new(identities)?;
         let command = run.command(self, reach).args(["--config", "/dev/null", "decrypt"]);
-        let command = command.args(["--input-type", format.name(), "--output-type", format.name()]);
-        let Output { stdout, .. } = command.arg(file).run()?;
-        Ok(Secret::new(stdout))
+        let command = command.args(["--output", "/dev/null", "--input-type", format.name()]);
+        command.arg(file).run()?;
+        Ok(())
     }
 
     /// Encrypts `plain` to the rule that `config` has for `file`; returns the encrypted text.
@@ -187,6 +187,26 @@ impl SopsProgram {
     }
 }
 
+/// Folders for runs of sops begin like this, followed by landfall's process id.
+const PREFIX: &str = "landfall-sops-";
+
+/// Removes the folders, with keys in them, of a landfall that was killed.
+fn remove_left_overs(base: &Path) {
+    for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
+        let alive = |pid: &str| Path::new("/proc").join(pid).exists();
+        // A process of another container is not seen, but no run lasts that long.
+        let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+        let age = modified.and_then(|time| time.elapsed().ok()).unwrap_or_default();
+        let dead = pid.is_some_and(|pid| pid.parse::<u32>().is_ok() && !alive(pid));
+        if dead && alive("self") && age > DEADLINE * 2 {
+            // Somebody else's cannot be removed, and need not be.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// A home and a key file for one run of sops, removed when dropped.
 struct Run<'i> {
     home: tempfile::TempDir,
@@ -196,7 +216,12 @@ struct Run<'i> {
 
 impl<'i> Run<'i> {
     fn new(identities: &'i Identities) -> Result<Self, SopsProgramError> {
-        let home = tempfile::tempdir()?;
+        // Memory that goes with the session, where there is such a place.
+        let base = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let base = base.filter(|dir| dir.is_dir()).unwrap_or_else(std::env::temp_dir);
+        remove_left_overs(&base);
+        let prefix = format!("{PREFIX}{}-", std::process::id());
+        let home = tempfile::Builder::new().prefix(&prefix).tempdir_in(base)?;
         let key_file = identities.write_for_sops(&home.path().join("keys"))?;
         Ok(Self { home, key_file, identities })
     }

@@ -113,7 +113,7 @@ fn prove_file(
         Err(error) => return Err(error),
     };
     if let Some(sops) = sops {
-        sops.decrypt(file, format, identities, Reach::AgeOnly)
+        sops.opens(file, format, identities, Reach::AgeOnly)
             .map_err(|source| ProofError::Sops { file: file.into(), source })?;
     } else if !native {
         return Err(ProofError::NoSops { file: file.into() });

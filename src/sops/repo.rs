@@ -36,13 +36,13 @@ impl Advice for RepoError {
     }
 }
 
-fn is_git(dir: &Path) -> bool {
-    dir.ancestors().any(|dir| dir.join(".git").exists())
+fn git_root(dir: &Path) -> Option<PathBuf> {
+    dir.ancestors().find(|dir| dir.join(".git").exists()).map(Path::to_owned)
 }
 
 /// All files below `dir`, relative to it: those that git tracks, or every one outside of git.
 pub fn files_below(repo_dir: &Path, dir: &Path) -> Result<Vec<PathBuf>, RepoError> {
-    if is_git(repo_dir) {
+    if git_root(repo_dir).is_some() {
         let listed = Cmd::new("git")
             .arg("-C")
             .arg(dir)
@@ -103,21 +103,24 @@ pub fn looks_encrypted(text: &str, format: Format) -> bool {
 }
 
 /// Refuses when git knows of uncommitted changes to one of these files.
+///
+/// Links are followed: what they lead to is what will be written.
 pub fn check_clean<'p>(
     repo_dir: &Path,
     paths: impl Iterator<Item = &'p Path>,
 ) -> Result<(), RepoError> {
-    let paths: Vec<&Path> = paths.collect();
-    if paths.is_empty() || !is_git(repo_dir) {
+    let Some(root) = repo_dir.canonicalize().ok().and_then(|dir| git_root(&dir)) else {
+        return Ok(());
+    };
+    let real = paths.filter_map(|path| path.canonicalize().ok());
+    let ours: Vec<PathBuf> = real.filter(|path| path.starts_with(&root)).collect();
+    if ours.is_empty() {
         return Ok(());
     }
-    let status = Cmd::new("git")
-        .arg("-C")
-        .arg(repo_dir)
-        .args(["status", "--porcelain", "-z", "--"])
-        .args(paths)
-        .run()?;
+    let status = Cmd::new("git").arg("-C").arg(&root).args(["status", "--porcelain", "-z", "--"]);
     let dirty: Vec<String> = status
+        .args(ours)
+        .run()?
         .stdout
         .split(|&byte| byte == 0)
         .filter(|entry| entry.len() > 3 && !entry.starts_with(b"??"))

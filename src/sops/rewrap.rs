@@ -92,7 +92,7 @@ impl Rewrap<'_> {
             std::fs::create_dir_all(file.parent().unwrap_or(stage.path()))?;
             std::fs::write(&file, &job.text)?;
             // updatekeys never checks the MAC, so a decryption does it first.
-            sops.decrypt(&file, job.format, self.identities, Reach::Operator)?;
+            sops.opens(&file, job.format, self.identities, Reach::Operator)?;
             sops.update_keys(&config, &file, job.format, self.identities, Reach::Operator)?;
             Ok(std::fs::read(&file)?)
         };

@@ -116,7 +116,7 @@ fn check(file: &Found, identities: &Identities) -> Result<(), SopsError> {
     match native {
         Err(FileError::NeedsSops(_)) => {
             let by_sops = || -> Result<(), SopsProgramError> {
-                SopsProgram::require()?.decrypt(
+                SopsProgram::require()?.opens(
                     &file.path,
                     file.format,
                     identities,

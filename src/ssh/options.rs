@@ -26,6 +26,10 @@ const CHECKING: &[&str] = &[
     "updatehostkeys",
     "nohostauthenticationforlocalhost",
     "casignaturealgorithms",
+    // A key exchange of a patched OpenSSH that does not look at host keys.
+    "gssapikeyexchange",
+    "gssapitrustdns",
+    "ignoreunknown",
 ];
 /// Options that landfall needs for itself; in lower case.
 const OWN: &[&str] = &[
@@ -103,8 +107,14 @@ pub(super) fn pinned(known_hosts: &Path, key: &HostKey) -> Vec<String> {
 }
 
 /// Host keys come from where landfall says, never from elsewhere.
+///
+/// A GSSAPI key exchange, which some distributions patch into ssh, looks at no host
+/// key; plain OpenSSH does not know the option. `UseKeychain` is ignored where it is
+/// not known because macOS users write that into their files.
 pub(super) fn unchanged() -> impl Iterator<Item = String> {
     [
+        "IgnoreUnknown=GSSAPIKeyExchange,UseKeychain",
+        "GSSAPIKeyExchange=no",
         "CheckHostIP=no",
         "VerifyHostKeyDNS=no",
         "UpdateHostKeys=no",

@@ -20,6 +20,8 @@ use crate::secret::private_temp_dir;
 const LONGEST_SOCKET: usize = 108 - 17 - 1;
 /// What `mkdtemp`'s name and the socket's take behind the folder.
 const SOCKET_NAME: &str = "/landfall-XXXXXX/ssh";
+/// For commands on the machine that set no deadline of their own.
+const COMMAND: Duration = Duration::from_secs(15 * 60);
 /// Small requests to the master itself.
 const REQUEST: Duration = Duration::from_secs(10);
 /// A master that nobody uses for so long belongs to a run that was killed.
@@ -208,7 +210,7 @@ impl Session {
 
     fn client(&self) -> Cmd {
         // Messages in one language; OpenSSH's servers often take LC_* over.
-        Cmd::new("ssh").args(self.client_options()).env("LC_ALL", "C.UTF-8")
+        Cmd::new("ssh").args(self.client_options()).env("LC_ALL", "C.UTF-8").deadline(COMMAND)
     }
 
     fn client_options(&self) -> Vec<String> {

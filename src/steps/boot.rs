@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::event::Event;
+use crate::exec::ExecError;
 use crate::facts::HostFacts;
 use crate::phase;
 use crate::ssh::{HostKey, Seen, wait_for};
@@ -15,8 +16,15 @@ const GOING_DOWN: Duration = Duration::from_secs(20);
 /// Tells the target to reboot; its connection ends with it.
 pub fn reboot(cx: &mut Context) -> Result<(), StepError> {
     let Some(target) = cx.target.take() else { return Ok(()) };
-    // The answer is lost when the machine is fast: its boot id will tell.
-    let _ = target.session.root(&["systemctl", "reboot"]).deadline(GOING_DOWN).output();
+    let told = target.session.root(&["systemctl", "reboot"]).deadline(GOING_DOWN).run();
+    match told {
+        // The answer is lost when the machine is fast: its boot id will tell.
+        Err(error) if error.code() == Some(255) => {}
+        Ok(_) | Err(ExecError::Deadline { .. }) => {}
+        Err(error) => {
+            return Err(StepError::from(error).doing("the target could not be told to reboot"));
+        }
+    }
     drop(target);
     crate::exec::sleep(Duration::from_secs(3))?;
     Ok(())

@@ -10,6 +10,7 @@ use crate::config::Push;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::nix::{Nix, StorePath, report_to};
+use crate::remote::encode;
 use crate::scratch::flake_in;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 
@@ -109,7 +110,7 @@ fn wanted(cx: &Context) -> Result<Vec<(&'static str, String)>, StepError> {
 /// The flake of the repository at a commit; a shallow clone must be named as one.
 pub fn repo_at(repo: &Path, revision: &str) -> String {
     let shallow = if repo.join(".git/shallow").exists() { "&shallow=1" } else { "" };
-    format!("git+file://{}?rev={revision}{shallow}", repo.display())
+    format!("git+file://{}?rev={revision}{shallow}", encode(repo))
 }
 
 /// Nix for the full configuration: where nothing is pushed, the lock cannot name

@@ -72,11 +72,12 @@ struct Findings {
 impl Findings {
     /// Notes how a check went; true when it passed.
     fn take(&mut self, result: Result<(), StepError>) -> bool {
+        let passed = result.is_ok();
         match result {
             Ok(()) => self.passed += 1,
             Err(problem) => self.problems.push(problem),
         }
-        self.problems.is_empty()
+        passed
     }
 
     fn verdict(self, cx: &Context) -> Result<Evidence, StepError> {
@@ -128,6 +129,7 @@ fn given_key(cx: &Context) -> Result<(), StepError> {
 fn config_repo(cx: &Context) -> Result<(), StepError> {
     let repo = Repo::open(&cx.config.repo)?;
     clean(cx, &repo)?;
+    repo.committer()?;
     pushable(cx, &repo)
 }
 
@@ -137,10 +139,14 @@ fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
     let by_this_run = cx.journal.lines().iter().any(|line| {
         matches!(&line.entry, Entry::Started { step: StepId::Lock | StepId::Hardware, .. })
     });
+    // Secrets that lie in the configuration itself.
+    let inside = cx.config.secrets.as_ref().is_some_and(|secrets| secrets.input.is_none());
+    let secrets = if inside { secrets::left_by_this_run(cx, repo)? } else { Vec::new() };
     let dirty: Vec<PathBuf> = repo
         .dirty()?
         .into_iter()
         .filter(|path| !(by_this_run && hardware::committed_here(cx, path)))
+        .filter(|path| !secrets.contains(path))
         .collect();
     if dirty.is_empty() {
         return Ok(());
@@ -175,6 +181,14 @@ fn configuration(cx: &Context, findings: &mut Findings) {
 
 fn layout(cx: &Context) -> Result<(), StepError> {
     let facts = cx.facts()?.first();
+    if let Some(volume) = facts.luks().find(|v| v.password_file.is_none() && v.key_file.is_none()) {
+        return Err(StepError::new(
+            format!("nothing gives the encrypted volume {} its passphrase", volume.name),
+            "disko would ask for it on a terminal that nobody sees",
+            format!("Set passwordFile = \"/tmp/{}.passphrase\" in its layout.", volume.name),
+        )
+        .exit(Exit::Usage));
+    }
     if !facts.disks.is_empty() && facts.builds.iter().any(|build| build != "toplevel") {
         return Ok(());
     }
@@ -269,6 +283,7 @@ fn target(cx: &mut Context, findings: &mut Findings) {
     let facts = target.facts.clone();
     findings.take(architecture(cx, &facts.system));
     findings.take(memory(facts.memory_bytes));
+    findings.take(firmware(cx, facts.uefi));
     findings.take(disks_usable(cx));
     // Where nobody can be asked, what is missing is told now.
     if !cx.prompter.is_interactive() || !cx.config.passphrases.is_empty() {
@@ -295,6 +310,18 @@ fn architecture(cx: &Context, system: &str) -> Result<(), StepError> {
         format!("the configuration is for {wanted}, the target is {system}"),
         "",
         "Is it the right machine, and nixpkgs.hostPlatform right?",
+    )
+    .exit(Exit::Usage))
+}
+
+fn firmware(cx: &Context, uefi: bool) -> Result<(), StepError> {
+    if uefi || !cx.facts()?.first().systemd_boot {
+        return Ok(());
+    }
+    Err(StepError::new(
+        "the configuration boots by systemd-boot, and the target was not started by UEFI",
+        "/sys/firmware/efi is not there",
+        "Choose UEFI in the machine's firmware, or another boot loader in the configuration.",
     )
     .exit(Exit::Usage))
 }

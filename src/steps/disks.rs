@@ -4,6 +4,7 @@
 //! run recognises its own disks without unlocking anything and never formats
 //! them again.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::context::Context;
@@ -27,6 +28,9 @@ const FORMAT_DEADLINE: Duration = Duration::from_secs(60 * 60);
 const WITH_PASSPHRASES: &str = r#"
 set -eu
 umask 077
+# A run that was killed leaves its disko at work: never two on the same disks.
+exec 9> /run/landfall-disko.lock
+flock -n 9 || { echo "the disko of an earlier run is still at work" >&2; exit 1; }
 count=$1; shift
 files=""
 trap 'for f in $files; do rm -f -- "$f"; done' EXIT
@@ -38,6 +42,7 @@ while [ "$count" -gt 0 ]; do
   mkdir -p -- "${file%/*}"
   rm -f -- "$file"
   dd bs=1 count="$length" of="$file" status=none
+  [ "$(wc -c < "$file")" -eq "$length" ] || { echo "the passphrase came incomplete" >&2; exit 1; }
 done
 # The folders that the layout makes, /nix among them, are for everybody.
 umask 022
@@ -170,6 +175,7 @@ fn copy_script(cx: &Context, script: &crate::nix::StorePath) -> Result<(), StepE
 fn run_disko(cx: &Context, script: &str, erases: bool) -> Result<(), StepError> {
     let mut input = Vec::new();
     let mut files = Vec::new();
+    let mut given = BTreeMap::new();
     for volume in cx.facts()?.first().luks() {
         let Some(file) = &volume.password_file else { continue };
         let passphrase = cx.answers.passphrases.get(&volume.name).ok_or_else(|| {
@@ -181,6 +187,12 @@ fn run_disko(cx: &Context, script: &str, erases: bool) -> Result<(), StepError> 
             .exit(crate::error::Exit::Person)
         })?;
         let bytes = passphrase.expose();
+        if let Some(other) = given.insert(file.as_str(), bytes) {
+            if other != bytes {
+                return Err(one_file_for_two(file));
+            }
+            continue;
+        }
         input.extend_from_slice(format!("{}\n", bytes.len()).as_bytes());
         input.extend_from_slice(bytes);
         files.push(file.as_str());
@@ -202,6 +214,15 @@ fn run_disko(cx: &Context, script: &str, erases: bool) -> Result<(), StepError> 
         .run()
         .map_err(|error| StepError::from(error).doing("disko failed on the target"))?;
     Ok(())
+}
+
+fn one_file_for_two(file: &str) -> StepError {
+    StepError::new(
+        format!("two encrypted volumes read {file}, and have different passphrases"),
+        "disko would give both the same",
+        "Give each volume a passwordFile of its own in the layout, or both one passphrase.",
+    )
+    .exit(crate::error::Exit::Usage)
 }
 
 /// disko's newer builds are packages with a program in bin, the older ones a file.

@@ -9,7 +9,6 @@ use crate::error::{Exit, StepError};
 use crate::exec::Cmd;
 use crate::git::Repo;
 use crate::journal;
-use crate::secret::Secret;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::lock::short;
 
@@ -152,7 +151,7 @@ fn report(cx: &Context) -> Result<String, StepError> {
     let text = cx.target()?.session.root(&argv).read().map_err(failed)? + "\n";
     Cmd::new("nix-instantiate")
         .args(["--parse", "-"])
-        .stdin(Secret::new(text.clone().into_bytes()))
+        .input(text.clone().into_bytes())
         .run()
         .map_err(|error| {
             StepError::from(error).doing("what nixos-generate-config printed is not a Nix module")

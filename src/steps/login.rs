@@ -6,7 +6,6 @@ use crate::error::StepError;
 use crate::git::Repo;
 use crate::known_hosts;
 use crate::machine::Phase;
-use crate::secret::Secret;
 use crate::ssh::{Endpoint, Privilege, known_hosts_name, known_keys};
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::remote;
@@ -62,13 +61,9 @@ impl Step for Login {
         let mut lines = forge_lines(cx)?.join("\n");
         lines.push('\n');
         let session = &cx.target()?.session;
-        session
-            .script_with_stdin(ADD_KNOWN_HOSTS, &[])
-            .stdin(Secret::new(lines.into_bytes()))
-            .run()
-            .map_err(|error| {
-                StepError::from(error).doing("the forges' host keys could not be written")
-            })?;
+        session.script_with_stdin(ADD_KNOWN_HOSTS, &[]).input(lines.into_bytes()).run().map_err(
+            |error| StepError::from(error).doing("the forges' host keys could not be written"),
+        )?;
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //! credential on the target. What git does not track stays where it is.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::context::Context;
 use crate::error::StepError;
@@ -13,6 +14,9 @@ use crate::steps::lock::short;
 use crate::steps::remote;
 
 pub struct Repos;
+
+/// Long histories over slow lines.
+const TRANSFER_DEADLINE: Duration = Duration::from_secs(60 * 60);
 
 /// Arguments: folder below the home, branch, remote URL (or nothing), revision;
 /// standard input is a git bundle. An existing checkout only moves forward.
@@ -99,6 +103,7 @@ impl Step for Repos {
                 .session
                 .script_with_stdin(RECEIVE, &args)
                 .stdin_file(&bundle)
+                .deadline(TRANSFER_DEADLINE)
                 .run()
                 .map_err(|error| {
                     let mut error = StepError::from(error)

@@ -12,7 +12,7 @@ use crate::config::{Push, SecretsRepo};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
-use crate::journal::{self, Entry};
+use crate::journal;
 use crate::prompt::Question;
 use crate::sops::format::Format;
 use crate::sops::identities::{Identities, Places};
@@ -59,7 +59,10 @@ impl Step for Secrets {
         if !change.is_empty() || !ours_dirty(cx, &repo)?.is_empty() {
             return Ok(Status::Ready);
         }
-        let revision = repo.head()?;
+        // Not HEAD: where the secrets lie in the configuration, later commits are not theirs.
+        let mut paths = files(cx, config)?;
+        paths.push(config.dir.join(&config.sops_config));
+        let revision = repo.last_change(&as_paths(&paths))?;
         if cx.config.push != Push::No && !Destination::of(&repo, &cx.config.push)?.has(&revision)? {
             return Ok(Status::Ready);
         }
@@ -243,14 +246,15 @@ fn ours_dirty(cx: &Context, repo: &Repo) -> Result<Vec<PathBuf>, StepError> {
     Ok(dirty.into_iter().filter(|path| ours.contains(&repo.root().join(path))).collect())
 }
 
+/// The files that an interrupted run of this step re-encrypted and did not commit.
+pub fn left_by_this_run(cx: &Context, repo: &Repo) -> Result<Vec<PathBuf>, StepError> {
+    let started = journal::intention(cx.journal.lines(), StepId::Secrets).is_some();
+    if started { ours_dirty(cx, repo) } else { Ok(Vec::new()) }
+}
+
 /// Uncommitted changes of somebody else would be committed or lost with ours.
 pub fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
-    let by_this_run = cx
-        .journal
-        .lines()
-        .iter()
-        .any(|line| matches!(&line.entry, Entry::Started { step: StepId::Secrets, .. }));
-    let ours = if by_this_run { ours_dirty(cx, repo)? } else { Vec::new() };
+    let ours = left_by_this_run(cx, repo)?;
     let dirty: Vec<PathBuf> =
         repo.dirty()?.into_iter().filter(|path| !ours.contains(path)).collect();
     if dirty.is_empty() {

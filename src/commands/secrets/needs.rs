@@ -10,6 +10,7 @@ use crate::config::{Config, Place, SecretsRepo};
 use crate::error::{Exit, StepError};
 use crate::facts::{HostFacts, SecretFact};
 use crate::scratch;
+use crate::secret::private_temp_dir;
 use crate::sops::format::Format;
 use crate::sops::proof::Need;
 use crate::sops::repo::in_checkout;
@@ -37,7 +38,7 @@ fn facts_of(host: &str, at: &Surroundings<'_>) -> Result<HostFacts, StepError> {
             .exit(Exit::Usage)
     })?;
     let config = Config::load(&place, &of_host.journey)?;
-    let dir = tempfile::tempdir().map_err(|error| {
+    let dir = private_temp_dir(&std::env::temp_dir()).map_err(|error| {
         StepError::new(
             "there is no room for temporary files",
             error.to_string(),
