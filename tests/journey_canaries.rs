@@ -44,13 +44,15 @@ fn canaries(journey: &Journey) -> Vec<Canary> {
 }
 
 fn holds(bytes: &[u8], canary: &str) -> bool {
-    bytes.windows(canary.len()).any(|window| window == canary.as_bytes())
+    // The standard library's search is compiled for speed, whatever the tests are.
+    String::from_utf8_lossy(bytes).contains(canary)
 }
 
 #[track_caller]
 fn absent(bytes: &[u8], canaries: &[Canary], place: &str) {
+    let text = String::from_utf8_lossy(bytes);
     for canary in canaries {
-        assert!(!holds(bytes, &canary.text), "the {} is in {place}", canary.name);
+        assert!(!text.contains(&canary.text), "the {} is in {place}", canary.name);
     }
 }
 
@@ -64,7 +66,6 @@ fn may_hold(file: &Path) -> bool {
 fn no_secret_is_where_it_does_not_belong() {
     let Some(journey) = Journey::new() else { return };
     let (ran, traced) = run_traced(&journey);
-    ran.succeeds();
     let canaries = canaries(&journey);
     assert_eq!(canaries.len(), 7);
     absent(ran.text.as_bytes(), &canaries, "what was printed");
@@ -94,13 +95,19 @@ fn no_secret_is_where_it_does_not_belong() {
 fn run_traced(journey: &Journey) -> (Ran, Option<Vec<u8>>) {
     let mut bootstrap = journey.bootstrap();
     if !in_path("strace") {
-        return (run(&mut bootstrap), None);
+        let ran = run(&mut bootstrap);
+        ran.succeeds();
+        return (ran, None);
     }
     let trace = journey.root.path().join("trace");
     let mut strace = journey.command("strace");
-    strace.args(["-f", "-qq", "-v", "-s", "100000", "-e", "trace=execve", "-o"]).arg(&trace);
+    // With the filter, only what is looked at is slowed down.
+    strace
+        .args(["-f", "--seccomp-bpf", "-qq", "-v", "-s", "100000", "-e", "trace=execve", "-o"])
+        .arg(&trace);
     strace.arg(bootstrap.get_program()).args(bootstrap.get_args());
     let ran = run(&mut strace);
+    ran.succeeds();
     // strace escapes quotes in strings.
     let calls = fs::read_to_string(&trace).unwrap().replace("\\\"", "\"").into_bytes();
     for seen in ["/nix\", [", "/git\", [", "/ssh\", [", "/sops\", [", "HOME="] {
@@ -132,8 +139,9 @@ fn store_paths(journey: &Journey) -> Vec<PathBuf> {
     let built = ["system", "full"].map(|name| facts[name].as_str().unwrap().to_owned());
     let mut nix = journey.command("nix-store");
     let closure = run(nix.args(["--query", "--requisites"]).args(built)).succeeds().stdout.clone();
+    // An initrd is compressed: nothing would be found in it.
     let ours = |path: &&str| {
-        ["source", "sops", "etc", "users", "system", "secrets", "initrd-"]
+        ["source", "sops", "etc", "users", "system", "secrets"]
             .iter()
             .any(|word| path.contains(word))
     };
