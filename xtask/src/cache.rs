@@ -91,30 +91,37 @@ pub fn remove(dir: &Path) -> Result<()> {
     }
 }
 
-/// A hash over the names, modes and contents of files and folders, in order of name.
-pub fn hash_of(paths: &[PathBuf]) -> Result<String> {
+/// A hash over a folder: names, whether they can be run, and contents, in order of name.
+/// Where the folder lies does not matter.
+pub fn hash_of(dir: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
-    for path in paths {
-        hash_path(&mut hasher, path)?;
-    }
+    hash_folder(&mut hasher, dir)?;
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn hash_path(hasher: &mut Sha256, path: &Path) -> Result<()> {
+fn hash_folder(hasher: &mut Sha256, dir: &Path) -> Result<()> {
+    let entries = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
+    let mut names = entries.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>>>()?;
+    names.sort();
+    for name in names {
+        hasher.update(name.as_encoded_bytes());
+        hasher.update([0]);
+        hash_entry(hasher, &dir.join(&name))?;
+    }
+    Ok(())
+}
+
+fn hash_entry(hasher: &mut Sha256, path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let meta =
         fs::symlink_metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
-    hasher.update(path.as_os_str().as_encoded_bytes());
-    hasher.update([0]);
-    hasher.update((meta.permissions().mode() & 0o111).to_le_bytes());
     if meta.is_dir() {
-        let mut names: Vec<PathBuf> =
-            fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-        names.sort();
-        names.iter().try_for_each(|name| hash_path(hasher, name))?;
-    } else if meta.is_symlink() {
+        return hash_folder(hasher, path);
+    }
+    if meta.is_symlink() {
         hasher.update(fs::read_link(path)?.as_os_str().as_encoded_bytes());
     } else {
+        hasher.update((meta.permissions().mode() & 0o111).to_le_bytes());
         hasher.update(meta.len().to_le_bytes());
         hasher.update(fs::read(path)?);
     }

@@ -32,7 +32,7 @@ pub fn checkout() -> &'static Path {
 /// same scripts.
 pub fn ensure(cache: &Cache) -> Result<()> {
     let scripts = checkout().join("lab/base").canonicalize()?;
-    let made_of = hash_of(std::slice::from_ref(&scripts))?;
+    let made_of = hash_of(&scripts)?;
     let table = cache.path("base.json");
     if cache.is_current("base", &made_of) && all_in_store(cache, &table)? {
         return Ok(());
