@@ -21,8 +21,8 @@ const DISK_SIZE: &str = "8G";
 const MEMORY_MIB: u32 = 2048;
 
 /// Three to four times what a quiet machine needs.
-const BOOT_DEADLINE: Duration = Duration::from_secs(150);
-const LOGIN_DEADLINE: Duration = Duration::from_secs(60);
+const BOOT_DEADLINE: Duration = Duration::from_secs(300);
+const LOGIN_DEADLINE: Duration = Duration::from_secs(120);
 
 /// The name that udev gives the disk.
 pub fn disk_path(bus: Bus) -> String {
