@@ -30,6 +30,11 @@ pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
     if let Some(user) = journal::finished(&lines, StepId::Login).and_then(|e| e.fact("user")) {
         endpoint = endpoint.with_user(user);
     }
-    let command: Vec<&str> = args.command.iter().map(String::as_str).collect();
+    let words: Vec<&str> = args.command.iter().map(String::as_str).collect();
+    // One word is a command line, as with ssh itself; several are an argv.
+    let command = match words.as_slice() {
+        [line] => vec!["sh", "-c", *line],
+        _ => words,
+    };
     Err(ssh::interactive(&endpoint, &key, dir.path(), &command)?.exec().into())
 }
