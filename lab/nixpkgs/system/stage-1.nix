@@ -102,5 +102,9 @@ in
       }
       (builtins.readFile ./programs/make-initrd.sh);
 
-  boot.kernelParams = [ "root=fstab" ];
+  boot.kernelParams = [
+    "root=fstab"
+    # Reading a whole file system before it is mounted takes emulated disks long.
+    "fsck.mode=skip"
+  ];
 }

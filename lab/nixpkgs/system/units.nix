@@ -8,10 +8,18 @@
 let
   # Started by Debian's packages; NixOS has none of it, or the lab's guests have no use for it.
   unwanted = [
+    "dev-hugepages.mount"
+    "dev-mqueue.mount"
     "getty-static.service"
+    "kmod-static-nodes.service"
     "ldconfig.service"
     "proc-sys-fs-binfmt_misc.automount"
+    "run-lock.mount"
     "ssh.socket"
+    "sys-fs-fuse-connections.mount"
+    "sys-kernel-config.mount"
+    "sys-kernel-debug.mount"
+    "sys-kernel-tracing.mount"
     "systemd-battery-check.service"
     "systemd-binfmt.service"
     "systemd-creds.socket"
@@ -22,6 +30,8 @@ let
     "systemd-initctl.socket"
     "systemd-journal-catalog-update.service"
     "systemd-machine-id-commit.service"
+    "systemd-network-generator.service"
+    "systemd-networkd-persistent-storage.service"
     "systemd-pcrextend.socket"
     "systemd-pcrlock.socket"
     "systemd-pcrmachine.service"
@@ -29,8 +39,10 @@ let
     "systemd-pcrphase-sysinit.service"
     "systemd-sysext.socket"
     "systemd-sysusers.service"
+    "systemd-tmpfiles-setup-dev-early.service"
     "systemd-tpm2-setup.service"
     "systemd-tpm2-setup-early.service"
+    "systemd-udev-load-credentials.service"
     "systemd-update-done.service"
   ];
 
@@ -90,6 +102,12 @@ in
 
   environment.etc = {
     "systemd/system".source = config.system.build.units;
+    # A guest on a busy machine is slow, not broken.
+    "systemd/system.conf.d/patience.conf".text = ''
+      [Manager]
+      DefaultDeviceTimeoutSec=300
+      DefaultTimeoutStartSec=300
+    '';
     # Its only purpose is to guess what the configuration says.
     "systemd/system-generators/systemd-gpt-auto-generator".source = "/dev/null";
     "systemd/system-generators/systemd-ssh-generator".source = "/dev/null";
