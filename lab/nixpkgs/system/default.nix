@@ -1,7 +1,7 @@
 # What makes a system of the miniature nixpkgs run: Debian's userland in the shape of NixOS.
 #
 # The modules beside this one turn options (declared in nixos/modules) into files, scripts and an
-# initrd; toplevel.nix, iso.nix and kexec.nix put the results together.
+# initrd; toplevel.nix and iso.nix put the results together.
 {
   imports = [
     ./userland.nix
