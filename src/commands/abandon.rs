@@ -7,7 +7,7 @@ use crate::keys::RunKeys;
 use crate::prompt::{Question, prompter};
 use crate::state::StateDir;
 use crate::step::StepId;
-use crate::ui::Screen;
+use crate::ui::{Screen, say};
 
 pub fn run(_cli: &Cli, args: &AbandonArgs) -> Result<Exit, StepError> {
     let host = StateDir::open()?.host(&args.host)?;
@@ -22,9 +22,9 @@ pub fn run(_cli: &Cli, args: &AbandonArgs) -> Result<Exit, StepError> {
     // Locked: a run that is at work cannot be abandoned.
     let journal = Journal::open(&dir.journal())?;
     let left = leftovers(journal.lines());
-    println!("The run {} of {} leaves behind:", dir.id(), args.host);
+    say(format!("The run {} of {} leaves behind:", dir.id(), args.host));
     for line in &left {
-        println!("  {line}");
+        say(format!("  {line}"));
     }
     let question = Question::new("Forget the run?", "--yes").answered_by_yes();
     if !prompter(args.yes, Screen::still()).confirm(&question)? {
@@ -35,7 +35,7 @@ pub fn run(_cli: &Cli, args: &AbandonArgs) -> Result<Exit, StepError> {
         RunKeys::in_dir(dir.path()).forget_private()?;
     }
     host.forget_current()?;
-    println!("Forgotten. Its log stays: {}", dir.log().display());
+    say(format!("Forgotten. Its log stays: {}", dir.log().display()));
     Ok(Exit::Done)
 }
 

@@ -9,7 +9,7 @@ use crate::event::Events;
 use crate::nix::{Nix, report_to};
 use crate::remote::encode;
 use crate::scratch::flake_in;
-use crate::ui::Ui;
+use crate::ui::{Ui, say};
 
 pub fn build(cli: &Cli, args: &IsoBuildArgs) -> Result<Exit, StepError> {
     let place = Place::find(cli.directory.as_deref(), cli.settings.as_deref())?;
@@ -39,9 +39,9 @@ pub fn build(cli: &Cli, args: &IsoBuildArgs) -> Result<Exit, StepError> {
     match &args.output {
         Some(output) => {
             copy(&image, output)?;
-            println!("{}", output.display());
+            say(output.display());
         }
-        None => println!("{}", image.display()),
+        None => say(image.display()),
     }
     Ok(Exit::Done)
 }

@@ -4,7 +4,7 @@ use crate::cli::{Cli, PlanArgs, PlanFormat};
 use crate::commands::run::{self, Purpose};
 use crate::error::{Exit, StepError};
 use crate::journey::{self, Selection};
-use crate::ui::Style;
+use crate::ui::{Style, say};
 
 pub fn run(cli: &Cli, args: &PlanArgs) -> Result<Exit, StepError> {
     show(cli, args, &Selection::default())
@@ -25,6 +25,6 @@ pub fn show(cli: &Cli, args: &PlanArgs, selection: &Selection) -> Result<Exit, S
         PlanFormat::Mermaid => plan.mermaid(),
         PlanFormat::Svg => plan.svg(),
     };
-    println!("{text}");
+    say(text);
     Ok(Exit::Done)
 }

@@ -288,7 +288,9 @@ fn verify_command(
         let opened = verify::all(&repo.dir, &config_of(repo), &operator())?;
         say(
             out,
-            &format!("{opened} files: recipients as their rules say, every value and MAC checked."),
+            &format!(
+                "{opened} file(s): recipients as their rules say, every value and MAC checked."
+            ),
         )?;
         return Ok(Exit::Done);
     };

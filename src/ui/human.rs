@@ -115,7 +115,12 @@ impl<W: Write> Human<W> {
             Event::RunStarted { strategy, target, log, resumed, .. } => {
                 self.begun = Some(stamped.time);
                 let verb = if *resumed { " (resumed)" } else { "" };
-                let head = format!("{} → {}, {strategy}{verb}", stamped.host, clean(target));
+                let to = if target.is_empty() {
+                    String::new()
+                } else {
+                    format!(" → {}", clean(target))
+                };
+                let head = format!("{}{to}, {strategy}{verb}", stamped.host);
                 let log = log.iter().map(|log| style.dim(&format!("log {}", clean(log))));
                 [style.strong(&head)].into_iter().chain(log).chain([String::new()]).collect()
             }

@@ -39,6 +39,11 @@ pub use table::table;
 /// How often the channel is looked at and the live part is drawn.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Prints a line of result. A reader that went away (`| head`) has read enough.
+pub fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
 /// The `--log-format` flag.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {

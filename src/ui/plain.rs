@@ -105,10 +105,8 @@ impl<W: Write + Send> View for Plain<W> {
                 let verb = if *resumed { "goes on" } else { "begins" };
                 let host = &stamped.host;
                 let log = log.as_ref().map(|log| format!("\nlog {log}")).unwrap_or_default();
-                self.line(
-                    stamped,
-                    &format!("{host} {verb}: {strategy} to {target}, run {run}{log}"),
-                )
+                let to = if target.is_empty() { String::new() } else { format!(" to {target}") };
+                self.line(stamped, &format!("{host} {verb}: {strategy}{to}, run {run}{log}"))
             }
             Event::Phase { phase } => self.line(stamped, &format!("the target is {phase}")),
             Event::StepStarted { title } => self.line(stamped, title),
