@@ -222,7 +222,7 @@ fn a_host_comes_and_goes() {
     assert!(home.run(&with(&["--yes"])).out.contains("Nothing to do"));
     home.commit();
     home.ok(&["secrets", "updatekeys", "--check"]);
-    assert!(home.ok(&["secrets", "verify", "--all"]).starts_with("1 files"));
+    assert!(home.ok(&["secrets", "verify", "--all"]).starts_with("1 file(s)"));
 
     home.ok(&["secrets", "rotate", "--yes", "shared.yaml"]);
     home.commit();

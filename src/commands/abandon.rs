@@ -30,10 +30,8 @@ pub fn run(_cli: &Cli, args: &AbandonArgs) -> Result<Exit, StepError> {
     if !prompter(args.yes, Screen::still()).confirm(&question)? {
         return Ok(Exit::Person);
     }
-    if journal::finished(journal.lines(), StepId::Install).is_none() {
-        // No machine has the key: nobody will miss it.
-        RunKeys::in_dir(dir.path()).forget_private()?;
-    }
+    // A machine that was installed has its key itself; nobody else needs it.
+    RunKeys::in_dir(dir.path()).forget_private()?;
     host.forget_current()?;
     say(format!("Forgotten. Its log stays: {}", dir.log().display()));
     Ok(Exit::Done)
