@@ -122,10 +122,15 @@ pub fn wait_regardless(deadline: Duration, mut is_so: impl FnMut() -> bool) -> b
     true
 }
 
+/// Runs its arguments after the first, unless the process that the first names is gone: who
+/// dies before the kernel knows of the tether leaves its child to another parent.
+const UNLESS_ORPHANED: &str = r#"[ "$PPID" = "$1" ] || exit 1; shift; exec "$@""#;
+
 /// A command that the kernel ends together with the thread that starts it, however that
 /// comes about.
 pub fn tethered(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command.args(["--pdeathsig", "KILL", "--", "sh", "-c", UNLESS_ORPHANED, "sh"]);
+    command.arg(std::process::id().to_string()).arg(program);
     command
 }

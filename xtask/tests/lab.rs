@@ -93,7 +93,9 @@ fn daemon_runs(name: &str) -> bool {
     let Ok(processes) = std::fs::read_dir("/proc") else { return false };
     processes.flatten().any(|process| {
         let read = |file| std::fs::read(process.path().join(file)).unwrap_or_default();
-        let holds = |bytes: Vec<u8>| text(&bytes).contains(name);
+        // lab-123 is not lab-1234.
+        let names = |part: &str| !part.starts_with(|next: char| next.is_ascii_digit());
+        let holds = |bytes: Vec<u8>| text(&bytes).split(name).skip(1).any(names);
         holds(read("cmdline")) || holds(read("environ"))
     })
 }
