@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::run::{in_path, quiet};
+use crate::run::{in_path, output, quiet};
 
 /// A file that shows the package is there, and the package.
 const NEEDED: [(&str, &str); 10] = [
@@ -50,7 +50,41 @@ pub fn ensure() -> Result<()> {
     }
     println!("installing with apt: {list}");
     quiet(apt(root).arg("update"))?;
-    quiet(apt(root).args(["install", "--yes", "--no-install-recommends"]).args(&missing))
+    let replaced = removed(root, &missing)?;
+    if !replaced.is_empty() {
+        let names = replaced.join(" ");
+        println!("these do not go with them and become the distribution's own: {names}");
+    }
+    // The newest would be the one that is there.
+    let release = release();
+    let own: Vec<String> = replaced.iter().map(|name| format!("{name}/{release}")).collect();
+    let all: Vec<&str> = missing.into_iter().chain(own.iter().map(String::as_str)).collect();
+    let lost = removed(root, &all)?;
+    if !lost.is_empty() {
+        bail!(
+            "apt would have to remove {}\nnothing was installed; make room for {list} by hand",
+            lost.join(" ")
+        );
+    }
+    quiet(apt(root).args(INSTALL).args(&all))
+}
+
+/// A package that somebody built newer may make way for the distribution's own, and none
+/// may be lost.
+const INSTALL: [&str; 4] = ["install", "--yes", "--no-install-recommends", "--allow-downgrades"];
+
+/// The release of the distribution, as apt names it.
+fn release() -> String {
+    let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    name.unwrap_or("stable").trim_matches('"').to_string()
+}
+
+/// The packages that apt would remove to install others.
+fn removed(root: bool, packages: &[&str]) -> Result<Vec<String>> {
+    let plan = output(apt(root).arg("--simulate").args(INSTALL).args(packages))?;
+    let removals = plan.lines().filter_map(|line| line.strip_prefix("Remv "));
+    Ok(removals.filter_map(|line| line.split(' ').next().map(str::to_string)).collect())
 }
 
 /// apt-get as root; a service that a package brings is not started by it.
