@@ -26,6 +26,8 @@ const TICK: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_secs(3);
 /// How long the last words of an ended child are waited for.
 const DRAIN: Duration = Duration::from_millis(500);
+/// Small enough for a progress bar that moves, large enough to cost nothing.
+const SENT_AT_ONCE: usize = 256 << 10;
 /// Lines of standard error kept for an error message.
 const TAIL_LINES: usize = 12;
 
@@ -66,6 +68,15 @@ enum Input {
     File(PathBuf),
 }
 
+/// Hears how many bytes of a file have gone to standard input.
+struct OnSent(Box<dyn FnMut(u64) + Send>);
+
+impl fmt::Debug for OnSent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnSent")
+    }
+}
+
 /// A process to be started.
 #[derive(Debug)]
 pub struct Cmd {
@@ -78,6 +89,7 @@ pub struct Cmd {
     deadline: Option<Duration>,
     terminal: bool,
     quiet: bool,
+    on_sent: Option<OnSent>,
 }
 
 /// What a finished process left.
@@ -158,6 +170,7 @@ impl Cmd {
             deadline: None,
             terminal: false,
             quiet: false,
+            on_sent: None,
         }
     }
 
@@ -211,6 +224,13 @@ impl Cmd {
     #[must_use]
     pub fn stdin_file(mut self, path: impl AsRef<Path>) -> Self {
         self.input = Input::File(path.as_ref().to_owned());
+        self
+    }
+
+    /// Hands over how many bytes of the file of [`Cmd::stdin_file`] are gone, as they go.
+    #[must_use]
+    pub fn on_sent(mut self, on_sent: impl FnMut(u64) + Send + 'static) -> Self {
+        self.on_sent = Some(OnSent(Box::new(on_sent)));
         self
     }
 
@@ -298,6 +318,7 @@ impl Cmd {
         process.stdin(match &self.input {
             Input::Null => Stdio::null(),
             Input::Bytes(_) | Input::Secret(_) => Stdio::piped(),
+            Input::File(_) if self.on_sent.is_some() => Stdio::piped(),
             Input::File(path) => Stdio::from(std::fs::File::open(path).map_err(io_error)?),
         });
         if !self.terminal {
@@ -320,7 +341,8 @@ impl Cmd {
             std::thread::spawn(move || match self.input {
                 Input::Bytes(bytes) => pipe.write_all(&bytes),
                 Input::Secret(bytes) => pipe.write_all(bytes.expose()),
-                Input::Null | Input::File(_) => Ok(()),
+                Input::File(path) => send(&path, &mut pipe, self.on_sent),
+                Input::Null => Ok(()),
             });
         }
 
@@ -372,6 +394,23 @@ impl Cmd {
         let status = wait(&mut child, self.deadline.map(|d| started + d), &command, &stderr)?;
         tracing::info!(%command, status = %describe(status), seconds = started.elapsed().as_secs_f32(), "end");
         Ok(Output { status, stdout, stderr })
+    }
+}
+
+/// Copies a file in pieces, and says how far it has come.
+fn send(path: &Path, to: &mut impl Write, on_sent: Option<OnSent>) -> std::io::Result<()> {
+    let mut file = std::fs::File::open(path)?;
+    let mut on_sent = on_sent.map_or_else(|| Box::new(|_| ()) as Box<dyn FnMut(u64)>, |it| it.0);
+    let mut piece = vec![0; SENT_AT_ONCE];
+    let mut sent = 0;
+    loop {
+        let length = file.read(&mut piece)?;
+        if length == 0 {
+            return Ok(());
+        }
+        to.write_all(&piece[..length])?;
+        sent += length as u64;
+        on_sent(sent);
     }
 }
 

@@ -21,6 +21,7 @@ pub mod fault;
 pub mod git;
 pub mod journal;
 pub mod journey;
+pub mod kexec;
 pub mod keys;
 pub mod known_hosts;
 pub mod log;
