@@ -44,6 +44,8 @@ pub struct Answers {
     pub consents: BTreeMap<StepId, Consent>,
     /// Passphrases by LUKS volume.
     pub passphrases: BTreeMap<String, Secret>,
+    /// Passwords for sudo on the target, by user.
+    pub sudo: BTreeMap<String, Secret>,
 }
 
 /// The evaluated configurations of the host.

@@ -7,17 +7,18 @@
 use std::time::Duration;
 
 use crate::context::Context;
-use crate::error::{Exit, StepError};
+use crate::error::StepError;
 use crate::git::Repo;
 use crate::machine::Phase;
 use crate::nix::{StorePath, report_to};
 use crate::prompt::Question;
-use crate::ssh::Privilege;
+use crate::ssh::Session;
 use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::boot;
 use crate::steps::build::{first_system, full_system, nix_for_full, parse, repo_at};
 use crate::steps::copy::to_store;
 use crate::steps::lock::short;
+use crate::sudo;
 
 pub struct Rebuild;
 
@@ -72,14 +73,12 @@ impl Step for Rebuild {
         let produced =
             Evidence::default().with("system", full.to_string()).with("revision", revision);
         cx.produced.insert(StepId::Rebuild, produced);
-        let facts = &cx.target()?.facts;
+        let facts = cx.target()?.facts.clone();
         let wanted = Some(full.to_string());
         if facts.current_system == wanted && facts.booted_system == wanted {
             return Ok(()); // it was built anew, and is the same
         }
-        if cx.target()?.session.privilege() == Privilege::None {
-            return Err(needs_root(cx));
-        }
+        sudo::ensure(cx).map_err(|error| needs_root(cx, error))?;
         if facts.current_system != wanted {
             bring(cx, &full)?;
             activate(cx, &full)?;
@@ -204,11 +203,9 @@ fn verify_secrets(cx: &Context) -> Result<usize, StepError> {
     let secrets = &cx.facts()?.full.secrets;
     let paths: Vec<&str> = secrets.iter().map(|secret| secret.path.as_str()).collect();
     let session = &cx.target()?.session;
-    let missing = match session.privilege() {
-        // A folder of secrets may be closed to the user.
-        Privilege::Root | Privilege::Sudo => session.root_script(MISSING, &paths).read()?,
-        Privilege::None => session.script(MISSING, &paths).read()?,
-    };
+    // A folder of secrets may be closed to the user.
+    let look = if session.can_be_root() { Session::root_script } else { Session::script };
+    let missing = look(session, MISSING, &paths).read()?;
     if missing.is_empty() {
         return Ok(paths.len());
     }
@@ -246,19 +243,18 @@ fn verify_units(cx: &Context) -> Result<usize, StepError> {
 }
 
 /// The full configuration asks for a password before it lets anyone become root.
-fn needs_root(cx: &Context) -> StepError {
+fn needs_root(cx: &Context, error: StepError) -> StepError {
     let host = &cx.config.host;
     let place = super::repos::place(cx, &cx.config.repo);
-    StepError::new(
-        format!("{host} runs another system than the configuration, and nobody there is root"),
-        "the user that logs in may not use sudo without a password",
-        format!(
-            "Bring the change there (git pull in ~/{place}), then: landfall ssh {host} -- \
-             sudo nixos-rebuild boot --flake ~/{place}#{host}, reboot it, and run the same \
-             command again."
-        ),
-    )
-    .exit(Exit::Person)
+    let mut error = error.doing(format!(
+        "{host} runs another system than the configuration, and nobody there is root"
+    ));
+    error.hint.push_str(&format!(
+        " Or by hand: bring the change there (git pull in ~/{place}), then landfall ssh {host} -- \
+         sudo nixos-rebuild boot --flake ~/{place}#{host}, reboot it, and run the same command \
+         again."
+    ));
+    error
 }
 
 /// The commands with which a person does the rebuild.
