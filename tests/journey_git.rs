@@ -159,3 +159,78 @@ fn a_config_that_others_changed_meanwhile_is_published_and_said_to_differ() {
     run(&mut journey.only(&["publish"])).ends(1, &["otherwise in the remote", "checkout --theirs"]);
     assert_eq!(journey.remote_main("nix-config"), before);
 }
+
+#[test]
+fn without_a_push_everything_is_installed_and_what_to_push_is_said() {
+    let Some(journey) = Journey::new() else { return };
+    // Where nothing is pushed, it does not matter what others do.
+    journey.somebody_pushes("nix-secrets", "theirs", "x\n");
+    let remotes = ["nix-config", "nix-secrets"].map(|name| journey.remote_main(name));
+    let lock = fs::read(journey.config().join("flake.lock")).unwrap();
+    let ran = run(journey.bootstrap().arg("--no-push"));
+    let (config, secrets) = (journey.config(), journey.secrets());
+    let push = |dir: &Path| format!("git -C {} push", dir.display());
+    let update = format!("nix flake update nix-secrets --flake {}", config.display());
+    let commit = format!("git -C {} commit -m 'Lock the secrets' -- flake.lock", config.display());
+    let words =
+        [&push(&secrets), &update, &commit, &push(&config), "nothing is pushed, so nothing"];
+    ran.ends(0, &words.map(AsRef::as_ref));
+    assert_eq!(remotes, ["nix-config", "nix-secrets"].map(|name| journey.remote_main(name)));
+    assert_eq!(fs::read(config.join("flake.lock")).unwrap(), lock);
+    let system = fact(&journey, "build", "full");
+
+    // The advice, followed, ends in the same secrets.
+    journey.git(&secrets, &["pull", "-q", "--rebase"]);
+    journey.git(&secrets, &["push", "-q"]);
+    run(journey.command("nix").args(update.split(' ').skip(1))).succeeds();
+    journey.git(&config, &["commit", "-q", "-m", "Lock the secrets", "--", "flake.lock"]);
+    journey.git(&config, &["push", "-q"]);
+    let attr = format!(
+        "git+file://{}#nixosConfigurations.{HOST}.config.system.build.toplevel",
+        config.display()
+    );
+    let evaluated =
+        run(journey.command("nix").args(["eval", "--raw", &attr])).succeeds().stdout.clone();
+    assert_ne!(evaluated, system, "theirs came along");
+
+    let journey = journey.installed();
+    let ran = run(journey.only(&["publish"]).arg("--no-push"));
+    ran.ends(0, &["publish left out: left out by --no-push"]);
+}
+
+#[test]
+fn a_push_branch_is_pushed_to_and_has_to_be_the_one_that_the_flake_follows() {
+    let Some(journey) = Journey::new() else { return };
+    let branch = |args: &mut Vec<String>| args.extend(["--push-branch", "staging"].map(Into::into));
+    let words = ["follows the branch main", "ref=staging", "--push-branch"];
+    journey.refuses(2, &words, branch);
+
+    let flake = journey.config().join("flake.nix");
+    let text = fs::read_to_string(&flake).unwrap();
+    let at = text.find("nix-secrets.git?ref=main").expect("the input of the secrets");
+    let (before, after) = text.split_at(at);
+    journey.git(&journey.secrets(), &["push", "-q", "origin", "main:staging"]);
+    for (text, words) in [
+        (after.replacen("?ref=main&shallow=1", "", 1), "names no branch, and the remote's is main"),
+        (after.replacen("?ref=main", "?ref=staging", 1), ""),
+    ] {
+        fs::write(&flake, format!("{before}{text}")).unwrap();
+        let config = format!("git+file://{}", journey.config().display());
+        run(journey.command("nix").args(["flake", "lock", &config])).succeeds();
+        journey.commit_config("Follow another branch");
+        journey.git(&journey.config(), &["push", "-q"]);
+        if !words.is_empty() {
+            journey.check_refuses(2, &[words], branch);
+        }
+    }
+    let mains = ["nix-config", "nix-secrets"].map(|name| journey.remote_main(name));
+    run(journey.bootstrap().args(["--push-branch", "staging"])).succeeds();
+    let journey = journey.installed();
+    run(journey.only(&["publish"]).args(["--push-branch", "staging"])).succeeds();
+    assert_eq!(mains, ["nix-config", "nix-secrets"].map(|name| journey.remote_main(name)));
+    for (name, step) in [("nix-config", "publish"), ("nix-secrets", "secrets")] {
+        let staging = journey.git(&journey.remote(name), &["rev-parse", "staging"]);
+        assert_eq!(staging, fact(&journey, step, "revision"), "{name}");
+        assert_ne!(staging, journey.remote_main(name));
+    }
+}

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use crate::config::Push;
 use crate::context::Context;
 use crate::disks;
 use crate::error::{Exit, StepError};
@@ -14,7 +15,7 @@ use crate::machine::Phase;
 use crate::passphrase;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::remote::Place;
-use crate::steps::{hardware, install, installer, repos, secrets};
+use crate::steps::{hardware, install, installer, lock, repos, secrets};
 
 pub struct Check;
 
@@ -250,6 +251,9 @@ fn secrets_repo(cx: &Context, findings: &mut Findings) {
     let usable = edited.is_ok();
     if config.input.is_some() {
         findings.take(edited);
+    }
+    if usable && cx.config.secrets_apart() && cx.config.push != Push::No {
+        findings.take(lock::follows(cx));
     }
     if usable {
         findings.take(secrets::preflight(cx));

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use crate::context::Context;
-use crate::error::StepError;
+use crate::error::{Exit, StepError};
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::steps::remote::Destination;
 use crate::steps::secrets;
 
 pub struct Lock;
@@ -77,6 +78,41 @@ fn leads_on(cx: &Context, pushed: &str, locked: &str) -> Result<bool, StepError>
         secrets::prove(cx, &secrets::secrets_in(cx, &place, root)?)?;
         Ok(true)
     })
+}
+
+/// Whether the input of the secrets follows what is pushed: found before anything is.
+pub fn follows(cx: &Context) -> Result<(), StepError> {
+    let place = secrets::place(cx)?;
+    let to = Destination::of(place.repo(), &cx.config.push)?;
+    let name = input(cx);
+    let flake = cx.nix()?.flake_metadata(&cx.config.repo.display().to_string())?;
+    let Some(input) = flake.inputs.get(&name) else { return Ok(()) };
+    let (followed, why) = match (input.kind(), input.branch()) {
+        (Some("path"), _) => (None, format!("the input {name} is a folder, which has no commits")),
+        _ if input.is_pinned() => (None, format!("the input {name} names one commit for ever")),
+        (_, Some(branch)) => {
+            let branch = branch.strip_prefix("refs/heads/").unwrap_or(branch);
+            (Some(branch.to_owned()), format!("the input {name} follows the branch {branch}"))
+        }
+        (_, None) => {
+            let branch = place.repo().remote_default(&to.remote)?;
+            let why = branch.as_deref().unwrap_or("nothing");
+            (branch.clone(), format!("the input {name} names no branch, and the remote's is {why}"))
+        }
+    };
+    if followed.as_deref() == Some(&to.branch) {
+        return Ok(());
+    }
+    Err(StepError::new(
+        format!("the flake would not see what is pushed to the branch {} of the secrets", to.branch),
+        why,
+        format!(
+            "Name it in flake.nix: inputs.{name}.url = \"git+…?ref={}\", or push to the branch that it \
+             follows (--push-branch). --no-push installs from the checkout.",
+            to.branch
+        ),
+    )
+    .exit(Exit::Usage))
 }
 
 /// The revision of the secrets in the flake.lock at `root`, read as it lies there.

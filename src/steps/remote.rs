@@ -12,6 +12,7 @@ use crate::config::Push;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::git::{AheadBehind, GitError, Repo, Standing, Worktree};
+use crate::step::StepId;
 
 /// How often somebody may push in between.
 const ATTEMPTS: usize = 5;
@@ -255,6 +256,30 @@ impl Published {
             ));
         }
     }
+}
+
+/// What is left to a person whose run pushes nothing, as commands; empty when there is
+/// nothing to push.
+pub fn left_to_push(cx: &Context) -> Result<Vec<String>, StepError> {
+    let mut commands = Vec::new();
+    let config = cx.config.repo.display();
+    let unpushed = |dir: &Path, step| -> Result<bool, StepError> {
+        let revision = cx.finished(step).and_then(|evidence| evidence.fact("revision"));
+        let Some(revision) = revision else { return Ok(false) };
+        Ok(!Repo::open(dir)?.is_ancestor(revision, "@{upstream}")?)
+    };
+    if let Some(secrets) = &cx.config.secrets
+        && let Some(input) = &secrets.input
+        && unpushed(&secrets.dir, StepId::Secrets)?
+    {
+        commands.push(format!("git -C {} push", secrets.dir.display()));
+        commands.push(format!("nix flake update {input} --flake {config}"));
+        commands.push(format!("git -C {config} commit -m 'Lock the secrets' -- flake.lock"));
+    }
+    if !commands.is_empty() || unpushed(&cx.config.repo, StepId::Hardware)? {
+        commands.push(format!("git -C {config} push"));
+    }
+    Ok(commands)
 }
 
 /// The URL of the repository's remote; none where it has none.
