@@ -94,6 +94,14 @@ pub fn recipients(text: &str) -> Result<Vec<Recipient>, StepError> {
 
 fn write_identity(text: &Secret, path: &Path, out: &mut dyn Write) -> Result<Exit, StepError> {
     let identity = HostKey::parse(text.expose_str().unwrap_or_default())?.identity()?;
+    if path == Path::new("-") {
+        return Err(StepError::new(
+            "the identity is not printed",
+            "it is as secret as the private key",
+            "Name a file, which gets mode 0600: --private-key OUT",
+        )
+        .exit(Exit::Usage));
+    }
     if path.exists() {
         return Err(StepError::new(
             format!("{} exists already", path.display()),

@@ -326,6 +326,10 @@ fn write(
     out: &mut dyn Write,
 ) -> Result<Exit, StepError> {
     if change.is_empty() {
+        if !args.dry_run {
+            // What an interrupted run left over goes all the same.
+            plan::commit(change)?;
+        }
         say(out, "Nothing to do: everything is as it should be.")?;
         return Ok(Exit::Done);
     }

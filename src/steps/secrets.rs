@@ -18,6 +18,8 @@ use crate::sops::format::Format;
 use crate::sops::identities::{Identities, Places};
 use crate::sops::plan::{self as sops_plan, Change, EditSettings};
 use crate::sops::proof::{self, Need};
+use crate::sops::repo;
+use crate::sops::transaction::is_left_over;
 use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::hardware::as_paths;
 use crate::steps::lock::short;
@@ -190,22 +192,9 @@ fn files(cx: &Context, config: &SecretsRepo) -> Result<Vec<PathBuf>, StepError> 
     Ok(files)
 }
 
-/// The file in the checkout behind a path below a flake source in the store.
+/// The file in the checkout behind a path in the store.
 fn in_checkout(sops_file: &str, config: &SecretsRepo) -> Result<PathBuf, StepError> {
-    let relative: PathBuf = Path::new(sops_file)
-        .strip_prefix("/nix/store")
-        .map(|path| path.components().skip(1).collect())
-        .unwrap_or_default();
-    let path = config.dir.join(&relative);
-    if relative.as_os_str().is_empty() || !path.is_file() {
-        return Err(StepError::new(
-            format!("the secrets file {sops_file} is not in {}", config.dir.display()),
-            "the configuration reads it from elsewhere",
-            "Set `secrets` in landfall.toml to the checkout that holds it.",
-        )
-        .exit(Exit::Usage));
-    }
-    Ok(path)
+    Ok(repo::in_checkout(Path::new(sops_file), &config.dir)?)
 }
 
 /// Opens every secret of the host with the host's key alone; returns how many.
@@ -255,8 +244,11 @@ pub fn left_by_this_run(cx: &Context, repo: &Repo) -> Result<Vec<PathBuf>, StepE
 /// Uncommitted changes of somebody else would be committed or lost with ours.
 pub fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
     let ours = left_by_this_run(cx, repo)?;
-    let dirty: Vec<PathBuf> =
-        repo.dirty()?.into_iter().filter(|path| !ours.contains(path)).collect();
+    let dirty: Vec<PathBuf> = repo
+        .dirty()?
+        .into_iter()
+        .filter(|path| !ours.contains(path) && !is_left_over(path))
+        .collect();
     if dirty.is_empty() {
         return Ok(());
     }
