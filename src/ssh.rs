@@ -25,6 +25,6 @@ pub use host_key::{HostKey, HostKeyError};
 pub use known::{known_hosts_name, known_keys};
 pub use offered::{check_key, identify, offered_key};
 pub use options::interactive;
-pub use quote::remote_command;
+pub use quote::{quote, remote_command};
 pub use session::{Privilege, Session};
 pub use wait::{Seen, WaitError, wait_for};

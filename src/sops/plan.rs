@@ -100,10 +100,20 @@ impl Change {
         self.changes.iter().map(|change| change.path.as_path())
     }
 
+    /// How many of the changes, at their beginning, are the config's.
+    fn of_config(&self) -> usize {
+        usize::from(self.changes.first().is_some_and(|change| change.path == self.config))
+    }
+
     /// Gives all encrypted files new data keys.
     fn rotate(&mut self, identities: &Identities) -> Result<(), SopsError> {
-        let config = self.changes.first().is_some_and(|change| change.path == self.config);
-        rewrap::rotate(&mut self.changes[usize::from(config)..], identities)
+        let from = self.of_config();
+        rewrap::rotate(&mut self.changes[from..], identities)
+    }
+
+    /// The changes of encrypted files.
+    pub fn encrypted(&self) -> &[FileChange] {
+        &self.changes[self.of_config()..]
     }
 
     /// The encrypted files among the changes.
@@ -254,6 +264,7 @@ pub fn plan_rotate(
 ) -> Result<Change, SopsError> {
     let config = Config::read(repo_dir, sops_yaml)?;
     let only = relative_files(&config.dir, repo_dir, files)?;
+    check_encrypted(&config.dir, &only)?;
     let mut change = Change::empty(&config);
     let files = files_of(&config, repo_dir, &only)?;
     change.folders = repo::folders(&config.dir, &files);
