@@ -345,6 +345,12 @@ pub enum IsoCommand {
     /// Build the installer image of the config
     #[command(after_help = "Example:\n  landfall iso build")]
     Build(IsoBuildArgs),
+
+    /// Write the image to a removable drive, and read it back
+    #[command(
+        after_help = "Example:\n  landfall iso flash /dev/disk/by-id/usb-SanDisk_Ultra_Fit_4C53-0:0"
+    )]
+    Flash(crate::commands::iso::IsoFlashArgs),
 }
 
 #[derive(Debug, Clone, Args)]

@@ -18,6 +18,7 @@ pub mod event;
 pub mod exec;
 pub mod facts;
 pub mod fault;
+pub mod flash;
 pub mod git;
 pub mod journal;
 pub mod journey;

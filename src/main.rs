@@ -37,6 +37,7 @@ fn run(cli: &Cli) -> Result<Exit, StepError> {
         Command::Keys(command) => keys::run(command, out),
         Command::Secrets(command) => secrets::run(command, cli, out),
         Command::Iso(IsoCommand::Build(args)) => iso::build(cli, args),
+        Command::Iso(IsoCommand::Flash(args)) => iso::flash(cli, args),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "landfall", out);
             Ok(Exit::Done)
