@@ -151,6 +151,14 @@ pub enum HardwareArg {
     GenerateConfig,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ActivateArg {
+    /// It is booted, and verified then
+    Boot,
+    /// It takes over on the running machine
+    Switch,
+}
+
 /// What a journey does and how; the same for `bootstrap`, `plan` and `check`.
 #[derive(Debug, Clone, Args)]
 pub struct Journey {
@@ -195,6 +203,10 @@ pub struct Journey {
     /// A unit that must be up at the end; other failed units are reported
     #[arg(long, value_name = "UNIT")]
     pub require_unit: Vec<String>,
+
+    /// How the full configuration takes over from the minimal one
+    #[arg(long, value_enum, value_name = "HOW", default_value = "boot")]
+    pub activate: ActivateArg,
 
     /// Commit locally, push nothing
     #[arg(long, conflicts_with = "push_branch")]

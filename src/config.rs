@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::cli::{Cli, HardwareArg, Journey, Reach, StrategyArg, Where};
+use crate::cli::{ActivateArg, Cli, HardwareArg, Journey, Reach, StrategyArg, Where};
 use crate::detect;
 use crate::error::{Advice, Exit};
 use crate::nix::NixOptions;
@@ -163,6 +163,8 @@ pub struct Config {
     /// Folder below the primary user's home for the repositories.
     pub repos_dir: Option<PathBuf>,
     pub require_units: Vec<String>,
+    /// How the full configuration takes over.
+    pub activate: ActivateArg,
     pub nix: NixOptions,
     pub boot_deadline: Duration,
     pub passphrase_deadline: Duration,
@@ -372,6 +374,7 @@ impl Config {
             copy_repos: !journey.no_repos,
             repos_dir: settings.repos.clone(),
             require_units: [journey.require_unit.clone(), settings.require_units.clone()].concat(),
+            activate: journey.activate,
             nix: journey.nix.to_nix(),
             boot_deadline: BOOT_DEADLINE,
             passphrase_deadline: PASSPHRASE_DEADLINE,

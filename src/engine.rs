@@ -91,6 +91,9 @@ fn is_finished(cx: &mut Context, plan: &[Planned]) -> bool {
 fn ask(cx: &mut Context, plan: &[Planned]) -> Result<(), StepError> {
     for planned in plan.iter().filter(|planned| planned.skipped.is_none()) {
         let step = planned.step.as_ref();
+        if cx.answers.consents.contains_key(&step.id()) {
+            continue; // the command itself has answered
+        }
         if step.id() > StepId::Identity && matches!(step.observe(cx), Ok(Status::Ready)) {
             let consent = step.confirm(cx)?;
             cx.answers.consents.insert(step.id(), consent);

@@ -18,6 +18,7 @@ mod remote;
 mod repos;
 mod retire;
 mod secrets;
+mod switch;
 
 use crate::step::{Step, StepId};
 
