@@ -62,6 +62,13 @@ pub enum Command {
     #[command(after_help = "Example:\n  landfall abandon guppy")]
     Abandon(AbandonArgs),
 
+    /// Copy the repositories to an installed host; --boot and --switch also activate
+    #[command(
+        visible_alias = "rebuild",
+        after_help = "Examples:\n  landfall sync guppy\n  landfall sync guppy --switch"
+    )]
+    Sync(crate::commands::sync::SyncArgs),
+
     /// A session on HOST with the key that the run pinned
     #[command(after_help = "Example:\n  landfall ssh guppy -- systemctl --failed")]
     Ssh(SshArgs),

@@ -417,13 +417,17 @@ fn target_of(place: &Where, reach: &Reach) -> Result<Option<Endpoint>, ConfigErr
     else {
         return Ok(None);
     };
-    let mut endpoint: Endpoint =
-        text.parse().map_err(|error| ConfigError::Target(format!("{error}")))?;
+    let endpoint = text.parse().map_err(|error| ConfigError::Target(format!("{error}")))?;
+    Ok(Some(reached_by(endpoint, reach)))
+}
+
+/// A machine that was named, reached as the flags say.
+pub fn reached_by(mut endpoint: Endpoint, reach: &Reach) -> Endpoint {
     endpoint.port = reach.port.or(endpoint.port);
-    endpoint.identity_file = reach.identity_file.clone();
-    endpoint.options = reach.ssh_option.clone();
+    endpoint.identity_file.clone_from(&reach.identity_file);
+    endpoint.options.clone_from(&reach.ssh_option);
     endpoint.may_ask = std::io::stderr().is_terminal();
-    Ok(Some(endpoint))
+    endpoint
 }
 
 fn passphrases(journey: &Journey) -> Vec<PassphraseSource> {
