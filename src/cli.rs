@@ -166,6 +166,14 @@ pub enum ActivateArg {
     Switch,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ChangedLayoutArg {
+    /// The disks stay as they were formatted
+    Keep,
+    /// They are erased and formatted again
+    Format,
+}
+
 /// What a journey does and how; the same for `bootstrap`, `plan` and `check`.
 #[derive(Debug, Clone, Args)]
 pub struct Journey {
@@ -186,6 +194,10 @@ pub struct Journey {
     /// A disk that may be erased: by-id name or serial; with --yes required for each disk of the layout
     #[arg(long, value_name = "DISK")]
     pub erase: Vec<String>,
+
+    /// The layout changed after this run formatted the disks: what happens to them
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub changed_layout: Option<ChangedLayoutArg>,
 
     /// File with the passphrase of the encrypted volumes, or of volume NAME
     #[arg(long, value_name = "[NAME=]FILE")]

@@ -34,6 +34,7 @@ pub mod phase;
 pub mod plan;
 pub mod prompt;
 pub mod remote;
+pub mod resume;
 pub mod scaffold;
 pub mod scratch;
 pub mod secret;

@@ -9,7 +9,7 @@ mod hardware;
 mod identity;
 mod install;
 mod installer;
-mod lock;
+pub mod lock;
 mod login;
 mod publish;
 mod reboot;
