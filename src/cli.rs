@@ -135,6 +135,10 @@ pub struct Reach {
     #[arg(long, value_name = "OPTION")]
     pub ssh_option: Vec<String>,
 
+    /// File with the password that sudo on the target asks for, or asks USER for
+    #[arg(long, value_name = "[USER=]FILE")]
+    pub sudo_password_file: Vec<String>,
+
     /// Host key of the installer [else: known_hosts, else a question]
     #[arg(long, value_name = "SHA256:…")]
     pub installer_fingerprint: Option<String>,

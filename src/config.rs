@@ -146,6 +146,8 @@ pub struct Config {
     /// Where the installed system answers; as `target` unless told otherwise.
     pub installed_address: Option<Endpoint>,
     pub installer_fingerprint: Option<String>,
+    /// Files with passwords for sudo on the target, by user; without one, for all.
+    pub sudo_passwords: Vec<(Option<String>, PathBuf)>,
     /// Root of the nix-config repository.
     pub repo: PathBuf,
     /// Attribute of the host's full system.
@@ -363,6 +365,7 @@ impl Config {
                 .map(|text| text.parse().map_err(|e| ConfigError::Target(format!("{e}"))))
                 .transpose()?,
             installer_fingerprint: journey.reach.installer_fingerprint.clone(),
+            sudo_passwords: sudo_passwords(&journey.reach),
             repo: place.repo.clone(),
             attr: for_host(attr),
             installer,
@@ -477,6 +480,11 @@ pub fn reached_by(mut endpoint: Endpoint, reach: &Reach) -> Endpoint {
     endpoint.options.clone_from(&reach.ssh_option);
     endpoint.may_ask = std::io::stderr().is_terminal();
     endpoint
+}
+
+fn sudo_passwords(reach: &Reach) -> Vec<(Option<String>, PathBuf)> {
+    let files = reach.sudo_password_file.iter().map(|text| named(text));
+    files.map(|(user, path)| (user, path.into())).collect()
 }
 
 fn passphrases(journey: &Journey) -> Vec<PassphraseSource> {

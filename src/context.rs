@@ -49,6 +49,8 @@ pub struct Answers {
     pub changed_layout: Option<ChangedLayoutArg>,
     /// Whether the disks of the layout may be erased.
     pub erasure: bool,
+    /// Passwords for sudo on the target, by user.
+    pub sudo: BTreeMap<String, Secret>,
 }
 
 /// The evaluated configurations of the host.

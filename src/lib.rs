@@ -44,5 +44,6 @@ pub mod ssh;
 pub mod state;
 pub mod step;
 pub mod steps;
+pub mod sudo;
 pub mod templates;
 pub mod ui;

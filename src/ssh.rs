@@ -16,7 +16,9 @@ mod known;
 mod offered;
 mod options;
 mod quote;
+mod root;
 mod session;
+mod store;
 mod wait;
 
 pub use endpoint::{Endpoint, EndpointError};
@@ -26,5 +28,6 @@ pub use known::{known_hosts_name, known_keys, user_known_hosts};
 pub use offered::{check_key, identify, offered_key};
 pub use options::interactive;
 pub use quote::remote_command;
-pub use session::{Privilege, Session};
+pub use root::{Asks, Privilege};
+pub use session::Session;
 pub use wait::{Seen, WaitError, wait_for};

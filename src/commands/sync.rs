@@ -27,6 +27,7 @@ use crate::secret::private_temp_dir;
 use crate::ssh::{self, Endpoint, HostKey, Session};
 use crate::state::{HostState, RunDir, StateDir};
 use crate::step::{Consent, StepId};
+use crate::sudo;
 use crate::ui::Ui;
 
 /// For the first contact with a machine that should be up.
@@ -91,7 +92,12 @@ pub fn run(cli: &Cli, args: &SyncArgs) -> Result<Exit, StepError> {
     let prompter = prompt::prompter(args.yes, ui.screen());
     let path = dir.path().to_owned();
     let mut cx = Context::new(config, identity, path, journal, events, prompter);
-    if let Err(error) = connect(&mut cx, &known) {
+    let activates = args.boot || args.switch;
+    let connected = connect(&mut cx, &known).and_then(|()| {
+        // Asked for before the long work.
+        if activates { sudo::ensure(&mut cx) } else { Ok(()) }
+    });
+    if let Err(error) = connected {
         ui.finish();
         return Err(error);
     }
@@ -232,7 +238,7 @@ fn connect(cx: &mut Context, known: &Known) -> Result<(), StepError> {
     // Where the steps look for it, as in a run.
     cx.keys().pin(&key)?;
     let session = Session::open(&endpoint, &key, &cx.dir, CONTACT)?;
-    let target = phase::examined(session, key)?;
+    let target = phase::examined(cx, session, key)?;
     if target.facts.is_installer() || target.facts.os != "nixos" {
         return Err(not_installed(cx, &target.facts.os));
     }

@@ -6,7 +6,7 @@ use crate::error::StepError;
 use crate::git::Repo;
 use crate::known_hosts;
 use crate::machine::Phase;
-use crate::ssh::{Endpoint, Privilege, known_hosts_name, known_keys};
+use crate::ssh::{Endpoint, known_hosts_name, known_keys};
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::remote;
 
@@ -50,10 +50,7 @@ impl Step for Login {
         if forge_lines(cx)?.iter().any(|line| !known.lines().any(|there| there == line)) {
             return Ok(Status::Ready);
         }
-        let sudo = match session.privilege() {
-            Privilege::None => "",
-            Privilege::Root | Privilege::Sudo => ", with sudo",
-        };
+        let sudo = if session.can_be_root() { ", with sudo" } else { "" };
         Ok(Status::Done(Evidence::new(format!("{user}{sudo}")).with("user", user)))
     }
 

@@ -8,18 +8,19 @@ use std::time::Duration;
 
 use crate::cli::ActivateArg;
 use crate::context::Context;
-use crate::error::{Exit, StepError};
+use crate::error::StepError;
 use crate::git::Repo;
 use crate::machine::Phase;
 use crate::nix::{StorePath, report_to};
 use crate::prompt::Question;
-use crate::ssh::Privilege;
+use crate::ssh::Session;
 use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::boot;
 use crate::steps::build::{first_system, full_system, nix_for_full, parse, repo_at};
 use crate::steps::copy::to_store;
 use crate::steps::lock::short;
 use crate::steps::switch::switch;
+use crate::sudo;
 
 pub struct Rebuild;
 
@@ -48,6 +49,10 @@ impl Step for Rebuild {
     }
 
     fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
+        if cx.phase == Phase::Installed {
+            // The password for sudo is asked for before the long work.
+            sudo::ensure(cx).map_err(|error| needs_root(cx, error))?;
+        }
         if !cx.staged() {
             return Ok(Consent::Given);
         }
@@ -83,9 +88,7 @@ impl Step for Rebuild {
         if runs(cx, &full)? {
             return Ok(()); // it was built anew, and is the same
         }
-        if cx.target()?.session.privilege() == Privilege::None {
-            return Err(needs_root(cx));
-        }
+        sudo::ensure(cx).map_err(|error| needs_root(cx, error))?;
         let current = cx.target()?.facts.current_system.as_deref() == Some(full.as_ref());
         if cx.config.activate == ActivateArg::Switch {
             bring(cx, &full)?;
@@ -236,11 +239,9 @@ fn verify_secrets(cx: &Context) -> Result<usize, StepError> {
     let secrets = &cx.facts()?.full.secrets;
     let paths: Vec<&str> = secrets.iter().map(|secret| secret.path.as_str()).collect();
     let session = &cx.target()?.session;
-    let missing = match session.privilege() {
-        // A folder of secrets may be closed to the user.
-        Privilege::Root | Privilege::Sudo => session.root_script(MISSING, &paths).read()?,
-        Privilege::None => session.script(MISSING, &paths).read()?,
-    };
+    // A folder of secrets may be closed to the user.
+    let look = if session.can_be_root() { Session::root_script } else { Session::script };
+    let missing = look(session, MISSING, &paths).read()?;
     if missing.is_empty() {
         return Ok(paths.len());
     }
@@ -278,19 +279,18 @@ fn verify_units(cx: &Context) -> Result<usize, StepError> {
 }
 
 /// The full configuration asks for a password before it lets anyone become root.
-fn needs_root(cx: &Context) -> StepError {
+fn needs_root(cx: &Context, error: StepError) -> StepError {
     let host = &cx.config.host;
     let place = super::repos::place(cx, &cx.config.repo);
-    StepError::new(
-        format!("{host} runs another system than the configuration, and nobody there is root"),
-        "the user that logs in may not use sudo without a password",
-        format!(
-            "Bring the change there (git pull in ~/{place}), then: landfall ssh {host} -- \
-             sudo nixos-rebuild boot --flake ~/{place}#{host}, reboot it, and run the same \
-             command again."
-        ),
-    )
-    .exit(Exit::Person)
+    let mut error = error.doing(format!(
+        "{host} runs another system than the configuration, and nobody there is root"
+    ));
+    error.hint.push_str(&format!(
+        " Or by hand: bring the change there (git pull in ~/{place}), then landfall ssh {host} -- \
+         sudo nixos-rebuild boot --flake ~/{place}#{host}, reboot it, and run the same command \
+         again."
+    ));
+    error
 }
 
 /// The commands with which a person does the rebuild.

@@ -124,7 +124,7 @@ fn reconnect(cx: &mut Context, until: Instant) -> Result<(), StepError> {
     let session = wait_for(&endpoint, &key, &[], &cx.dir, left, |_| ()).map_err(|error| {
         StepError::from(error).doing("the machine did not come back after it began to switch")
     })?;
-    cx.target = Some(phase::examined(session, key)?);
+    cx.target = Some(phase::examined(cx, session, key)?);
     Ok(())
 }
 

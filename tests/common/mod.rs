@@ -6,6 +6,7 @@ pub mod git;
 pub mod installer;
 pub mod journey;
 pub mod sshd;
+pub mod users;
 
 use std::path::Path;
 
