@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::cli::ChangedLayoutArg;
 use crate::config::{Config, Strategy};
 use crate::error::StepError;
 use crate::event::Events;
@@ -46,6 +47,10 @@ pub struct Answers {
     pub consents: BTreeMap<StepId, Consent>,
     /// Passphrases by LUKS volume.
     pub passphrases: BTreeMap<String, Secret>,
+    /// What happens to disks whose layout changed after they were formatted.
+    pub changed_layout: Option<ChangedLayoutArg>,
+    /// Whether the disks of the layout may be erased.
+    pub erasure: bool,
     /// Passwords for sudo on the target, by user.
     pub sudo: BTreeMap<String, Secret>,
 }

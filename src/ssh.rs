@@ -24,7 +24,7 @@ mod wait;
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::SshError;
 pub use host_key::{HostKey, HostKeyError};
-pub use known::{known_hosts_name, known_keys};
+pub use known::{known_hosts_name, known_keys, user_known_hosts};
 pub use offered::{check_key, identify, offered_key};
 pub use options::interactive;
 pub use quote::{quote, remote_command};
