@@ -330,7 +330,7 @@ pub fn wait(cx: &mut Context, old_boot: &str) -> Result<(), StepError> {
     let mut last = String::new();
     while Instant::now() < until {
         for (place, is_guess) in &places {
-            match arrived(place, &key, old_boot, &cx.dir) {
+            match arrived(cx, place, &key, old_boot) {
                 Ok(Some(target)) => {
                     cx.config.target = Some(place.clone());
                     cx.target = Some(target);
@@ -356,18 +356,18 @@ pub fn wait(cx: &mut Context, old_boot: &str) -> Result<(), StepError> {
 
 /// The installer at `place`; none while it is the boot that was to end.
 fn arrived(
+    cx: &mut Context,
     place: &Endpoint,
     key: &HostKey,
     old_boot: &str,
-    dir: &Path,
 ) -> Result<Option<crate::machine::Target>, StepError> {
     // A machine that starts lets nobody in for a while: no reason to ask for passphrases.
     let silent = Endpoint { may_ask: false, ..place.clone() };
-    let session = match Session::open(&silent, key, dir, TRY) {
+    let session = match Session::open(&silent, key, &cx.dir, TRY) {
         Err(error @ SshError::Auth { .. }) => return Err(StepError::from(error).exit(Exit::Failed)),
         other => other?,
     };
-    let target = phase::examined(session, key.clone())?;
+    let target = phase::examined(cx, session, key.clone())?;
     if target.facts.boot_id == old_boot {
         return Ok(None);
     }
