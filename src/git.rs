@@ -79,6 +79,11 @@ impl Repo {
         Ok(self.read(&["rev-parse", "--verify", "--end-of-options", &commit])?)
     }
 
+    /// The first line of a commit's message.
+    pub fn subject(&self, rev: &str) -> Result<String, GitError> {
+        Ok(self.read(&["log", "-1", "--format=%s", rev, "--"])?)
+    }
+
     /// The current branch; none when HEAD is detached.
     pub fn branch(&self) -> Result<Option<String>, GitError> {
         self.maybe(&["symbolic-ref", "--quiet", "--short", "HEAD"])

@@ -18,6 +18,7 @@ use crate::steps::boot;
 use crate::steps::build::{first_system, full_system, nix_for_full, parse, repo_at};
 use crate::steps::copy::to_store;
 use crate::steps::lock::short;
+use crate::steps::retire;
 
 pub struct Rebuild;
 
@@ -93,12 +94,16 @@ impl Step for Rebuild {
 
 /// The full system of the commit that is checked out; none when it is not built yet.
 fn current_full(cx: &Context) -> Result<Option<StorePath>, StepError> {
-    let head = Repo::open(&cx.config.repo)?.head()?;
-    if cx.fact(StepId::Build, "revision")? == head {
+    let repo = Repo::open(&cx.config.repo)?;
+    let is_current = |revision| retire::still_at(cx, &repo, revision);
+    if is_current(cx.fact(StepId::Build, "revision")?)? {
         return Ok(Some(full_system(cx)?));
     }
-    let rebuilt =
-        cx.evidence(StepId::Rebuild).filter(|built| built.fact("revision") == Some(&head));
+    let rebuilt = cx.evidence(StepId::Rebuild);
+    let rebuilt = match rebuilt.and_then(|built| built.fact("revision")) {
+        Some(revision) if is_current(revision)? => rebuilt,
+        _ => None,
+    };
     match rebuilt.and_then(|built| built.fact("system")) {
         Some(path) => Ok(Some(parse(path)?)),
         None => Ok(None),

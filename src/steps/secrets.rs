@@ -138,6 +138,13 @@ fn publish(cx: &Context) -> Result<(), StepError> {
             for warning in &change.warnings {
                 cx.events.warn(warning.clone());
             }
+            if let Some(old) = previous(cx, &secrets, &recipient)? {
+                cx.events.note(format!(
+                    "{} has the key {old} until now: both open its secrets, until the last step \
+                     takes the old one out",
+                    cx.config.host
+                ));
+            }
             sops_plan::commit(&change)?;
             // Nothing is shared with others before the new key has proven itself.
             prove(cx, &secrets)?;
