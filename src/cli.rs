@@ -180,13 +180,23 @@ pub struct Journey {
     #[arg(long, value_name = "[NAME=]CMD")]
     pub luks_passphrase_command: Vec<String>,
 
+    /// Value of an encrypted file with the passphrase, or that of volume NAME; FILE lies
+    /// in the secrets repository, and a value that is not there yet is made and stored
+    #[arg(long, value_name = "[NAME=]FILE:KEY")]
+    pub luks_passphrase_secret: Vec<String>,
+
     /// Primary user on the installed system
     #[arg(long, env = "LANDFALL_USER")]
     pub user: Option<String>,
 
-    /// Use this SSH host key for the installed system
+    /// Use this SSH host key for the installed system [else: the one stored in the secrets
+    /// repository, else a new one]
     #[arg(long, value_name = "FILE")]
     pub host_key: Option<PathBuf>,
+
+    /// Keep the private host key in the secrets repository, encrypted for people alone
+    #[arg(long)]
+    pub host_key_store: bool,
 
     /// [default: keep when the file is tracked, else generate-config]
     #[arg(long, value_enum)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Config, Strategy};
+use crate::config::{Config, SecretPlace, Strategy};
 use crate::error::StepError;
 use crate::event::Events;
 use crate::facts::HostFacts;
@@ -46,6 +46,8 @@ pub struct Answers {
     pub consents: BTreeMap<StepId, Consent>,
     /// Passphrases by LUKS volume.
     pub passphrases: BTreeMap<String, Secret>,
+    /// Passphrases that were made up, and where they are to be kept.
+    pub made: Vec<(SecretPlace, Secret)>,
 }
 
 /// The evaluated configurations of the host.

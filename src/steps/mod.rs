@@ -17,7 +17,7 @@ mod rebuild;
 pub mod remote;
 mod repos;
 mod retire;
-mod secrets;
+pub mod secrets;
 
 use crate::step::{Step, StepId};
 
