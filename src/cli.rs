@@ -59,7 +59,7 @@ pub enum Command {
     Log(crate::commands::log::LogArgs),
 
     /// Forget an unfinished run and say what it left behind
-    #[command(after_help = "Example:\n  landfall abandon guppy")]
+    #[command(after_help = "Examples:\n  landfall abandon guppy\n  landfall abandon guppy --undo")]
     Abandon(AbandonArgs),
 
     /// A session on HOST with the key that the run pinned
@@ -331,6 +331,10 @@ pub struct CheckArgs {
 #[derive(Debug, Clone, Args)]
 pub struct AbandonArgs {
     pub host: String,
+
+    /// Take back what can be: the recipient and the files' data keys, local commits, keys
+    #[arg(long)]
+    pub undo: bool,
 
     /// Do not ask
     #[arg(long, short = 'y')]

@@ -84,6 +84,14 @@ impl RunKeys {
         Ok(())
     }
 
+    /// Deletes all keys of the run.
+    pub fn forget(&self) -> Result<(), StepError> {
+        match std::fs::remove_dir_all(&self.dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(self.io(&error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes the host key of the initrd's SSH server, another one than the host's:
     /// whoever reads the unencrypted boot partition can read it.
     pub fn prepare_initrd(&self, comment: &str) -> Result<(), StepError> {

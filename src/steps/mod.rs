@@ -18,6 +18,7 @@ pub mod remote;
 mod repos;
 mod retire;
 pub mod secrets;
+pub mod undo;
 
 use crate::step::{Step, StepId};
 

@@ -188,7 +188,7 @@ fn replace(cx: &Context, secrets: &SecretsRepo, old: &str) -> Result<(), StepErr
 }
 
 /// The files, `.sops.yaml` among them, in which a recipient is named.
-fn named_in(secrets: &SecretsRepo, recipient: &str) -> Result<Vec<PathBuf>, StepError> {
+pub fn named_in(secrets: &SecretsRepo, recipient: &str) -> Result<Vec<PathBuf>, StepError> {
     let config = secrets.dir.join(&secrets.sops_config);
     let dir = config.parent().unwrap_or(&secrets.dir);
     let mut named = Vec::new();
@@ -221,7 +221,7 @@ fn read(path: &Path) -> Result<String, StepError> {
     std::fs::read_to_string(path).map_err(|error| unwritten(path, &error))
 }
 
-fn unwritten(path: &Path, error: &std::io::Error) -> StepError {
+pub fn unwritten(path: &Path, error: &std::io::Error) -> StepError {
     StepError::new(
         format!("{} could not be edited", path.display()),
         error.to_string(),
@@ -229,7 +229,7 @@ fn unwritten(path: &Path, error: &std::io::Error) -> StepError {
     )
 }
 
-fn still_named(old: &str, file: &Path) -> StepError {
+pub fn still_named(old: &str, file: &Path) -> StepError {
     StepError::new(
         format!("{old} is still named in {}", file.display()),
         "it stands there as somebody else's too, or the file falls to no rule",

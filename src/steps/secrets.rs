@@ -117,11 +117,20 @@ impl Step for Secrets {
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
         let pair = cx.keys().pair()?;
         let recipient = pair.recipient()?;
-        let (_, files) = planned(cx, &pair)?;
+        let (diff, files) = planned(cx, &pair)?;
+        let adds =
+            diff.lines().any(|line| line.starts_with('+') && line.contains(recipient.as_str()));
         let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-        Ok(Evidence::new(format!("adds {recipient}"))
+        let mut intention = Evidence::new(format!("lets {recipient} open the secrets"))
             .with("recipient", recipient.as_str())
-            .with("files", files.join("\n")))
+            .with("files", files.join("\n"));
+        if adds {
+            intention = intention.with(ADDS, recipient.as_str());
+        }
+        if let Some(branch) = place(cx)?.branch()? {
+            intention = intention.with(BRANCH, branch);
+        }
+        Ok(intention)
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
@@ -162,6 +171,12 @@ fn publish(cx: &Context) -> Result<(), StepError> {
     published.tell(cx, place.repo());
     Ok(())
 }
+
+/// The fact of an intention that names a recipient that was in no rule before.
+pub const ADDS: &str = "adds";
+
+/// The fact of an intention that names the branch to push to; none where nothing is pushed.
+pub const BRANCH: &str = "branch";
 
 /// The fact that names the host's recipient until now, which step 16 takes out.
 pub const RETIRES: &str = "retires";
