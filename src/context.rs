@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::cli::ChangedLayoutArg;
 use crate::config::{Config, SecretPlace, Strategy};
 use crate::error::StepError;
 use crate::event::Events;
@@ -48,6 +49,12 @@ pub struct Answers {
     pub passphrases: BTreeMap<String, Secret>,
     /// Passphrases that were made up, and where they are to be kept.
     pub made: Vec<(SecretPlace, Secret)>,
+    /// What happens to disks whose layout changed after they were formatted.
+    pub changed_layout: Option<ChangedLayoutArg>,
+    /// Whether the disks of the layout may be erased.
+    pub erasure: bool,
+    /// Passwords for sudo on the target, by user.
+    pub sudo: BTreeMap<String, Secret>,
 }
 
 /// The evaluated configurations of the host.

@@ -9,7 +9,7 @@ mod hardware;
 mod identity;
 mod install;
 mod installer;
-mod lock;
+pub mod lock;
 mod login;
 mod publish;
 mod reboot;
@@ -18,6 +18,7 @@ pub mod remote;
 mod repos;
 mod retire;
 pub mod secrets;
+mod switch;
 pub mod undo;
 
 use crate::step::{Step, StepId};

@@ -24,6 +24,7 @@ use crate::sops::proof::{self, Need};
 use crate::sops::repo;
 use crate::sops::rules::Rules;
 use crate::sops::stored;
+use crate::sops::transaction::is_left_over;
 use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::hardware::{self, as_paths};
 use crate::steps::identity;
@@ -372,17 +373,9 @@ pub fn files(cx: &Context, secrets: &SecretsRepo) -> Result<Vec<PathBuf>, StepEr
     Ok(files)
 }
 
-/// The file in the checkout behind a path below a flake source in the store.
+/// The file in the checkout behind a path in the store.
 fn in_checkout(sops_file: &str, secrets: &SecretsRepo) -> Result<PathBuf, StepError> {
-    repo::in_checkout(Path::new(sops_file), &secrets.dir).ok_or_else(|| {
-        StepError::new(
-            format!("the secrets file {sops_file} is not in {}", secrets.dir.display()),
-            "the configuration reads it from elsewhere",
-            "Set `secrets` in landfall.toml to the checkout that holds it; where the remote has \
-             moved or removed the file, take that over in the configuration.",
-        )
-        .exit(Exit::Usage)
-    })
+    Ok(repo::in_checkout(Path::new(sops_file), &secrets.dir)?)
 }
 
 /// Opens every secret of the host with the host's key alone; returns how many.
@@ -421,8 +414,11 @@ pub fn left_by_this_run(cx: &Context, repo: &Repo) -> Result<Vec<PathBuf>, StepE
 /// Uncommitted changes of somebody else would be committed or lost with ours.
 pub fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
     let ours = left_by_this_run(cx, repo)?;
-    let dirty: Vec<PathBuf> =
-        repo.dirty()?.into_iter().filter(|path| !ours.contains(path)).collect();
+    let dirty: Vec<PathBuf> = repo
+        .dirty()?
+        .into_iter()
+        .filter(|path| !ours.contains(path) && !is_left_over(path))
+        .collect();
     if dirty.is_empty() {
         return Ok(());
     }

@@ -11,7 +11,6 @@ use crate::error::StepError;
 use crate::git::Repo;
 use crate::journal::{self, Entry, Line};
 use crate::sops::edit;
-use crate::sops::format::Format;
 use crate::sops::host::Who;
 use crate::sops::plan::{self, EditSettings};
 use crate::sops::proof;
@@ -121,9 +120,7 @@ fn take_back(cx: &Context, root: &Path, recipient: &str) -> Result<(), StepError
         return Err(still_named(recipient, file));
     }
     if cx.keys().has_private() {
-        let formats = files.iter().map(|file| (file.clone(), Format::of_path(file)));
-        let formats: Vec<(PathBuf, Format)> = formats.collect();
-        proof::prove_shut_out(&cx.keys().pair()?.identity()?, &formats)?;
+        proof::prove_shut_out(&cx.keys().pair()?.identity()?, &files)?;
     }
     Ok(())
 }

@@ -90,6 +90,13 @@ impl Installer {
         self.write("hardware", &format!("{hardware}\n"));
     }
 
+    /// The home that its sessions have from now on; else it is that of the caller.
+    pub fn home(&self) -> PathBuf {
+        let home = self.dir.join("home");
+        fs::create_dir_all(&home).unwrap();
+        home
+    }
+
     /// From now on nixos-generate-config does not come to an end, or does again.
     pub fn hangs(&self, hangs: bool) {
         let file = self.dir.join("hang");
@@ -120,6 +127,7 @@ mount --bind "$target/meminfo" /proc/meminfo
 mount -t tmpfs none /sys/firmware
 [ -e "$target/bios" ] || mkdir /sys/firmware/efi
 PATH=$target/bin:$PATH
+if [ -d "$target/home" ]; then export HOME="$target/home"; cd; fi
 exec sh -c "$SSH_ORIGINAL_COMMAND"
 '"#;
 
