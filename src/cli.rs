@@ -59,7 +59,7 @@ pub enum Command {
     Log(crate::commands::log::LogArgs),
 
     /// Forget an unfinished run and say what it left behind
-    #[command(after_help = "Example:\n  landfall abandon guppy")]
+    #[command(after_help = "Examples:\n  landfall abandon guppy\n  landfall abandon guppy --undo")]
     Abandon(AbandonArgs),
 
     /// Copy the repositories to an installed host; --boot and --switch also activate
@@ -238,13 +238,23 @@ pub struct Journey {
     #[arg(long, value_name = "[NAME=]CMD")]
     pub luks_passphrase_command: Vec<String>,
 
+    /// Value of an encrypted file with the passphrase, or that of volume NAME; FILE lies
+    /// in the secrets repository, and a value that is not there yet is made and stored
+    #[arg(long, value_name = "[NAME=]FILE:KEY")]
+    pub luks_passphrase_secret: Vec<String>,
+
     /// Primary user on the installed system
     #[arg(long, env = "LANDFALL_USER")]
     pub user: Option<String>,
 
-    /// Use this SSH host key for the installed system
+    /// Use this SSH host key for the installed system [else: the one stored in the secrets
+    /// repository, else a new one]
     #[arg(long, value_name = "FILE")]
     pub host_key: Option<PathBuf>,
+
+    /// Keep the private host key in the secrets repository, encrypted for people alone
+    #[arg(long)]
+    pub host_key_store: bool,
 
     /// [default: keep when the file is tracked, else generate-config]
     #[arg(long, value_enum)]
@@ -383,6 +393,10 @@ pub struct CheckArgs {
 #[derive(Debug, Clone, Args)]
 pub struct AbandonArgs {
     pub host: String,
+
+    /// Take back what can be: the recipient and the files' data keys, local commits, keys
+    #[arg(long)]
+    pub undo: bool,
 
     /// Do not ask
     #[arg(long, short = 'y')]

@@ -90,9 +90,18 @@ struct Settings {
     user: Option<String>,
     repos: Option<PathBuf>,
     push_branch: Option<String>,
+    host_key: Option<HostKeySetting>,
     installed_address: Option<String>,
     #[serde(default)]
     require_units: Vec<String>,
+}
+
+/// What becomes of the private host key, in `landfall.toml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum HostKeySetting {
+    /// Kept in the secrets repository, encrypted.
+    Stored,
 }
 
 /// The installer flake: the folder of the repository it lies in, and its attribute.
@@ -129,6 +138,17 @@ pub enum PassphraseFrom {
     File(PathBuf),
     /// A shell command; what it prints on standard output is the passphrase.
     Command(String),
+    /// A value in a file that sops encrypted, in the secrets repository.
+    Secret(SecretPlace),
+}
+
+/// Where a value is kept encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretPlace {
+    /// Relative to the folder of `.sops.yaml`, or absolute.
+    pub file: PathBuf,
+    /// The names that lead to the value.
+    pub key: Vec<String>,
 }
 
 /// What replaces a running Linux by the installer.
@@ -181,6 +201,8 @@ pub struct Config {
     pub hardware: Option<HardwareArg>,
     pub user: Option<String>,
     pub host_key: Option<PathBuf>,
+    /// Keep the private host key in the secrets repository.
+    pub store_host_key: bool,
     pub erase: Vec<String>,
     /// What happens when the layout changed after the disks were formatted.
     pub changed_layout: Option<ChangedLayoutArg>,
@@ -219,6 +241,8 @@ pub enum ConfigError {
     NoSecretsInput { dir: PathBuf },
     #[error("the checkout of the flake input {input:?} was not found beside {repo}")]
     NoSecretsCheckout { input: String, repo: PathBuf },
+    #[error("--luks-passphrase-secret {0:?} names no file and key")]
+    SecretPlace(String),
     #[error("the host key {path} cannot be used: {why}")]
     HostKey { path: PathBuf, why: String },
 }
@@ -238,6 +262,7 @@ impl Advice for ConfigError {
                 "Set `secrets_input = \"NAME\"` in landfall.toml.".into()
             }
             Self::NoSecretsCheckout { .. } => "Clone it there, or set `secrets = \"FOLDER\"` in landfall.toml; --no-secrets leaves secrets alone.".into(),
+            Self::SecretPlace(_) => "Write it as [NAME=]FILE:KEY, for example identities/guppy.yaml:luks/crypted.".into(),
             Self::HostKey { .. } => "Give an unencrypted ed25519 private key in OpenSSH format.".into(),
         }
     }
@@ -400,9 +425,11 @@ impl Config {
             hardware: journey.hardware,
             user: journey.user.clone().or_else(|| settings.user.clone()),
             host_key: journey.host_key.clone(),
+            store_host_key: journey.host_key_store
+                || settings.host_key == Some(HostKeySetting::Stored),
             erase: journey.erase.clone(),
             changed_layout: journey.changed_layout,
-            passphrases: passphrases(journey),
+            passphrases: passphrases(journey)?,
             push,
             copy_repos: !journey.no_repos,
             repos_dir: settings.repos.clone(),
@@ -531,7 +558,7 @@ fn kexec_from(journey: &Journey, place: &Place) -> Result<Option<KexecFrom>, Con
         .map_err(|source| ConfigError::Read { path, source })
 }
 
-fn passphrases(journey: &Journey) -> Vec<PassphraseSource> {
+fn passphrases(journey: &Journey) -> Result<Vec<PassphraseSource>, ConfigError> {
     let files = journey.luks_passphrase_file.iter().map(|text| {
         let (volume, rest) = named(text);
         PassphraseSource { volume, from: PassphraseFrom::File(rest.into()) }
@@ -540,7 +567,18 @@ fn passphrases(journey: &Journey) -> Vec<PassphraseSource> {
         let (volume, rest) = named(text);
         PassphraseSource { volume, from: PassphraseFrom::Command(rest.into()) }
     });
-    files.chain(commands).collect()
+    let mut sources: Vec<PassphraseSource> = files.chain(commands).collect();
+    for text in &journey.luks_passphrase_secret {
+        let (volume, rest) = named(text);
+        let (file, key) = rest
+            .rsplit_once(':')
+            .filter(|(file, key)| !file.is_empty() && !key.is_empty())
+            .ok_or_else(|| ConfigError::SecretPlace(text.clone()))?;
+        let key = key.split('/').map(ToOwned::to_owned).collect();
+        let from = PassphraseFrom::Secret(SecretPlace { file: file.into(), key });
+        sources.push(PassphraseSource { volume, from });
+    }
+    Ok(sources)
 }
 
 /// Splits `NAME=VALUE`; a value with a `/` or a space before the `=` has no name.

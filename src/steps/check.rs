@@ -55,6 +55,10 @@ impl Step for Check {
             configuration(cx, &mut findings);
             secrets_repo(cx, &mut findings);
             target(cx, &mut findings);
+            // A passphrase that was made up has to find a place.
+            if findings.problems.is_empty() && !cx.answers.made.is_empty() {
+                findings.take(secrets::preflight(cx));
+            }
         }
         let evidence = findings.verdict(cx)?;
         cx.produced.insert(StepId::Check, evidence);

@@ -17,8 +17,9 @@ mod rebuild;
 pub mod remote;
 mod repos;
 mod retire;
-mod secrets;
+pub mod secrets;
 mod switch;
+pub mod undo;
 
 use crate::step::{Step, StepId};
 
