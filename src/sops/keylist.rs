@@ -1,6 +1,7 @@
 //! A host's key joins the lists of the rules; [`super::unlist`] is the way back.
 
 use super::host::Role;
+use super::note::Note;
 use super::patch::{Patch, Unclear};
 use super::place::{self, Place};
 use super::rules::{Group, Key, Rule, Rules};
@@ -177,11 +178,13 @@ fn add_to_group(
         return add_age_entry(rules, patch, rule, group, key);
     };
     let Some(list) = last.list else {
-        return if last.node.alias().is_some() {
-            group_flat_alias(rules, patch, rule, last, key)
-        } else {
-            join_string(rules, patch, &last.node, age, key)
-        };
+        if last.node.alias().is_some() {
+            return group_flat_alias(rules, patch, rule, last, key);
+        }
+        join_string(rules, patch, &last.node, age, key)?;
+        // Behind the key, which may end the line itself.
+        note(rules, patch, &last.node, key);
+        return Ok(());
     };
     let pattern = age
         .iter()
@@ -192,8 +195,18 @@ fn add_to_group(
     let raw = &rules.text[pattern.node.span.clone()];
     let quote = place::quote_of(raw);
     let text = if list.style() == Some(Style::Flow) { key.item(quote) } else { key.line(quote) };
+    if list.style() == Some(Style::Flow) {
+        note(rules, patch, &list, key);
+    }
     let end = patch.content_end(&pattern.node);
     patch.insert_after(&list, &pattern.node, end, &text)
+}
+
+/// A key that is written out has its name in the comment of the line.
+fn note(rules: &Rules<'_>, patch: &mut Patch<'_>, holder: &Node<'_>, key: &NewKey<'_>) {
+    if key.alias.is_none() {
+        Note::of(rules, holder).add(patch, key.comment, key.recipient);
+    }
 }
 
 /// A group (or flat rule) without age keys gets an `age` entry behind its last one.
@@ -207,6 +220,7 @@ fn add_age_entry(
     if let Some((_, empty)) = group.node.entry("age") {
         if empty.items().is_some_and(<[_]>::is_empty) {
             patch.replace(empty.span.clone(), format!("[{}]", key.item("")));
+            note(rules, patch, empty, key);
             return Ok(());
         }
         return Err(patch.unclear(empty.span.start, "the list of age keys is empty"));
@@ -216,10 +230,11 @@ fn add_age_entry(
     };
     let end = patch.content_end(last).max(last_key.span.end);
     if group.node.style() == Some(Style::Flow) {
+        note(rules, patch, last, key);
         return patch.insert_after(group.node, last_key, end, &format!("age: [{}]", key.item("")));
     }
     if !rule.grouped {
-        return patch.insert_after(group.node, last_key, end, &format!("age: {}", key.item("")));
+        return patch.insert_after(group.node, last_key, end, &format!("age: {}", key.line("")));
     }
     let column = patch.block_prefix(false, last_key.start())?;
     let dash = last.items().filter(|_| last.style() == Some(Style::Block)).and_then(<[_]>::first);

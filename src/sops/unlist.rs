@@ -2,6 +2,7 @@
 
 use super::host::Entry;
 use super::keylist::parts;
+use super::note::Note;
 use super::patch::{Patch, Unclear};
 use super::rules::{Group, Key, Rule, Rules};
 use super::yaml::{Kind, Node, Style};
@@ -68,6 +69,11 @@ fn remove_from_group(
     let gone: Vec<_> = age.iter().filter(|key| is_entry(rules, entry, key)).collect();
     if gone.is_empty() {
         return Ok(());
+    }
+    for key in &gone {
+        if let Some(note) = Note::of_key(rules, group, key) {
+            note.remove(patch, &key.value);
+        }
     }
     if gone.len() == group.keys.len() && rule.grouped {
         let list = rule.node.get("key_groups").map(|list| rules.resolve(list));
