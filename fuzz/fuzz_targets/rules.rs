@@ -37,6 +37,15 @@ fuzz_target!(|text: &str| {
     let Ok(rules) = Rules::parse(text) else { return };
     let Ok(all) = rules.rules() else { return };
     let _ = rules.rule_for(Path::new("hosts/a/x.yaml"));
+    // A rule that holds only the host's key goes with it, also when it had none before.
+    let keyless = all.iter().any(|rule| rule.groups.iter().all(|group| group.keys.is_empty()));
+    if keyless {
+        let _ = edit::add(
+            text,
+            &Addition { rules: vec![0], recipient: KEY.into(), ..Addition::default() },
+        );
+        return;
+    }
     let addition = |role, rules: Vec<usize>, new_rules| Addition {
         role,
         host: HOST.into(),

@@ -73,7 +73,7 @@ pub fn add(
         if let Some(shared) = age.iter().find(|known| known.shared) {
             warn_shared(lists.all, rule, shared, warnings);
         }
-        add_to_group(lists, patch, rule, group, &age, key)?;
+        add_to_group(lists, patch, rule, group, &age, key, warnings)?;
     }
     Ok(())
 }
@@ -172,6 +172,7 @@ fn add_to_group(
     group: &Group<'_>,
     age: &[&Key<'_>],
     key: &NewKey<'_>,
+    warnings: &mut Vec<String>,
 ) -> Result<(), Unclear> {
     let rules = lists.rules;
     let Some(last) = age.last() else {
@@ -179,7 +180,7 @@ fn add_to_group(
     };
     let Some(list) = last.list else {
         if last.node.alias().is_some() {
-            return group_flat_alias(rules, patch, rule, last, key);
+            return group_flat_alias(rules, patch, rule, last, key, warnings);
         }
         join_string(rules, patch, &last.node, age, key)?;
         // Behind the key, which may end the line itself.
@@ -254,27 +255,32 @@ fn add_age_entry(
     )
 }
 
-/// `age: *one` holds one key; with a second it becomes a key group on the same line.
+/// `age: *one` holds one key; with a second it becomes a key group on the same line, or,
+/// beside keys of other kinds, a list.
 fn group_flat_alias(
     rules: &Rules<'_>,
     patch: &mut Patch<'_>,
     rule: &Rule<'_>,
     known: &Key<'_>,
     key: &NewKey<'_>,
+    warnings: &mut Vec<String>,
 ) -> Result<(), Unclear> {
-    let flat = rule.groups.iter().flat_map(|group| &group.keys).any(|key| key.kind != "age");
-    let entry = rule.node.entry("age").filter(|_| !rule.grouped && !flat);
-    let Some((name, value)) = entry else {
-        return Err(patch.unclear(
-            known.node.span.start,
-            "the rule mixes flat keys of several kinds: write them as key_groups first",
-        ));
+    let Some((name, value)) = rule.node.entry("age").filter(|_| !rule.grouped) else {
+        return Err(patch.unclear(known.node.span.start, "its only key is an alias from elsewhere"));
     };
     let alias = &rules.text[value.span.clone()];
-    patch.replace(
-        name.span.start..value.span.end,
-        format!("key_groups: [{{age: [{alias}, {}]}}]", key.item("")),
-    );
+    let others = rule.groups.iter().flat_map(|group| &group.keys).any(|key| key.kind != "age");
+    if others {
+        warnings.push(format!(
+            "{} has a list under age: now, which sops before 3.11 cannot read",
+            rule.name()
+        ));
+        patch.replace(value.span.clone(), format!("[{alias},{}]", key.item("")));
+    } else {
+        let group = format!("key_groups: [{{age: [{alias}, {}]}}]", key.item(""));
+        patch.replace(name.span.start..value.span.end, group);
+    }
+    note(rules, patch, value, key);
     Ok(())
 }
 

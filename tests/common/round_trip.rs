@@ -85,6 +85,9 @@ pub fn sample(regex: &str) -> Option<String> {
     if path.is_empty() || path.ends_with('/') {
         path.push_str("x.yaml");
     }
+    if path == ".sops.yaml" {
+        path.insert(0, 'x'); // the config itself is no file of its rules
+    }
     let plain = !path.starts_with('/') && !path.contains("//") && !path.contains('\0');
     (plain && compiled.is_match(&path)).then_some(path)
 }
@@ -186,7 +189,7 @@ pub fn outcome(name: &str, text: &str, sops: Option<&Sops>) -> String {
     let added = round_trip(name, text, &addition(every, Vec::new()), &[]);
     let (deleted, inserted) = changed_lines(text, &added);
     assert!(
-        deleted <= all.len() && inserted <= all.len() * 2 + 1,
+        deleted <= all.len() * 2 && inserted <= all.len() * 3 + 1,
         "{name}: -{deleted} +{inserted}"
     );
     for rule in &all {
