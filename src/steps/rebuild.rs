@@ -33,7 +33,7 @@ impl Step for Rebuild {
         StepId::Rebuild
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[Effect {
             machine: Machine::Target,
             change: "makes the full configuration the system profile, and reboots into it",
