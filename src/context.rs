@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::build_on::Place;
 use crate::config::{Config, Strategy};
 use crate::error::StepError;
 use crate::event::Events;
@@ -35,6 +36,7 @@ pub struct Context {
     pub produced: BTreeMap<StepId, Evidence>,
     pub answers: Answers,
     facts: OnceCell<Facts>,
+    build_place: OnceCell<Place>,
 }
 
 /// What a person, or a flag, has answered in this process. Never written down.
@@ -82,6 +84,7 @@ impl Context {
             produced: BTreeMap::new(),
             answers: Answers::default(),
             facts: OnceCell::new(),
+            build_place: OnceCell::new(),
         }
     }
 
@@ -107,6 +110,21 @@ impl Context {
 
     pub fn nix(&self) -> Result<Nix, StepError> {
         Ok(Nix::find(self.config.nix.clone())?)
+    }
+
+    /// Where the systems of this run are built.
+    pub fn build_place(&self) -> Result<&Place, StepError> {
+        if let Some(place) = self.build_place.get() {
+            return Ok(place);
+        }
+        let system = &self.facts()?.full.system;
+        let place = self.config.build_on.place(system, &self.nix()?.build_settings()?);
+        Ok(self.build_place.get_or_init(|| place))
+    }
+
+    /// Whether the target builds for itself; not so where it cannot be told.
+    pub fn target_builds(&self) -> bool {
+        matches!(self.build_place(), Ok(Place::Target))
     }
 
     pub fn keys(&self) -> RunKeys {
