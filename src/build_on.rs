@@ -41,16 +41,16 @@ impl FromStr for BuildOn {
     }
 }
 
-/// Where systems of this run are built.
+/// What builds the systems of this run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Builder {
     Source,
     /// What is installed, in the store on the target's new disks.
     Target,
     Store(String),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Source => f.pad("the source"),
@@ -61,13 +61,13 @@ impl fmt::Display for Place {
 }
 
 impl BuildOn {
-    /// The place for systems of the kind `system` (`x86_64-linux`).
-    pub fn place(&self, system: &str, settings: &BuildSettings) -> Place {
+    /// What builds systems of the kind `system` (`x86_64-linux`).
+    pub fn builder(&self, system: &str, settings: &BuildSettings) -> Builder {
         match self {
-            Self::Auto if settings.can_build(system) => Place::Source,
-            Self::Auto | Self::Target => Place::Target,
-            Self::Source => Place::Source,
-            Self::Store(uri) => Place::Store(uri.clone()),
+            Self::Auto if settings.can_build(system) => Builder::Source,
+            Self::Auto | Self::Target => Builder::Target,
+            Self::Source => Builder::Source,
+            Self::Store(uri) => Builder::Store(uri.clone()),
         }
     }
 }
@@ -216,13 +216,13 @@ mod tests {
     #[test]
     fn auto_is_the_target_only_when_nothing_else_can_build() {
         let auto = BuildOn::Auto;
-        assert_eq!(auto.place("x86_64-linux", &settings("")), Place::Source);
-        assert_eq!(auto.place("i686-linux", &settings("")), Place::Source);
-        assert_eq!(auto.place("aarch64-linux", &settings("")), Place::Target);
-        assert_eq!(auto.place("aarch64-linux", &settings("@/etc/nix/machines")), Place::Source);
-        assert_eq!(BuildOn::Source.place("aarch64-linux", &settings("")), Place::Source);
+        assert_eq!(auto.builder("x86_64-linux", &settings("")), Builder::Source);
+        assert_eq!(auto.builder("i686-linux", &settings("")), Builder::Source);
+        assert_eq!(auto.builder("aarch64-linux", &settings("")), Builder::Target);
+        assert_eq!(auto.builder("aarch64-linux", &settings("@/etc/nix/machines")), Builder::Source);
+        assert_eq!(BuildOn::Source.builder("aarch64-linux", &settings("")), Builder::Source);
         let none = BuildSettings { max_jobs: 0, ..settings("") };
-        assert_eq!(auto.place("x86_64-linux", &none), Place::Target);
+        assert_eq!(auto.builder("x86_64-linux", &none), Builder::Target);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::build_on::Place;
+use crate::build_on::Builder;
+use crate::cli::ChangedLayoutArg;
 use crate::config::{Config, Strategy};
 use crate::error::StepError;
 use crate::event::Events;
@@ -17,6 +18,7 @@ use crate::nix::Nix;
 use crate::prompt::Prompter;
 use crate::scratch;
 use crate::secret::Secret;
+use crate::sops::identities::{Identities, Places};
 use crate::step::{Consent, Evidence, Status, StepId};
 
 /// Everything that a step may look at and use.
@@ -36,7 +38,8 @@ pub struct Context {
     pub produced: BTreeMap<StepId, Evidence>,
     pub answers: Answers,
     facts: OnceCell<Facts>,
-    build_place: OnceCell<Place>,
+    builder: OnceCell<Builder>,
+    operator: OnceCell<Identities>,
 }
 
 /// What a person, or a flag, has answered in this process. Never written down.
@@ -46,6 +49,12 @@ pub struct Answers {
     pub consents: BTreeMap<StepId, Consent>,
     /// Passphrases by LUKS volume.
     pub passphrases: BTreeMap<String, Secret>,
+    /// What happens to disks whose layout changed after they were formatted.
+    pub changed_layout: Option<ChangedLayoutArg>,
+    /// Whether the disks of the layout may be erased.
+    pub erasure: bool,
+    /// Passwords for sudo on the target, by user.
+    pub sudo: BTreeMap<String, Secret>,
 }
 
 /// The evaluated configurations of the host.
@@ -84,7 +93,8 @@ impl Context {
             produced: BTreeMap::new(),
             answers: Answers::default(),
             facts: OnceCell::new(),
-            build_place: OnceCell::new(),
+            builder: OnceCell::new(),
+            operator: OnceCell::new(),
         }
     }
 
@@ -108,23 +118,33 @@ impl Context {
         Ok(self.facts.get_or_init(|| facts))
     }
 
+    /// What was evaluated holds no longer: the configuration has moved on.
+    pub fn forget_facts(&mut self) {
+        self.facts.take();
+    }
+
+    /// The operator's identities; the first call may ask for them by a command.
+    pub fn operator(&self) -> &Identities {
+        self.operator.get_or_init(|| Identities::of_operator(&Places::of_process()))
+    }
+
     pub fn nix(&self) -> Result<Nix, StepError> {
         Ok(Nix::find(self.config.nix.clone())?)
     }
 
     /// Where the systems of this run are built.
-    pub fn build_place(&self) -> Result<&Place, StepError> {
-        if let Some(place) = self.build_place.get() {
-            return Ok(place);
+    pub fn builder(&self) -> Result<&Builder, StepError> {
+        if let Some(builder) = self.builder.get() {
+            return Ok(builder);
         }
         let system = &self.facts()?.full.system;
-        let place = self.config.build_on.place(system, &self.nix()?.build_settings()?);
-        Ok(self.build_place.get_or_init(|| place))
+        let builder = self.config.build_on.builder(system, &self.nix()?.build_settings()?);
+        Ok(self.builder.get_or_init(|| builder))
     }
 
     /// Whether the target builds for itself; not so where it cannot be told.
     pub fn target_builds(&self) -> bool {
-        matches!(self.build_place(), Ok(Place::Target))
+        matches!(self.builder(), Ok(Builder::Target))
     }
 
     pub fn keys(&self) -> RunKeys {

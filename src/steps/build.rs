@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::build_on::Place;
+use crate::build_on::Builder;
 use crate::config::Push;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
@@ -34,8 +34,8 @@ impl Step for Build {
     }
 
     fn effects(&self, cx: &Context) -> &'static [Effect] {
-        match cx.build_place() {
-            Ok(Place::Target) => &[
+        match cx.builder() {
+            Ok(Builder::Target) => &[
                 Effect {
                     machine: Machine::Source,
                     change: "evaluates the systems",
@@ -47,7 +47,7 @@ impl Step for Build {
                     reversible: true,
                 },
             ],
-            Ok(Place::Store(_)) => &[Effect {
+            Ok(Builder::Store(_)) => &[Effect {
                 machine: Machine::Source,
                 change: "has the store of --build-on build the systems and disko's scripts, and fetches them",
                 reversible: true,
@@ -61,8 +61,8 @@ impl Step for Build {
     }
 
     fn details(&self, cx: &Context) -> Vec<String> {
-        match cx.build_place() {
-            Ok(Place::Target) => {
+        match cx.builder() {
+            Ok(Builder::Target) => {
                 vec!["what cannot be built is found only after the disks were erased".to_owned()]
             }
             _ => Vec::new(),
@@ -79,28 +79,28 @@ impl Step for Build {
             return Ok(Status::Ready);
         };
         let same = built.fact("revision") == hardware.fact("revision")
-            && built.fact("on") == Some(&cx.build_place()?.to_string());
+            && built.fact("on") == Some(&cx.builder()?.to_string());
         Ok(if same && all_there(cx)? { Status::Done(built.clone()) } else { Status::Ready })
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
         let wanted = wanted(cx)?;
-        let place = cx.build_place()?.clone();
+        let builder = cx.builder()?.clone();
         let evidence = Evidence::default()
             .with("revision", cx.fact(StepId::Hardware, "revision")?)
-            .with("on", place.to_string());
+            .with("on", builder.to_string());
         let mut evidence = wanted.iter().fold(evidence, |evidence, (name, derivation)| {
             evidence
                 .with(name, derivation.out.to_string())
                 .with(&format!("{name}_drv"), derivation.drv.to_string())
         });
         let first = &wanted[FIRST];
-        if place == Place::Target {
+        if builder == Builder::Target {
             let scripts: Vec<&Derivation> = [FORMAT, MOUNT].map(|name| &wanted[name]).into();
             realise_on_target(cx, &scripts, None)?;
             evidence.summary = format!("{}, to be built on the target", first.out.name());
         } else {
-            realise_here(cx, &place, &wanted.values().collect::<Vec<_>>())?;
+            realise_here(cx, &builder, &wanted.values().collect::<Vec<_>>())?;
             let size = cx.nix()?.closure_size(&first.out)?;
             let readable = crate::disks::bytes(size);
             evidence.summary = format!("{}, closure of {readable}", first.out.name());
@@ -115,7 +115,7 @@ impl Step for Build {
 fn all_there(cx: &Context) -> Result<bool, StepError> {
     let nix = cx.nix()?;
     let mut names = vec![FORMAT, MOUNT];
-    let on_target = *cx.build_place()? == Place::Target;
+    let on_target = *cx.builder()? == Builder::Target;
     if !on_target {
         names.push(FIRST);
         names.extend(cx.staged().then_some(FULL));
@@ -140,13 +140,13 @@ fn all_there(cx: &Context) -> Result<bool, StepError> {
 /// Builds into the source's store: here, or elsewhere and fetched from there.
 pub fn realise_here(
     cx: &Context,
-    place: &Place,
+    builder: &Builder,
     derivations: &[&Derivation],
 ) -> Result<(), StepError> {
     let failed = |error| StepError::from(error).doing("the system could not be built");
     let nix = cx.nix()?;
     let mut report = report_to(&cx.events);
-    let Place::Store(uri) = place else {
+    let Builder::Store(uri) = builder else {
         return nix.realise(derivations, None, &mut report).map_err(failed);
     };
     nix.realise(derivations, Some((uri, "")), &mut report).map_err(failed)?;

@@ -9,15 +9,16 @@ mod hardware;
 mod identity;
 mod install;
 mod installer;
-mod lock;
+pub mod lock;
 mod login;
 mod publish;
 mod reboot;
 mod rebuild;
-mod remote;
+pub mod remote;
 mod repos;
 mod retire;
 mod secrets;
+mod switch;
 
 use crate::step::{Step, StepId};
 

@@ -5,7 +5,9 @@
 pub mod git;
 pub mod installer;
 pub mod journey;
+pub mod secrets;
 pub mod sshd;
+pub mod users;
 
 use std::path::Path;
 
