@@ -23,6 +23,17 @@ pub enum BuildOn {
     Store(String),
 }
 
+impl fmt::Display for BuildOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Auto => "auto",
+            Self::Source => "source",
+            Self::Target => "target",
+            Self::Store(uri) => uri,
+        })
+    }
+}
+
 impl FromStr for BuildOn {
     type Err = String;
 

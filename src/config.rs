@@ -435,6 +435,8 @@ impl Config {
             ("push", Some(push)),
             ("--no-repos", (!self.copy_repos).then(|| "yes".to_owned())),
             ("repos", path(&self.repos_dir)),
+            ("--disk", Some(self.named_devices())),
+            ("--build-on", Some(self.build_on.to_string())),
             ("require_units", Some(self.require_units.join(" "))),
             ("--activate", Some(format!("{:?}", self.activate).to_lowercase())),
             ("--override-input", Some(inputs.join(" "))),
@@ -444,6 +446,12 @@ impl Config {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value.unwrap_or_default()))
         .collect()
+    }
+
+    /// The devices of `--disk`, as they were given.
+    pub fn named_devices(&self) -> String {
+        let pairs = self.devices.iter().map(|(name, device)| format!("{name}={device}"));
+        pairs.collect::<Vec<_>>().join(" ")
     }
 
     /// Whether the secrets are in a repository of their own.

@@ -179,3 +179,39 @@ fn a_disk_whose_key_nothing_makes_is_found_beforehand() {
         args.extend(["--disk".to_owned(), format!("data={OTHER_DEVICE}")]);
     });
 }
+
+/// What impermanence's module makes of its options, for a host whose home is on the root.
+const PERSISTENCE: &str = r#"{ lib, ... }:
+{
+  options.environment.persistence = lib.mkOption { type = lib.types.attrs; };
+  config.environment.persistence."/persist" = {
+    persistentStoragePath = "/persist";
+    directories = [ { directory = "/var/lib"; dirPath = "/var/lib"; } ];
+    files = [ { file = "/etc/machine-id"; filePath = "/etc/machine-id"; } ];
+    users.alice.directories = [ { directory = "nix-config"; } MORE ];
+  };
+}
+"#;
+
+#[test]
+fn repositories_go_where_impermanence_keeps_them() {
+    let Some(journey) = Journey::with_layout("btrfs") else { return };
+    let layout = journey.config().join("hosts/common/disks/btrfs-disk.nix");
+    let text = fs::read_to_string(&layout).unwrap();
+    // Another subvolume of that name, mounted elsewhere: the home is on the root.
+    fs::write(&layout, text.replace("mountpoint = \"/home\";", "mountpoint = \"/srv\";")).unwrap();
+    let host = journey.config().join(format!("hosts/nixos/{HOST}"));
+    let module = fs::read_to_string(host.join("default.nix")).unwrap();
+    let module = module.replace("./disks.nix", "./disks.nix\n    ./persistence.nix");
+    fs::write(host.join("default.nix"), module).unwrap();
+    let repos = |more: &str| {
+        fs::write(host.join("persistence.nix"), PERSISTENCE.replace("MORE", more)).unwrap();
+        journey.commit_config("Persistence");
+        let plan = plan(&journey, &["--strategy", "direct"]);
+        plan.lines().find(|line| line.contains("repos ")).unwrap().to_owned()
+    };
+    let lost = repos("");
+    assert!(lost.contains("~/nix-secrets would be lost at a boot"), "{lost}");
+    let kept = repos("{ directory = \"nix-secrets\"; }");
+    assert!(kept.contains("copy the repositories"), "{kept}");
+}

@@ -79,7 +79,8 @@ impl Step for Build {
             return Ok(Status::Ready);
         };
         let same = built.fact("revision") == hardware.fact("revision")
-            && built.fact("on") == Some(&cx.builder()?.to_string());
+            && built.fact("on") == Some(&cx.builder()?.to_string())
+            && built.fact("devices") == Some(&cx.config.named_devices());
         Ok(if same && all_there(cx)? { Status::Done(built.clone()) } else { Status::Ready })
     }
 
@@ -88,7 +89,8 @@ impl Step for Build {
         let builder = cx.builder()?.clone();
         let evidence = Evidence::default()
             .with("revision", cx.fact(StepId::Hardware, "revision")?)
-            .with("on", builder.to_string());
+            .with("on", builder.to_string())
+            .with("devices", cx.config.named_devices());
         let mut evidence = wanted.iter().fold(evidence, |evidence, (name, derivation)| {
             evidence
                 .with(name, derivation.out.to_string())
