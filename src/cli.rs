@@ -222,6 +222,14 @@ pub struct Journey {
     #[arg(long)]
     pub no_secrets: bool,
 
+    /// The device of a disk of the layout, in place of the one that the layout names
+    #[arg(long, value_name = "NAME=DEVICE")]
+    pub disk: Vec<String>,
+
+    /// Where systems are built: auto, source, target, or the URI of a nix store
+    #[arg(long, value_name = "WHERE", default_value = "auto")]
+    pub build_on: crate::build_on::BuildOn,
+
     /// A disk that may be erased: by-id name or serial; with --yes required for each disk of the layout
     #[arg(long, value_name = "DISK")]
     pub erase: Vec<String>,

@@ -28,8 +28,9 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 const TICK: Duration = Duration::from_millis(100);
 /// What a command gets between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(3);
-/// How long the last words of an ended child are waited for.
-const DRAIN: Duration = Duration::from_millis(500);
+/// How long the last words of an ended child are waited for. Long, because a busy machine
+/// may let the reader wait, and words that are lost would be taken for an empty answer.
+const DRAIN: Duration = Duration::from_secs(5);
 /// Small enough for a progress bar that moves, large enough to cost nothing.
 const SENT_AT_ONCE: usize = 256 << 10;
 /// Lines of standard error kept for an error message.

@@ -6,6 +6,7 @@
 //! the `Journal` and `Event`s; the `ui` shows them. Nothing flows back.
 
 pub mod age;
+pub mod build_on;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -25,6 +26,7 @@ pub mod journey;
 pub mod kexec;
 pub mod keys;
 pub mod known_hosts;
+pub mod layout;
 pub mod log;
 pub mod machine;
 pub mod nix;

@@ -15,7 +15,7 @@ impl Step for Installer {
         StepId::Installer
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[Effect {
             machine: Machine::Target,
             change: "ENDS what runs there by kexec, unless it is an installer already",

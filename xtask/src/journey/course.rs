@@ -221,6 +221,15 @@ impl Journey {
         report::steps(&json)
     }
 
+    /// A fact that a step of the run has proven.
+    pub fn evidence(&self, step: &str, fact: &str) -> Result<String> {
+        let steps = self.steps()?;
+        let seen =
+            steps.iter().find(|seen| seen.id == step).and_then(|seen| seen.evidence.as_ref());
+        let value = seen.and_then(|evidence| evidence.facts.get(fact)).cloned();
+        value.with_context(|| format!("the step {step} tells no {fact}"))
+    }
+
     /// The installed system, under the key that answers at the first call.
     pub fn installed(&self) -> Result<&Remote> {
         if let Some(remote) = self.installed.get() {

@@ -22,9 +22,9 @@ use crate::lab::{enter, foreign, setup};
 use crate::run::{catch_interrupts, interrupted};
 use crate::scratch::Scratch;
 use crate::vm::Bus;
-use course::Outcome;
 use scenario::{Act, Begins};
 
+pub use course::Outcome;
 pub use scenario::{Ends, Scenario, Share};
 pub use scenarios::{Sabotage, all, named};
 

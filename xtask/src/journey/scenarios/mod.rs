@@ -1,6 +1,7 @@
 //! All journeys. A list for each subject.
 
 mod core;
+mod edits;
 mod forms;
 mod reach;
 mod sabotage;
