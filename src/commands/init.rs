@@ -71,6 +71,8 @@ pub struct InitArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Layout {
     /// Not encrypted
+    Ext4,
+    /// Not encrypted
     Btrfs,
     /// Encrypted
     BtrfsLuks,
@@ -81,6 +83,7 @@ pub enum Layout {
 impl Layout {
     fn name(self) -> &'static str {
         match self {
+            Self::Ext4 => "ext4",
             Self::Btrfs => "btrfs",
             Self::BtrfsLuks => "btrfs-luks",
             Self::BtrfsLuksImpermanence => "btrfs-luks-impermanence",

@@ -27,7 +27,7 @@ impl Step for Build {
         StepId::Build
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[Effect {
             machine: Machine::Source,
             change: "builds the systems and disko's scripts into the nix store",

@@ -33,7 +33,7 @@ impl Step for Check {
         StepId::Check
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[Effect { machine: Machine::Both, change: "nothing", reversible: true }]
     }
 
@@ -172,10 +172,15 @@ fn configuration(cx: &Context, findings: &mut Findings) {
     findings.take(hardware::hardware_file(cx).map(|_| ()));
     findings.take(early_keys(cx));
     findings.take(logins(cx));
-    if cx.config.copy_repos {
-        for dir in repos::dirs(cx) {
-            findings.take(Repo::open(&dir).map(|_| ()).map_err(Into::into));
+    match repos::copied(cx) {
+        Ok(true) => {
+            for dir in repos::dirs(cx) {
+                findings.take(Repo::open(&dir).map(|_| ()).map_err(Into::into));
+            }
         }
+        Ok(false) => {}
+        // That the user is not clear is found by itself.
+        Err(_) => {}
     }
 }
 

@@ -18,7 +18,7 @@ impl Step for Copy {
         StepId::Copy
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[Effect {
             machine: Machine::Target,
             change: "copies the closure into the store on the new disks",

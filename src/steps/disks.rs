@@ -66,7 +66,7 @@ impl Step for Disks {
         StepId::Disks
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[Effect {
             machine: Machine::Target,
             change: "ERASES the disks of the layout, partitions, encrypts and formats them",

@@ -11,7 +11,7 @@ impl Step for Identity {
         StepId::Identity
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[Effect {
             machine: Machine::Source,
             change: "makes the SSH host key of the host, in the run's private folder",

@@ -42,7 +42,7 @@ impl Step for Install {
         StepId::Install
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[
             Effect {
                 machine: Machine::Target,

@@ -12,7 +12,7 @@ impl Step for Installer {
         StepId::Installer
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[Effect {
             machine: Machine::Target,
             change: "nothing: the installer must have been booted",

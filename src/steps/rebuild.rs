@@ -40,7 +40,7 @@ impl Step for Rebuild {
         StepId::Rebuild
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[Effect {
             machine: Machine::Target,
             change: "makes the full configuration the system, by a reboot or, if told so, live",

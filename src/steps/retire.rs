@@ -14,7 +14,7 @@ impl Step for Retire {
         StepId::Retire
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[]
     }
 
