@@ -40,12 +40,19 @@ impl Step for Rebuild {
         StepId::Rebuild
     }
 
-    fn effects(&self, _cx: &Context) -> &'static [Effect] {
-        &[Effect {
-            machine: Machine::Target,
-            change: "makes the full configuration the system, by a reboot or, if told so, live",
-            reversible: true,
-        }]
+    fn effects(&self, cx: &Context) -> &'static [Effect] {
+        match cx.config.activate {
+            ActivateArg::Boot => &[Effect {
+                machine: Machine::Target,
+                change: "makes the full configuration the system profile, and reboots into it",
+                reversible: true,
+            }],
+            ActivateArg::Switch => &[Effect {
+                machine: Machine::Target,
+                change: "makes the full configuration the system profile, and switches to it",
+                reversible: true,
+            }],
+        }
     }
 
     fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {

@@ -161,7 +161,11 @@ impl Journey {
     /// `landfall bootstrap` with everything that an unattended run needs.
     pub fn bootstrap_command(&self) -> Result<Command> {
         let shown = self.installer.fingerprint()?;
-        let expected = self.scenario.expects.unwrap_or(&shown);
+        self.bootstrap_command_expecting(self.scenario.expects.unwrap_or(&shown))
+    }
+
+    /// The same, with the installer expected under this host key.
+    pub fn bootstrap_command_expecting(&self, expected: &str) -> Result<Command> {
         let passphrase = self.operator.secret_file("passphrase", &self.known.passphrase)?;
         let mut landfall = self.landfall()?;
         landfall
