@@ -77,6 +77,10 @@ pub enum Command {
     #[command(after_help = "Example:\n  landfall init ~/src --host guppy --user anna")]
     Init(crate::commands::init::InitArgs),
 
+    /// The hosts of a configuration
+    #[command(subcommand, after_help = "Example:\n  landfall host add molly")]
+    Host(crate::commands::host::HostCommand),
+
     /// What follows from an SSH host key
     #[command(subcommand, after_help = "Example:\n  landfall keys to-age host.pub")]
     Keys(crate::commands::keys::KeysCommand),

@@ -26,6 +26,7 @@ pub mod keys;
 pub mod known_hosts;
 pub mod log;
 pub mod machine;
+pub mod new_host;
 pub mod nix;
 pub mod operator;
 pub mod passphrase;
