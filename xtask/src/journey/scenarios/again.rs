@@ -18,6 +18,7 @@ use crate::run::{tail, wait_until};
 const BEFORE_THE_DISKS: [&str; 6] = ["check", "identity", "secrets", "lock", "hardware", "build"];
 const AFTER_THE_DISKS: [&str; 6] = ["copy", "install", "reboot", "repos", "rebuild", "publish"];
 const REBOOT_DEADLINE: Duration = Duration::from_secs(300);
+const LAYOUT_FILE: &str = "hosts/common/disks/btrfs-luks-disk.nix";
 const HOST_FILE: &str = "hosts/nixos/guppy/default.nix";
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -114,11 +115,35 @@ fn crashes_around_the_record(journey: &Journey) -> Result<()> {
     let mounted = luks_uuid(journey, &installer)?;
     ensure!(mounted == formatted, "the disk was formatted again: {formatted}, now {mounted}");
     println!("the disk was mounted again, and not formatted: LUKS {mounted}");
+    layout_changes(journey, &second, &installer, &formatted)?;
     for step in AFTER_THE_DISKS {
         for moment in ["started", "finished"] {
             crash(journey, &second, step, moment)?;
         }
     }
+    Ok(())
+}
+
+/// Another script of disko than the one that formatted the disk: landfall asks.
+fn layout_changes(
+    journey: &Journey,
+    fingerprint: &str,
+    installer: &Remote,
+    formatted: &str,
+) -> Result<()> {
+    journey.repos.replace(LAYOUT_FILE, "\"compress=zstd\"", "\"compress=zstd:3\"")?;
+    journey.operator.git(&journey.repos.config, &["commit", "-q", "-a", "-m", "Compress more"])?;
+    let until_disks = |more: &[&str]| {
+        let mut landfall = journey.bootstrap_command_expecting(fingerprint)?;
+        run(landfall.args(["--until", "disks"]).args(more))
+    };
+    let asked = ["build was done, and is open again", "--changed-layout keep|format"];
+    until_disks(&[])?.ends(Some(3), &asked)?;
+    until_disks(&["--changed-layout", "keep"])?.ends(Some(0), &["formatted, mounted at /mnt"])?;
+    let kept = luks_uuid(journey, installer)?;
+    ensure!(kept == formatted, "the disk was formatted again: {formatted}, now {kept}");
+    until_disks(&[])?.ends(Some(0), &[])?;
+    println!("the layout changed, which was asked about, and the disk was kept");
     Ok(())
 }
 
