@@ -17,6 +17,7 @@ use crate::nix::Nix;
 use crate::prompt::Prompter;
 use crate::scratch;
 use crate::secret::Secret;
+use crate::sops::identities::{Identities, Places};
 use crate::step::{Consent, Evidence, Status, StepId};
 
 /// Everything that a step may look at and use.
@@ -36,6 +37,7 @@ pub struct Context {
     pub produced: BTreeMap<StepId, Evidence>,
     pub answers: Answers,
     facts: OnceCell<Facts>,
+    operator: OnceCell<Identities>,
 }
 
 /// What a person, or a flag, has answered in this process. Never written down.
@@ -89,6 +91,7 @@ impl Context {
             produced: BTreeMap::new(),
             answers: Answers::default(),
             facts: OnceCell::new(),
+            operator: OnceCell::new(),
         }
     }
 
@@ -110,6 +113,16 @@ impl Context {
         }
         let facts = scratch::evaluate(&self.config, &self.dir)?;
         Ok(self.facts.get_or_init(|| facts))
+    }
+
+    /// What was evaluated holds no longer: the configuration has moved on.
+    pub fn forget_facts(&mut self) {
+        self.facts.take();
+    }
+
+    /// The operator's identities; the first call may ask for them by a command.
+    pub fn operator(&self) -> &Identities {
+        self.operator.get_or_init(|| Identities::of_operator(&Places::of_process()))
     }
 
     pub fn nix(&self) -> Result<Nix, StepError> {

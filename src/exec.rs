@@ -307,6 +307,8 @@ impl Cmd {
         if self.clear_env {
             process.env_clear();
         }
+        // The one variable of the user's that is a private key is nobody's business.
+        process.env_remove("SOPS_AGE_KEY");
         process.envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(dir) = &self.dir {
             process.current_dir(dir);

@@ -27,7 +27,7 @@ pub use host_key::{HostKey, HostKeyError};
 pub use known::{known_hosts_name, known_keys, user_known_hosts};
 pub use offered::{check_key, identify, offered_key};
 pub use options::interactive;
-pub use quote::remote_command;
+pub use quote::{quote, remote_command};
 pub use root::{Asks, Privilege};
 pub use session::Session;
 pub use wait::{Seen, WaitError, wait_for};

@@ -14,7 +14,7 @@ mod login;
 mod publish;
 mod reboot;
 mod rebuild;
-mod remote;
+pub mod remote;
 mod repos;
 mod retire;
 mod secrets;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::sshd::{Sshd, keygen};
+use super::sshd::{KeyPair, Sshd, keygen};
 
 /// Serial and path of the target's disk; no machine has a device of that name.
 pub const SERIAL: &str = "LANDFALL-TEST-1";
@@ -46,6 +46,18 @@ impl Installer {
         installer.script("bin/lsblk", "exec cat \"$target/lsblk\"");
         installer.script("bin/uname", "exec cat \"$target/machine\"");
         installer.script("bin/nixos-generate-config", GENERATE_CONFIG);
+        installer
+    }
+
+    /// The same machine at the same address, with an installed system and its host key.
+    pub fn installed(self, host_key: &Path) -> Self {
+        let Self { sshd, dir } = self;
+        let port = sshd.port;
+        let public = fs::read_to_string(host_key.with_extension("pub")).unwrap().parse().unwrap();
+        let key = KeyPair { private: host_key.to_owned(), public };
+        let more = format!("ForceCommand {}", dir.join("session").display());
+        let installer = Self { sshd: Sshd::start_at(sshd.stop(), port, &[key], &more), dir };
+        installer.runs("nixos", "");
         installer
     }
 
