@@ -20,6 +20,8 @@ pub mod facts;
 pub mod fault;
 pub mod flash;
 pub mod git;
+pub mod installers;
+pub mod iso;
 pub mod journal;
 pub mod journey;
 pub mod keys;
