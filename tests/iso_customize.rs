@@ -6,8 +6,10 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use common::journey::{Journey, Ran, run};
+use common::skipped;
 use common::sshd::keygen;
 
 const ROOM: &str = "landfall keeps this room for what one copy of an image is given\n";
@@ -82,4 +84,30 @@ fn each_copy_has_a_key_of_its_own_and_wrong_use_writes_none() {
     assert!(!three.exists());
     let remembered = fs::read_to_string(journey.state().join("installers")).unwrap();
     assert_eq!(remembered.lines().count(), 2, "{remembered}");
+}
+
+#[test]
+fn the_image_of_the_template_has_the_room() {
+    let Some(journey) = Journey::new() else { return };
+    let (copy, place) =
+        (journey.root.path().join("stick.iso"), journey.root.path().join("mounted"));
+    let built = run(journey.landfall().args(["iso", "build"]));
+    let image = built.succeeds().stdout.trim().to_owned();
+    customize(&journey, &copy, &[]).succeeds();
+    let (before, after) = (fs::read(image).unwrap(), fs::read(&copy).unwrap());
+    assert_eq!(before.len(), after.len());
+    let differ = before.iter().zip(&after).filter(|(a, b)| a != b).count();
+    assert!(differ > 0 && differ < 1 << 16, "{differ} bytes differ");
+
+    fs::create_dir(&place).unwrap();
+    let mut mount = Command::new("mount");
+    if !mount.args(["-o", "loop,ro"]).arg(&copy).arg(&place).status().unwrap().success() {
+        return skipped("an image cannot be mounted here");
+    }
+    let given = fs::read(place.join("landfall/custom"));
+    let left = Command::new("umount").arg(&place).status().unwrap();
+    assert!(left.success());
+    let given = String::from_utf8(given.unwrap()).unwrap();
+    assert!(given.starts_with("landfall-custom-1\npart ssh_host_ed25519_key "));
+    assert_eq!(given.len(), 1 << 16);
 }

@@ -77,7 +77,8 @@ fn built(cli: &Cli, attr: Option<&str>, nix: &NixOptions) -> Result<PathBuf, Ste
         attr.clone_into(&mut wanted.attr);
     }
     let (sender, receiver) = mpsc::channel();
-    let ui = Ui::start(cli.log_format, cli.color, None, receiver);
+    // Standard output is for the path alone: $(landfall iso build) is a file.
+    let ui = Ui::start_beside(cli.log_format, cli.color, receiver);
     let events = Events::new("iso", sender);
     let base = format!("git+file://{}", encode(&place.repo));
     let installable = format!("{}#{}", flake_in(&base, &wanted.dir), wanted.attr);
