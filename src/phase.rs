@@ -9,10 +9,12 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::event::Event;
+use crate::installers;
 use crate::kexec;
 use crate::machine::{Phase, Target, TargetFacts};
 use crate::prompt::Question;
 use crate::ssh::{self, Endpoint, HostKey, Session, SshError};
+use crate::state::StateDir;
 use crate::step::StepId;
 use crate::sudo;
 
@@ -120,6 +122,10 @@ fn trust_installer(cx: &Context, endpoint: &Endpoint, offered: &HostKey) -> Resu
     let same_kind = known.iter().find(|key| key.algorithm() == offered.algorithm());
     if let Some(known) = same_kind {
         return Err(another_key(endpoint, offered, &[("your known_hosts", &known.fingerprint())]));
+    }
+    if let Some(name) = installers::recorded(&StateDir::open()?, offered) {
+        cx.events.note(format!("the host key is that of the image {name}"));
+        return keys.trust_installer(offered);
     }
     ask(cx, endpoint, offered)?;
     keys.trust_installer(offered)

@@ -62,13 +62,21 @@ impl Step for Rebuild {
         };
         const BOOTS: Effect = Effect {
             machine: Machine::Target,
-            change: "makes the full configuration the system, by a reboot or, if told so, live",
+            change: "makes the full configuration the system profile, and reboots into it",
             reversible: true,
         };
-        match (cx.staged(), cx.target_builds()) {
-            (false, _) => &[VERIFIES],
-            (true, false) => &[COPIES, BOOTS],
-            (true, true) => &[BUILDS, BOOTS],
+        const SWITCHES: Effect = Effect {
+            machine: Machine::Target,
+            change: "makes the full configuration the system profile, and switches to it",
+            reversible: true,
+        };
+        let live = cx.config.activate == ActivateArg::Switch;
+        match (cx.staged(), cx.target_builds(), live) {
+            (false, ..) => &[VERIFIES],
+            (true, false, false) => &[COPIES, BOOTS],
+            (true, false, true) => &[COPIES, SWITCHES],
+            (true, true, false) => &[BUILDS, BOOTS],
+            (true, true, true) => &[BUILDS, SWITCHES],
         }
     }
 

@@ -71,6 +71,9 @@ pub struct Scenario {
     pub edits: Vec<Edit>,
     /// Further flags of `landfall bootstrap`.
     pub flags: Vec<String>,
+    /// The machine starts from a copy of the image that has a host key of its own; then
+    /// landfall is told none.
+    pub customized: bool,
     /// Host key under which the installer is expected, if not its own.
     pub expects: Option<&'static str>,
     pub acts: Vec<Act>,
@@ -91,6 +94,7 @@ impl Scenario {
             disks: vec![disk(SERIAL, "8G", Bus::Virtio)],
             edits: Vec::new(),
             flags: Vec::new(),
+            customized: false,
             expects: None,
             acts: vec![Act::Bootstrap],
             ends: Ends::Well,
