@@ -4,7 +4,7 @@ mod common;
 
 use common::secrets::{Home, SHARED};
 
-fn add<'a>(file: &'a str) -> Vec<&'a str> {
+fn add(file: &str) -> Vec<&str> {
     vec!["secrets", "add-host", "new", "--yes", "--key", "../host.pub", "--file", file]
 }
 

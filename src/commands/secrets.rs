@@ -269,7 +269,11 @@ fn updatekeys(
 ) -> Result<Exit, StepError> {
     let files = from_here(&args.files)?;
     if args.check {
-        let late = verify::out_of_date(&repo.dir, &config_of(repo), &files)?;
+        let compared = verify::out_of_date(&repo.dir, &config_of(repo), &files)?;
+        for (path, reason) in &compared.left_out {
+            say(out, &format!("note: {}: {reason}", path.display()))?;
+        }
+        let late = compared.out_of_date;
         for file in &late {
             say(out, &format!("{}: {}", file.path.display(), file.difference()))?;
         }
