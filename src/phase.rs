@@ -9,17 +9,21 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::event::Event;
+use crate::kexec;
 use crate::machine::{Phase, Target, TargetFacts};
 use crate::prompt::Question;
 use crate::ssh::{self, Endpoint, HostKey, Session, SshError};
 use crate::step::StepId;
+use crate::sudo;
 
 /// For the first contact with a machine that should be up.
 const CONTACT: Duration = Duration::from_secs(30);
 
 /// Connects to the target and establishes its phase.
 pub fn establish(cx: &mut Context) -> Result<(), StepError> {
-    let Some(endpoint) = cx.config.target.clone() else { return Ok(()) };
+    let Some(named) = cx.config.target.clone() else { return Ok(()) };
+    // After a kexec it may be another port, and another user.
+    let endpoint = kexec::endpoint_now(cx, &named);
     let installed = installed_endpoint(cx, &endpoint);
     let between = cx.finished(StepId::Install).is_some();
     let offered = match ssh::offered_key(&endpoint, CONTACT, None) {
@@ -36,9 +40,12 @@ pub fn establish(cx: &mut Context) -> Result<(), StepError> {
     } else {
         trust_installer(cx, &endpoint, &offered)?;
         let session = Session::open(&endpoint, &offered, &cx.dir, CONTACT)?;
-        let target = examined(session, offered)?;
+        let target = examined(cx, session, offered)?;
         cx.phase = if target.facts.is_installer() { Phase::Installer } else { Phase::Foreign };
+        cx.config.target = Some(endpoint);
         cx.target = Some(target);
+        // Nothing that is done there is done as another user.
+        sudo::ensure(cx)?;
     }
     cx.events.emit(Event::Phase { phase: cx.phase.to_string() });
     Ok(())
@@ -73,13 +80,18 @@ pub fn connect_installed(
         }
         other => other?,
     };
-    cx.target = Some(examined(session, key.clone())?);
+    cx.target = Some(examined(cx, session, key.clone())?);
     cx.phase = Phase::Installed;
     Ok(())
 }
 
-/// A target of an open session.
-pub fn examined(session: Session, host_key: HostKey) -> Result<Target, StepError> {
+/// A target of an open session, in which commands are root's if that takes no question.
+pub fn examined(
+    cx: &mut Context,
+    mut session: Session,
+    host_key: HostKey,
+) -> Result<Target, StepError> {
+    sudo::recall(cx, &mut session)?;
     let facts = TargetFacts::read(&session)?;
     Ok(Target { session, host_key, facts })
 }

@@ -12,3 +12,4 @@ pub mod run;
 pub mod secrets;
 pub mod ssh;
 pub mod status;
+pub mod sync;

@@ -37,6 +37,7 @@ mod rename;
 pub mod repo;
 pub mod rewrap;
 pub mod rules;
+pub mod stored;
 pub mod transaction;
 mod tree;
 mod unlist;

@@ -8,6 +8,7 @@ pub mod journey;
 pub mod round_trip;
 pub mod secrets;
 pub mod sshd;
+pub mod users;
 
 use std::path::Path;
 
