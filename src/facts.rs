@@ -19,6 +19,9 @@ pub struct HostFacts {
     pub disks: Vec<LayoutDisk>,
     pub file_systems: Vec<FileSystem>,
     pub systemd_boot: bool,
+    /// Whether somebody who logs in finds git.
+    #[serde(default)]
+    pub has_git: bool,
     pub ssh_enabled: bool,
     pub ssh_ports: Vec<u16>,
     pub host_keys: Vec<HostKeyFile>,
@@ -88,6 +91,18 @@ pub struct User {
     pub groups: Vec<String>,
     /// Number of authorized SSH keys.
     pub keys: u32,
+    /// home-manager's sops, where the user has it.
+    #[serde(default)]
+    pub sops: Option<HomeSops>,
+}
+
+/// `home-manager.users.USER.sops`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HomeSops {
+    pub key_file: Option<String>,
+    pub ssh_key_paths: Vec<String>,
+    pub secrets: Vec<SecretFact>,
 }
 
 impl HostFacts {

@@ -15,7 +15,7 @@ use crate::machine::Phase;
 use crate::passphrase;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::remote::Place;
-use crate::steps::{hardware, install, installer, lock, repos, secrets};
+use crate::steps::{hardware, home, install, installer, lock, repos, secrets};
 
 pub struct Check;
 
@@ -169,7 +169,9 @@ fn configuration(cx: &Context, findings: &mut Findings) {
     findings.take(hardware::hardware_file(cx).map(|_| ()));
     findings.take(early_keys(cx));
     findings.take(logins(cx));
+    findings.take(home::check(cx));
     if cx.config.copy_repos {
+        findings.take(git_there(cx));
         for dir in repos::dirs(cx) {
             findings.take(Repo::open(&dir).map(|_| ()).map_err(Into::into));
         }
@@ -197,10 +199,24 @@ fn layout(cx: &Context) -> Result<(), StepError> {
     .exit(Exit::Usage))
 }
 
+/// The repositories are received by git on the system that is installed first.
+fn git_there(cx: &Context) -> Result<(), StepError> {
+    if cx.facts()?.first().has_git {
+        return Ok(());
+    }
+    Err(StepError::new(
+        "the system that is installed first has no git",
+        "the repositories could not be copied to it",
+        "Set programs.git.enable = true in its configuration; --no-repos leaves the repositories out.",
+    )
+    .exit(Exit::Usage))
+}
+
 /// A host key on a file system that is mounted late comes too late for the secrets.
 fn early_keys(cx: &Context) -> Result<(), StepError> {
     let facts = &cx.facts()?.full;
-    for path in install::key_paths(cx)? {
+    let age = facts.age_key_file.clone().filter(|_| !facts.secrets.is_empty());
+    for path in install::key_paths(cx)?.into_iter().chain(age) {
         let Some(fs) = facts.file_system_of(&path) else { continue };
         if !fs.needed_for_boot && !EARLY_MOUNTS.contains(&fs.mount_point.as_str()) {
             return Err(StepError::new(
