@@ -148,6 +148,30 @@ pub struct Reach {
     pub installed_address: Option<String>,
 }
 
+/// How a Linux that runs on the target becomes the installer.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Kexec {
+    /// Image that replaces a running Linux: a tarball of nixos-images
+    #[arg(long, value_name = "URL|FILE", conflicts_with = "no_kexec")]
+    pub kexec: Option<String>,
+
+    /// The image's SHA-256; fetched without one only over TLS
+    #[arg(long, value_name = "HASH", requires = "kexec")]
+    pub kexec_sha256: Option<String>,
+
+    /// Never replace a running system: the target must run an installer
+    #[arg(long)]
+    pub no_kexec: bool,
+
+    /// Further flags for the target's kexec
+    #[arg(long, value_name = "FLAGS", allow_hyphen_values = true)]
+    pub kexec_extra_flags: Option<String>,
+
+    /// Where the installer answers after the kexec [default: as before, else 22]
+    #[arg(long, value_name = "PORT")]
+    pub post_kexec_ssh_port: Option<u16>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum StrategyArg {
     Staged,
@@ -186,6 +210,9 @@ pub struct Journey {
 
     #[command(flatten)]
     pub reach: Reach,
+
+    #[command(flatten)]
+    pub kexec: Kexec,
 
     /// [default: staged when the config's installer flake has HOST, else direct]
     #[arg(long, value_enum)]

@@ -81,6 +81,8 @@ struct Settings {
     installer: Option<String>,
     installer_attr: Option<String>,
     iso: Option<String>,
+    kexec: Option<String>,
+    kexec_sha256: Option<String>,
     secrets: Option<PathBuf>,
     secrets_input: Option<String>,
     sops_config: Option<PathBuf>,
@@ -149,6 +151,19 @@ pub struct SecretPlace {
     pub key: Vec<String>,
 }
 
+/// What replaces a running Linux by the installer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KexecFrom {
+    File(PathBuf),
+    Url {
+        url: String,
+        /// In a form that nix reads.
+        sha256: Option<String>,
+    },
+    /// An attribute of the installer flake.
+    Attr(String),
+}
+
 /// What happens with commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Push {
@@ -166,6 +181,11 @@ pub struct Config {
     /// Where the installed system answers; as `target` unless told otherwise.
     pub installed_address: Option<Endpoint>,
     pub installer_fingerprint: Option<String>,
+    /// The image that the user named.
+    pub kexec: Option<KexecFrom>,
+    pub no_kexec: bool,
+    pub kexec_extra_flags: Option<String>,
+    pub post_kexec_port: Option<u16>,
     /// Files with passwords for sudo on the target, by user; without one, for all.
     pub sudo_passwords: Vec<(Option<String>, PathBuf)>,
     /// Root of the nix-config repository.
@@ -390,6 +410,10 @@ impl Config {
                 .map(|text| text.parse().map_err(|e| ConfigError::Target(format!("{e}"))))
                 .transpose()?,
             installer_fingerprint: journey.reach.installer_fingerprint.clone(),
+            kexec: kexec_from(journey, place)?,
+            no_kexec: journey.kexec.no_kexec,
+            kexec_extra_flags: journey.kexec.kexec_extra_flags.clone(),
+            post_kexec_port: journey.kexec.post_kexec_ssh_port,
             sudo_passwords: sudo_passwords(&journey.reach),
             repo: place.repo.clone(),
             attr: for_host(attr),
@@ -512,6 +536,26 @@ pub fn reached_by(mut endpoint: Endpoint, reach: &Reach) -> Endpoint {
 fn sudo_passwords(reach: &Reach) -> Vec<(Option<String>, PathBuf)> {
     let files = reach.sudo_password_file.iter().map(|text| named(text));
     files.map(|(user, path)| (user, path.into())).collect()
+}
+
+/// The flag's URL or file, else what landfall.toml names: there an attribute as well.
+fn kexec_from(journey: &Journey, place: &Place) -> Result<Option<KexecFrom>, ConfigError> {
+    let settings = &place.settings;
+    let (text, sha256, base) = match (&journey.kexec.kexec, &settings.kexec) {
+        (Some(text), _) => (text, &journey.kexec.kexec_sha256, None),
+        (None, Some(text)) => (text, &settings.kexec_sha256, Some(&place.repo)),
+        (None, None) => return Ok(None),
+    };
+    if text.contains("://") {
+        return Ok(Some(KexecFrom::Url { url: text.clone(), sha256: sha256.clone() }));
+    }
+    let path = base.map_or_else(|| PathBuf::from(text), |repo| repo.join(text));
+    if !path.is_file() && base.is_some() {
+        return Ok(Some(KexecFrom::Attr(text.clone())));
+    }
+    std::fs::canonicalize(&path)
+        .map(|path| Some(KexecFrom::File(path)))
+        .map_err(|source| ConfigError::Read { path, source })
 }
 
 fn passphrases(journey: &Journey) -> Result<Vec<PassphraseSource>, ConfigError> {

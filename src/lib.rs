@@ -22,6 +22,7 @@ pub mod flash;
 pub mod git;
 pub mod journal;
 pub mod journey;
+pub mod kexec;
 pub mod keys;
 pub mod known_hosts;
 pub mod log;

@@ -23,6 +23,7 @@ mod lines;
 pub mod meaning;
 pub mod metadata;
 pub mod new_rule;
+mod note;
 mod parallel;
 pub mod patch;
 mod place;

@@ -1,7 +1,7 @@
 //! One file per step of the journey.
 
 mod boot;
-mod build;
+pub mod build;
 mod check;
 mod copy;
 mod disks;

@@ -11,10 +11,11 @@ use super::operator::Operator;
 use super::proof::{Claim, Remote};
 use super::report::{self, Step};
 use super::repos::{HOST, KnownSecrets, Repos};
-use super::scenario::{Act, Scenario, disk_path};
-use super::target::Target;
+use super::scenario::{Act, Begins, Scenario, disk_path};
+use super::target::{Begin, Target};
 use crate::cache::Cache;
 use crate::forge::Forge;
+use crate::lab::foreign;
 use crate::run::{tail, wait_until};
 
 /// How far into a step a kill comes.
@@ -88,11 +89,18 @@ fn prepare(cache: &Cache, dir: &Path, scenario: &Scenario) -> Result<Journey> {
         }
         repos.publish(cache, &operator).map(|()| repos)
     })?;
-    let image = said("installer image", start, || repos.installer_image(&operator))?;
+    let begin = match scenario.begins {
+        Begins::Installer => {
+            Begin::Image(said("installer image", start, || repos.installer_image(&operator))?)
+        }
+        Begins::Debian => {
+            Begin::System { disk: foreign::image(cache), root_key: operator.public_key()? }
+        }
+    };
     let target = said("machine on", start, || {
-        Target::start(cache, dir, &image, &scenario.disks, &known.passphrase)
+        Target::start(cache, dir, &begin, &scenario.disks, &known.passphrase)
     })?;
-    let shown = said("installer up", start, || target.installer_fingerprint())?;
+    let shown = said("machine up", start, || target.installer_fingerprint())?;
     let installer = Remote::scan(&operator, target.port, "installer")?;
     let answering = installer.fingerprint()?;
     ensure!(answering == shown, "{answering} answers, but the console shows {shown}");

@@ -154,7 +154,6 @@ impl Repos {
         })
     }
 
-    #[allow(dead_code)]
     /// Replaces what must be there, once, in a file of the configuration.
     pub fn replace(&self, file: &str, from: &str, to: &str) -> Result<()> {
         self.edit(file, |text| {

@@ -2,6 +2,7 @@
 
 mod core;
 mod forms;
+mod reach;
 mod sabotage;
 
 use anyhow::{Context, Result};
@@ -12,7 +13,7 @@ pub use sabotage::{Sabotage, sabotaged};
 
 /// Every journey that there is.
 pub fn all() -> Vec<Scenario> {
-    [core::scenarios(), forms::scenarios(), sabotage::scenarios()].concat()
+    [core::scenarios(), forms::scenarios(), reach::scenarios(), sabotage::scenarios()].concat()
 }
 
 /// The journey of this name.
