@@ -26,6 +26,9 @@ pub struct HostFacts {
     /// What impermanence keeps elsewhere.
     pub persisted: Vec<Persisted>,
     pub systemd_boot: bool,
+    /// Whether somebody who logs in finds git.
+    #[serde(default)]
+    pub has_git: bool,
     pub ssh_enabled: bool,
     pub ssh_ports: Vec<u16>,
     pub host_keys: Vec<HostKeyFile>,
@@ -122,6 +125,18 @@ pub struct User {
     pub groups: Vec<String>,
     /// Number of authorized SSH keys.
     pub keys: u32,
+    /// home-manager's sops, where the user has it.
+    #[serde(default)]
+    pub sops: Option<HomeSops>,
+}
+
+/// `home-manager.users.USER.sops`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HomeSops {
+    pub key_file: Option<String>,
+    pub ssh_key_paths: Vec<String>,
+    pub secrets: Vec<SecretFact>,
 }
 
 impl HostFacts {

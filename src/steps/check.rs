@@ -18,7 +18,7 @@ use crate::machine::Phase;
 use crate::passphrase;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::remote::Place;
-use crate::steps::{hardware, install, installer, lock, repos, secrets};
+use crate::steps::{hardware, home, install, installer, lock, repos, secrets};
 
 pub struct Check;
 
@@ -172,8 +172,10 @@ fn configuration(cx: &Context, findings: &mut Findings) {
     findings.take(hardware::hardware_file(cx).map(|_| ()));
     findings.take(early_keys(cx));
     findings.take(logins(cx));
+    findings.take(home::check(cx));
     match repos::copied(cx) {
         Ok(true) => {
+            findings.take(git_there(cx));
             for dir in repos::dirs(cx) {
                 findings.take(Repo::open(&dir).map(|_| ()).map_err(Into::into));
             }
@@ -214,6 +216,19 @@ fn layout(cx: &Context) -> Result<(), StepError> {
         format!("{} has no disk layout", cx.config.host),
         "disko.devices.disk is empty, or disko's module is not imported",
         "Import disko.nixosModules.disko and a layout in the host's configuration.",
+    )
+    .exit(Exit::Usage))
+}
+
+/// The repositories are received by git on the system that is installed first.
+fn git_there(cx: &Context) -> Result<(), StepError> {
+    if cx.facts()?.first().has_git {
+        return Ok(());
+    }
+    Err(StepError::new(
+        "the system that is installed first has no git",
+        "the repositories could not be copied to it",
+        "Set programs.git.enable = true in its configuration; --no-repos leaves the repositories out.",
     )
     .exit(Exit::Usage))
 }

@@ -1,6 +1,8 @@
 //! Step 12: from here on the primary user works, not root; and that user can
 //! reach the forges that the repositories come from.
 
+use sha2::Digest;
+
 use crate::context::Context;
 use crate::error::StepError;
 use crate::git::Repo;
@@ -8,7 +10,7 @@ use crate::known_hosts;
 use crate::machine::Phase;
 use crate::ssh::{Endpoint, known_hosts_name, known_keys};
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
-use crate::steps::remote;
+use crate::steps::{home, remote};
 
 pub struct Login;
 
@@ -29,11 +31,18 @@ impl Step for Login {
     }
 
     fn effects(&self, _cx: &Context) -> &'static [Effect] {
-        &[Effect {
-            machine: Machine::Target,
-            change: "adds the forges' published host keys to the user's known_hosts",
-            reversible: true,
-        }]
+        &[
+            Effect {
+                machine: Machine::Target,
+                change: "adds the forges' published host keys to the user's known_hosts",
+                reversible: true,
+            },
+            Effect {
+                machine: Machine::Target,
+                change: "writes the user's age key, where home-manager's sops reads one",
+                reversible: true,
+            },
+        ]
     }
 
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
@@ -50,19 +59,67 @@ impl Step for Login {
         if forge_lines(cx)?.iter().any(|line| !known.lines().any(|there| there == line)) {
             return Ok(Status::Ready);
         }
+        if !user_key_in_place(cx)? {
+            return Ok(Status::Ready);
+        }
         let sudo = if session.can_be_root() { ", with sudo" } else { "" };
         Ok(Status::Done(Evidence::new(format!("{user}{sudo}")).with("user", user)))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
-        let mut lines = forge_lines(cx)?.join("\n");
-        lines.push('\n');
-        let session = &cx.target()?.session;
-        session.script_with_stdin(ADD_KNOWN_HOSTS, &[]).input(lines.into_bytes()).run().map_err(
-            |error| StepError::from(error).doing("the forges' host keys could not be written"),
-        )?;
-        Ok(())
+        let lines = forge_lines(cx)?;
+        if !lines.is_empty() {
+            let lines = lines.join("\n") + "\n";
+            let session = &cx.target()?.session;
+            let added = session.script_with_stdin(ADD_KNOWN_HOSTS, &[]).input(lines.into_bytes());
+            added.run().map_err(|error| {
+                StepError::from(error).doing("the forges' host keys could not be written")
+            })?;
+        }
+        put_user_key(cx)
     }
+}
+
+/// Standard input becomes file $1, whole or not at all, readable by the user alone.
+/// What home-manager's sops could not open before is opened now.
+const PUT_KEY: &str = r#"
+set -eu
+umask 077
+mkdir -p -- "${1%/*}"
+cat > "$1.landfall"
+mv -f -- "$1.landfall" "$1"
+systemctl --user restart sops-nix.service 2>/dev/null || :
+"#;
+
+/// Prints mode and digest of file $1, where it is the user's.
+const KEY_STATE: &str = r#"
+[ -f "$1" ] && [ -O "$1" ] || exit 0
+echo "$(stat -c %a -- "$1") $(sha256sum < "$1" | cut -d' ' -f1)"
+"#;
+
+/// Whether the user's age key is there, as this run has it.
+fn user_key_in_place(cx: &Context) -> Result<bool, StepError> {
+    let Some(home) = home::with_file(cx)? else { return Ok(true) };
+    let session = &cx.target()?.session;
+    let state = session.script(KEY_STATE, &[home.key_file]).read()?;
+    let Some((mode, digest)) = state.split_once(' ') else { return Ok(false) };
+    // A run that is complete has no key to compare with.
+    let same = cx.keys().user_age().is_none_or(|key| {
+        let ours = sha2::Sha256::digest(key.key_file().expose());
+        ours.iter().map(|byte| format!("{byte:02x}")).collect::<String>() == digest
+    });
+    Ok(mode == "600" && same)
+}
+
+fn put_user_key(cx: &Context) -> Result<(), StepError> {
+    let Some(home) = home::with_file(cx)? else { return Ok(()) };
+    let Some(key) = cx.keys().user_age() else { return Ok(()) };
+    let session = &cx.target()?.session;
+    let put = session.script_with_stdin(PUT_KEY, &[home.key_file]).stdin(key.key_file());
+    put.run().map_err(|error| {
+        StepError::from(error).doing(format!("{} could not be written", home.key_file))
+    })?;
+    Ok(())
 }
 
 /// Lines for the hosts that the repositories' remotes are on: published keys of

@@ -97,6 +97,11 @@ impl Installer {
         home
     }
 
+    /// From now on whoever logs in has this name.
+    pub fn is_used_by(&self, name: &str) {
+        self.script("bin/id", &format!("echo {name}"));
+    }
+
     /// From now on nixos-generate-config does not come to an end, or does again.
     pub fn hangs(&self, hangs: bool) {
         let file = self.dir.join("hang");
