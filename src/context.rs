@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::ChangedLayoutArg;
-use crate::config::{Config, Strategy};
+use crate::config::{Config, SecretPlace, Strategy};
 use crate::error::StepError;
 use crate::event::Events;
 use crate::facts::HostFacts;
@@ -47,6 +47,8 @@ pub struct Answers {
     pub consents: BTreeMap<StepId, Consent>,
     /// Passphrases by LUKS volume.
     pub passphrases: BTreeMap<String, Secret>,
+    /// Passphrases that were made up, and where they are to be kept.
+    pub made: Vec<(SecretPlace, Secret)>,
     /// What happens to disks whose layout changed after they were formatted.
     pub changed_layout: Option<ChangedLayoutArg>,
     /// Whether the disks of the layout may be erased.

@@ -24,6 +24,7 @@ pub mod installers;
 pub mod iso;
 pub mod journal;
 pub mod journey;
+pub mod kexec;
 pub mod keys;
 pub mod known_hosts;
 pub mod log;

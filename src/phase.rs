@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::event::Event;
 use crate::installers;
+use crate::kexec;
 use crate::machine::{Phase, Target, TargetFacts};
 use crate::prompt::Question;
 use crate::ssh::{self, Endpoint, HostKey, Session, SshError};
@@ -22,7 +23,9 @@ const CONTACT: Duration = Duration::from_secs(30);
 
 /// Connects to the target and establishes its phase.
 pub fn establish(cx: &mut Context) -> Result<(), StepError> {
-    let Some(endpoint) = cx.config.target.clone() else { return Ok(()) };
+    let Some(named) = cx.config.target.clone() else { return Ok(()) };
+    // After a kexec it may be another port, and another user.
+    let endpoint = kexec::endpoint_now(cx, &named);
     let installed = installed_endpoint(cx, &endpoint);
     let between = cx.finished(StepId::Install).is_some();
     let offered = match ssh::offered_key(&endpoint, CONTACT, None) {
@@ -41,6 +44,7 @@ pub fn establish(cx: &mut Context) -> Result<(), StepError> {
         let session = Session::open(&endpoint, &offered, &cx.dir, CONTACT)?;
         let target = examined(cx, session, offered)?;
         cx.phase = if target.facts.is_installer() { Phase::Installer } else { Phase::Foreign };
+        cx.config.target = Some(endpoint);
         cx.target = Some(target);
         // Nothing that is done there is done as another user.
         sudo::ensure(cx)?;

@@ -19,6 +19,7 @@ use crate::steps::boot;
 use crate::steps::build::{first_system, full_system, nix_for_full, parse, repo_at};
 use crate::steps::copy::to_store;
 use crate::steps::lock::short;
+use crate::steps::retire;
 use crate::steps::switch::switch;
 use crate::sudo;
 
@@ -127,13 +128,16 @@ fn runs(cx: &Context, full: &StorePath) -> Result<bool, StepError> {
 
 /// The full system of the commit that is checked out; none when it is not built yet.
 fn current_full(cx: &Context) -> Result<Option<StorePath>, StepError> {
-    let head = Repo::open(&cx.config.repo)?.head()?;
-    let built = cx.evidence(StepId::Build).and_then(|evidence| evidence.fact("revision"));
-    if built == Some(&head) {
+    let repo = Repo::open(&cx.config.repo)?;
+    let is_current = |step| match cx.evidence(step).and_then(|built| built.fact("revision")) {
+        Some(revision) => retire::still_at(cx, &repo, revision),
+        None => Ok(false),
+    };
+    if is_current(StepId::Build)? {
         return Ok(Some(full_system(cx)?));
     }
-    let rebuilt =
-        cx.evidence(StepId::Rebuild).filter(|built| built.fact("revision") == Some(&head));
+    let current = is_current(StepId::Rebuild)?;
+    let rebuilt = cx.evidence(StepId::Rebuild).filter(|_| current);
     match rebuilt.and_then(|built| built.fact("system")) {
         Some(path) => Ok(Some(parse(path)?)),
         None => Ok(None),

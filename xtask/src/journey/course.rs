@@ -11,10 +11,11 @@ use super::operator::Operator;
 use super::proof::{Claim, Remote};
 use super::report::{self, Step};
 use super::repos::{HOST, KnownSecrets, Repos};
-use super::scenario::{Act, Scenario, disk_path};
-use super::target::Target;
+use super::scenario::{Act, Begins, Scenario, disk_path};
+use super::target::{Begin, Target};
 use crate::cache::Cache;
 use crate::forge::Forge;
+use crate::lab::foreign;
 use crate::run::{quiet, tail, wait_until};
 
 /// Below the operator's home: a key that only a customized image lets in.
@@ -91,14 +92,19 @@ fn prepare(cache: &Cache, dir: &Path, scenario: &Scenario) -> Result<Journey> {
         }
         repos.publish(cache, &operator).map(|()| repos)
     })?;
-    let image = said("installer image", start, || {
-        let image = repos.installer_image(&operator)?;
-        if scenario.customized { customize(&operator, &repos, &image) } else { Ok(image) }
-    })?;
+    let begin = match scenario.begins {
+        Begins::Installer => Begin::Image(said("installer image", start, || {
+            let image = repos.installer_image(&operator)?;
+            if scenario.customized { customize(&operator, &repos, &image) } else { Ok(image) }
+        })?),
+        Begins::Debian => {
+            Begin::System { disk: foreign::image(cache), root_key: operator.public_key()? }
+        }
+    };
     let target = said("machine on", start, || {
-        Target::start(cache, dir, &image, &scenario.disks, &known.passphrase)
+        Target::start(cache, dir, &begin, &scenario.disks, &known.passphrase)
     })?;
-    let shown = said("installer up", start, || target.installer_fingerprint())?;
+    let shown = said("machine up", start, || target.installer_fingerprint())?;
     let installer = Remote::scan(&operator, target.port, "installer")?;
     let answering = installer.fingerprint()?;
     ensure!(answering == shown, "{answering} answers, but the console shows {shown}");
