@@ -82,6 +82,8 @@ struct Settings {
     installer: Option<String>,
     installer_attr: Option<String>,
     iso: Option<String>,
+    kexec: Option<String>,
+    kexec_sha256: Option<String>,
     secrets: Option<PathBuf>,
     secrets_input: Option<String>,
     sops_config: Option<PathBuf>,
@@ -89,9 +91,18 @@ struct Settings {
     user: Option<String>,
     repos: Option<PathBuf>,
     push_branch: Option<String>,
+    host_key: Option<HostKeySetting>,
     installed_address: Option<String>,
     #[serde(default)]
     require_units: Vec<String>,
+}
+
+/// What becomes of the private host key, in `landfall.toml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum HostKeySetting {
+    /// Kept in the secrets repository, encrypted.
+    Stored,
 }
 
 /// The installer flake: the folder of the repository it lies in, and its attribute.
@@ -128,6 +139,30 @@ pub enum PassphraseFrom {
     File(PathBuf),
     /// A shell command; what it prints on standard output is the passphrase.
     Command(String),
+    /// A value in a file that sops encrypted, in the secrets repository.
+    Secret(SecretPlace),
+}
+
+/// Where a value is kept encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretPlace {
+    /// Relative to the folder of `.sops.yaml`, or absolute.
+    pub file: PathBuf,
+    /// The names that lead to the value.
+    pub key: Vec<String>,
+}
+
+/// What replaces a running Linux by the installer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KexecFrom {
+    File(PathBuf),
+    Url {
+        url: String,
+        /// In a form that nix reads.
+        sha256: Option<String>,
+    },
+    /// An attribute of the installer flake.
+    Attr(String),
 }
 
 /// What happens with commits.
@@ -147,6 +182,11 @@ pub struct Config {
     /// Where the installed system answers; as `target` unless told otherwise.
     pub installed_address: Option<Endpoint>,
     pub installer_fingerprint: Option<String>,
+    /// The image that the user named.
+    pub kexec: Option<KexecFrom>,
+    pub no_kexec: bool,
+    pub kexec_extra_flags: Option<String>,
+    pub post_kexec_port: Option<u16>,
     /// Files with passwords for sudo on the target, by user; without one, for all.
     pub sudo_passwords: Vec<(Option<String>, PathBuf)>,
     /// Root of the nix-config repository.
@@ -162,6 +202,8 @@ pub struct Config {
     pub hardware: Option<HardwareArg>,
     pub user: Option<String>,
     pub host_key: Option<PathBuf>,
+    /// Keep the private host key in the secrets repository.
+    pub store_host_key: bool,
     /// Devices of disks of the layout, by the disks' names, in place of the layout's own.
     pub devices: BTreeMap<String, String>,
     pub build_on: BuildOn,
@@ -207,6 +249,8 @@ pub enum ConfigError {
     NoSecretsInput { dir: PathBuf },
     #[error("the checkout of the flake input {input:?} was not found beside {repo}")]
     NoSecretsCheckout { input: String, repo: PathBuf },
+    #[error("--luks-passphrase-secret {0:?} names no file and key")]
+    SecretPlace(String),
     #[error("the host key {path} cannot be used: {why}")]
     HostKey { path: PathBuf, why: String },
 }
@@ -228,6 +272,7 @@ impl Advice for ConfigError {
                 "Set `secrets_input = \"NAME\"` in landfall.toml.".into()
             }
             Self::NoSecretsCheckout { .. } => "Clone it there, or set `secrets = \"FOLDER\"` in landfall.toml; --no-secrets leaves secrets alone.".into(),
+            Self::SecretPlace(_) => "Write it as [NAME=]FILE:KEY, for example identities/guppy.yaml:luks/crypted.".into(),
             Self::HostKey { .. } => "Give an unencrypted ed25519 private key in OpenSSH format.".into(),
         }
     }
@@ -375,6 +420,10 @@ impl Config {
                 .map(|text| text.parse().map_err(|e| ConfigError::Target(format!("{e}"))))
                 .transpose()?,
             installer_fingerprint: journey.reach.installer_fingerprint.clone(),
+            kexec: kexec_from(journey, place)?,
+            no_kexec: journey.kexec.no_kexec,
+            kexec_extra_flags: journey.kexec.kexec_extra_flags.clone(),
+            post_kexec_port: journey.kexec.post_kexec_ssh_port,
             sudo_passwords: sudo_passwords(&journey.reach),
             repo: place.repo.clone(),
             attr: for_host(attr),
@@ -386,11 +435,13 @@ impl Config {
             hardware: journey.hardware,
             user: journey.user.clone().or_else(|| settings.user.clone()),
             host_key: journey.host_key.clone(),
+            store_host_key: journey.host_key_store
+                || settings.host_key == Some(HostKeySetting::Stored),
             devices: devices(&journey.disk)?,
             build_on: journey.build_on.clone(),
             erase: journey.erase.clone(),
             changed_layout: journey.changed_layout,
-            passphrases: passphrases(journey),
+            passphrases: passphrases(journey)?,
             push,
             copy_repos: !journey.no_repos,
             repos_dir: settings.repos.clone(),
@@ -507,6 +558,26 @@ fn sudo_passwords(reach: &Reach) -> Vec<(Option<String>, PathBuf)> {
     files.map(|(user, path)| (user, path.into())).collect()
 }
 
+/// The flag's URL or file, else what landfall.toml names: there an attribute as well.
+fn kexec_from(journey: &Journey, place: &Place) -> Result<Option<KexecFrom>, ConfigError> {
+    let settings = &place.settings;
+    let (text, sha256, base) = match (&journey.kexec.kexec, &settings.kexec) {
+        (Some(text), _) => (text, &journey.kexec.kexec_sha256, None),
+        (None, Some(text)) => (text, &settings.kexec_sha256, Some(&place.repo)),
+        (None, None) => return Ok(None),
+    };
+    if text.contains("://") {
+        return Ok(Some(KexecFrom::Url { url: text.clone(), sha256: sha256.clone() }));
+    }
+    let path = base.map_or_else(|| PathBuf::from(text), |repo| repo.join(text));
+    if !path.is_file() && base.is_some() {
+        return Ok(Some(KexecFrom::Attr(text.clone())));
+    }
+    std::fs::canonicalize(&path)
+        .map(|path| Some(KexecFrom::File(path)))
+        .map_err(|source| ConfigError::Read { path, source })
+}
+
 /// The pairs of `--disk NAME=DEVICE`; both end up in a Nix string.
 fn devices(arguments: &[String]) -> Result<BTreeMap<String, String>, ConfigError> {
     let plain =
@@ -525,7 +596,7 @@ fn devices(arguments: &[String]) -> Result<BTreeMap<String, String>, ConfigError
     Ok(devices)
 }
 
-fn passphrases(journey: &Journey) -> Vec<PassphraseSource> {
+fn passphrases(journey: &Journey) -> Result<Vec<PassphraseSource>, ConfigError> {
     let files = journey.luks_passphrase_file.iter().map(|text| {
         let (volume, rest) = named(text);
         PassphraseSource { volume, from: PassphraseFrom::File(rest.into()) }
@@ -534,7 +605,18 @@ fn passphrases(journey: &Journey) -> Vec<PassphraseSource> {
         let (volume, rest) = named(text);
         PassphraseSource { volume, from: PassphraseFrom::Command(rest.into()) }
     });
-    files.chain(commands).collect()
+    let mut sources: Vec<PassphraseSource> = files.chain(commands).collect();
+    for text in &journey.luks_passphrase_secret {
+        let (volume, rest) = named(text);
+        let (file, key) = rest
+            .rsplit_once(':')
+            .filter(|(file, key)| !file.is_empty() && !key.is_empty())
+            .ok_or_else(|| ConfigError::SecretPlace(text.clone()))?;
+        let key = key.split('/').map(ToOwned::to_owned).collect();
+        let from = PassphraseFrom::Secret(SecretPlace { file: file.into(), key });
+        sources.push(PassphraseSource { volume, from });
+    }
+    Ok(sources)
 }
 
 /// Splits `NAME=VALUE`; a value with a `/` or a space before the `=` has no name.

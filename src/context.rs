@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::build_on::Builder;
 use crate::cli::ChangedLayoutArg;
-use crate::config::{Config, Strategy};
+use crate::config::{Config, SecretPlace, Strategy};
 use crate::error::StepError;
 use crate::event::Events;
 use crate::facts::HostFacts;
@@ -49,6 +49,8 @@ pub struct Answers {
     pub consents: BTreeMap<StepId, Consent>,
     /// Passphrases by LUKS volume.
     pub passphrases: BTreeMap<String, Secret>,
+    /// Passphrases that were made up, and where they are to be kept.
+    pub made: Vec<(SecretPlace, Secret)>,
     /// What happens to disks whose layout changed after they were formatted.
     pub changed_layout: Option<ChangedLayoutArg>,
     /// Whether the disks of the layout may be erased.

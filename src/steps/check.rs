@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::disks;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
+use crate::kexec;
 use crate::keys;
 use crate::layout;
 use crate::machine::Phase;
@@ -54,6 +55,10 @@ impl Step for Check {
             configuration(cx, &mut findings);
             secrets_repo(cx, &mut findings);
             target(cx, &mut findings);
+            // A passphrase that was made up has to find a place.
+            if findings.problems.is_empty() && !cx.answers.made.is_empty() {
+                findings.take(secrets::preflight(cx));
+            }
         }
         let evidence = findings.verdict(cx)?;
         cx.produced.insert(StepId::Check, evidence);
@@ -338,13 +343,15 @@ fn no_secrets(cx: &Context) -> Result<(), StepError> {
 
 fn target(cx: &mut Context, findings: &mut Findings) {
     let Some(target) = &cx.target else { return };
+    let facts = target.facts.clone();
     if cx.phase == Phase::Foreign {
-        findings.take(Err(installer::not_an_installer(&target.facts)));
+        findings.take(architecture(cx, &facts.system));
+        findings.take(replaceable(cx));
+        findings.take(disks_named(cx));
     }
     if cx.phase != Phase::Installer {
         return;
     }
-    let facts = target.facts.clone();
     findings.take(architecture(cx, &facts.system));
     findings.take(memory(facts.memory_bytes));
     findings.take(firmware(cx, facts.uefi));
@@ -363,6 +370,18 @@ fn target(cx: &mut Context, findings: &mut Findings) {
             findings.take(Err(problem));
         }
     }
+}
+
+/// Whether what runs there may and can make way for the installer.
+fn replaceable(cx: &Context) -> Result<(), StepError> {
+    let target = cx.target()?;
+    // Under --yes nobody can be asked, and only a named image has been agreed to.
+    let agreed = cx.config.kexec.is_some() || cx.prompter.is_interactive();
+    if cx.config.no_kexec || !agreed {
+        return Err(installer::not_an_installer(&target.facts));
+    }
+    let image = kexec::image(cx)?;
+    kexec::preflight(&target.session, &target.facts, &image).map(|_| ())
 }
 
 fn architecture(cx: &Context, system: &str) -> Result<(), StepError> {
@@ -405,6 +424,11 @@ fn memory(bytes: u64) -> Result<(), StepError> {
 fn disks_usable(cx: &Context) -> Result<(), StepError> {
     let matched = crate::steps::disks::matched(cx)?;
     disks::check_usable(&matched, disks::LEAST_BYTES)?;
+    disks_named(cx)
+}
+
+fn disks_named(cx: &Context) -> Result<(), StepError> {
+    let matched = crate::steps::disks::matched(cx)?;
     if !cx.prompter.is_interactive() && cx.finished(StepId::Disks).is_none() {
         disks::check_named(&matched, &cx.config.erase)?;
     }

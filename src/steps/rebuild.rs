@@ -22,6 +22,7 @@ use crate::steps::build::{
 };
 use crate::steps::copy::{sources_to, to_store};
 use crate::steps::lock::short;
+use crate::steps::retire;
 use crate::steps::switch::switch;
 use crate::sudo;
 
@@ -61,13 +62,21 @@ impl Step for Rebuild {
         };
         const BOOTS: Effect = Effect {
             machine: Machine::Target,
-            change: "makes the full configuration the system, by a reboot or, if told so, live",
+            change: "makes the full configuration the system profile, and reboots into it",
             reversible: true,
         };
-        match (cx.staged(), cx.target_builds()) {
-            (false, _) => &[VERIFIES],
-            (true, false) => &[COPIES, BOOTS],
-            (true, true) => &[BUILDS, BOOTS],
+        const SWITCHES: Effect = Effect {
+            machine: Machine::Target,
+            change: "makes the full configuration the system profile, and switches to it",
+            reversible: true,
+        };
+        let live = cx.config.activate == ActivateArg::Switch;
+        match (cx.staged(), cx.target_builds(), live) {
+            (false, ..) => &[VERIFIES],
+            (true, false, false) => &[COPIES, BOOTS],
+            (true, false, true) => &[COPIES, SWITCHES],
+            (true, true, false) => &[BUILDS, BOOTS],
+            (true, true, true) => &[BUILDS, SWITCHES],
         }
     }
 
@@ -143,13 +152,16 @@ fn runs(cx: &Context, full: &StorePath) -> Result<bool, StepError> {
 
 /// The full system of the commit that is checked out; none when it is not built yet.
 fn current_full(cx: &Context) -> Result<Option<StorePath>, StepError> {
-    let head = Repo::open(&cx.config.repo)?.head()?;
-    let built = cx.evidence(StepId::Build).and_then(|evidence| evidence.fact("revision"));
-    if built == Some(&head) {
+    let repo = Repo::open(&cx.config.repo)?;
+    let is_current = |step| match cx.evidence(step).and_then(|built| built.fact("revision")) {
+        Some(revision) => retire::still_at(cx, &repo, revision),
+        None => Ok(false),
+    };
+    if is_current(StepId::Build)? {
         return Ok(Some(full_system(cx)?));
     }
-    let rebuilt =
-        cx.evidence(StepId::Rebuild).filter(|built| built.fact("revision") == Some(&head));
+    let current = is_current(StepId::Rebuild)?;
+    let rebuilt = cx.evidence(StepId::Rebuild).filter(|_| current);
     match rebuilt.and_then(|built| built.fact("system")) {
         Some(path) => Ok(Some(parse(path)?)),
         None => Ok(None),

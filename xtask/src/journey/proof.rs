@@ -108,13 +108,33 @@ impl Remote {
         Ok(text.trim_end().to_string())
     }
 
+    /// `algorithm base64` of the host key.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// [`Remote::run`] for whoever has the login key in this file.
+    pub fn run_with_key(
+        &self,
+        operator: &Operator,
+        user: &str,
+        command: &str,
+        login_key: &Path,
+    ) -> Result<String> {
+        Ok(output(&mut self.ssh_as(operator, user, command, login_key))?.trim_end().to_string())
+    }
+
     fn ssh(&self, operator: &Operator, user: &str, command: &str) -> Command {
+        self.ssh_as(operator, user, command, &operator.ssh_key())
+    }
+
+    fn ssh_as(&self, operator: &Operator, user: &str, command: &str, login_key: &Path) -> Command {
         let mut ssh = operator.command("ssh");
         ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"])
             // A machine that reboots does not say goodbye to who is connected.
             .args(["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"])
             .args(["-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=30", "-i"])
-            .arg(operator.ssh_key())
+            .arg(login_key)
             .arg("-o")
             .arg(format!("UserKnownHostsFile={}", self.known_hosts.display()))
             .args(["-p", &self.port.to_string(), &format!("{user}@127.0.0.1"), command]);
