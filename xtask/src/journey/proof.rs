@@ -131,6 +131,8 @@ impl Remote {
     fn ssh_as(&self, operator: &Operator, user: &str, command: &str, login_key: &Path) -> Command {
         let mut ssh = operator.command("ssh");
         ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"])
+            // A machine that reboots does not say goodbye to who is connected.
+            .args(["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"])
             .args(["-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=30", "-i"])
             .arg(login_key)
             .arg("-o")
