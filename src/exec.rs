@@ -10,7 +10,6 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -321,13 +320,7 @@ impl Cmd {
         tracing::info!(%command, dir = ?self.dir, "start");
 
         let mut process = self.process();
-        process.stdout(match &self.input {
-            Input::Socket(socket) => {
-                Stdio::from(OwnedFd::from(socket.try_clone().map_err(io_error)?))
-            }
-            _ => Stdio::piped(),
-        });
-        process.stderr(Stdio::piped());
+        process.stdout(Stdio::piped()).stderr(Stdio::piped());
         process.stdin(match (&self.input, &self.preamble) {
             (Input::Null, None) => Stdio::null(),
             (Input::File(path), None) => Stdio::from(File::open(path).map_err(io_error)?),
@@ -342,8 +335,19 @@ impl Cmd {
             .map_err(|source| ExecError::Start { command: command.clone(), source })?;
 
         let (sender, receiver) = mpsc::channel();
-        if let Some(stdout) = child.stdout.take() {
-            pump(stdout, Stream::Stdout, sender.clone());
+        match (child.stdout.take(), &self.input) {
+            (Some(stdout), Input::Socket(socket)) => {
+                // Not the child's own: ssh would make it non-blocking for this side too.
+                let socket = socket.try_clone().map_err(io_error)?;
+                let until_then = sender.clone();
+                std::thread::spawn(move || {
+                    // Where it breaks, the child's end tells why.
+                    let _ = relay(stdout, socket);
+                    drop(until_then);
+                });
+            }
+            (Some(stdout), _) => pump(stdout, Stream::Stdout, sender.clone()),
+            (None, _) => {}
         }
         if let Some(stderr) = child.stderr.take() {
             pump(stderr, Stream::Stderr, sender);
@@ -449,14 +453,14 @@ fn feed(pipe: &mut impl Write, input: Input) -> io::Result<()> {
     }
 }
 
-/// Not `io::copy`: its splice keeps the pipe locked while it waits for the socket, and
-/// what was fed before cannot be read until more comes.
-fn relay(mut socket: UnixStream, pipe: &mut impl Write) -> io::Result<()> {
+/// Not `io::copy`: its splice keeps a pipe locked while it waits for a socket, and what
+/// was fed before cannot be read until more comes.
+fn relay(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
     loop {
-        match socket.read(&mut buffer)? {
+        match from.read(&mut buffer)? {
             0 => return Ok(()),
-            count => pipe.write_all(&buffer[..count])?,
+            count => to.write_all(&buffer[..count])?,
         }
     }
 }
