@@ -8,12 +8,14 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -27,8 +29,6 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 const TICK: Duration = Duration::from_millis(100);
 /// What a command gets between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(3);
-/// How long the last words of an ended child are waited for.
-const DRAIN: Duration = Duration::from_millis(500);
 /// Lines of standard error kept for an error message.
 const TAIL_LINES: usize = 12;
 
@@ -306,6 +306,8 @@ impl Cmd {
         if self.clear_env {
             process.env_clear();
         }
+        // It may hold a password, and landfall has read it.
+        process.env_remove("SSHPASS");
         process.envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(dir) = &self.dir {
             process.current_dir(dir);
@@ -335,6 +337,7 @@ impl Cmd {
             .map_err(|source| ExecError::Start { command: command.clone(), source })?;
 
         let (sender, receiver) = mpsc::channel();
+        let ended = Arc::new(AtomicBool::new(false));
         match (child.stdout.take(), &self.input) {
             (Some(stdout), Input::Socket(socket)) => {
                 // Not the child's own: ssh would make it non-blocking for this side too.
@@ -346,11 +349,11 @@ impl Cmd {
                     drop(until_then);
                 });
             }
-            (Some(stdout), _) => pump(stdout, Stream::Stdout, sender.clone()),
+            (Some(stdout), _) => pump(stdout, Stream::Stdout, sender.clone(), ended.clone()),
             (None, _) => {}
         }
         if let Some(stderr) = child.stderr.take() {
-            pump(stderr, Stream::Stderr, sender);
+            pump(stderr, Stream::Stderr, sender, ended.clone());
         }
         if let Some(mut pipe) = child.stdin.take() {
             // A child may end without reading: its exit status tells more than EPIPE.
@@ -364,7 +367,6 @@ impl Cmd {
 
         let mut stdout = Vec::new();
         let mut stderr = String::new();
-        let mut ended_at = None;
         loop {
             match receiver.recv_timeout(TICK) {
                 Ok((stream, bytes)) => {
@@ -384,12 +386,6 @@ impl Cmd {
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
-                // A daemon that the child left behind may hold the pipes open for ever.
-                Err(RecvTimeoutError::Timeout)
-                    if ended_at.is_some_and(|at: Instant| at.elapsed() > DRAIN) =>
-                {
-                    break;
-                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if interrupted() {
@@ -403,8 +399,8 @@ impl Cmd {
                 tracing::warn!(%command, "deadline passed");
                 return Err(ExecError::Deadline { command, deadline, stderr });
             }
-            if ended_at.is_none() && child.try_wait().map_err(io_error)?.is_some() {
-                ended_at = Some(Instant::now());
+            if !ended.load(Ordering::Acquire) && child.try_wait().map_err(io_error)?.is_some() {
+                ended.store(true, Ordering::Release);
             }
         }
         let status = wait(&mut child, self.deadline.map(|d| started + d), &command, &stderr)?;
@@ -465,18 +461,54 @@ fn relay(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
     }
 }
 
-fn pump(stream: impl Read + Send + 'static, kind: Stream, sender: mpsc::Sender<(Stream, Vec<u8>)>) {
+/// Hands the lines of `stream` on, to its end. A daemon that the child left behind may hold
+/// it open for ever: once the child has `ended`, what is there is read, and no more waited for.
+fn pump(
+    mut stream: impl Read + AsFd + Send + 'static,
+    kind: Stream,
+    sender: mpsc::Sender<(Stream, Vec<u8>)>,
+    ended: Arc<AtomicBool>,
+) {
     std::thread::spawn(move || {
-        let mut reader = BufReader::new(stream);
+        let mut buffer = vec![0; 64 << 10];
+        let mut line = Vec::new();
         loop {
-            let mut line = Vec::new();
-            match reader.read_until(b'\n', &mut line) {
-                Ok(0) | Err(_) => return,
-                Ok(_) if sender.send((kind, line)).is_err() => return,
-                Ok(_) => {}
+            // Looked at first: what the child wrote before its end is there by then.
+            let last = ended.load(Ordering::Acquire);
+            if !is_readable(&stream) {
+                if last {
+                    break;
+                }
+                continue;
+            }
+            match stream.read(&mut buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => {
+                    for part in buffer[..count].split_inclusive(|byte| *byte == b'\n') {
+                        line.extend_from_slice(part);
+                        if part.ends_with(b"\n")
+                            && sender.send((kind, std::mem::take(&mut line))).is_err()
+                        {
+                            return;
+                        }
+                    }
+                }
             }
         }
+        if !line.is_empty() {
+            // Without a receiver the run was given up.
+            let _ = sender.send((kind, line));
+        }
     });
+}
+
+/// Whether there is something to read, or the end, after at most a tick.
+fn is_readable(stream: &impl AsFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let tick = Timespec::try_from(TICK).ok();
+    let mut files = [PollFd::new(stream, PollFlags::IN)];
+    // An interrupted look is a look in vain.
+    poll(&mut files, tick.as_ref()).is_ok_and(|ready| ready > 0)
 }
 
 fn end(child: &mut Child, terminal: bool) {
@@ -534,12 +566,22 @@ pub fn quote(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufRead, BufReader};
 
     #[test]
     fn output_is_captured_by_stream() {
         let output = Cmd::new("sh").args(["-c", "echo out; echo err >&2"]).run().unwrap();
         assert_eq!(output.text(), "out");
         assert_eq!(output.stderr, "err\n");
+    }
+
+    #[test]
+    fn what_a_child_leaves_behind_is_not_waited_for() {
+        let started = Instant::now();
+        let output =
+            Cmd::new("sh").args(["-c", "echo said; sleep 60 & printf more"]).run().unwrap();
+        assert_eq!(output.text(), "said\nmore");
+        assert!(started.elapsed() < Duration::from_secs(30));
     }
 
     #[test]

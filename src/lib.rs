@@ -5,6 +5,7 @@
 //! the `engine` runs the plan's `Step`s against source and target, and writes
 //! the `Journal` and `Event`s; the `ui` shows them. Nothing flows back.
 
+pub mod address;
 pub mod age;
 pub mod cli;
 pub mod commands;
@@ -19,6 +20,7 @@ pub mod exec;
 pub mod facts;
 pub mod fault;
 pub mod git;
+pub mod installers;
 pub mod journal;
 pub mod journey;
 pub mod keys;

@@ -1,5 +1,6 @@
 //! Step 5: the target runs a NixOS installer.
 
+use crate::address::ADDRESSES;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::machine::{Phase, TargetFacts};
@@ -29,6 +30,7 @@ impl Step for Installer {
             return Ok(Status::Done(
                 Evidence::new(format!("host key {}", target.host_key.fingerprint()))
                     .with("boot_id", &target.facts.boot_id)
+                    .with(ADDRESSES, target.facts.addresses.join(" "))
                     .with("host_key", target.host_key.fingerprint()),
             ));
         }

@@ -3,13 +3,14 @@
 
 use std::path::PathBuf;
 
+use crate::address::{ADDRESS, ADDRESSES};
 use crate::context::Context;
 use crate::error::StepError;
 use crate::known_hosts;
 use crate::machine::Phase;
 use crate::ssh::known_hosts_name;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
-use crate::steps::boot;
+use crate::steps::{boot, boot_next};
 
 pub struct Reboot;
 
@@ -53,7 +54,8 @@ impl Step for Reboot {
             Evidence::new(format!("host key {}, as prepared", target.host_key.fingerprint()))
                 .with("host_key", target.host_key.fingerprint())
                 .with("boot_id", &target.facts.boot_id)
-                .with("address", target.session.endpoint().to_string()),
+                .with(ADDRESS, target.session.endpoint().to_string())
+                .with(ADDRESSES, target.facts.addresses.join(" ")),
         ))
     }
 
@@ -69,6 +71,7 @@ impl Step for Reboot {
         if let Some(target) = &cx.target {
             old_boot.clone_from(&target.facts.boot_id);
             let volumes: Vec<&str> = config.luks().map(|volume| volume.name.as_str()).collect();
+            boot_next::set(cx);
             target.session.root_script(RELEASE, &volumes).run()?;
         }
         boot::reboot(cx)?;
