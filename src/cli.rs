@@ -59,8 +59,15 @@ pub enum Command {
     Log(crate::commands::log::LogArgs),
 
     /// Forget an unfinished run and say what it left behind
-    #[command(after_help = "Example:\n  landfall abandon guppy")]
+    #[command(after_help = "Examples:\n  landfall abandon guppy\n  landfall abandon guppy --undo")]
     Abandon(AbandonArgs),
+
+    /// Copy the repositories to an installed host; --boot and --switch also activate
+    #[command(
+        visible_alias = "rebuild",
+        after_help = "Examples:\n  landfall sync guppy\n  landfall sync guppy --switch"
+    )]
+    Sync(crate::commands::sync::SyncArgs),
 
     /// A session on HOST with the key that the run pinned
     #[command(after_help = "Example:\n  landfall ssh guppy -- systemctl --failed")]
@@ -145,6 +152,30 @@ pub struct Reach {
     pub installed_address: Option<String>,
 }
 
+/// How a Linux that runs on the target becomes the installer.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Kexec {
+    /// Image that replaces a running Linux: a tarball of nixos-images
+    #[arg(long, value_name = "URL|FILE", conflicts_with = "no_kexec")]
+    pub kexec: Option<String>,
+
+    /// The image's SHA-256; fetched without one only over TLS
+    #[arg(long, value_name = "HASH", requires = "kexec")]
+    pub kexec_sha256: Option<String>,
+
+    /// Never replace a running system: the target must run an installer
+    #[arg(long)]
+    pub no_kexec: bool,
+
+    /// Further flags for the target's kexec
+    #[arg(long, value_name = "FLAGS", allow_hyphen_values = true)]
+    pub kexec_extra_flags: Option<String>,
+
+    /// Where the installer answers after the kexec [default: as before, else 22]
+    #[arg(long, value_name = "PORT")]
+    pub post_kexec_ssh_port: Option<u16>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum StrategyArg {
     Staged,
@@ -159,6 +190,22 @@ pub enum HardwareArg {
     GenerateConfig,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ActivateArg {
+    /// It is booted, and verified then
+    Boot,
+    /// It takes over on the running machine
+    Switch,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ChangedLayoutArg {
+    /// The disks stay as they were formatted
+    Keep,
+    /// They are erased and formatted again
+    Format,
+}
+
 /// What a journey does and how; the same for `bootstrap`, `plan` and `check`.
 #[derive(Debug, Clone, Args)]
 pub struct Journey {
@@ -167,6 +214,9 @@ pub struct Journey {
 
     #[command(flatten)]
     pub reach: Reach,
+
+    #[command(flatten)]
+    pub kexec: Kexec,
 
     /// [default: staged when the config's installer flake has HOST, else direct]
     #[arg(long, value_enum)]
@@ -180,6 +230,10 @@ pub struct Journey {
     #[arg(long, value_name = "DISK")]
     pub erase: Vec<String>,
 
+    /// The layout changed after this run formatted the disks: what happens to them
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub changed_layout: Option<ChangedLayoutArg>,
+
     /// File with the passphrase of the encrypted volumes, or of volume NAME
     #[arg(long, value_name = "[NAME=]FILE")]
     pub luks_passphrase_file: Vec<String>,
@@ -188,13 +242,23 @@ pub struct Journey {
     #[arg(long, value_name = "[NAME=]CMD")]
     pub luks_passphrase_command: Vec<String>,
 
+    /// Value of an encrypted file with the passphrase, or that of volume NAME; FILE lies
+    /// in the secrets repository, and a value that is not there yet is made and stored
+    #[arg(long, value_name = "[NAME=]FILE:KEY")]
+    pub luks_passphrase_secret: Vec<String>,
+
     /// Primary user on the installed system
     #[arg(long, env = "LANDFALL_USER")]
     pub user: Option<String>,
 
-    /// Use this SSH host key for the installed system
+    /// Use this SSH host key for the installed system [else: the one stored in the secrets
+    /// repository, else a new one]
     #[arg(long, value_name = "FILE")]
     pub host_key: Option<PathBuf>,
+
+    /// Keep the private host key in the secrets repository, encrypted for people alone
+    #[arg(long)]
+    pub host_key_store: bool,
 
     /// [default: keep when the file is tracked, else generate-config]
     #[arg(long, value_enum)]
@@ -203,6 +267,10 @@ pub struct Journey {
     /// A unit that must be up at the end; other failed units are reported
     #[arg(long, value_name = "UNIT")]
     pub require_unit: Vec<String>,
+
+    /// How the full configuration takes over from the minimal one
+    #[arg(long, value_enum, value_name = "HOW", default_value = "boot")]
+    pub activate: ActivateArg,
 
     /// Commit locally, push nothing
     #[arg(long, conflicts_with = "push_branch")]
@@ -330,6 +398,10 @@ pub struct CheckArgs {
 pub struct AbandonArgs {
     pub host: String,
 
+    /// Take back what can be: the recipient and the files' data keys, local commits, keys
+    #[arg(long)]
+    pub undo: bool,
+
     /// Do not ask
     #[arg(long, short = 'y')]
     pub yes: bool,
@@ -353,6 +425,12 @@ pub enum IsoCommand {
     /// Build the installer image of the config
     #[command(after_help = "Example:\n  landfall iso build")]
     Build(IsoBuildArgs),
+
+    /// Write the image to a removable drive, and read it back
+    #[command(
+        after_help = "Example:\n  landfall iso flash /dev/disk/by-id/usb-SanDisk_Ultra_Fit_4C53-0:0"
+    )]
+    Flash(crate::commands::iso::IsoFlashArgs),
 }
 
 #[derive(Debug, Clone, Args)]

@@ -4,6 +4,7 @@
 //! Nothing here evaluates nix or talks to the target; what the configuration
 //! means is `facts`, what the machine is is `machine`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -11,7 +12,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::cli::{Cli, HardwareArg, Journey, Reach, StrategyArg, Where};
+use crate::cli::{
+    ActivateArg, ChangedLayoutArg, Cli, HardwareArg, Journey, Reach, StrategyArg, Where,
+};
 use crate::detect;
 use crate::error::{Advice, Exit};
 use crate::nix::NixOptions;
@@ -77,6 +80,8 @@ struct Settings {
     installer: Option<String>,
     installer_attr: Option<String>,
     iso: Option<String>,
+    kexec: Option<String>,
+    kexec_sha256: Option<String>,
     secrets: Option<PathBuf>,
     secrets_input: Option<String>,
     sops_config: Option<PathBuf>,
@@ -84,9 +89,18 @@ struct Settings {
     user: Option<String>,
     repos: Option<PathBuf>,
     push_branch: Option<String>,
+    host_key: Option<HostKeySetting>,
     installed_address: Option<String>,
     #[serde(default)]
     require_units: Vec<String>,
+}
+
+/// What becomes of the private host key, in `landfall.toml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum HostKeySetting {
+    /// Kept in the secrets repository, encrypted.
+    Stored,
 }
 
 /// The installer flake: the folder of the repository it lies in, and its attribute.
@@ -123,6 +137,30 @@ pub enum PassphraseFrom {
     File(PathBuf),
     /// A shell command; what it prints on standard output is the passphrase.
     Command(String),
+    /// A value in a file that sops encrypted, in the secrets repository.
+    Secret(SecretPlace),
+}
+
+/// Where a value is kept encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretPlace {
+    /// Relative to the folder of `.sops.yaml`, or absolute.
+    pub file: PathBuf,
+    /// The names that lead to the value.
+    pub key: Vec<String>,
+}
+
+/// What replaces a running Linux by the installer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KexecFrom {
+    File(PathBuf),
+    Url {
+        url: String,
+        /// In a form that nix reads.
+        sha256: Option<String>,
+    },
+    /// An attribute of the installer flake.
+    Attr(String),
 }
 
 /// What happens with commits.
@@ -142,6 +180,11 @@ pub struct Config {
     /// Where the installed system answers; as `target` unless told otherwise.
     pub installed_address: Option<Endpoint>,
     pub installer_fingerprint: Option<String>,
+    /// The image that the user named.
+    pub kexec: Option<KexecFrom>,
+    pub no_kexec: bool,
+    pub kexec_extra_flags: Option<String>,
+    pub post_kexec_port: Option<u16>,
     /// Files with passwords for sudo on the target, by user; without one, for all.
     pub sudo_passwords: Vec<(Option<String>, PathBuf)>,
     /// Root of the nix-config repository.
@@ -157,13 +200,19 @@ pub struct Config {
     pub hardware: Option<HardwareArg>,
     pub user: Option<String>,
     pub host_key: Option<PathBuf>,
+    /// Keep the private host key in the secrets repository.
+    pub store_host_key: bool,
     pub erase: Vec<String>,
+    /// What happens when the layout changed after the disks were formatted.
+    pub changed_layout: Option<ChangedLayoutArg>,
     pub passphrases: Vec<PassphraseSource>,
     pub push: Push,
     pub copy_repos: bool,
     /// Folder below the primary user's home for the repositories.
     pub repos_dir: Option<PathBuf>,
     pub require_units: Vec<String>,
+    /// How the full configuration takes over.
+    pub activate: ActivateArg,
     pub nix: NixOptions,
     pub boot_deadline: Duration,
     pub passphrase_deadline: Duration,
@@ -191,6 +240,8 @@ pub enum ConfigError {
     NoSecretsInput { dir: PathBuf },
     #[error("the checkout of the flake input {input:?} was not found beside {repo}")]
     NoSecretsCheckout { input: String, repo: PathBuf },
+    #[error("--luks-passphrase-secret {0:?} names no file and key")]
+    SecretPlace(String),
     #[error("the host key {path} cannot be used: {why}")]
     HostKey { path: PathBuf, why: String },
 }
@@ -210,6 +261,7 @@ impl Advice for ConfigError {
                 "Set `secrets_input = \"NAME\"` in landfall.toml.".into()
             }
             Self::NoSecretsCheckout { .. } => "Clone it there, or set `secrets = \"FOLDER\"` in landfall.toml; --no-secrets leaves secrets alone.".into(),
+            Self::SecretPlace(_) => "Write it as [NAME=]FILE:KEY, for example identities/guppy.yaml:luks/crypted.".into(),
             Self::HostKey { .. } => "Give an unencrypted ed25519 private key in OpenSSH format.".into(),
         }
     }
@@ -357,6 +409,10 @@ impl Config {
                 .map(|text| text.parse().map_err(|e| ConfigError::Target(format!("{e}"))))
                 .transpose()?,
             installer_fingerprint: journey.reach.installer_fingerprint.clone(),
+            kexec: kexec_from(journey, place)?,
+            no_kexec: journey.kexec.no_kexec,
+            kexec_extra_flags: journey.kexec.kexec_extra_flags.clone(),
+            post_kexec_port: journey.kexec.post_kexec_ssh_port,
             sudo_passwords: sudo_passwords(&journey.reach),
             repo: place.repo.clone(),
             attr: for_host(attr),
@@ -368,17 +424,64 @@ impl Config {
             hardware: journey.hardware,
             user: journey.user.clone().or_else(|| settings.user.clone()),
             host_key: journey.host_key.clone(),
+            store_host_key: journey.host_key_store
+                || settings.host_key == Some(HostKeySetting::Stored),
             erase: journey.erase.clone(),
-            passphrases: passphrases(journey),
+            changed_layout: journey.changed_layout,
+            passphrases: passphrases(journey)?,
             push,
             copy_repos: !journey.no_repos,
             repos_dir: settings.repos.clone(),
             require_units: [journey.require_unit.clone(), settings.require_units.clone()].concat(),
+            activate: journey.activate,
             nix: journey.nix.to_nix(),
             boot_deadline: BOOT_DEADLINE,
             passphrase_deadline: PASSPHRASE_DEADLINE,
             host,
         })
+    }
+
+    /// What of it shapes a run, by the name of its flag or setting: for telling what was
+    /// changed between two commands. Answers, such as `--erase`, are none of it.
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let endpoint = |endpoint: &Option<Endpoint>| endpoint.as_ref().map(ToString::to_string);
+        let push = match &self.push {
+            Push::Upstream => "upstream".to_owned(),
+            Push::Branch(name) => name.clone(),
+            Push::No => "no".to_owned(),
+        };
+        let secrets = self.secrets.as_ref().map(|secrets| secrets.dir.display().to_string());
+        let installer =
+            self.installer.as_ref().map(|flake| format!("{}#{}", flake.dir.display(), flake.attr));
+        let inputs: Vec<String> = self
+            .nix
+            .override_inputs
+            .iter()
+            .map(|(name, flake)| format!("{name}={flake}"))
+            .collect();
+        let options: Vec<&str> = self.nix.options.iter().map(|(name, _)| name.as_str()).collect();
+        [
+            ("target", endpoint(&self.target)),
+            ("installed_address", endpoint(&self.installed_address)),
+            ("attr", Some(self.attr.clone())),
+            ("installer", installer),
+            ("secrets", secrets),
+            ("hardware", path(&self.hardware_file)),
+            ("--hardware", self.hardware.map(|how| format!("{how:?}").to_lowercase())),
+            ("user", self.user.clone()),
+            ("push", Some(push)),
+            ("--no-repos", (!self.copy_repos).then(|| "yes".to_owned())),
+            ("repos", path(&self.repos_dir)),
+            ("require_units", Some(self.require_units.join(" "))),
+            ("--activate", Some(format!("{:?}", self.activate).to_lowercase())),
+            ("--override-input", Some(inputs.join(" "))),
+            // Their values may be secrets: access tokens are given so.
+            ("--option", Some(options.join(" "))),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.unwrap_or_default()))
+        .collect()
     }
 
     /// Whether the secrets are in a repository of their own.
@@ -416,13 +519,17 @@ fn target_of(place: &Where, reach: &Reach) -> Result<Option<Endpoint>, ConfigErr
     else {
         return Ok(None);
     };
-    let mut endpoint: Endpoint =
-        text.parse().map_err(|error| ConfigError::Target(format!("{error}")))?;
+    let endpoint = text.parse().map_err(|error| ConfigError::Target(format!("{error}")))?;
+    Ok(Some(reached_by(endpoint, reach)))
+}
+
+/// A machine that was named, reached as the flags say.
+pub fn reached_by(mut endpoint: Endpoint, reach: &Reach) -> Endpoint {
     endpoint.port = reach.port.or(endpoint.port);
-    endpoint.identity_file = reach.identity_file.clone();
-    endpoint.options = reach.ssh_option.clone();
+    endpoint.identity_file.clone_from(&reach.identity_file);
+    endpoint.options.clone_from(&reach.ssh_option);
     endpoint.may_ask = true;
-    Ok(Some(endpoint))
+    endpoint
 }
 
 fn sudo_passwords(reach: &Reach) -> Vec<(Option<String>, PathBuf)> {
@@ -430,7 +537,27 @@ fn sudo_passwords(reach: &Reach) -> Vec<(Option<String>, PathBuf)> {
     files.map(|(user, path)| (user, path.into())).collect()
 }
 
-fn passphrases(journey: &Journey) -> Vec<PassphraseSource> {
+/// The flag's URL or file, else what landfall.toml names: there an attribute as well.
+fn kexec_from(journey: &Journey, place: &Place) -> Result<Option<KexecFrom>, ConfigError> {
+    let settings = &place.settings;
+    let (text, sha256, base) = match (&journey.kexec.kexec, &settings.kexec) {
+        (Some(text), _) => (text, &journey.kexec.kexec_sha256, None),
+        (None, Some(text)) => (text, &settings.kexec_sha256, Some(&place.repo)),
+        (None, None) => return Ok(None),
+    };
+    if text.contains("://") {
+        return Ok(Some(KexecFrom::Url { url: text.clone(), sha256: sha256.clone() }));
+    }
+    let path = base.map_or_else(|| PathBuf::from(text), |repo| repo.join(text));
+    if !path.is_file() && base.is_some() {
+        return Ok(Some(KexecFrom::Attr(text.clone())));
+    }
+    std::fs::canonicalize(&path)
+        .map(|path| Some(KexecFrom::File(path)))
+        .map_err(|source| ConfigError::Read { path, source })
+}
+
+fn passphrases(journey: &Journey) -> Result<Vec<PassphraseSource>, ConfigError> {
     let files = journey.luks_passphrase_file.iter().map(|text| {
         let (volume, rest) = named(text);
         PassphraseSource { volume, from: PassphraseFrom::File(rest.into()) }
@@ -439,7 +566,18 @@ fn passphrases(journey: &Journey) -> Vec<PassphraseSource> {
         let (volume, rest) = named(text);
         PassphraseSource { volume, from: PassphraseFrom::Command(rest.into()) }
     });
-    files.chain(commands).collect()
+    let mut sources: Vec<PassphraseSource> = files.chain(commands).collect();
+    for text in &journey.luks_passphrase_secret {
+        let (volume, rest) = named(text);
+        let (file, key) = rest
+            .rsplit_once(':')
+            .filter(|(file, key)| !file.is_empty() && !key.is_empty())
+            .ok_or_else(|| ConfigError::SecretPlace(text.clone()))?;
+        let key = key.split('/').map(ToOwned::to_owned).collect();
+        let from = PassphraseFrom::Secret(SecretPlace { file: file.into(), key });
+        sources.push(PassphraseSource { volume, from });
+    }
+    Ok(sources)
 }
 
 /// Splits `NAME=VALUE`; a value with a `/` or a space before the `=` has no name.

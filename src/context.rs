@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Config, Strategy};
+use crate::cli::ChangedLayoutArg;
+use crate::config::{Config, SecretPlace, Strategy};
 use crate::error::StepError;
 use crate::event::Events;
 use crate::facts::HostFacts;
@@ -16,6 +17,7 @@ use crate::nix::Nix;
 use crate::prompt::Prompter;
 use crate::scratch;
 use crate::secret::Secret;
+use crate::sops::identities::{Identities, Places};
 use crate::step::{Consent, Evidence, Status, StepId};
 
 /// Everything that a step may look at and use.
@@ -35,6 +37,7 @@ pub struct Context {
     pub produced: BTreeMap<StepId, Evidence>,
     pub answers: Answers,
     facts: OnceCell<Facts>,
+    operator: OnceCell<Identities>,
 }
 
 /// What a person, or a flag, has answered in this process. Never written down.
@@ -44,6 +47,12 @@ pub struct Answers {
     pub consents: BTreeMap<StepId, Consent>,
     /// Passphrases by LUKS volume.
     pub passphrases: BTreeMap<String, Secret>,
+    /// Passphrases that were made up, and where they are to be kept.
+    pub made: Vec<(SecretPlace, Secret)>,
+    /// What happens to disks whose layout changed after they were formatted.
+    pub changed_layout: Option<ChangedLayoutArg>,
+    /// Whether the disks of the layout may be erased.
+    pub erasure: bool,
     /// Passwords for sudo on the target, by user.
     pub sudo: BTreeMap<String, Secret>,
 }
@@ -84,6 +93,7 @@ impl Context {
             produced: BTreeMap::new(),
             answers: Answers::default(),
             facts: OnceCell::new(),
+            operator: OnceCell::new(),
         }
     }
 
@@ -105,6 +115,16 @@ impl Context {
         }
         let facts = scratch::evaluate(&self.config, &self.dir)?;
         Ok(self.facts.get_or_init(|| facts))
+    }
+
+    /// What was evaluated holds no longer: the configuration has moved on.
+    pub fn forget_facts(&mut self) {
+        self.facts.take();
+    }
+
+    /// The operator's identities; the first call may ask for them by a command.
+    pub fn operator(&self) -> &Identities {
+        self.operator.get_or_init(|| Identities::of_operator(&Places::of_process()))
     }
 
     pub fn nix(&self) -> Result<Nix, StepError> {

@@ -78,7 +78,7 @@ fn no_use_for(config: &Config, id: StepId) -> Option<String> {
         StepId::Lock if config.push == Push::No => "nothing is pushed, so nothing can be locked",
         StepId::Repos if !config.copy_repos => "left out by --no-repos",
         StepId::Publish if config.push == Push::No => "left out by --no-push",
-        StepId::Retire => "for reinstalls, by hand so far: landfall secrets rotate",
+        StepId::Retire if none => "the configuration has no secrets repository",
         _ => return None,
     };
     Some(reason.to_owned())

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::age::HostKey as HostKeyPair;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, HostName, SecretPlace};
 use crate::error::StepError;
 use crate::secret::{Secret, create_private_dir, write_private};
 use crate::ssh::HostKey;
@@ -29,14 +29,19 @@ impl RunKeys {
         self.dir.join("ssh_host_ed25519_key.pub")
     }
 
-    /// Makes the host key, or takes over `given`; does nothing when there is one.
-    pub fn prepare(&self, comment: &str, given: Option<&Path>) -> Result<(), StepError> {
-        if self.private_path().exists() && self.public_path().exists() {
+    /// Whether the host key was made or taken over.
+    pub fn is_prepared(&self) -> bool {
+        self.private_path().exists() && self.public_path().exists()
+    }
+
+    /// Takes over the host key `known`, or makes one; does nothing when there is one.
+    pub fn prepare(&self, comment: &str, known: Option<HostKeyPair>) -> Result<(), StepError> {
+        if self.is_prepared() {
             return Ok(());
         }
         create_private_dir(&self.dir).map_err(|error| self.io(&error))?;
-        let pair = match given {
-            Some(path) => read_given(path)?,
+        let pair = match known {
+            Some(pair) => pair,
             None => HostKeyPair::generate(comment)?,
         };
         let public = format!("{}\n", pair.public_openssh()?);
@@ -61,6 +66,13 @@ impl RunKeys {
         std::fs::read_to_string(self.public_path()).ok()?.parse().ok()
     }
 
+    /// Pins a key that was known before: one that this run did not make.
+    pub fn pin(&self, key: &HostKey) -> Result<(), StepError> {
+        create_private_dir(&self.dir)
+            .and_then(|()| write_private(&self.public_path(), format!("{key}\n").as_bytes()))
+            .map_err(|error| self.io(&error))
+    }
+
     /// The public half as it is written to the target.
     pub fn public_line(&self) -> Result<String, StepError> {
         std::fs::read_to_string(self.public_path()).map_err(|error| self.io(&error))
@@ -77,6 +89,14 @@ impl RunKeys {
             }
         }
         Ok(())
+    }
+
+    /// Deletes all keys of the run.
+    pub fn forget(&self) -> Result<(), StepError> {
+        match std::fs::remove_dir_all(&self.dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(self.io(&error)),
+            _ => Ok(()),
+        }
     }
 
     /// Makes the host key of the initrd's SSH server, another one than the host's:
@@ -134,6 +154,14 @@ impl RunKeys {
             error.to_string(),
             "Make that folder writable for you; landfall abandon HOST forgets the run.",
         )
+    }
+}
+
+/// Where the private host key is kept in the secrets repository, encrypted.
+pub fn stored_place(host: &HostName) -> SecretPlace {
+    SecretPlace {
+        file: format!("identities/{host}.yaml").into(),
+        key: vec!["ssh_host_ed25519_key".into()],
     }
 }
 

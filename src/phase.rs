@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::event::Event;
 use crate::installers;
+use crate::kexec;
 use crate::machine::{Phase, Target, TargetFacts};
 use crate::prompt::Question;
 use crate::ssh::{self, Endpoint, HostKey, Known, Lookout, Session, SshError};
@@ -25,7 +26,9 @@ const LOOK_AROUND: Duration = Duration::from_secs(15);
 
 /// Connects to the target and establishes its phase.
 pub fn establish(cx: &mut Context) -> Result<(), StepError> {
-    let Some(endpoint) = cx.config.target.clone() else { return Ok(()) };
+    let Some(named) = cx.config.target.clone() else { return Ok(()) };
+    // After a kexec it may be another port, and another user.
+    let endpoint = kexec::endpoint_now(cx, &named);
     let between = cx.finished(StepId::Install).is_some();
     match ssh::offered_key(&endpoint, CONTACT, None) {
         Ok(offered) => meet(cx, &endpoint, offered, between)?,
@@ -64,6 +67,7 @@ fn meet(
     let session = Session::open(endpoint, &trusted, &cx.dir, CONTACT)?;
     let target = examined(cx, session, trusted)?;
     cx.phase = if target.facts.is_installer() { Phase::Installer } else { Phase::Foreign };
+    cx.config.target = Some(endpoint.clone());
     cx.target = Some(target);
     // Nothing that is done there is done as another user.
     sudo::ensure(cx)
@@ -82,6 +86,11 @@ fn look_around(cx: &Context, endpoint: &Endpoint) -> Option<(Endpoint, HostKey)>
             return Some((place, key));
         }
     }
+}
+
+/// Where the installed system answers, by what was told and configured.
+pub fn installed_endpoint(cx: &Context, target: &Endpoint) -> Endpoint {
+    address::candidates(cx, target).into_iter().next().unwrap_or_else(|| target.clone())
 }
 
 /// Logs in on the installed system: as the primary user, else as root where the

@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 pub mod abandon;
+pub mod answering;
 pub mod bootstrap;
 pub mod check;
 pub mod init;
@@ -12,3 +13,4 @@ pub mod run;
 pub mod secrets;
 pub mod ssh;
 pub mod status;
+pub mod sync;

@@ -1,13 +1,13 @@
 //! What `bootstrap`, `plan` and `check` share: a context with its run's folder,
 //! journal and log, and the user interface around it.
 
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::path::PathBuf;
+use std::sync::mpsc;
 
 use uuid::Uuid;
 
-use crate::cli::{Cli, Journey, Reach};
+use crate::cli::{Cli, Journey};
+use crate::commands::answering;
 use crate::config::{Config, Place};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
@@ -15,9 +15,9 @@ use crate::event::{Event, Events};
 use crate::journal::{self, Entry, Journal, RunIdentity};
 use crate::machine::Phase;
 use crate::phase;
-use crate::prompt::{self, Prompter};
-use crate::secret::{Secret, private_temp_dir};
-use crate::ssh::{Askpass, Desk};
+use crate::prompt;
+use crate::resume;
+use crate::secret::private_temp_dir;
 use crate::state::StateDir;
 use crate::ui::Ui;
 
@@ -81,8 +81,8 @@ pub fn open(cli: &Cli, journey: &Journey, yes: bool, purpose: Purpose) -> Result
     let events = Events::new(config.host.as_str(), sender);
     let prompter = prompt::prompter(yes, ui.screen());
     let path: PathBuf = dir.path().to_owned();
-    let config = answering(config, &journey.reach, &path, &prompter, &events)?;
     let mut cx = Context::new(config, identity, path, journal, events, prompter);
+    answering::start(&mut cx, &journey.reach)?;
     cx.events.emit(Event::RunStarted {
         run: cx.run.run.to_string(),
         strategy: cx.config.strategy.to_string(),
@@ -101,43 +101,19 @@ pub fn open(cli: &Cli, journey: &Journey, yes: bool, purpose: Purpose) -> Result
         ui.finish();
         return open(cli, journey, yes, purpose);
     }
+    if let Err(error) = look_back(&mut cx, purpose) {
+        ui.finish();
+        return Err(error);
+    }
     Ok(Run { cx, ui, _passing: passing })
 }
 
-/// Lets what ssh asks on the way to the target be answered.
-fn answering(
-    mut config: Config,
-    reach: &Reach,
-    run_dir: &Path,
-    prompter: &Arc<dyn Prompter>,
-    events: &Events,
-) -> Result<Config, StepError> {
-    let password = reach.env_password.then(given_password).transpose()?;
-    if let Some(target) = &mut config.target {
-        let desk = Desk::new(target.host.clone(), prompter.clone(), events.clone(), password);
-        let program = std::env::current_exe().map_err(|error| {
-            StepError::new(
-                "landfall does not find itself",
-                error.to_string(),
-                "Start it by its path.",
-            )
-        })?;
-        target.askpass = Some(Askpass::serve(&program, run_dir, desk)?);
+/// Whether the run can go on here, and what changed meanwhile.
+fn look_back(cx: &mut Context, purpose: Purpose) -> Result<(), StepError> {
+    if purpose != Purpose::Print {
+        resume::same_machine(cx)?;
     }
-    Ok(config)
-}
-
-fn given_password() -> Result<Secret, StepError> {
-    let password = std::env::var_os("SSHPASS").map(OsStringExt::into_vec).unwrap_or_default();
-    if password.is_empty() || password.iter().any(|byte| b"\n\0".contains(byte)) {
-        return Err(StepError::new(
-            "--env-password finds no password",
-            "the environment variable SSHPASS is not set, empty, or of several lines",
-            "Set it, for one command: SSHPASS=… landfall …; without the flag it is asked for.",
-        )
-        .exit(Exit::Usage));
-    }
-    Ok(Secret::new(password))
+    if purpose == Purpose::Journey { resume::note_changes(cx) } else { Ok(()) }
 }
 
 /// A complete run has nothing to say to a machine that waits to be installed.

@@ -10,13 +10,13 @@ use crate::context::Context;
 use crate::disks;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
-use crate::journal::Entry;
+use crate::kexec;
 use crate::keys;
 use crate::machine::Phase;
 use crate::passphrase;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
-use crate::steps::remote::Destination;
-use crate::steps::{hardware, install, installer, repos, secrets};
+use crate::steps::remote::Place;
+use crate::steps::{hardware, install, installer, lock, repos, secrets};
 
 pub struct Check;
 
@@ -55,6 +55,10 @@ impl Step for Check {
             configuration(cx, &mut findings);
             secrets_repo(cx, &mut findings);
             target(cx, &mut findings);
+            // A passphrase that was made up has to find a place.
+            if findings.problems.is_empty() && !cx.answers.made.is_empty() {
+                findings.take(secrets::preflight(cx));
+            }
         }
         let evidence = findings.verdict(cx)?;
         cx.produced.insert(StepId::Check, evidence);
@@ -136,16 +140,13 @@ fn config_repo(cx: &Context) -> Result<(), StepError> {
 /// Files that are not committed would be missing from what is installed, or would
 /// make it something that no commit describes.
 fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
-    let by_this_run = cx.journal.lines().iter().any(|line| {
-        matches!(&line.entry, Entry::Started { step: StepId::Lock | StepId::Hardware, .. })
-    });
     // Secrets that lie in the configuration itself.
     let inside = cx.config.secrets.as_ref().is_some_and(|secrets| secrets.input.is_none());
     let secrets = if inside { secrets::left_by_this_run(cx, repo)? } else { Vec::new() };
     let dirty: Vec<PathBuf> = repo
         .dirty()?
         .into_iter()
-        .filter(|path| !(by_this_run && hardware::committed_here(cx, path)))
+        .filter(|path| !hardware::left_by_this_run(cx, path))
         .filter(|path| !secrets.contains(path))
         .collect();
     if dirty.is_empty() {
@@ -161,10 +162,7 @@ fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
 }
 
 fn pushable(cx: &Context, repo: &Repo) -> Result<(), StepError> {
-    if cx.config.push == Push::No {
-        return Ok(());
-    }
-    Destination::of(repo, &cx.config.push)?.check()
+    Place::of(cx, repo.root())?.with_own(hardware::own_commits(cx)).check()
 }
 
 fn configuration(cx: &Context, findings: &mut Findings) {
@@ -250,13 +248,21 @@ fn secrets_repo(cx: &Context, findings: &mut Findings) {
     if cx.phase == Phase::Installed && cx.finished(StepId::Secrets).is_some() {
         return;
     }
+    let edited = Repo::open(&config.dir).map_err(StepError::from).and_then(|repo| {
+        secrets::clean(cx, &repo)?;
+        pushable(cx, &repo)
+    });
+    // What cannot be pushed is no place to try the edit.
+    let usable = edited.is_ok();
     if config.input.is_some() {
-        findings.take(Repo::open(&config.dir).map_err(StepError::from).and_then(|repo| {
-            secrets::clean(cx, &repo)?;
-            pushable(cx, &repo)
-        }));
+        findings.take(edited);
     }
-    findings.take(secrets::preflight(cx));
+    if usable && cx.config.secrets_apart() && cx.config.push != Push::No {
+        findings.take(lock::follows(cx));
+    }
+    if usable {
+        findings.take(secrets::preflight(cx));
+    }
 }
 
 fn no_secrets(cx: &Context) -> Result<(), StepError> {
@@ -274,13 +280,15 @@ fn no_secrets(cx: &Context) -> Result<(), StepError> {
 
 fn target(cx: &mut Context, findings: &mut Findings) {
     let Some(target) = &cx.target else { return };
+    let facts = target.facts.clone();
     if cx.phase == Phase::Foreign {
-        findings.take(Err(installer::not_an_installer(&target.facts)));
+        findings.take(architecture(cx, &facts.system));
+        findings.take(replaceable(cx));
+        findings.take(disks_named(cx));
     }
     if cx.phase != Phase::Installer {
         return;
     }
-    let facts = target.facts.clone();
     findings.take(architecture(cx, &facts.system));
     findings.take(memory(facts.memory_bytes));
     findings.take(firmware(cx, facts.uefi));
@@ -299,6 +307,18 @@ fn target(cx: &mut Context, findings: &mut Findings) {
             findings.take(Err(problem));
         }
     }
+}
+
+/// Whether what runs there may and can make way for the installer.
+fn replaceable(cx: &Context) -> Result<(), StepError> {
+    let target = cx.target()?;
+    // Under --yes nobody can be asked, and only a named image has been agreed to.
+    let agreed = cx.config.kexec.is_some() || cx.prompter.is_interactive();
+    if cx.config.no_kexec || !agreed {
+        return Err(installer::not_an_installer(&target.facts));
+    }
+    let image = kexec::image(cx)?;
+    kexec::preflight(&target.session, &target.facts, &image).map(|_| ())
 }
 
 fn architecture(cx: &Context, system: &str) -> Result<(), StepError> {
@@ -341,6 +361,11 @@ fn memory(bytes: u64) -> Result<(), StepError> {
 fn disks_usable(cx: &Context) -> Result<(), StepError> {
     let matched = crate::steps::disks::matched(cx)?;
     disks::check_usable(&matched, LEAST_DISK)?;
+    disks_named(cx)
+}
+
+fn disks_named(cx: &Context) -> Result<(), StepError> {
+    let matched = crate::steps::disks::matched(cx)?;
     if !cx.prompter.is_interactive() && cx.finished(StepId::Disks).is_none() {
         disks::check_named(&matched, &cx.config.erase)?;
     }

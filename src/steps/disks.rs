@@ -7,9 +7,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::cli::ChangedLayoutArg;
 use crate::context::Context;
 use crate::disks::{self, Matched};
 use crate::error::StepError;
+use crate::journal;
 use crate::machine::TargetFacts;
 use crate::passphrase;
 use crate::prompt::Question;
@@ -21,6 +23,16 @@ pub struct Disks;
 
 /// Formatting a large disk with a slow key derivation takes minutes, not hours.
 const FORMAT_DEADLINE: Duration = Duration::from_secs(60 * 60);
+
+/// The fact that names the script by which the disks were formatted.
+const SCRIPT: &str = "script";
+const FLAG: &str = "--changed-layout keep|format";
+
+/// Lets go of disks that this run mounted before. Arguments: LUKS volumes.
+const RELEASE: &str = r#"
+if findmnt --mountpoint /mnt >/dev/null; then umount -R /mnt; fi
+for name in "$@"; do cryptsetup close "$name" 2>/dev/null || true; done
+"#;
 
 /// Runs disko with the passphrase files that the layout names, which live only as
 /// long as this script. Standard input: for each file its length on a line, then
@@ -66,54 +78,54 @@ impl Step for Disks {
         if let Some(status) = cx.over_since_installed(StepId::Disks) {
             return Ok(status);
         }
-        if !marked(cx)? || !mounted(cx)? {
+        if !marked(cx)? || !mounted(cx)? || layout_changed(cx) {
             return Ok(Status::Ready);
         }
         let serials: Vec<String> =
             matched(cx)?.iter().map(|matched| matched.disk.stable_name()).collect();
         Ok(Status::Done(
             Evidence::new(format!("{} formatted, mounted at /mnt", serials.join(", ")))
-                .with("disks", serials.join(" ")),
+                .with("disks", serials.join(" "))
+                .with(SCRIPT, formatted_with(cx).unwrap_or_default()),
         ))
     }
 
     fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
         passphrase::collect(cx)?;
         if marked(cx)? {
-            return Ok(Consent::Given); // formatted by this run: only mounted again
-        }
-        let matched = matched(cx)?;
-        if disks::check_named(&matched, &cx.config.erase).is_ok() {
-            return Ok(Consent::Given);
-        }
-        for Matched { name, disk, .. } in &matched {
-            let expected = disk.stable_name();
-            let question =
-                Question::new(format!("Erase it? Type {expected} to confirm"), "--erase DISK")
-                    .detail(format!("disk {name:?} of the layout: {} ({disk})", disk.path))
-                    .detail(format!("on it now: {}", disk.contents()))
-                    .detail("Everything on it will be lost.");
-            if !cx.prompter.type_to_confirm(&question, &expected)? {
-                return Err(StepError::new(
-                    format!("{disk} may not be erased"),
-                    "it was not confirmed",
-                    "Nothing was changed on the disks. Run the command again when it may be.",
-                )
-                .exit(crate::error::Exit::Person));
+            // Formatted by this run: only mounted again, unless a new layout is to have it.
+            if !layout_changed(cx) || ask_about_layout(cx)? == ChangedLayoutArg::Keep {
+                return Ok(Consent::Given);
             }
         }
+        confirm_erasure(cx)?;
         Ok(Consent::Given)
     }
 
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
         let names: Vec<String> = matched(cx)?.iter().map(|m| m.disk.stable_name()).collect();
-        Ok(Evidence::new(format!("erases {}", names.join(", "))).with("disks", names.join(" ")))
+        let names = (names.join(", "), names.join(" "));
+        if marked(cx)? {
+            return Ok(Evidence::new(format!("mounts {}", names.0)).with("disks", names.1));
+        }
+        let script = build::disko_scripts(cx)?.0.to_string();
+        Ok(Evidence::new(format!("erases {}", names.0)).with("disks", names.1).with(SCRIPT, script))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
         let (format, mount) = build::disko_scripts(cx)?;
-        let script = if marked(cx)? { mount } else { format };
-        let erases = script == build::disko_scripts(cx)?.0;
+        let ours = marked(cx)?;
+        let keeps =
+            ours && (!layout_changed(cx) || ask_about_layout(cx)? == ChangedLayoutArg::Keep);
+        if ours && !keeps {
+            confirm_erasure(cx)?;
+        }
+        let erases = !keeps;
+        let script = if erases { format.clone() } else { mount };
+        cx.produced.insert(StepId::Disks, Evidence::default().with(SCRIPT, format.to_string()));
+        if keeps && mounted(cx)? {
+            return Ok(()); // the disks stay, and are there already
+        }
         let target = cx.target()?;
         // The disks as they are now, not as they were when the run began.
         let matched = disks::match_layout(
@@ -123,6 +135,9 @@ impl Step for Disks {
         if erases {
             disks::check_usable(&matched, needed_bytes(cx)?)?;
             same_disks(cx, &matched)?;
+            let volumes: Vec<&str> =
+                cx.facts()?.first().luks().map(|volume| volume.name.as_str()).collect();
+            target.session.root_script(RELEASE, &volumes).run()?;
         }
         copy_script(cx, &script)?;
         run_disko(cx, script.as_ref(), erases)?;
@@ -138,6 +153,67 @@ impl Step for Disks {
         }
         Ok(())
     }
+}
+
+/// A person sees what is on each disk and types its name, unless flags named it.
+fn confirm_erasure(cx: &mut Context) -> Result<(), StepError> {
+    let matched = matched(cx)?;
+    if cx.answers.erasure || disks::check_named(&matched, &cx.config.erase).is_ok() {
+        return Ok(());
+    }
+    for Matched { name, disk, .. } in &matched {
+        let expected = disk.stable_name();
+        let question =
+            Question::new(format!("Erase it? Type {expected} to confirm"), "--erase DISK")
+                .detail(format!("disk {name:?} of the layout: {} ({disk})", disk.path))
+                .detail(format!("on it now: {}", disk.contents()))
+                .detail("Everything on it will be lost.");
+        if !cx.prompter.type_to_confirm(&question, &expected)? {
+            return Err(StepError::new(
+                format!("{disk} may not be erased"),
+                "it was not confirmed",
+                "Nothing was changed on the disks. Run the command again when it may be.",
+            )
+            .exit(crate::error::Exit::Person));
+        }
+    }
+    cx.answers.erasure = true;
+    Ok(())
+}
+
+/// disko's script that formatted the disks, or with which they were taken as they are.
+fn formatted_with(cx: &Context) -> Option<&str> {
+    let begun = journal::intention(cx.journal.lines(), StepId::Disks);
+    let known = cx.evidence(StepId::Disks).and_then(|evidence| evidence.fact(SCRIPT));
+    known.or_else(|| begun.and_then(|evidence| evidence.fact(SCRIPT)))
+}
+
+/// Whether the layout that was built last is another one than that of the disks.
+fn layout_changed(cx: &Context) -> bool {
+    let (Some(before), Ok((now, _))) = (formatted_with(cx), build::disko_scripts(cx)) else {
+        return false;
+    };
+    !before.is_empty() && before != now.to_string()
+}
+
+/// What happens to the disks that this run formatted for another layout.
+fn ask_about_layout(cx: &mut Context) -> Result<ChangedLayoutArg, StepError> {
+    if let Some(answer) = cx.answers.changed_layout.or(cx.config.changed_layout) {
+        return Ok(answer);
+    }
+    let question = Question::new("The layout changed. What about the disks?", FLAG)
+        .detail("This run formatted them by another script of disko than the one of now.")
+        .detail("A change of nixpkgs or disko makes another script too, of the same layout.");
+    let options = [
+        "keep them as they are, and mount them by the new layout".to_owned(),
+        "erase and format them again".to_owned(),
+    ];
+    let answer = match cx.prompter.choose(&question, &options)? {
+        0 => ChangedLayoutArg::Keep,
+        _ => ChangedLayoutArg::Format,
+    };
+    cx.answers.changed_layout = Some(answer);
+    Ok(answer)
 }
 
 /// The disks of the layout on the target, as they were found when the run began.

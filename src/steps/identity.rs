@@ -1,8 +1,11 @@
 //! Step 2: the target's final keys exist, on the source, before anything refers to them.
 
+use crate::age::HostKey;
 use crate::context::Context;
 use crate::error::StepError;
+use crate::keys;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::steps::secrets;
 
 pub struct Identity;
 
@@ -14,7 +17,7 @@ impl Step for Identity {
     fn effects(&self) -> &'static [Effect] {
         &[Effect {
             machine: Machine::Source,
-            change: "makes the SSH host key of the host, in the run's private folder",
+            change: "makes or restores the SSH host key, in the run's private folder",
             reversible: true,
         }]
     }
@@ -57,12 +60,33 @@ impl Step for Identity {
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
         let comment = format!("root@{}", cx.config.host);
-        cx.keys().prepare(&comment, cx.config.host_key.as_deref())?;
+        if !cx.keys().is_prepared() {
+            let known = match &cx.config.host_key {
+                Some(path) => Some(keys::read_given(path)?),
+                None => stored(cx)?,
+            };
+            if let Some(key) = known.as_ref().filter(|_| cx.config.host_key.is_none()) {
+                cx.events.note(format!("the host keeps its key: {} is stored", key.fingerprint()));
+            }
+            cx.keys().prepare(&comment, known)?;
+        }
         if needs_initrd_key(cx)? {
             cx.keys().prepare_initrd(&format!("initrd@{}", cx.config.host))?;
         }
         Ok(())
     }
+}
+
+/// The host's key as the secrets repository keeps it; none where it keeps none.
+pub fn stored(cx: &Context) -> Result<Option<HostKey>, StepError> {
+    if cx.config.secrets.is_none() {
+        return Ok(None);
+    }
+    let place = secrets::place(cx)?;
+    place.look(&place.base()?, |root| {
+        let secrets = secrets::secrets_in(cx, &place, root)?;
+        secrets::stored_host_key(cx, &secrets)
+    })
 }
 
 fn needs_initrd_key(cx: &Context) -> Result<bool, StepError> {

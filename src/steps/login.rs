@@ -115,10 +115,9 @@ fn forge_of(url: &str) -> Result<Vec<String>, StepError> {
         },
     };
     let Ok(endpoint) = ssh_url.parse::<Endpoint>() else { return Ok(Vec::new()) };
-    let published = known_hosts::forge_keys().into_iter().find(|(host, _)| *host == endpoint.host);
     let name = known_hosts_name(&endpoint)?;
-    let keys = match published {
-        Some((_, key)) => vec![key],
+    let keys = match known_hosts::forge_keys(&endpoint.host) {
+        Some(keys) => keys,
         None => known_keys(&endpoint)?,
     };
     Ok(keys.iter().map(|key| key.known_hosts_line(&name)).collect())

@@ -2,7 +2,7 @@
 
 mod boot;
 mod boot_next;
-mod build;
+pub mod build;
 mod check;
 mod copy;
 mod disks;
@@ -10,15 +10,17 @@ mod hardware;
 mod identity;
 mod install;
 mod installer;
-mod lock;
+pub mod lock;
 mod login;
 mod publish;
 mod reboot;
 mod rebuild;
-mod remote;
+pub mod remote;
 mod repos;
 mod retire;
-mod secrets;
+pub mod secrets;
+mod switch;
+pub mod undo;
 
 use crate::step::{Step, StepId};
 

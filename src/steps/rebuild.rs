@@ -1,11 +1,12 @@
-//! Step 14: the full configuration is booted once, and proves itself: the booted
-//! system is the closure that was built, its secrets are decrypted, its units run.
+//! Step 14: the full configuration takes over, and proves itself: the system that runs
+//! is the closure that was built, its secrets are decrypted, its units run.
 //!
-//! `boot` and a reboot, not `switch`: from a minimal system to a full one a live
-//! switch can be refused, and only a boot proves that the machine will boot.
+//! By `boot` and a reboot, unless told otherwise: from a minimal system to a full one a
+//! live switch can be refused, and only a boot proves that the machine will boot.
 
 use std::time::Duration;
 
+use crate::cli::ActivateArg;
 use crate::context::Context;
 use crate::error::StepError;
 use crate::git::Repo;
@@ -18,6 +19,8 @@ use crate::steps::boot;
 use crate::steps::build::{first_system, full_system, nix_for_full, parse, repo_at};
 use crate::steps::copy::to_store;
 use crate::steps::lock::short;
+use crate::steps::retire;
+use crate::steps::switch::switch;
 use crate::sudo;
 
 pub struct Rebuild;
@@ -25,6 +28,10 @@ pub struct Rebuild;
 const ACTIVATE_DEADLINE: Duration = Duration::from_secs(10 * 60);
 /// How long units may take to settle after the boot.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(5 * 60);
+
+/// How the system that runs came to run.
+const BOOT: &str = "boot";
+const SWITCH: &str = "switch";
 
 /// Prints a line for each argument that does not exist.
 const MISSING: &str = r#"for path in "$@"; do [ -e "$path" ] || printf '%s\n' "$path"; done"#;
@@ -37,17 +44,25 @@ impl Step for Rebuild {
     fn effects(&self) -> &'static [Effect] {
         &[Effect {
             machine: Machine::Target,
-            change: "makes the full configuration the system profile, and reboots into it",
+            change: "makes the full configuration the system, by a reboot or, if told so, live",
             reversible: true,
         }]
     }
 
     fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
+        if cx.phase == Phase::Installed {
+            // The password for sudo is asked for before the long work.
+            sudo::ensure(cx).map_err(|error| needs_root(cx, error))?;
+        }
         if !cx.staged() {
             return Ok(Consent::Given);
         }
-        let question = Question::new("Boot the full configuration at the end?", "--yes")
-            .detail("The minimal system that is installed first is replaced by it, with a reboot.")
+        let (text, how) = match cx.config.activate {
+            ActivateArg::Boot => ("Boot the full configuration at the end?", "with a reboot"),
+            ActivateArg::Switch => ("Switch to the full configuration at the end?", "live"),
+        };
+        let question = Question::new(text, "--yes")
+            .detail(format!("The minimal system that is installed first is replaced by it, {how}."))
             .answered_by_yes();
         if cx.prompter.confirm(&question)? {
             return Ok(Consent::Given);
@@ -60,9 +75,7 @@ impl Step for Rebuild {
             return Ok(Status::Ready);
         }
         let Some(full) = current_full(cx)? else { return Ok(Status::Ready) };
-        let facts = &cx.target()?.facts;
-        let wanted = Some(full.to_string());
-        if facts.booted_system != wanted || facts.current_system != wanted {
+        if !runs(cx, &full)? {
             return Ok(Status::Ready);
         }
         verify(cx, &full).map(Status::Done)
@@ -73,15 +86,20 @@ impl Step for Rebuild {
         let produced =
             Evidence::default().with("system", full.to_string()).with("revision", revision);
         cx.produced.insert(StepId::Rebuild, produced);
-        let facts = cx.target()?.facts.clone();
-        let wanted = Some(full.to_string());
-        if facts.current_system == wanted && facts.booted_system == wanted {
+        if runs(cx, &full)? {
             return Ok(()); // it was built anew, and is the same
         }
         sudo::ensure(cx).map_err(|error| needs_root(cx, error))?;
-        if facts.current_system != wanted {
+        let current = cx.target()?.facts.current_system.as_deref() == Some(full.as_ref());
+        if cx.config.activate == ActivateArg::Switch {
             bring(cx, &full)?;
-            activate(cx, &full)?;
+            set_profile(cx, &full)?;
+            return switch(cx, &full);
+        }
+        if !current {
+            bring(cx, &full)?;
+            set_profile(cx, &full)?;
+            make_bootable(cx, &full)?;
         }
         let old_boot = cx.target()?.facts.boot_id.clone();
         let config = cx.facts()?.full.clone();
@@ -90,14 +108,29 @@ impl Step for Rebuild {
     }
 }
 
+/// Whether the target runs `full`: booted, or switched to where that was asked for.
+fn runs(cx: &Context, full: &StorePath) -> Result<bool, StepError> {
+    let facts = &cx.target()?.facts;
+    let is_full = |system: &Option<String>| system.as_deref() == Some(full.as_ref());
+    let switched = cx.config.activate == ActivateArg::Switch
+        || cx.finished(StepId::Rebuild).is_some_and(|before| {
+            before.fact("system") == Some(full.as_ref()) && before.fact("activated") == Some(SWITCH)
+        });
+    Ok(is_full(&facts.current_system) && (switched || is_full(&facts.booted_system)))
+}
+
 /// The full system of the commit that is checked out; none when it is not built yet.
 fn current_full(cx: &Context) -> Result<Option<StorePath>, StepError> {
-    let head = Repo::open(&cx.config.repo)?.head()?;
-    if cx.fact(StepId::Build, "revision")? == head {
+    let repo = Repo::open(&cx.config.repo)?;
+    let is_current = |step| match cx.evidence(step).and_then(|built| built.fact("revision")) {
+        Some(revision) => retire::still_at(cx, &repo, revision),
+        None => Ok(false),
+    };
+    if is_current(StepId::Build)? {
         return Ok(Some(full_system(cx)?));
     }
-    let rebuilt =
-        cx.evidence(StepId::Rebuild).filter(|built| built.fact("revision") == Some(&head));
+    let current = is_current(StepId::Rebuild)?;
+    let rebuilt = cx.evidence(StepId::Rebuild).filter(|_| current);
     match rebuilt.and_then(|built| built.fact("system")) {
         Some(path) => Ok(Some(parse(path)?)),
         None => Ok(None),
@@ -147,16 +180,20 @@ fn bring(cx: &Context, full: &StorePath) -> Result<(), StepError> {
         })
 }
 
-fn activate(cx: &Context, full: &StorePath) -> Result<(), StepError> {
-    let session = &cx.target()?.session;
-    let system = full.to_string();
-    let profile = ["nix-env", "--profile", "/nix/var/nix/profiles/system", "--set", &system];
-    session
-        .root(&profile)
+fn set_profile(cx: &Context, full: &StorePath) -> Result<(), StepError> {
+    let set = ["nix-env", "--profile", "/nix/var/nix/profiles/system", "--set", full.as_ref()];
+    cx.target()?
+        .session
+        .root(&set)
         .deadline(ACTIVATE_DEADLINE)
         .run()
         .map_err(|error| StepError::from(error).doing("the system profile could not be set"))?;
-    let program = format!("{system}/bin/switch-to-configuration");
+    Ok(())
+}
+
+fn make_bootable(cx: &Context, full: &StorePath) -> Result<(), StepError> {
+    let session = &cx.target()?.session;
+    let program = format!("{full}/bin/switch-to-configuration");
     session
         .root(&[&program, "boot"])
         .deadline(ACTIVATE_DEADLINE)
@@ -173,7 +210,9 @@ fn verify(cx: &Context, full: &StorePath) -> Result<Evidence, StepError> {
     let units = verify_units(cx)?;
     let link = cx.target()?.session.run(&["readlink", "/nix/var/nix/profiles/system"]).read()?;
     let generation = link.trim_start_matches("system-").trim_end_matches("-link").to_owned();
-    let mut summary = format!("generation {generation} booted");
+    let booted = cx.target()?.facts.booted_system.as_deref() == Some(full.as_ref());
+    let mut summary =
+        format!("generation {generation} {}", if booted { "booted" } else { "active" });
     if secrets > 0 {
         summary.push_str(&format!(", {secrets} secrets decrypted"));
     }
@@ -185,6 +224,7 @@ fn verify(cx: &Context, full: &StorePath) -> Result<Evidence, StepError> {
         .with("system", full.to_string())
         .with("revision", head)
         .with("generation", generation)
+        .with("activated", if booted { BOOT } else { SWITCH })
         .with("boot_id", &cx.target()?.facts.boot_id))
 }
 

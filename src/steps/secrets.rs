@@ -8,20 +8,28 @@
 use std::path::{Path, PathBuf};
 
 use crate::age::{HostKey, Recipient};
-use crate::config::{Push, SecretsRepo};
+use crate::config::{HostName, SecretPlace, SecretsRepo};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::journal;
+use crate::keys;
 use crate::prompt::Question;
+use crate::secret::Secret;
 use crate::sops::format::Format;
-use crate::sops::identities::{Identities, Places};
-use crate::sops::plan::{self as sops_plan, Change, EditSettings};
+use crate::sops::host::{self, Who};
+use crate::sops::patch::unified_diff;
+use crate::sops::plan::{self as sops_plan, Change, EditSettings, SopsError};
 use crate::sops::proof::{self, Need};
+use crate::sops::repo;
+use crate::sops::rules::Rules;
+use crate::sops::stored;
+use crate::sops::transaction::is_left_over;
 use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
-use crate::steps::hardware::as_paths;
+use crate::steps::hardware::{self, as_paths};
+use crate::steps::identity;
 use crate::steps::lock::short;
-use crate::steps::remote::Destination;
+use crate::steps::remote::{Edit, Place};
 
 pub struct Secrets;
 
@@ -52,43 +60,48 @@ impl Step for Secrets {
         if cx.keys().public().is_none() {
             return Ok(Status::Ready);
         }
-        let config = secrets_repo(cx)?;
         let recipient = cx.keys().pair()?.recipient()?;
-        let change = plan(cx, &recipient)?;
-        let repo = Repo::open(&config.dir)?;
-        if !change.is_empty() || !ours_dirty(cx, &repo)?.is_empty() {
-            return Ok(Status::Ready);
-        }
-        // Not HEAD: where the secrets lie in the configuration, later commits are not theirs.
-        let mut paths = files(cx, config)?;
-        paths.push(config.dir.join(&config.sops_config));
-        let revision = repo.last_change(&as_paths(&paths))?;
-        if cx.config.push != Push::No && !Destination::of(&repo, &cx.config.push)?.has(&revision)? {
-            return Ok(Status::Ready);
-        }
-        let proven = prove(cx)?;
-        Ok(Status::Done(
-            Evidence::new(format!(
+        let place = place(cx)?;
+        let base = place.base()?;
+        place.look(&base, |root| {
+            let secrets = secrets_in(cx, &place, root)?;
+            if !plan(cx, &secrets, &recipient)?.is_empty()
+                || !to_store(cx, &secrets, &cx.keys().pair()?, &mut |_| ())?.is_empty()
+            {
+                return Ok(Status::Ready);
+            }
+            // Not the tip: later commits need not be about this host's secrets.
+            let mut paths = files(cx, &secrets)?;
+            paths.push(secrets.dir.join(&secrets.sops_config));
+            let revision = Repo::open(root)?.last_change(&as_paths(&paths))?;
+            if !place.is_published(&revision)? || !place.has_followed(&base)? {
+                return Ok(Status::Ready);
+            }
+            let proven = prove(cx, &secrets)?;
+            let mut evidence = Evidence::new(format!(
                 "{proven} secrets open with the new key, commit {}",
                 short(&revision)
+            ));
+            if let Some(old) = previous(cx, &secrets, &recipient)? {
+                evidence = evidence.with(RETIRES, old);
+            }
+            Ok(Status::Done(
+                evidence.with("revision", revision).with("recipient", recipient.as_str()),
             ))
-            .with("revision", revision)
-            .with("recipient", recipient.as_str()),
-        ))
+        })
     }
 
     fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
-        let recipient = cx.keys().pair()?.recipient()?;
-        let change = plan(cx, &recipient)?;
-        if change.is_empty() {
+        let (diff, files) = planned(cx, &cx.keys().pair()?)?;
+        if files.is_empty() {
             return Ok(Consent::Given);
         }
         let mut question =
             Question::new("Re-encrypt, commit and push these?", "--no-secrets").answered_by_yes();
-        for line in change.diff.lines() {
+        for line in diff.lines() {
             question = question.detail(line);
         }
-        for file in change.files() {
+        for file in files.iter().filter(|file| !file.ends_with(".sops.yaml")) {
             question = question.detail(format!("re-encrypts {}", file.display()));
         }
         if cx.prompter.confirm(&question)? {
@@ -103,46 +116,71 @@ impl Step for Secrets {
     }
 
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
-        let recipient = cx.keys().pair()?.recipient()?;
-        let files: Vec<String> =
-            plan(cx, &recipient)?.files().map(|file| file.display().to_string()).collect();
-        Ok(Evidence::new(format!("adds {recipient}"))
+        let pair = cx.keys().pair()?;
+        let recipient = pair.recipient()?;
+        let (diff, files) = planned(cx, &pair)?;
+        let adds =
+            diff.lines().any(|line| line.starts_with('+') && line.contains(recipient.as_str()));
+        let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+        let mut intention = Evidence::new(format!("lets {recipient} open the secrets"))
             .with("recipient", recipient.as_str())
-            .with("files", files.join("\n")))
+            .with("files", files.join("\n"));
+        if adds {
+            intention = intention.with(ADDS, recipient.as_str());
+        }
+        if let Some(branch) = place(cx)?.branch()? {
+            intention = intention.with(BRANCH, branch);
+        }
+        Ok(intention)
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
-        let config = secrets_repo(cx)?.clone();
-        let recipient = cx.keys().pair()?.recipient()?;
-        let change = plan(cx, &recipient)?;
-        if !change.is_empty() {
-            for warning in &change.warnings {
-                cx.events.warn(warning.clone());
-            }
-            if let Some(old) = &change.old_recipient {
-                cx.events.warn(format!(
-                    "{old} was the host's recipient until now. It still opens what git remembers; \
-                     landfall secrets rotate closes the files of today to it."
-                ));
-            }
-            sops_plan::commit(&change)?;
-        }
-        // Nothing is shared with others before the new key has proven itself.
-        prove(cx)?;
-        let repo = Repo::open(&config.dir)?;
-        let touched = ours_dirty(cx, &repo)?;
-        if !touched.is_empty() {
-            let message = format!("{}: recipient of the new host", cx.config.host);
-            repo.commit_paths(&as_paths(&touched), &message)?;
-        }
-        if cx.config.push != Push::No {
-            Destination::of(&repo, &cx.config.push)?
-                .push()
-                .map_err(|error| error.doing("the re-encrypted secrets could not be pushed"))?;
+        let head = Repo::open(&cx.config.repo)?.head()?;
+        publish(cx)?;
+        if Repo::open(&cx.config.repo)?.head()? != head {
+            // The secrets lie in the configuration, and it came along.
+            cx.forget_facts();
         }
         Ok(())
     }
 }
+
+fn publish(cx: &Context) -> Result<(), StepError> {
+    let place = place(cx)?;
+    let pair = cx.keys().pair()?;
+    let published = place
+        .edit(|root| {
+            let secrets = secrets_in(cx, &place, root)?;
+            make(cx, &secrets, &pair, &mut |warning| cx.events.warn(warning))?;
+            if let Some(old) = previous(cx, &secrets, &pair.recipient()?)? {
+                cx.events.note(format!(
+                    "{} has the key {old} until now: both open its secrets, until the last step \
+                     takes the old one out",
+                    cx.config.host
+                ));
+            }
+            // Nothing is shared with others before the new key has proven itself.
+            prove(cx, &secrets)?;
+            let paths = Repo::open(root)?.dirty()?;
+            let message = format!("{}: recipient of the new host", cx.config.host);
+            Ok((!paths.is_empty()).then_some(Edit { paths, message }))
+        })
+        .map_err(|error| match error.exit {
+            Exit::Failed => error.doing("the re-encrypted secrets could not be pushed"),
+            _ => error,
+        })?;
+    published.tell(cx, place.repo());
+    Ok(())
+}
+
+/// The fact of an intention that names a recipient that was in no rule before.
+pub const ADDS: &str = "adds";
+
+/// The fact of an intention that names the branch to push to; none where nothing is pushed.
+pub const BRANCH: &str = "branch";
+
+/// The fact that names the host's recipient until now, which step 16 takes out.
+pub const RETIRES: &str = "retires";
 
 pub fn secrets_repo(cx: &Context) -> Result<&SecretsRepo, StepError> {
     cx.config.secrets.as_ref().ok_or_else(|| {
@@ -150,39 +188,184 @@ pub fn secrets_repo(cx: &Context) -> Result<&SecretsRepo, StepError> {
     })
 }
 
-/// The change that gives `recipient` what the host needs; writes nothing.
-fn plan(cx: &Context, recipient: &Recipient) -> Result<Change, StepError> {
+/// The repository of the secrets, for edits that are shared.
+pub fn place(cx: &Context) -> Result<Place<'_>, StepError> {
+    let place = Place::of(cx, &secrets_repo(cx)?.dir)?;
+    Ok(match cx.config.secrets_apart() {
+        true => place,
+        // What is built is what is checked out, with its secrets.
+        false => place.with_own(hardware::own_commits(cx)).must_follow(),
+    })
+}
+
+/// The secrets as they lie in a working tree of their repository.
+pub fn secrets_in(cx: &Context, place: &Place<'_>, root: &Path) -> Result<SecretsRepo, StepError> {
     let config = secrets_repo(cx)?;
-    let files = files(cx, config)?;
-    let settings = EditSettings { allow_dirty: true, ..EditSettings::default() };
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let dir = real(&config.dir);
+    let below = dir.strip_prefix(real(place.repo().root())).unwrap_or(Path::new(""));
+    Ok(SecretsRepo { dir: root.join(below), ..config.clone() })
+}
+
+/// What the step would change now: the rules, as a diff, and the files, from the
+/// repository's root.
+fn planned(cx: &Context, pair: &HostKey) -> Result<(String, Vec<PathBuf>), StepError> {
+    let place = place(cx)?;
+    place.look(&place.base()?, |root| {
+        let secrets = secrets_in(cx, &place, root)?;
+        let rules = secrets.dir.join(&secrets.sops_config);
+        let read = || std::fs::read_to_string(&rules).unwrap_or_default();
+        let before = read();
+        make(cx, &secrets, pair, &mut |_| ())?;
+        let diff = unified_diff(&secrets.sops_config.display().to_string(), &before, &read());
+        Ok((diff, Repo::open(root)?.dirty()?))
+    })
+}
+
+/// Makes the edit in a private tree: the recipient, and what is to be stored.
+fn make(
+    cx: &Context,
+    secrets: &SecretsRepo,
+    pair: &HostKey,
+    warn: &mut dyn FnMut(String),
+) -> Result<(), StepError> {
+    let recipient = pair.recipient()?;
+    let change = plan(cx, secrets, &recipient)?;
+    change.warnings.iter().cloned().for_each(&mut *warn);
+    sops_plan::commit(&change)?;
+    let old = previous(cx, secrets, &recipient)?;
+    let never: Vec<&str> =
+        [Some(recipient.as_str()), old.as_deref()].into_iter().flatten().collect();
+    for (SecretPlace { file, key }, value) in to_store(cx, secrets, pair, warn)? {
+        let key: Vec<&str> = key.iter().map(String::as_str).collect();
+        let rules = secrets.dir.join(&secrets.sops_config);
+        stored::write(&secrets.dir, &rules, &file, &key, &value, &never, cx.operator())?;
+    }
+    Ok(())
+}
+
+/// What the repository has to keep and does not yet: the private host key, passphrases
+/// that were made.
+fn to_store(
+    cx: &Context,
+    secrets: &SecretsRepo,
+    pair: &HostKey,
+    warn: &mut dyn FnMut(String),
+) -> Result<Vec<(SecretPlace, Secret)>, StepError> {
+    let mut values = Vec::new();
+    if cx.config.store_host_key {
+        let kept = stored_host_key(cx, secrets)?;
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.fingerprint() != pair.fingerprint()) {
+            warn(format!("another host key is stored, {}: it is replaced", kept.fingerprint()));
+        }
+        if kept.is_none_or(|kept| kept.fingerprint() != pair.fingerprint()) {
+            values.push((keys::stored_place(&cx.config.host), pair.private_openssh()?));
+        }
+    }
+    for (place, value) in &cx.answers.made {
+        if read_stored(cx, secrets, place)?.is_none() {
+            values.push((place.clone(), value.clone()));
+        }
+    }
+    Ok(values)
+}
+
+/// The private host key that the repository keeps.
+pub fn stored_host_key(cx: &Context, secrets: &SecretsRepo) -> Result<Option<HostKey>, StepError> {
+    let place = keys::stored_place(&cx.config.host);
+    let Some(value) = read_stored(cx, secrets, &place)? else { return Ok(None) };
+    let key = HostKey::parse(value.expose_str().unwrap_or_default());
+    let failed = |error| {
+        StepError::from(error)
+            .doing(format!("{} keeps no host key that can be used", place.file.display()))
+    };
+    Ok(Some(key.map_err(failed)?))
+}
+
+/// A value that a tree of the repository keeps encrypted, opened with the operator's
+/// identities.
+fn read_stored(
+    cx: &Context,
+    secrets: &SecretsRepo,
+    place: &SecretPlace,
+) -> Result<Option<Secret>, StepError> {
+    let rules = secrets.dir.join(&secrets.sops_config);
+    let path = rules.parent().unwrap_or(&secrets.dir).join(&place.file);
+    let key: Vec<&str> = place.key.iter().map(String::as_str).collect();
+    Ok(stored::read(&path, &key, cx.operator())?)
+}
+
+/// The same in the newest commit.
+pub fn stored_value(cx: &Context, at: &SecretPlace) -> Result<Option<Secret>, StepError> {
+    let place = place(cx)?;
+    place.look(&place.base()?, |root| read_stored(cx, &secrets_in(cx, &place, root)?, at))
+}
+
+/// The name under which a host that is installed anew has its new key while the old
+/// one is in use: both open the secrets until the new system is proven.
+pub fn name_meanwhile(host: &HostName) -> String {
+    format!("{host}-next")
+}
+
+/// The change that gives `recipient` what the host needs; writes nothing.
+fn plan(cx: &Context, secrets: &SecretsRepo, recipient: &Recipient) -> Result<Change, StepError> {
+    let host = &cx.config.host;
+    let name = match previous(cx, secrets, recipient)? {
+        Some(_) => name_meanwhile(host),
+        None => host.to_string(),
+    };
     Ok(sops_plan::plan_add_host(
-        &config.dir,
-        &config.dir.join(&config.sops_config),
-        cx.config.host.as_str(),
+        &secrets.dir,
+        &secrets.dir.join(&secrets.sops_config),
+        &name,
         recipient,
-        &files,
-        &settings,
-        &Identities::of_operator(&Places::of_process()),
+        &files(cx, secrets)?,
+        &EditSettings { allow_dirty: true, ..EditSettings::default() },
+        cx.operator(),
     )?)
+}
+
+/// The recipient that the rules know as the host's, where it is another one.
+pub fn previous(
+    cx: &Context,
+    secrets: &SecretsRepo,
+    recipient: &Recipient,
+) -> Result<Option<String>, StepError> {
+    let known = recipient_of(secrets, cx.config.host.as_str())?;
+    Ok(known.filter(|known| known != recipient.as_str()))
+}
+
+/// The recipient that the rules have under this name.
+pub fn recipient_of(secrets: &SecretsRepo, name: &str) -> Result<Option<String>, StepError> {
+    let path = secrets.dir.join(&secrets.sops_config);
+    let text = std::fs::read_to_string(&path)
+        .map_err(|source| SopsError::Read { path: path.clone(), source })?;
+    let rules = Rules::parse(&text)
+        .map_err(|source| SopsError::Rules { path, source: Box::new(source) })?;
+    // A name that could mean several is refused by the edit, with the places.
+    Ok(host::find(&rules, &Who::named(name)).ok().map(|entry| entry.recipient))
 }
 
 /// Everything that the secrets step will need, tried without changing anything:
 /// the rules can be edited, and the operator's identity opens the files.
 pub fn preflight(cx: &Context) -> Result<(), StepError> {
     let keys = cx.keys();
-    let recipient = match keys.public() {
-        Some(_) if keys.has_private() => keys.pair()?.recipient()?,
-        // Any recipient shows whether the edit is possible.
-        _ => HostKey::generate("preflight")?.recipient()?,
+    if !keys.is_prepared() && cx.config.host_key.is_none() {
+        identity::stored(cx)?;
+    }
+    let pair = match keys.public() {
+        Some(_) if keys.has_private() => keys.pair()?,
+        // Any key shows whether the edit is possible.
+        _ => HostKey::generate("preflight")?,
     };
-    plan(cx, &recipient).map(|_| ())
+    planned(cx, &pair).map(|_| ())
 }
 
 /// The encrypted files that the host's configuration reads, in the secrets repository.
-fn files(cx: &Context, config: &SecretsRepo) -> Result<Vec<PathBuf>, StepError> {
+pub fn files(cx: &Context, secrets: &SecretsRepo) -> Result<Vec<PathBuf>, StepError> {
     let mut files: Vec<PathBuf> = Vec::new();
     for secret in &cx.facts()?.full.secrets {
-        let path = in_checkout(&secret.sops_file, config)?;
+        let path = in_checkout(&secret.sops_file, secrets)?;
         if !files.contains(&path) {
             files.push(path);
         }
@@ -190,33 +373,19 @@ fn files(cx: &Context, config: &SecretsRepo) -> Result<Vec<PathBuf>, StepError> 
     Ok(files)
 }
 
-/// The file in the checkout behind a path below a flake source in the store.
-fn in_checkout(sops_file: &str, config: &SecretsRepo) -> Result<PathBuf, StepError> {
-    let relative: PathBuf = Path::new(sops_file)
-        .strip_prefix("/nix/store")
-        .map(|path| path.components().skip(1).collect())
-        .unwrap_or_default();
-    let path = config.dir.join(&relative);
-    if relative.as_os_str().is_empty() || !path.is_file() {
-        return Err(StepError::new(
-            format!("the secrets file {sops_file} is not in {}", config.dir.display()),
-            "the configuration reads it from elsewhere",
-            "Set `secrets` in landfall.toml to the checkout that holds it.",
-        )
-        .exit(Exit::Usage));
-    }
-    Ok(path)
+/// The file in the checkout behind a path in the store.
+fn in_checkout(sops_file: &str, secrets: &SecretsRepo) -> Result<PathBuf, StepError> {
+    Ok(repo::in_checkout(Path::new(sops_file), &secrets.dir)?)
 }
 
 /// Opens every secret of the host with the host's key alone; returns how many.
-fn prove(cx: &Context) -> Result<usize, StepError> {
-    let config = secrets_repo(cx)?;
+pub fn prove(cx: &Context, secrets: &SecretsRepo) -> Result<usize, StepError> {
     let identity = cx.keys().pair()?.identity()?;
     let mut needs = Vec::new();
     for secret in &cx.facts()?.full.secrets {
         needs.push(Need {
             name: secret.name.clone(),
-            file: in_checkout(&secret.sops_file, config)?,
+            file: in_checkout(&secret.sops_file, secrets)?,
             format: Format::of_name(&secret.format).unwrap_or(Format::Binary),
             key: key_path(secret),
         });
@@ -232,31 +401,24 @@ fn key_path(secret: &crate::facts::SecretFact) -> Vec<String> {
     if whole { Vec::new() } else { secret.key.split('/').map(ToOwned::to_owned).collect() }
 }
 
-/// What this step has changed and not committed: the rules, the host's files, and
-/// the other files of the same rules, which the intention names.
-fn ours_dirty(cx: &Context, repo: &Repo) -> Result<Vec<PathBuf>, StepError> {
-    let config = secrets_repo(cx)?;
-    let mut ours = files(cx, config)?;
-    ours.push(config.dir.join(&config.sops_config));
-    let intended = journal::intention(cx.journal.lines(), StepId::Secrets);
-    if let Some(files) = intended.and_then(|intention| intention.fact("files")) {
-        ours.extend(files.lines().map(PathBuf::from));
-    }
-    let dirty = repo.dirty()?;
-    Ok(dirty.into_iter().filter(|path| ours.contains(&repo.root().join(path))).collect())
-}
-
-/// The files that an interrupted run of this step re-encrypted and did not commit.
+/// The files of this run's edit that a killed process left half taken over.
 pub fn left_by_this_run(cx: &Context, repo: &Repo) -> Result<Vec<PathBuf>, StepError> {
-    let started = journal::intention(cx.journal.lines(), StepId::Secrets).is_some();
-    if started { ours_dirty(cx, repo) } else { Ok(Vec::new()) }
+    let intended = journal::intention(cx.journal.lines(), StepId::Secrets);
+    let ours: Vec<PathBuf> = intended
+        .and_then(|intention| intention.fact("files"))
+        .map(|files| files.lines().map(PathBuf::from).collect())
+        .unwrap_or_default();
+    Ok(repo.dirty()?.into_iter().filter(|path| ours.contains(path)).collect())
 }
 
 /// Uncommitted changes of somebody else would be committed or lost with ours.
 pub fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
     let ours = left_by_this_run(cx, repo)?;
-    let dirty: Vec<PathBuf> =
-        repo.dirty()?.into_iter().filter(|path| !ours.contains(path)).collect();
+    let dirty: Vec<PathBuf> = repo
+        .dirty()?
+        .into_iter()
+        .filter(|path| !ours.contains(path) && !is_left_over(path))
+        .collect();
     if dirty.is_empty() {
         return Ok(());
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::sshd::{Sshd, keygen};
+use super::sshd::{KeyPair, Sshd, keygen};
 use super::users;
 
 /// Serial and path of the target's disk; no machine has a device of that name.
@@ -63,6 +63,18 @@ impl Installer {
         self.sshd = Sshd::start_at(dir, port, &[key], "LogLevel DEBUG1");
     }
 
+    /// The same machine at the same address, with an installed system and its host key.
+    pub fn installed(self, host_key: &Path) -> Self {
+        let Self { sshd, dir } = self;
+        let port = sshd.port;
+        let public = fs::read_to_string(host_key.with_extension("pub")).unwrap().parse().unwrap();
+        let key = KeyPair { private: host_key.to_owned(), public };
+        let more = format!("ForceCommand {}", dir.join("session").display());
+        let installer = Self { sshd: Sshd::start_at(sshd.stop(), port, &[key], &more), dir };
+        installer.runs("nixos", "");
+        installer
+    }
+
     /// What os-release says.
     pub fn runs(&self, id: &str, variant: &str) {
         self.write("os-release", &format!("ID={id}\nVARIANT_ID={variant}\n"));
@@ -90,6 +102,13 @@ impl Installer {
     /// What nixos-generate-config prints.
     pub fn reports(&self, hardware: &str) {
         self.write("hardware", &format!("{hardware}\n"));
+    }
+
+    /// The home that its sessions have from now on; else it is that of the caller.
+    pub fn home(&self) -> PathBuf {
+        let home = self.dir.join("home");
+        fs::create_dir_all(&home).unwrap();
+        home
     }
 
     /// From now on nixos-generate-config does not come to an end, or does again.
@@ -122,6 +141,7 @@ mount --bind "$target/meminfo" /proc/meminfo
 mount -t tmpfs none /sys/firmware
 [ -e "$target/bios" ] || mkdir /sys/firmware/efi
 PATH=$target/bin:$PATH
+if [ -d "$target/home" ]; then export HOME="$target/home"; cd; fi
 exec sh -c "$SSH_ORIGINAL_COMMAND"
 '"#;
 

@@ -5,6 +5,8 @@
 pub mod git;
 pub mod installer;
 pub mod journey;
+pub mod round_trip;
+pub mod secrets;
 pub mod sshd;
 pub mod users;
 

@@ -2,7 +2,9 @@
 //!
 //! This file only parses and dispatches; each subcommand has its own module.
 
+mod bench;
 mod cache;
+mod corpus;
 mod forge;
 mod journey;
 mod lab;
@@ -29,6 +31,11 @@ enum Command {
     Demo(journey::DemoArgs),
     /// Make the lab and run checks, tests and journeys
     Test(tests::TestArgs),
+    /// Measure landfall beside what people use now
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
+    /// Edit every .sops.yaml of a corpus, and show what becomes of each
+    Corpus(corpus::CorpusArgs),
     /// Pieces of the virtual lab
     #[command(subcommand)]
     Lab(lab::LabCommand),
@@ -38,6 +45,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => journey::run(&args),
         Command::Test(args) => tests::run(&args),
+        Command::Bench(command) => bench::run(&command),
+        Command::Corpus(args) => corpus::run(&args),
         Command::Lab(command) => lab::run(command),
     };
     match result {

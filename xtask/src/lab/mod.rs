@@ -4,11 +4,12 @@
 pub mod base;
 mod daemon;
 pub mod enter;
+pub mod foreign;
 mod namespace;
 mod nix_bundle;
 mod packages;
 pub mod setup;
-mod sops;
+pub mod sops;
 
 use std::process::ExitCode;
 
