@@ -139,6 +139,10 @@ pub struct Reach {
     #[arg(long, value_name = "OPTION")]
     pub ssh_option: Vec<String>,
 
+    /// Log in with the password in the environment variable SSHPASS [else: keys, else a question]
+    #[arg(long)]
+    pub env_password: bool,
+
     /// File with the password that sudo on the target asks for, or asks USER for
     #[arg(long, value_name = "[USER=]FILE")]
     pub sudo_password_file: Vec<String>,

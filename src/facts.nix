@@ -119,6 +119,10 @@ in
     if c.boot.initrd.network.ssh.enable or false then
       map toString (c.boot.initrd.network.ssh.hostKeys or [ ])
     else [ ];
+  initrdSshPort =
+    if c.boot.initrd.network.ssh.enable or false then
+      c.boot.initrd.network.ssh.port or 22
+    else null;
   secrets = named secretOf (c.sops.secrets or { });
   ageKeyFile = c.sops.age.keyFile or null;
   ageSshKeyPaths = map toString (c.sops.age.sshKeyPaths or [ ]);

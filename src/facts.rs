@@ -33,6 +33,9 @@ pub struct HostFacts {
     pub ssh_ports: Vec<u16>,
     pub host_keys: Vec<HostKeyFile>,
     pub initrd_host_keys: Vec<String>,
+    /// Where SSH listens in the initrd, if it does.
+    #[serde(default)]
+    pub initrd_ssh_port: Option<u16>,
     pub secrets: Vec<SecretFact>,
     pub age_key_file: Option<String>,
     pub age_ssh_key_paths: Vec<String>,

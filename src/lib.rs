@@ -5,6 +5,7 @@
 //! the `engine` runs the plan's `Step`s against source and target, and writes
 //! the `Journal` and `Event`s; the `ui` shows them. Nothing flows back.
 
+pub mod address;
 pub mod age;
 pub mod build_on;
 pub mod cli;
