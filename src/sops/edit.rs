@@ -49,7 +49,10 @@ impl Advice for EditError {
             Self::Several { .. } => {
                 "Rename one of them, or name the right one: --anchor NAME".into()
             }
-            Self::NoHost(host) => format!("Add it: landfall secrets add-host {host}"),
+            Self::NoHost(host) => format!(
+                "Add it: landfall secrets add-host {host} --key FILE. If it has another name in \
+                 .sops.yaml, or none: --anchor NAME, or --old-recipient RECIPIENT."
+            ),
             Self::OtherKey { host, .. } => {
                 format!("Replace it: landfall secrets add-host {host} --key FILE")
             }
