@@ -233,6 +233,16 @@ fn verify_addition(
             return Err(EditError::Meaning(format!("the rule {} was not made", rule.path_regex)));
         }
     }
+    if let Some(place) = joined {
+        let defined = after.anchored().into_iter().any(|node| {
+            let name = node.anchor.as_ref().map(|anchor| anchor.plain_name());
+            name == Some(place.anchor.as_str())
+                && node.filled().is_some_and(|value| value.trim() == addition.recipient)
+        });
+        if !defined {
+            return Err(EditError::Meaning(format!("{} was not defined", place.anchor)));
+        }
+    }
     compare_settings(before, &after)
 }
 
