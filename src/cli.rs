@@ -77,6 +77,10 @@ pub enum Command {
     #[command(after_help = "Example:\n  landfall init ~/src --host guppy --user anna")]
     Init(crate::commands::init::InitArgs),
 
+    /// The hosts of a configuration
+    #[command(subcommand, after_help = "Example:\n  landfall host add molly")]
+    Host(crate::commands::host::HostCommand),
+
     /// What follows from an SSH host key
     #[command(subcommand, after_help = "Example:\n  landfall keys to-age host.pub")]
     Keys(crate::commands::keys::KeysCommand),
@@ -134,6 +138,10 @@ pub struct Reach {
     /// Option for ssh; never one that weakens the check of the host key
     #[arg(long, value_name = "OPTION")]
     pub ssh_option: Vec<String>,
+
+    /// Log in with the password in the environment variable SSHPASS [else: keys, else a question]
+    #[arg(long)]
+    pub env_password: bool,
 
     /// File with the password that sudo on the target asks for, or asks USER for
     #[arg(long, value_name = "[USER=]FILE")]
@@ -221,6 +229,14 @@ pub struct Journey {
     /// The configuration has no secrets, or they are left alone
     #[arg(long)]
     pub no_secrets: bool,
+
+    /// The device of a disk of the layout, in place of the one that the layout names
+    #[arg(long, value_name = "NAME=DEVICE")]
+    pub disk: Vec<String>,
+
+    /// Where systems are built: auto, source, target, or the URI of a nix store
+    #[arg(long, value_name = "WHERE", default_value = "auto")]
+    pub build_on: crate::build_on::BuildOn,
 
     /// A disk that may be erased: by-id name or serial; with --yes required for each disk of the layout
     #[arg(long, value_name = "DISK")]
@@ -419,7 +435,9 @@ pub struct SshArgs {
 #[derive(Debug, Clone, Subcommand)]
 pub enum IsoCommand {
     /// Build the installer image of the config
-    #[command(after_help = "Example:\n  landfall iso build")]
+    #[command(
+        after_help = "Examples:\n  landfall iso build\n  landfall iso build --customize -o stick.iso"
+    )]
     Build(IsoBuildArgs),
 
     /// Write the image to a removable drive, and read it back
@@ -438,6 +456,22 @@ pub struct IsoBuildArgs {
     /// Copy the image here [default: it stays in the nix store, and its path is printed]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+
+    /// Give the copy an SSH host key of its own, by which later runs know it, and more
+    #[arg(long, requires = "output")]
+    pub customize: bool,
+
+    /// The host key for --customize [default: a new one for each copy]
+    #[arg(long, value_name = "FILE", requires = "customize")]
+    pub host_key: Option<PathBuf>,
+
+    /// Public SSH keys for --customize that may log in as root too; repeatable
+    #[arg(long, value_name = "FILE", requires = "customize")]
+    pub ssh_key: Vec<PathBuf>,
+
+    /// Customize a copy of this image, which was built before
+    #[arg(long, value_name = "FILE", requires = "customize", conflicts_with = "attr")]
+    pub image: Option<PathBuf>,
 
     #[command(flatten)]
     pub nix: NixOptions,

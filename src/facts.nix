@@ -15,7 +15,9 @@ let
         inherit (content) name;
         passwordFile = content.passwordFile or null;
         keyFile = content.settings.keyFile or null;
+        additionalKeyFiles = map toString (content.additionalKeyFiles or [ ]);
         askPassword = content.askPassword or false;
+        initrdUnlock = content.initrdUnlock or true;
       } ] ++ luksIn (content.content or null)
     else if content ? partitions then
       builtins.concatMap (p: luksIn (p.content or null)) (values content.partitions)
@@ -31,6 +33,35 @@ let
     );
     neededForUsers = s.neededForUsers or false;
   };
+
+  initrd = c.boot.initrd;
+  # What runs in the initrd and could make the root new.
+  initrdScripts = toString (
+    map (service: service.script or "") (values (initrd.systemd.services or { }))
+    ++ map (name: initrd.${name} or "") [
+      "preLVMCommands"
+      "postDeviceCommands"
+      "postResumeCommands"
+      "postMountCommands"
+    ]
+  );
+  mentions = words: text: builtins.replaceStrings words (map (_: "") words) text != text;
+
+  # impermanence: what is kept below which folder, each by the path where it is used.
+  kept = storage: homeOf: entries:
+    map (entry: {
+      inherit storage;
+      path = entry.dirPath or entry.filePath or (homeOf (entry.directory or entry.file or entry));
+    }) entries;
+  keptBelow = name: p:
+    let
+      storage = p.persistentStoragePath or name;
+      ofUser = user: u:
+        let inHome = path: "${c.users.users.${user}.home}/${path}"; in
+        kept storage inHome (u.directories or [ ] ++ u.files or [ ]);
+    in
+    kept storage (path: path) (p.directories or [ ] ++ p.files or [ ])
+    ++ builtins.concatLists (named ofUser (p.users or { }));
 
   isGit = package:
     builtins.match "git(-(minimal|full|svn|with-svn))?(-[0-9].*)?" (package.pname or package.name or "")
@@ -68,6 +99,13 @@ in
     inherit (fs) mountPoint fsType;
     neededForBoot = fs.neededForBoot or false;
   }) (values c.fileSystems);
+  crypttab = (c.environment.etc.crypttab or { }).text or null;
+  initrdSecrets = named (path: source: {
+    inherit path;
+    source = if source == null then path else toString source;
+  }) (initrd.secrets or { });
+  rootIsMadeNew = mentions [ "btrfs subvolume delete" "zfs rollback" ] initrdScripts;
+  persisted = builtins.concatLists (named keptBelow (c.environment.persistence or { }));
   hasGit = c.programs.git.enable or false
     || anyGit (c.environment.systemPackages or [ ])
     || builtins.any (user: anyGit (user.packages or [ ])) (values c.users.users)
@@ -81,6 +119,10 @@ in
     if c.boot.initrd.network.ssh.enable or false then
       map toString (c.boot.initrd.network.ssh.hostKeys or [ ])
     else [ ];
+  initrdSshPort =
+    if c.boot.initrd.network.ssh.enable or false then
+      c.boot.initrd.network.ssh.port or 22
+    else null;
   secrets = named secretOf (c.sops.secrets or { });
   ageKeyFile = c.sops.age.keyFile or null;
   ageSshKeyPaths = map toString (c.sops.age.sshKeyPaths or [ ]);

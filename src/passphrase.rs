@@ -51,8 +51,10 @@ impl Advice for PassphraseError {
 
 /// Gets the passphrase of every volume that the layout formats with one.
 pub fn collect(cx: &mut Context) -> Result<(), StepError> {
-    let volumes: Vec<LuksVolume> = cx.facts()?.first().luks().cloned().collect();
-    for volume in volumes.iter().filter(|volume| volume.password_file.is_some()) {
+    let facts = cx.facts()?.first();
+    let wants = |volume: &&LuksVolume| facts.passphrase_file(volume).is_some();
+    let volumes: Vec<LuksVolume> = facts.luks().filter(wants).cloned().collect();
+    for volume in &volumes {
         if cx.answers.passphrases.contains_key(&volume.name) {
             continue;
         }

@@ -1,8 +1,10 @@
 //! One file per subcommand.
 
 pub mod abandon;
+pub mod answering;
 pub mod bootstrap;
 pub mod check;
+pub mod host;
 pub mod init;
 pub mod iso;
 pub mod keys;

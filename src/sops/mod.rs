@@ -13,7 +13,7 @@ pub mod error;
 pub mod file;
 pub mod format;
 pub mod go_regex;
-mod grants;
+pub mod grants;
 pub mod host;
 pub mod identities;
 mod intention;

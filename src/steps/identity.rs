@@ -14,7 +14,7 @@ impl Step for Identity {
         StepId::Identity
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[Effect {
             machine: Machine::Source,
             change: "makes or restores the SSH host key, in the run's private folder",

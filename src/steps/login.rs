@@ -14,6 +14,9 @@ use crate::steps::{home, remote};
 
 pub struct Login;
 
+/// The fact that the user's known_hosts takes no lines.
+const CLOSED: &str = "known_hosts_closed";
+
 /// Adds the lines of standard input that are not there yet.
 const ADD_KNOWN_HOSTS: &str = r#"
 set -eu
@@ -30,7 +33,7 @@ impl Step for Login {
         StepId::Login
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[
             Effect {
                 machine: Machine::Target,
@@ -56,25 +59,24 @@ impl Step for Login {
             return Ok(Status::Blocked(cannot_log_in(&user, &logged_in)));
         }
         let known = session.run(&["cat", ".ssh/known_hosts"]).output()?.text();
-        if forge_lines(cx)?.iter().any(|line| !known.lines().any(|there| there == line)) {
+        let missing = |line: &String| !known.lines().any(|there| there == line);
+        // A home may be read-only, or its known_hosts made by the configuration.
+        let tried = cx.evidence(StepId::Login).is_some_and(|tried| tried.fact(CLOSED).is_some());
+        if !tried && forge_lines(cx)?.iter().any(missing) {
             return Ok(Status::Ready);
         }
         if !user_key_in_place(cx)? {
             return Ok(Status::Ready);
         }
         let sudo = if session.can_be_root() { ", with sudo" } else { "" };
-        Ok(Status::Done(Evidence::new(format!("{user}{sudo}")).with("user", user)))
+        let evidence = Evidence::new(format!("{user}{sudo}")).with("user", user);
+        Ok(Status::Done(if tried { evidence.with(CLOSED, "yes") } else { evidence }))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
         let lines = forge_lines(cx)?;
         if !lines.is_empty() {
-            let lines = lines.join("\n") + "\n";
-            let session = &cx.target()?.session;
-            let added = session.script_with_stdin(ADD_KNOWN_HOSTS, &[]).input(lines.into_bytes());
-            added.run().map_err(|error| {
-                StepError::from(error).doing("the forges' host keys could not be written")
-            })?;
+            add_known_hosts(cx, &(lines.join("\n") + "\n"))?;
         }
         put_user_key(cx)
     }
@@ -122,10 +124,31 @@ fn put_user_key(cx: &Context) -> Result<(), StepError> {
     Ok(())
 }
 
+/// Adds lines to the user's known_hosts. A home that is closed to writing is no failure:
+/// the journey does not hang on this file.
+fn add_known_hosts(cx: &mut Context, lines: &str) -> Result<(), StepError> {
+    let session = &cx.target()?.session;
+    match session.script_with_stdin(ADD_KNOWN_HOSTS, &[]).input(lines.as_bytes()).run() {
+        Ok(_) => Ok(()),
+        // Not the connection.
+        Err(error) if error.code().is_some_and(|code| code != 255) => {
+            cx.events.warn(format!(
+                "the forges' host keys are not in the user's known_hosts: {}",
+                error.stderr().trim()
+            ));
+            cx.produced.insert(StepId::Login, Evidence::default().with(CLOSED, "yes"));
+            Ok(())
+        }
+        Err(error) => {
+            Err(StepError::from(error).doing("the forges' host keys could not be written"))
+        }
+    }
+}
+
 /// Lines for the hosts that the repositories' remotes are on: published keys of
 /// the large forges, else those that the operator trusts already.
 fn forge_lines(cx: &Context) -> Result<Vec<String>, StepError> {
-    if !cx.config.copy_repos {
+    if !super::repos::copied(cx)? {
         return Ok(Vec::new());
     }
     let mut lines = Vec::new();

@@ -1,6 +1,7 @@
 //! One file per step of the journey.
 
 mod boot;
+mod boot_next;
 pub mod build;
 mod check;
 mod copy;

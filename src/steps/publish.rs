@@ -26,7 +26,7 @@ impl Step for Publish {
         StepId::Publish
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[Effect {
             machine: Machine::Source,
             change: "pushes nix-config; a clean clone must give the running system",

@@ -34,7 +34,7 @@ impl Step for Retire {
         StepId::Retire
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[Effect {
             machine: Machine::Source,
             change: "after a reinstall: takes the previous key out, rotates data keys, pushes",

@@ -37,7 +37,7 @@ impl Step for Secrets {
         StepId::Secrets
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[
             Effect {
                 machine: Machine::Source,

@@ -1,22 +1,26 @@
 //! How a journey goes: the repositories, the machine, the acts, the proof.
 
 use std::cell::OnceCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::jump::Jump;
 use super::operator::Operator;
 use super::proof::{Claim, Remote};
 use super::report::{self, Step};
 use super::repos::{HOST, KnownSecrets, Repos};
 use super::scenario::{Act, Begins, Scenario, disk_path};
-use super::target::{Begin, Target};
+use super::target::{Begin, Place, Target};
 use crate::cache::Cache;
 use crate::forge::Forge;
 use crate::lab::foreign;
-use crate::run::{tail, wait_until};
+use crate::run::{quiet, tail, wait_until};
+
+/// Below the operator's home: a key that only a customized image lets in.
+pub const GUEST_KEY: &str = ".ssh/guest";
 
 /// How far into a step a kill comes.
 const INTO_THE_STEP: Duration = Duration::from_secs(5);
@@ -31,6 +35,7 @@ pub struct Journey {
     pub repos: Repos,
     pub known: KnownSecrets,
     pub target: Target,
+    jump: Option<Jump>,
     /// The installer, under the key that the console shows.
     pub installer: Remote,
     pub installer_boot_id: String,
@@ -90,21 +95,25 @@ fn prepare(cache: &Cache, dir: &Path, scenario: &Scenario) -> Result<Journey> {
         repos.publish(cache, &operator).map(|()| repos)
     })?;
     let begin = match scenario.begins {
-        Begins::Installer => {
-            Begin::Image(said("installer image", start, || repos.installer_image(&operator))?)
-        }
+        Begins::Installer => Begin::Image(said("installer image", start, || {
+            let image = repos.installer_image(&operator)?;
+            if scenario.customized { customize(&operator, &repos, &image) } else { Ok(image) }
+        })?),
         Begins::Debian => {
             Begin::System { disk: foreign::image(cache), root_key: operator.public_key()? }
         }
     };
+    let way = &scenario.way;
+    let jump = way.jump.then(|| Jump::start(&dir.join("jump"), &operator)).transpose()?;
+    let place = Place { second_port: way.moves_to, medium_first: scenario.medium_first };
     let target = said("machine on", start, || {
-        Target::start(cache, dir, &begin, &scenario.disks, &known.passphrase)
+        Target::start(cache, dir, &begin, &scenario.disks, &place, &known.passphrase)
     })?;
     let shown = said("machine up", start, || target.installer_fingerprint())?;
     let installer = Remote::scan(&operator, target.port, "installer")?;
     let answering = installer.fingerprint()?;
     ensure!(answering == shown, "{answering} answers, but the console shows {shown}");
-    let installer_boot_id = installer.boot_id(&operator, "root")?;
+    let installer_boot_id = installer.boot_id(&operator, way.keyed)?;
     target.attend()?;
     let installed = OnceCell::new();
     Ok(Journey {
@@ -114,11 +123,24 @@ fn prepare(cache: &Cache, dir: &Path, scenario: &Scenario) -> Result<Journey> {
         repos,
         known,
         target,
+        jump,
         installer,
         installer_boot_id,
         installed,
         start,
     })
+}
+
+/// A copy of the image with a host key of its own, and the key of a guest who may log in.
+fn customize(operator: &Operator, repos: &Repos, image: &Path) -> Result<PathBuf> {
+    let (copy, guest) = (operator.path("stick.iso"), operator.path(GUEST_KEY));
+    let mut keygen = Command::new("ssh-keygen");
+    quiet(keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "guest", "-f"]).arg(&guest))?;
+    let mut landfall = operator.landfall()?;
+    landfall.arg("-C").arg(&repos.config).args(["iso", "build", "--customize"]);
+    landfall.arg("--image").arg(image).arg("-o").arg(&copy);
+    quiet(landfall.arg("--ssh-key").arg(guest.with_extension("pub")))?;
+    Ok(copy)
 }
 
 /// Prints when a part of the preparation is done.
@@ -169,16 +191,30 @@ impl Journey {
     /// `landfall bootstrap` with everything that an unattended run needs.
     pub fn bootstrap_command(&self) -> Result<Command> {
         let shown = self.installer.fingerprint()?;
-        let expected = self.scenario.expects.unwrap_or(&shown);
+        self.bootstrap_command_expecting(self.scenario.expects.unwrap_or(&shown))
+    }
+
+    /// The same, with the installer expected under this host key.
+    pub fn bootstrap_command_expecting(&self, expected: &str) -> Result<Command> {
         let passphrase = self.operator.secret_file("passphrase", &self.known.passphrase)?;
         let mut landfall = self.landfall()?;
+        let way = &self.scenario.way;
+        if let Some(password) = way.password {
+            landfall.env("SSHPASS", password);
+        }
         landfall
-            .args(["bootstrap", HOST, "root@127.0.0.1", "-p", &self.target.port.to_string()])
+            .args(["bootstrap", HOST, &format!("{}@127.0.0.1", way.user)])
+            .args(["-p", &self.target.port.to_string()])
+            .args(way.password.map(|_| "--env-password"))
+            .args(self.jump.iter().flat_map(|jump| ["--ssh-option", &jump.option]))
             .arg("-i")
             .arg(self.operator.ssh_key())
-            .args(["--yes", "--installer-fingerprint", expected, "--luks-passphrase-file"])
+            .args(["--yes", "--luks-passphrase-file"])
             .arg(passphrase)
             .stdin(Stdio::null());
+        if !self.scenario.customized {
+            landfall.args(["--installer-fingerprint", expected]);
+        }
         for disk in &self.scenario.disks {
             landfall.args(["--erase", disk.serial.as_deref().context("a disk without serial")?]);
         }
@@ -221,19 +257,29 @@ impl Journey {
         report::steps(&json)
     }
 
+    /// A fact that a step of the run has proven.
+    pub fn evidence(&self, step: &str, fact: &str) -> Result<String> {
+        let steps = self.steps()?;
+        let seen =
+            steps.iter().find(|seen| seen.id == step).and_then(|seen| seen.evidence.as_ref());
+        let value = seen.and_then(|evidence| evidence.facts.get(fact)).cloned();
+        value.with_context(|| format!("the step {step} tells no {fact}"))
+    }
+
     /// The installed system, under the key that answers at the first call.
     pub fn installed(&self) -> Result<&Remote> {
         if let Some(remote) = self.installed.get() {
             return Ok(remote);
         }
-        let remote = Remote::scan(&self.operator, self.target.port, "installed")?;
+        let port = self.scenario.way.moves_to.unwrap_or(self.target.port);
+        let remote = Remote::scan(&self.operator, port, "installed")?;
         Ok(self.installed.get_or_init(|| remote))
     }
 
     /// After a failure: whether the disks were touched, if the installer can still be asked.
     fn say_what_is_on_the_disk(&self) {
         let look = "wipefs --noheadings /dev/disk/by-id/*landfall-*";
-        match self.installer.run(&self.operator, "root", look) {
+        match self.installer.run(&self.operator, self.scenario.way.keyed, look) {
             Ok(found) if found.is_empty() => println!("the disk is untouched"),
             Ok(found) => println!("on the disk:\n{found}"),
             Err(error) => println!("what is on the disk cannot be asked: {error:#}"),

@@ -1,6 +1,8 @@
 //! All journeys. A list for each subject.
 
+mod again;
 mod core;
+mod edits;
 mod forms;
 mod reach;
 mod sabotage;
@@ -13,7 +15,14 @@ pub use sabotage::{Sabotage, sabotaged};
 
 /// Every journey that there is.
 pub fn all() -> Vec<Scenario> {
-    [core::scenarios(), forms::scenarios(), reach::scenarios(), sabotage::scenarios()].concat()
+    [
+        core::scenarios(),
+        forms::scenarios(),
+        reach::scenarios(),
+        sabotage::scenarios(),
+        again::scenarios(),
+    ]
+    .concat()
 }
 
 /// The journey of this name.
