@@ -483,6 +483,7 @@ impl Config {
             ("--hardware", self.hardware.map(|how| format!("{how:?}").to_lowercase())),
             ("user", self.user.clone()),
             ("push", Some(push)),
+            ("--host-key-store", self.store_host_key.then(|| "yes".to_owned())),
             ("--no-repos", (!self.copy_repos).then(|| "yes".to_owned())),
             ("repos", path(&self.repos_dir)),
             ("--disk", Some(self.named_devices())),

@@ -52,13 +52,15 @@ pub fn note_changes(cx: &mut Context) -> Result<(), StepError> {
     for line in changes(&before, &now) {
         cx.events.note(line);
     }
-    // The commit of the run itself is no change that somebody made.
+    // The commits of the run itself are no change that somebody made.
     let head = now.get("nix-config");
     let by_run = cx.finished(StepId::Hardware).and_then(|done| done.fact("revision"));
+    let by_retire = cx.finished(StepId::Retire).and_then(|done| done.fact("config"));
     let was = before.get("nix-config");
     if let (Some(head), Some(was)) = (head, was)
         && head != was
         && by_run != Some(head)
+        && by_retire != Some(head)
     {
         let since = by_run.map_or(was.as_str(), |revision| revision);
         cx.events.note(format!("nix-config moved on: {} → {}", short(since), short(head)));

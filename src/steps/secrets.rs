@@ -265,7 +265,7 @@ pub fn name_meanwhile(host: &HostName) -> String {
 fn plan(cx: &Context, secrets: &SecretsRepo, recipient: &Recipient) -> Result<Change, StepError> {
     let host = &cx.config.host;
     let name = match previous(cx, secrets, recipient)? {
-        Some(_) => name_meanwhile(host),
+        Some(_) => free_name_meanwhile(cx, secrets, recipient)?,
         None => host.to_string(),
     };
     Ok(sops_plan::plan_add_host(
@@ -277,6 +277,41 @@ fn plan(cx: &Context, secrets: &SecretsRepo, recipient: &Recipient) -> Result<Ch
         &EditSettings { allow_dirty: true, ..EditSettings::default() },
         cx.operator(),
     )?)
+}
+
+/// That name, where it is nobody else's: a run of this host that was given up may have
+/// left its key there, which is replaced.
+fn free_name_meanwhile(
+    cx: &Context,
+    secrets: &SecretsRepo,
+    recipient: &Recipient,
+) -> Result<String, StepError> {
+    let name = name_meanwhile(&cx.config.host);
+    let known = recipient_of(secrets, &name)?.filter(|known| known != recipient.as_str());
+    match known {
+        Some(known) if !of_an_earlier_run(cx, &known) => Err(StepError::new(
+            format!("the rules have a key of {name} already"),
+            format!(
+                "{known} is not of a run of {}, which needs that name for a while",
+                cx.config.host
+            ),
+            format!(
+                "Rename it in .sops.yaml, or take it out where nothing needs it: landfall secrets \
+                 remove-host {name}"
+            ),
+        )
+        .exit(Exit::Usage)),
+        _ => Ok(name),
+    }
+}
+
+/// Whether a run of this host that is remembered made this recipient.
+fn of_an_earlier_run(cx: &Context, recipient: &str) -> bool {
+    let runs = cx.dir.parent().and_then(|host| std::fs::read_dir(host).ok());
+    runs.into_iter().flatten().flatten().any(|run| {
+        let journal = std::fs::read_to_string(run.path().join("journal.jsonl"));
+        journal.is_ok_and(|text| text.contains(recipient))
+    })
 }
 
 /// The recipient that the rules know as the host's, where it is another one.
