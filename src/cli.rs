@@ -139,6 +139,10 @@ pub struct Reach {
     #[arg(long, value_name = "OPTION")]
     pub ssh_option: Vec<String>,
 
+    /// Log in with the password in the environment variable SSHPASS [else: keys, else a question]
+    #[arg(long)]
+    pub env_password: bool,
+
     /// File with the password that sudo on the target asks for, or asks USER for
     #[arg(long, value_name = "[USER=]FILE")]
     pub sudo_password_file: Vec<String>,
@@ -225,6 +229,14 @@ pub struct Journey {
     /// The configuration has no secrets, or they are left alone
     #[arg(long)]
     pub no_secrets: bool,
+
+    /// The device of a disk of the layout, in place of the one that the layout names
+    #[arg(long, value_name = "NAME=DEVICE")]
+    pub disk: Vec<String>,
+
+    /// Where systems are built: auto, source, target, or the URI of a nix store
+    #[arg(long, value_name = "WHERE", default_value = "auto")]
+    pub build_on: crate::build_on::BuildOn,
 
     /// A disk that may be erased: by-id name or serial; with --yes required for each disk of the layout
     #[arg(long, value_name = "DISK")]

@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::build_on::BuildOn;
 use crate::cli::{
     ActivateArg, ChangedLayoutArg, Cli, HardwareArg, Journey, Reach, StrategyArg, Where,
 };
@@ -203,6 +203,9 @@ pub struct Config {
     pub host_key: Option<PathBuf>,
     /// Keep the private host key in the secrets repository.
     pub store_host_key: bool,
+    /// Devices of disks of the layout, by the disks' names, in place of the layout's own.
+    pub devices: BTreeMap<String, String>,
+    pub build_on: BuildOn,
     pub erase: Vec<String>,
     /// What happens when the layout changed after the disks were formatted.
     pub changed_layout: Option<ChangedLayoutArg>,
@@ -233,6 +236,10 @@ pub enum ConfigError {
     Target(String),
     #[error("--flake {0:?} names no host")]
     FlakeArgument(String),
+    #[error("--disk {0:?} names no disk and device")]
+    DiskArgument(String),
+    #[error("--disk gives the disk {0:?} two devices")]
+    DiskTwice(String),
     #[error("there is no installer flake in {repo}")]
     NoInstaller { repo: PathBuf },
     #[error("the secrets folder {dir} of the settings does not exist")]
@@ -256,6 +263,8 @@ impl Advice for ConfigError {
             Self::Settings { .. } => "Correct the line that is named; the settings are described in the README.".into(),
             Self::Target(_) => "Write the target as [user@]host[:port], ssh://…, or a name from your ssh_config.".into(),
             Self::FlakeArgument(_) => "Write it as --flake PATH#HOST.".into(),
+            Self::DiskArgument(_) => "Write it as --disk NAME=DEVICE, as in --disk main=/dev/disk/by-id/nvme-….".into(),
+            Self::DiskTwice(_) => "Give each disk of the layout one device.".into(),
             Self::NoInstaller { .. } => "Set `installer = \"FOLDER\"` in landfall.toml, or use --strategy direct.".into(),
             Self::NoSecretsDir { .. } => "Correct `secrets` in landfall.toml.".into(),
             Self::NoSecretsInput { .. } => {
@@ -427,6 +436,8 @@ impl Config {
             host_key: journey.host_key.clone(),
             store_host_key: journey.host_key_store
                 || settings.host_key == Some(HostKeySetting::Stored),
+            devices: devices(&journey.disk)?,
+            build_on: journey.build_on.clone(),
             erase: journey.erase.clone(),
             changed_layout: journey.changed_layout,
             passphrases: passphrases(journey)?,
@@ -474,6 +485,8 @@ impl Config {
             ("push", Some(push)),
             ("--no-repos", (!self.copy_repos).then(|| "yes".to_owned())),
             ("repos", path(&self.repos_dir)),
+            ("--disk", Some(self.named_devices())),
+            ("--build-on", Some(self.build_on.to_string())),
             ("require_units", Some(self.require_units.join(" "))),
             ("--activate", Some(format!("{:?}", self.activate).to_lowercase())),
             ("--override-input", Some(inputs.join(" "))),
@@ -483,6 +496,12 @@ impl Config {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value.unwrap_or_default()))
         .collect()
+    }
+
+    /// The devices of `--disk`, as they were given.
+    pub fn named_devices(&self) -> String {
+        let pairs = self.devices.iter().map(|(name, device)| format!("{name}={device}"));
+        pairs.collect::<Vec<_>>().join(" ")
     }
 
     /// Whether the secrets are in a repository of their own.
@@ -529,7 +548,7 @@ pub fn reached_by(mut endpoint: Endpoint, reach: &Reach) -> Endpoint {
     endpoint.port = reach.port.or(endpoint.port);
     endpoint.identity_file.clone_from(&reach.identity_file);
     endpoint.options.clone_from(&reach.ssh_option);
-    endpoint.may_ask = std::io::stderr().is_terminal();
+    endpoint.may_ask = true;
     endpoint
 }
 
@@ -556,6 +575,24 @@ fn kexec_from(journey: &Journey, place: &Place) -> Result<Option<KexecFrom>, Con
     std::fs::canonicalize(&path)
         .map(|path| Some(KexecFrom::File(path)))
         .map_err(|source| ConfigError::Read { path, source })
+}
+
+/// The pairs of `--disk NAME=DEVICE`; both end up in a Nix string.
+fn devices(arguments: &[String]) -> Result<BTreeMap<String, String>, ConfigError> {
+    let plain =
+        |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "/-_.:+".contains(c));
+    let mut devices = BTreeMap::new();
+    for argument in arguments {
+        let refuse = || ConfigError::DiskArgument(argument.clone());
+        let (name, device) = argument.split_once('=').ok_or_else(refuse)?;
+        if name.is_empty() || !device.starts_with("/dev/") || !plain(name) || !plain(device) {
+            return Err(refuse());
+        }
+        if devices.insert(name.to_owned(), device.to_owned()).is_some() {
+            return Err(ConfigError::DiskTwice(name.to_owned()));
+        }
+    }
+    Ok(devices)
 }
 
 fn passphrases(journey: &Journey) -> Result<Vec<PassphraseSource>, ConfigError> {
@@ -610,6 +647,21 @@ mod tests {
         assert_eq!(named("crypted=/run/p"), (Some("crypted".into()), "/run/p"));
         assert_eq!(named("/run/a=b"), (None, "/run/a=b"));
         assert_eq!(named("pass show x=y"), (None, "pass show x=y"));
+    }
+
+    #[test]
+    fn disks_have_a_name_and_a_device() {
+        let read = |arguments: &[&str]| {
+            devices(&arguments.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>())
+        };
+        let both = read(&["main=/dev/vdb", "x/y=/dev/disk/by-id/nvme-A_1"]).unwrap();
+        assert_eq!(both["main"], "/dev/vdb");
+        assert_eq!(both["x/y"], "/dev/disk/by-id/nvme-A_1");
+        for bad in ["main", "=/dev/vda", "main=vda", "main=/dev/${x}", "a\"b=/dev/vda"] {
+            assert!(matches!(read(&[bad]), Err(ConfigError::DiskArgument(_))), "{bad}");
+        }
+        let twice = read(&["main=/dev/vda", "main=/dev/vdb"]);
+        assert!(matches!(twice, Err(ConfigError::DiskTwice(_))));
     }
 
     #[test]

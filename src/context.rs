@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::build_on::Builder;
 use crate::cli::ChangedLayoutArg;
 use crate::config::{Config, SecretPlace, Strategy};
 use crate::error::StepError;
@@ -37,6 +38,7 @@ pub struct Context {
     pub produced: BTreeMap<StepId, Evidence>,
     pub answers: Answers,
     facts: OnceCell<Facts>,
+    builder: OnceCell<Builder>,
     operator: OnceCell<Identities>,
 }
 
@@ -93,6 +95,7 @@ impl Context {
             produced: BTreeMap::new(),
             answers: Answers::default(),
             facts: OnceCell::new(),
+            builder: OnceCell::new(),
             operator: OnceCell::new(),
         }
     }
@@ -129,6 +132,21 @@ impl Context {
 
     pub fn nix(&self) -> Result<Nix, StepError> {
         Ok(Nix::find(self.config.nix.clone())?)
+    }
+
+    /// Where the systems of this run are built.
+    pub fn builder(&self) -> Result<&Builder, StepError> {
+        if let Some(builder) = self.builder.get() {
+            return Ok(builder);
+        }
+        let system = &self.facts()?.full.system;
+        let builder = self.config.build_on.builder(system, &self.nix()?.build_settings()?);
+        Ok(self.builder.get_or_init(|| builder))
+    }
+
+    /// Whether the target builds for itself; not so where it cannot be told.
+    pub fn target_builds(&self) -> bool {
+        matches!(self.builder(), Ok(Builder::Target))
     }
 
     pub fn keys(&self) -> RunKeys {

@@ -26,10 +26,16 @@ pub struct HostFacts {
     /// What impermanence keeps elsewhere.
     pub persisted: Vec<Persisted>,
     pub systemd_boot: bool,
+    /// Whether somebody who logs in finds git.
+    #[serde(default)]
+    pub has_git: bool,
     pub ssh_enabled: bool,
     pub ssh_ports: Vec<u16>,
     pub host_keys: Vec<HostKeyFile>,
     pub initrd_host_keys: Vec<String>,
+    /// Where SSH listens in the initrd, if it does.
+    #[serde(default)]
+    pub initrd_ssh_port: Option<u16>,
     pub secrets: Vec<SecretFact>,
     pub age_key_file: Option<String>,
     pub age_ssh_key_paths: Vec<String>,
@@ -44,6 +50,9 @@ pub struct LayoutDisk {
     pub name: String,
     /// Device path, as the configuration spells it.
     pub device: String,
+    /// What the layout itself says, where `--disk` says otherwise; empty when it says nothing.
+    #[serde(default)]
+    pub in_layout: Option<String>,
     pub luks: Vec<LuksVolume>,
 }
 
@@ -119,6 +128,18 @@ pub struct User {
     pub groups: Vec<String>,
     /// Number of authorized SSH keys.
     pub keys: u32,
+    /// home-manager's sops, where the user has it.
+    #[serde(default)]
+    pub sops: Option<HomeSops>,
+}
+
+/// `home-manager.users.USER.sops`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HomeSops {
+    pub key_file: Option<String>,
+    pub ssh_key_paths: Vec<String>,
+    pub secrets: Vec<SecretFact>,
 }
 
 impl HostFacts {
@@ -129,7 +150,9 @@ impl HostFacts {
 
     /// Whether a person must type a passphrase at each boot.
     pub fn passphrase_at_boot(&self) -> bool {
-        self.luks().any(|volume| volume.initrd_unlock && self.boot_key_file(volume).is_none())
+        let brought = |volume| self.boot_key_file(volume).is_some();
+        let on_a_device = |volume: &LuksVolume| volume.key_file.as_deref().is_some_and(is_device);
+        self.luks().any(|volume| volume.initrd_unlock && !brought(volume) && !on_a_device(volume))
     }
 
     /// The file in the initrd that opens a volume there.
@@ -145,7 +168,7 @@ impl HostFacts {
     /// at boot the file is missing, and the passphrase is asked for.
     pub fn passphrase_file<'a>(&self, volume: &'a LuksVolume) -> Option<&'a str> {
         let typed = volume.initrd_unlock && self.boot_key_file(volume).is_none();
-        let key_file = volume.key_file.as_deref().filter(|_| typed);
+        let key_file = volume.key_file.as_deref().filter(|file| typed && !is_device(file));
         volume.password_file.as_deref().or(key_file)
     }
 
@@ -153,6 +176,8 @@ impl HostFacts {
     /// system reads them.
     pub fn key_files(&self, volume: &LuksVolume) -> Vec<KeyFile> {
         let format = volume.key_file.iter().chain(&volume.additional_key_files);
+        // What is a device is there already: a key on a stick.
+        let format = format.filter(|file| !is_device(file));
         let format = format.filter(|file| Some(file.as_str()) != self.passphrase_file(volume));
         let mut files: Vec<KeyFile> = Vec::new();
         for path in format {
@@ -239,6 +264,10 @@ pub struct KeyFile {
     pub path: String,
     /// Where the installed system reads it; none when it does not.
     pub installed: Vec<String>,
+}
+
+fn is_device(path: &str) -> bool {
+    path.starts_with("/dev/")
 }
 
 /// Whether a file at this path could be there after a boot at all.

@@ -3,11 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::age::HostKey as HostKeyPair;
+use crate::age::{HostKey as HostKeyPair, Identity};
 use crate::config::{ConfigError, HostName, SecretPlace};
 use crate::error::StepError;
 use crate::secret::{Secret, create_private_dir, write_private};
 use crate::ssh::HostKey;
+
+/// What the names of key files of encrypted volumes begin with.
+const LUKS_PREFIX: &str = "luks";
 
 /// Where a run keeps its keys.
 #[derive(Debug, Clone)]
@@ -78,9 +81,37 @@ impl RunKeys {
         std::fs::read_to_string(self.public_path()).map_err(|error| self.io(&error))
     }
 
+    /// The key file that opens encrypted volumes without a person; `path` is its place in
+    /// the layout of the disks. None before it was made.
+    pub fn luks_key(&self, path: &str) -> Option<Secret> {
+        std::fs::read(self.luks_path(path)).ok().map(Secret::new)
+    }
+
+    /// Makes that key file: 2048 random bytes as text, without a line break.
+    pub fn prepare_luks_key(&self, path: &str) -> Result<(), StepError> {
+        if self.luks_path(path).exists() {
+            return Ok(());
+        }
+        create_private_dir(&self.dir).map_err(|error| self.io(&error))?;
+        let bytes: [u8; 2048] = rand::random();
+        let text = Secret::from(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        write_private(&self.luks_path(path), text.expose()).map_err(|error| self.io(&error))
+    }
+
+    fn luks_path(&self, path: &str) -> PathBuf {
+        self.dir.join(format!("{LUKS_PREFIX}{}", path.replace('/', "-")))
+    }
+
+    fn luks_paths(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(LUKS_PREFIX);
+        entries.filter(|entry| ours(&entry.file_name())).map(|entry| entry.path()).collect()
+    }
+
     /// Deletes the private halves: the installed host has them, the source need not.
     pub fn forget_private(&self) -> Result<(), StepError> {
-        for path in [self.private_path(), self.initrd_path()] {
+        let keys = [self.private_path(), self.initrd_path(), self.user_age_path()];
+        for path in keys.into_iter().chain(self.luks_paths()) {
             match std::fs::remove_file(path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(self.io(&error));
@@ -89,6 +120,28 @@ impl RunKeys {
             }
         }
         Ok(())
+    }
+
+    /// Takes over the age key `known` of the primary user, or makes one; does nothing when
+    /// there is one.
+    pub fn prepare_user_age(&self, known: Option<Identity>) -> Result<(), StepError> {
+        if self.user_age_path().exists() {
+            return Ok(());
+        }
+        create_private_dir(&self.dir).map_err(|error| self.io(&error))?;
+        let identity = known.unwrap_or_else(Identity::generate);
+        write_private(&self.user_age_path(), identity.key_file().expose())
+            .map_err(|error| self.io(&error))
+    }
+
+    fn user_age_path(&self) -> PathBuf {
+        self.dir.join("user_age_keys.txt")
+    }
+
+    /// The primary user's age key, where this run brings it.
+    pub fn user_age(&self) -> Option<Identity> {
+        let secret = Secret::new(std::fs::read(self.user_age_path()).ok()?);
+        secret.expose_str()?.lines().find_map(|line| Identity::parse(line).ok())
     }
 
     /// Deletes all keys of the run.
@@ -163,6 +216,11 @@ pub fn stored_place(host: &HostName) -> SecretPlace {
         file: format!("identities/{host}.yaml").into(),
         key: vec!["ssh_host_ed25519_key".into()],
     }
+}
+
+/// Where the age key of a user is kept beside it.
+pub fn stored_user_place(host: &HostName, user: &str) -> SecretPlace {
+    SecretPlace { key: vec!["age".into(), user.into()], ..stored_place(host) }
 }
 
 /// The host key that the user gave.

@@ -5,7 +5,9 @@
 //! the `engine` runs the plan's `Step`s against source and target, and writes
 //! the `Journal` and `Event`s; the `ui` shows them. Nothing flows back.
 
+pub mod address;
 pub mod age;
+pub mod build_on;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -27,6 +29,7 @@ pub mod journey;
 pub mod kexec;
 pub mod keys;
 pub mod known_hosts;
+pub mod layout;
 pub mod log;
 pub mod machine;
 pub mod new_host;

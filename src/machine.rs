@@ -57,6 +57,8 @@ pub struct TargetFacts {
     /// The closure that runs, where the system is NixOS.
     pub current_system: Option<String>,
     pub booted_system: Option<String>,
+    /// Addresses at which others may reach it, IPv4 and IPv6.
+    pub addresses: Vec<String>,
     pub disks: Vec<Disk>,
 }
 
@@ -98,6 +100,9 @@ printf 'memory_kib=%s\n' "$(awk '/^MemTotal:/ {print $2}' /proc/meminfo)"
 [ -d /sys/firmware/efi ] && echo uefi=yes
 printf 'current_system=%s\n' "$(readlink -f /run/current-system 2>/dev/null)"
 printf 'booted_system=%s\n' "$(readlink -f /run/booted-system 2>/dev/null)"
+ip -o addr show scope global 2>/dev/null | while read -r _ _ _ address _; do
+  printf 'address=%s\n' "${address%/*}"
+done
 for link in /dev/disk/by-id/* /dev/disk/by-path/*; do
   [ -e "$link" ] && printf 'link=%s %s\n' "$link" "$(readlink -f "$link")"
 done
@@ -126,9 +131,11 @@ impl TargetFacts {
         let (lines, lsblk) = text.split_once("\nlsblk\n").ok_or("lsblk printed nothing")?;
         let mut values: BTreeMap<&str, &str> = BTreeMap::new();
         let mut links: Vec<(&str, &str)> = Vec::new();
+        let mut addresses: Vec<String> = Vec::new();
         for line in lines.lines() {
             let Some((name, value)) = line.split_once('=') else { continue };
             match name {
+                "address" => addresses.push(value.to_owned()),
                 "link" => links.extend(value.split_once(' ')),
                 _ => drop(values.insert(name, value)),
             }
@@ -145,6 +152,7 @@ impl TargetFacts {
             uefi: values.contains_key("uefi"),
             current_system: path("current_system"),
             booted_system: path("booted_system"),
+            addresses,
             disks: lsblk
                 .blockdevices
                 .into_iter()
@@ -251,6 +259,8 @@ memory_kib=2048
 uefi=yes
 current_system=/nix/store/aaa-nixos-system
 booted_system=
+address=10.0.2.15
+address=fec0::5054:ff:fe12:3456
 link=/dev/disk/by-id/virtio-S1 /dev/vda
 link=/dev/disk/by-id/virtio-S1-part1 /dev/vda1
 lsblk
@@ -270,6 +280,7 @@ lsblk
         assert_eq!(facts.memory_bytes, 2 * 1024 * 1024);
         assert_eq!(facts.current_system.as_deref(), Some("/nix/store/aaa-nixos-system"));
         assert_eq!(facts.booted_system, None);
+        assert_eq!(facts.addresses, ["10.0.2.15", "fec0::5054:ff:fe12:3456"]);
         let [disk] = facts.disks.as_slice() else { panic!("one disk") };
         assert_eq!(disk.serial.as_deref(), Some("S1"));
         assert_eq!(disk.links, ["/dev/disk/by-id/virtio-S1"]);

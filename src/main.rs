@@ -12,6 +12,9 @@ use landfall::state::StateDir;
 use landfall::ui::{Screen, Style, report_error};
 
 fn main() -> ExitCode {
+    if let Some(exit) = landfall::ssh::started_by_ssh() {
+        return exit;
+    }
     let cli = Cli::parse();
     landfall::signals::install();
     let result = run(&cli);

@@ -14,7 +14,7 @@ use crate::prompt::Question;
 use crate::secret::Secret;
 use crate::sops::stored;
 use crate::step::StepId;
-use crate::steps::secrets;
+use crate::steps::kept;
 
 /// A command may ask a person.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(5 * 60);
@@ -51,8 +51,10 @@ impl Advice for PassphraseError {
 
 /// Gets the passphrase of every volume that the layout formats with one.
 pub fn collect(cx: &mut Context) -> Result<(), StepError> {
-    let volumes: Vec<LuksVolume> = cx.facts()?.first().luks().cloned().collect();
-    for volume in volumes.iter().filter(|volume| volume.password_file.is_some()) {
+    let facts = cx.facts()?.first();
+    let wants = |volume: &&LuksVolume| facts.passphrase_file(volume).is_some();
+    let volumes: Vec<LuksVolume> = facts.luks().filter(wants).cloned().collect();
+    for volume in &volumes {
         if cx.answers.passphrases.contains_key(&volume.name) {
             continue;
         }
@@ -86,13 +88,13 @@ fn read(cx: &mut Context, from: &PassphraseFrom) -> Result<Secret, StepError> {
             .run()
             .map(|output| Secret::new(output.stdout))
             .map_err(PassphraseError::Command)?),
-        PassphraseFrom::Secret(place) => kept(cx, place),
+        PassphraseFrom::Secret(place) => stored_at(cx, place),
     }
 }
 
 /// The passphrase that is kept encrypted at `place`. One that the secrets repository does
 /// not have yet is made up; the secrets step stores it before it is used.
-fn kept(cx: &mut Context, place: &SecretPlace) -> Result<Secret, StepError> {
+fn stored_at(cx: &mut Context, place: &SecretPlace) -> Result<Secret, StepError> {
     let missing =
         || PassphraseError::Missing { file: place.file.clone(), key: place.key.join("/") };
     if place.file.is_absolute() || cx.config.secrets.is_none() {
@@ -102,7 +104,7 @@ fn kept(cx: &mut Context, place: &SecretPlace) -> Result<Secret, StepError> {
     if let Some((_, made)) = cx.answers.made.iter().find(|(known, _)| known == place) {
         return Ok(made.clone());
     }
-    if let Some(kept) = secrets::stored_value(cx, place)? {
+    if let Some(kept) = kept::value(cx, place)? {
         return Ok(kept);
     }
     // The disks have another one already.

@@ -12,11 +12,11 @@ use landfall::age::{HostKey, Identity};
 
 const FOREIGN: &str = "age1hjm3aujg9e79f5yth8a2cejzdjg5n9vnu96l05p70uvfpeltnpms7yy3pp";
 
-fn add<'a>(file: &'a str) -> Vec<&'a str> {
+fn add(file: &str) -> Vec<&str> {
     vec!["secrets", "add-host", "new", "--yes", "--key", "../host.pub", "--file", file]
 }
 
-fn add_to_rule<'a>(rule: &'a str) -> Vec<&'a str> {
+fn add_to_rule(rule: &str) -> Vec<&str> {
     vec!["secrets", "add-host", "new", "--yes", "--key", "../host.pub", "--rule", rule]
 }
 
@@ -130,6 +130,8 @@ fn several_key_groups_and_pgp_kms_plugin_recipients_go_by_sops_or_stop_with_the_
     home.ok(&add("s.yaml"));
     assert!(home.read("s.yaml").contains("key_groups") && home.witnessed().contains("updatekeys"));
     home.opened_by_host("s.yaml").unwrap();
+    let said = home.ok(&["secrets", "updatekeys", "--check"]);
+    assert!(said.contains("s.yaml: only sops compares several key groups"), "{said}");
 
     for other in [
         "pgp:\n          - 7088C7421873E0DB97FF17C2245CAB70B4C225E9",

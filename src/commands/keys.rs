@@ -135,7 +135,8 @@ pub fn identity(path: &Path) -> Result<Identity, StepError> {
 
 /// Reads a file, or standard input for `-`.
 pub fn read(path: &Path) -> Result<Secret, StepError> {
-    let mut bytes = Vec::new();
+    // Room for any key: a buffer that grows leaves copies of a secret behind.
+    let mut bytes = Vec::with_capacity(1 << 14);
     let read = if path == Path::new("-") {
         std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)
     } else {

@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 pub mod abandon;
+pub mod answering;
 pub mod bootstrap;
 pub mod check;
 pub mod host;

@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use uuid::Uuid;
 
 use crate::cli::{Cli, Journey};
+use crate::commands::answering;
 use crate::config::{Config, Place};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
@@ -81,6 +82,7 @@ pub fn open(cli: &Cli, journey: &Journey, yes: bool, purpose: Purpose) -> Result
     let prompter = prompt::prompter(yes, ui.screen());
     let path: PathBuf = dir.path().to_owned();
     let mut cx = Context::new(config, identity, path, journal, events, prompter);
+    answering::start(&mut cx, &journey.reach)?;
     cx.events.emit(Event::RunStarted {
         run: cx.run.run.to_string(),
         strategy: cx.config.strategy.to_string(),

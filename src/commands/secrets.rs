@@ -17,7 +17,7 @@ pub use args::{
 use super::keys;
 use crate::age::Recipient;
 use crate::cli::Cli;
-use crate::config::{Place, SecretsRepo};
+use crate::config::{ConfigError, Place, SecretsRepo};
 use crate::detect;
 use crate::error::{Exit, StepError};
 use crate::prompt::{Prompter, prompter};
@@ -91,11 +91,18 @@ fn config_of(repo: &SecretsRepo) -> PathBuf {
 fn secrets_repo(at: &Surroundings<'_>) -> Result<SecretsRepo, StepError> {
     let start = at.directory.unwrap_or(Path::new("."));
     let start = std::fs::canonicalize(start).unwrap_or_else(|_| start.to_owned());
+    let root = start.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(&start);
+    // In a folder with rules of its own these are meant, as sops itself looks upward.
+    let nearest = start.ancestors().take_while(|dir| *dir != root);
+    let nearest = nearest.map(|dir| dir.join(".sops.yaml")).find(|file| file.is_file());
+    if let Some(sops_config) = nearest.as_deref().and_then(|file| file.strip_prefix(root).ok()) {
+        let (dir, sops_config) = (root.to_owned(), sops_config.to_owned());
+        return Ok(SecretsRepo { dir, input: None, sops_config });
+    }
     let of_config = Place::find(Some(&start), at.settings).and_then(|place| place.secrets());
     if let Ok(Some(repo)) = of_config {
         return Ok(repo);
     }
-    let root = start.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(&start);
     let tracked = detect::tracked_files(root).unwrap_or_default();
     let sops_config = detect::sops_config(&tracked)
         .or_else(|| root.join(".sops.yaml").is_file().then(|| ".sops.yaml".into()));
@@ -103,8 +110,8 @@ fn secrets_repo(at: &Surroundings<'_>) -> Result<SecretsRepo, StepError> {
         return Ok(SecretsRepo { dir: root.to_owned(), input: None, sops_config });
     }
     Err(match of_config {
-        Err(error) => error.into(),
-        Ok(_) => StepError::new(
+        Err(error) if !matches!(error, ConfigError::NoFlake { .. }) => error.into(),
+        _ => StepError::new(
             format!("there are no secrets in {}", root.display()),
             "neither a .sops.yaml nor a flake input whose name contains `secret`",
             "Run it in your secrets repository, or set `secrets` in landfall.toml.",
@@ -262,7 +269,11 @@ fn updatekeys(
 ) -> Result<Exit, StepError> {
     let files = from_here(&args.files)?;
     if args.check {
-        let late = verify::out_of_date(&repo.dir, &config_of(repo), &files)?;
+        let compared = verify::out_of_date(&repo.dir, &config_of(repo), &files)?;
+        for (path, reason) in &compared.left_out {
+            say(out, &format!("note: {}: {reason}", path.display()))?;
+        }
+        let late = compared.out_of_date;
         for file in &late {
             say(out, &format!("{}: {}", file.path.display(), file.difference()))?;
         }

@@ -221,7 +221,8 @@ fn is_number(word: &str) -> bool {
 
 /// A string as JSON.
 pub fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    // Not by a Value, which would leave a copy: what is quoted may be a secret.
+    serde_json::to_string(text).unwrap_or_default()
 }
 
 #[cfg(test)]

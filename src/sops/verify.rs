@@ -64,41 +64,58 @@ fn failed(path: &Path, source: FileError, searched: &[String]) -> SopsError {
     SopsError::File { path: path.to_owned(), source: Box::new(source), searched: searched.to_vec() }
 }
 
+/// What a comparison of files with their rules found.
+#[derive(Debug, Default)]
+pub struct Compared {
+    pub out_of_date: Vec<OutOfDate>,
+    /// Files that could not be compared, each with the reason.
+    pub left_out: Vec<(PathBuf, &'static str)>,
+}
+
 /// Files whose age recipients differ from their rule's; no identity is needed.
 pub fn out_of_date(
     repo_dir: &Path,
     sops_yaml: &Path,
     files: &[PathBuf],
-) -> Result<Vec<OutOfDate>, SopsError> {
+) -> Result<Compared, SopsError> {
     let config = Config::read(repo_dir, sops_yaml)?;
     let rules = config.rules()?;
     let all = rules.rules().map_err(|source| config.rules_error(source))?;
-    let mut late = Vec::new();
+    let mut compared = Compared::default();
     for file in encrypted(repo_dir, &config, files)? {
         let winner = winner(&all, &file.relative).map_err(|source| config.rules_error(source))?;
-        let Some(rule) = winner else { continue };
+        let Some(rule) = winner else {
+            compared.left_out.push((file.path, "no rule holds for it"));
+            continue;
+        };
         let parsed = EncryptedFile::parse(&file.text, file.format)
             .map_err(|source| failed(&file.path, source, &[]))?;
-        if parsed.metadata.key_groups {
+        if parsed.metadata.key_groups || rule.groups.len() > 1 {
+            compared.left_out.push((file.path.clone(), "only sops compares several key groups"));
             continue;
+        }
+        let other_kinds = rule.groups.iter().flat_map(|g| &g.keys).any(|key| key.kind != "age");
+        if other_kinds || !parsed.metadata.other_kinds.is_empty() {
+            let reason = "only its age keys were compared: it has keys of other kinds";
+            compared.left_out.push((file.path.clone(), reason));
         }
         let has: BTreeSet<&str> = parsed.metadata.recipients().collect();
         let wanted: BTreeSet<&str> = rule.recipients().into_iter().collect();
         if has != wanted {
             let owned = |keys: Vec<&&str>| keys.into_iter().map(|key| (*key).to_owned()).collect();
-            late.push(OutOfDate {
+            compared.out_of_date.push(OutOfDate {
                 path: file.path.clone(),
                 missing: owned(wanted.difference(&has).collect()),
                 extra: owned(has.difference(&wanted).collect()),
             });
         }
     }
-    Ok(late)
+    Ok(compared)
 }
 
 /// Opens every file with the operator's identities and checks every value and MAC; returns how many.
 pub fn all(repo_dir: &Path, sops_yaml: &Path, identities: &Identities) -> Result<usize, SopsError> {
-    if let Some(late) = out_of_date(repo_dir, sops_yaml, &[])?.into_iter().next() {
+    if let Some(late) = out_of_date(repo_dir, sops_yaml, &[])?.out_of_date.into_iter().next() {
         let difference = late.difference();
         return Err(SopsError::OutOfDate { path: late.path, difference });
     }
@@ -155,7 +172,9 @@ pub fn by_recipients(
         };
         let parsed =
             EncryptedFile::parse(&text, format).map_err(|source| failed(path, source, &[]))?;
-        if !parsed.metadata.recipients().any(|recipient| recipient == entry.recipient) {
+        // Where the key is split, every group names its recipients below key_groups.
+        let split = parsed.metadata.key_groups && text.contains(&entry.recipient);
+        if !split && !parsed.metadata.recipients().any(|known| known == entry.recipient) {
             let difference = format!("lacks {}", entry.recipient);
             return Err(SopsError::OutOfDate { path: (*path).clone(), difference });
         }

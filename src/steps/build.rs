@@ -1,38 +1,72 @@
 //! Step 7: everything that will be installed is built before a disk is touched.
 //!
-//! One nix run builds the first system, the disko scripts and, when staged, the
-//! full system too: what cannot be built is found while the disks still hold
-//! what they held.
+//! The first system, the disko scripts and, when staged, the full system too: what
+//! cannot be built is found while the disks still hold what they held. Where the target
+//! builds for itself, only disko's scripts can be built by now; its systems wait for
+//! the disks, since the installer's memory would not hold them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::build_on::Builder;
 use crate::config::Push;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::nix::{Nix, StorePath, report_to};
+use crate::layout;
+use crate::nix::{Derivation, Nix, StorePath, report_to};
 use crate::remote::encode;
 use crate::scratch::flake_in;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 
 pub struct Build;
 
-/// Names of the facts, in the order in which they are built.
+/// Names of the facts: what each path is.
 const FIRST: &str = "system";
 const FORMAT: &str = "format";
 const MOUNT: &str = "mount";
 const FULL: &str = "full";
+/// The fact of how much the first system takes, where it is known by now.
+const CLOSURE: &str = "closure_bytes";
 
 impl Step for Build {
     fn id(&self) -> StepId {
         StepId::Build
     }
 
-    fn effects(&self, _cx: &Context) -> &'static [Effect] {
-        &[Effect {
-            machine: Machine::Source,
-            change: "builds the systems and disko's scripts into the nix store",
-            reversible: true,
-        }]
+    fn effects(&self, cx: &Context) -> &'static [Effect] {
+        match cx.builder() {
+            Ok(Builder::Target) => &[
+                Effect {
+                    machine: Machine::Source,
+                    change: "evaluates the systems",
+                    reversible: true,
+                },
+                Effect {
+                    machine: Machine::Target,
+                    change: "builds disko's scripts, in the installer's memory",
+                    reversible: true,
+                },
+            ],
+            Ok(Builder::Store(_)) => &[Effect {
+                machine: Machine::Source,
+                change: "has the store of --build-on build the systems and disko's scripts, and fetches them",
+                reversible: true,
+            }],
+            _ => &[Effect {
+                machine: Machine::Source,
+                change: "builds the systems and disko's scripts into the nix store",
+                reversible: true,
+            }],
+        }
+    }
+
+    fn details(&self, cx: &Context) -> Vec<String> {
+        match cx.builder() {
+            Ok(Builder::Target) => {
+                vec!["what cannot be built is found only after the disks were erased".to_owned()]
+            }
+            _ => Vec::new(),
+        }
     }
 
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
@@ -44,40 +78,103 @@ impl Step for Build {
         else {
             return Ok(Status::Ready);
         };
-        let nix = cx.nix()?;
-        let paths = built.facts.values().filter_map(|path| path.parse::<StorePath>().ok());
-        let mut there = built.fact("revision") == hardware.fact("revision");
-        for path in paths {
-            there = there && nix.is_valid_in("auto", &path, "")?;
-        }
-        Ok(if there { Status::Done(built.clone()) } else { Status::Ready })
+        let same = built.fact("revision") == hardware.fact("revision")
+            && built.fact("on") == Some(&cx.builder()?.to_string())
+            && built.fact("devices") == Some(&cx.config.named_devices());
+        Ok(if same && all_there(cx)? { Status::Done(built.clone()) } else { Status::Ready })
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
         let wanted = wanted(cx)?;
-        let installables: Vec<&str> = wanted.iter().map(|(_, what)| what.as_str()).collect();
-        let nix = nix_for_full(cx)?;
-        let paths = nix
-            .build(&installables, &mut report_to(&cx.events))
-            .map_err(|error| StepError::from(error).doing("the system could not be built"))?;
-        let mut evidence =
-            Evidence::default().with("revision", cx.fact(StepId::Hardware, "revision")?);
-        for ((name, _), path) in wanted.iter().zip(&paths) {
-            evidence = evidence.with(name, path.to_string());
+        let builder = cx.builder()?.clone();
+        let evidence = Evidence::default()
+            .with("revision", cx.fact(StepId::Hardware, "revision")?)
+            .with("on", builder.to_string())
+            .with("devices", cx.config.named_devices());
+        let mut evidence = wanted.iter().fold(evidence, |evidence, (name, derivation)| {
+            evidence
+                .with(name, derivation.out.to_string())
+                .with(&format!("{name}_drv"), derivation.drv.to_string())
+        });
+        let first = &wanted[FIRST];
+        if builder == Builder::Target {
+            let scripts: Vec<&Derivation> = [FORMAT, MOUNT].map(|name| &wanted[name]).into();
+            realise_on_target(cx, &scripts, None)?;
+            evidence.summary = format!("{}, to be built on the target", first.out.name());
+        } else {
+            realise_here(cx, &builder, &wanted.values().collect::<Vec<_>>())?;
+            let size = cx.nix()?.closure_size(&first.out)?;
+            let readable = crate::disks::bytes(size);
+            evidence.summary = format!("{}, closure of {readable}", first.out.name());
+            evidence = evidence.with(CLOSURE, size.to_string());
         }
-        let size = nix.closure_size(&paths[0])?;
-        evidence.summary = format!("{}, closure of {}", paths[0].name(), crate::disks::bytes(size));
-        evidence = evidence.with("closure_bytes", size.to_string());
         cx.produced.insert(StepId::Build, evidence);
         Ok(())
     }
 }
 
+/// Whether what the step made is where it must be.
+fn all_there(cx: &Context) -> Result<bool, StepError> {
+    let nix = cx.nix()?;
+    let mut names = vec![FORMAT, MOUNT];
+    let on_target = *cx.builder()? == Builder::Target;
+    if !on_target {
+        names.push(FIRST);
+        names.extend(cx.staged().then_some(FULL));
+    }
+    for name in names {
+        let path = path(cx, name)?;
+        let there = match (on_target, &cx.target) {
+            (true, Some(target)) => {
+                let session = &target.session;
+                nix.is_valid_in(&session.nix_store_url(None), &path, &session.nix_ssh_opts())?
+            }
+            (true, None) => false,
+            (false, _) => nix.is_valid_in("auto", &path, "")?,
+        };
+        if !there {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Builds into the source's store: here, or elsewhere and fetched from there.
+pub fn realise_here(
+    cx: &Context,
+    builder: &Builder,
+    derivations: &[&Derivation],
+) -> Result<(), StepError> {
+    let failed = |error| StepError::from(error).doing("the system could not be built");
+    let nix = cx.nix()?;
+    let mut report = report_to(&cx.events);
+    let Builder::Store(uri) = builder else {
+        return nix.realise(derivations, None, &mut report).map_err(failed);
+    };
+    nix.realise(derivations, Some((uri, "")), &mut report).map_err(failed)?;
+    let paths: Vec<&StorePath> = derivations.iter().map(|derivation| &derivation.out).collect();
+    nix.copy_from(uri, &paths, &mut report).map_err(|error| {
+        StepError::from(error).doing(format!("the system could not be fetched from {uri}"))
+    })
+}
+
+/// Builds in the target's store, or in the one below `root` there.
+pub fn realise_on_target(
+    cx: &Context,
+    derivations: &[&Derivation],
+    root: Option<&str>,
+) -> Result<(), StepError> {
+    let session = &cx.target()?.session;
+    let (store, opts) = (session.nix_store_url(root), session.nix_ssh_opts());
+    cx.nix()?.realise(derivations, Some((&store, &opts)), &mut report_to(&cx.events)).map_err(
+        |error| StepError::from(error).doing("the system could not be built on the target"),
+    )
+}
+
 /// What is built, by the name of the fact that will hold its path.
-fn wanted(cx: &Context) -> Result<Vec<(&'static str, String)>, StepError> {
+fn wanted(cx: &Context) -> Result<BTreeMap<String, Derivation>, StepError> {
     let facts = cx.facts()?;
-    let revision = cx.fact(StepId::Hardware, "revision")?;
-    let base = repo_at(&cx.config.repo, revision);
+    let base = repo_at(&cx.config.repo, cx.fact(StepId::Hardware, "revision")?);
     let full = format!("{base}#{}", cx.config.attr);
     let first = match (&cx.config.installer, cx.staged()) {
         (Some(installer), true) => {
@@ -85,7 +182,6 @@ fn wanted(cx: &Context) -> Result<Vec<(&'static str, String)>, StepError> {
         }
         _ => full.clone(),
     };
-    let build = |system: &str, name: &str| format!("{system}.config.system.build.{name}");
     let script = |names: &[&'static str]| {
         names.iter().copied().find(|name| facts.first().has_build(name)).ok_or_else(|| {
             StepError::new(
@@ -96,15 +192,60 @@ fn wanted(cx: &Context) -> Result<Vec<(&'static str, String)>, StepError> {
             .exit(Exit::Usage)
         })
     };
-    let mut wanted = vec![
-        (FIRST, build(&first, "toplevel")),
-        (FORMAT, build(&first, script(&["destroyFormatMount", "diskoScript"])?)),
-        (MOUNT, build(&first, script(&["mount", "mountScript"])?)),
-    ];
+    let format = script(&["destroyFormatMount", "diskoScript"])?;
+    let mount = script(&["mount", "mountScript"])?;
+    let mut wanted =
+        derivations(cx, &first, &[(FIRST, "toplevel"), (FORMAT, format), (MOUNT, mount)])?;
     if cx.staged() {
-        wanted.push((FULL, build(&full, "toplevel")));
+        wanted.extend(derivations(cx, &full, &[(FULL, "toplevel")])?);
     }
     Ok(wanted)
+}
+
+/// The names that are told from those of the system that `--disk` extends.
+const SCRIPTS: [&str; 2] = [FORMAT, MOUNT];
+
+/// Elements of `config.system.build` of the system at `installable`, by the names given:
+/// systems as they are committed, scripts with the devices of `--disk`.
+fn derivations(
+    cx: &Context,
+    installable: &str,
+    builds: &[(&str, &str)],
+) -> Result<BTreeMap<String, Derivation>, StepError> {
+    let devices = &cx.config.devices;
+    let mut set = String::new();
+    for (name, build) in builds {
+        if SCRIPTS.contains(name) {
+            set.push_str(&format!("{name} = told moved.{build}; "));
+            continue;
+        }
+        set.push_str(&format!("{name} = told sys.config.system.build.{build}; "));
+        if !devices.is_empty() {
+            set.push_str(&format!("{name}_extended = told moved.{build}; "));
+        }
+    }
+    let apply = format!(
+        "sys: let moved = {}.config.system.build; \
+         told = build: {{ drv = build.drvPath; out = build.outPath; }}; in {{ {set}}}",
+        layout::extended(devices)
+    );
+    let mut told = nix_for_full(cx)?
+        .derivations(installable, &apply)
+        .map_err(|error| StepError::from(error).doing("the system could not be evaluated"))?;
+    for (name, _) in builds {
+        let extended = told.remove(&format!("{name}_extended"));
+        if extended.is_some_and(|extended| extended != told[*name]) {
+            return Err(layout::not_described(devices));
+        }
+    }
+    Ok(told)
+}
+
+/// The full system of a commit, not built yet.
+pub fn full_derivation(cx: &Context, revision: &str) -> Result<Derivation, StepError> {
+    let full = format!("{}#{}", repo_at(&cx.config.repo, revision), cx.config.attr);
+    let mut told = derivations(cx, &full, &[(FULL, "toplevel")])?;
+    told.remove(FULL).ok_or_else(|| StepError::new("nix told of no system", "", "See the log."))
 }
 
 /// The flake of the repository at a commit; a shallow clone must be named as one.
@@ -130,6 +271,10 @@ fn path(cx: &Context, name: &str) -> Result<StorePath, StepError> {
     parse(cx.fact(StepId::Build, name)?)
 }
 
+fn derivation(cx: &Context, name: &str) -> Result<Derivation, StepError> {
+    Ok(Derivation { drv: path(cx, &format!("{name}_drv"))?, out: path(cx, name)? })
+}
+
 /// A store path that the journal remembers.
 pub fn parse(text: &str) -> Result<StorePath, StepError> {
     text.parse().map_err(|why: String| {
@@ -149,6 +294,16 @@ pub fn first_system(cx: &Context) -> Result<StorePath, StepError> {
 /// The full system: the first one, unless staged.
 pub fn full_system(cx: &Context) -> Result<StorePath, StepError> {
     path(cx, if cx.staged() { FULL } else { FIRST })
+}
+
+/// The system that is installed first, as something to build.
+pub fn first_derivation(cx: &Context) -> Result<Derivation, StepError> {
+    derivation(cx, FIRST)
+}
+
+/// How much the first system takes; not known before the target has built it.
+pub fn closure_bytes(cx: &Context) -> Option<u64> {
+    cx.fact(StepId::Build, CLOSURE).ok()?.parse().ok()
 }
 
 /// disko's script that erases, formats and mounts, and the one that only mounts.

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use crate::build_on::{BuildOn, Builder};
 use crate::config::Push;
 use crate::context::Context;
 use crate::disks;
@@ -12,18 +13,17 @@ use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::kexec;
 use crate::keys;
+use crate::layout;
 use crate::machine::Phase;
 use crate::passphrase;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::remote::Place;
-use crate::steps::{hardware, install, installer, lock, repos, secrets};
+use crate::steps::{hardware, home, install, installer, lock, repos, secrets};
 
 pub struct Check;
 
 /// Below this nixos-install and nix's daemon do not fit beside the installer.
 const LEAST_MEMORY: u64 = 900 << 20;
-/// Room for the smallest systems; the real size is known after the build.
-const LEAST_DISK: u64 = 3 << 30;
 /// Mount points that NixOS always mounts in the initrd.
 const EARLY_MOUNTS: [&str; 9] =
     ["/", "/nix", "/nix/store", "/var", "/var/log", "/var/lib", "/var/lib/nixos", "/etc", "/usr"];
@@ -167,11 +167,15 @@ fn pushable(cx: &Context, repo: &Repo) -> Result<(), StepError> {
 
 fn configuration(cx: &Context, findings: &mut Findings) {
     findings.take(layout(cx));
+    findings.take(builder(cx));
+    tell_devices(cx);
     findings.take(hardware::hardware_file(cx).map(|_| ()));
     findings.take(early_keys(cx));
     findings.take(logins(cx));
+    findings.take(home::check(cx));
     match repos::copied(cx) {
         Ok(true) => {
+            findings.take(git_there(cx));
             for dir in repos::dirs(cx) {
                 findings.take(Repo::open(&dir).map(|_| ()).map_err(Into::into));
             }
@@ -192,6 +196,19 @@ fn layout(cx: &Context) -> Result<(), StepError> {
         )
         .exit(Exit::Usage));
     }
+    for volume in facts.luks().filter(|volume| facts.key_files(volume).is_empty()) {
+        if let Some(file) = facts.crypttab_key_file(&volume.name) {
+            return Err(StepError::new(
+                format!("nothing makes {file}, with which {} is opened", volume.name),
+                "/etc/crypttab names it, and the layout of the disks has no key file",
+                format!(
+                    "Set additionalKeyFiles = [ \"{file}\" ] in the layout of {}.",
+                    volume.name
+                ),
+            )
+            .exit(Exit::Usage));
+        }
+    }
     if !facts.disks.is_empty() && facts.builds.iter().any(|build| build != "toplevel") {
         return Ok(());
     }
@@ -203,14 +220,70 @@ fn layout(cx: &Context) -> Result<(), StepError> {
     .exit(Exit::Usage))
 }
 
-/// A host key on a file system that is mounted late comes too late for the secrets.
+/// The repositories are received by git on the system that is installed first.
+fn git_there(cx: &Context) -> Result<(), StepError> {
+    if cx.facts()?.first().has_git {
+        return Ok(());
+    }
+    Err(StepError::new(
+        "the system that is installed first has no git",
+        "the repositories could not be copied to it",
+        "Set programs.git.enable = true in its configuration; --no-repos leaves the repositories out.",
+    )
+    .exit(Exit::Usage))
+}
+
+/// What is chosen for the builds can build.
+fn builder(cx: &Context) -> Result<(), StepError> {
+    let system = &cx.facts()?.full.system;
+    let nix = cx.nix()?;
+    let settings = nix.build_settings()?;
+    match cx.builder()? {
+        Builder::Source if !settings.can_build(system) => Err(settings.cannot_build(system)),
+        Builder::Store(uri) => nix.reaches(uri).map_err(|error| {
+            StepError::from(error).doing(format!("the store {uri} of --build-on does not answer"))
+        }),
+        Builder::Target if cx.config.build_on == BuildOn::Auto => {
+            cx.events.note(format!(
+                "nothing here builds for {system}: the target builds its systems itself"
+            ));
+            Ok(())
+        }
+        Builder::Source | Builder::Target => Ok(()),
+    }
+}
+
+/// `--disk` leaves the layout as it is, which then tells of other disks.
+fn tell_devices(cx: &Context) {
+    if cx.config.devices.is_empty() || cx.phase == Phase::Installed {
+        return;
+    }
+    let Ok(facts) = cx.facts() else { return };
+    let mut text = "the layout is used with other devices than it names:".to_owned();
+    for disk in &facts.first().disks {
+        if let Some(said) = &disk.in_layout {
+            let said = if said.is_empty() { "no device" } else { said };
+            text.push_str(&format!("\n  {}: {}, not {said}", disk.name, disk.device));
+        }
+    }
+    text.push_str(
+        "\nThe configuration stays as it is. So that it tells of these disks, write into it:\n",
+    );
+    text.push_str(&layout::to_write(&cx.config.devices));
+    cx.events.warn(text);
+}
+
+/// A host key or age key on a file system that is mounted late comes too late for the
+/// secrets.
 fn early_keys(cx: &Context) -> Result<(), StepError> {
     let facts = &cx.facts()?.full;
-    for path in install::key_paths(cx)? {
+    let host_keys = install::key_paths(cx)?.into_iter().map(|path| ("host key", path));
+    let age_key = facts.age_key_file.iter().map(|path| ("age key", facts.stored_at(path)));
+    for (key, path) in host_keys.chain(age_key) {
         let Some(fs) = facts.file_system_of(&path) else { continue };
         if !fs.needed_for_boot && !EARLY_MOUNTS.contains(&fs.mount_point.as_str()) {
             return Err(StepError::new(
-                format!("the host key would be mounted too late ({})", fs.mount_point),
+                format!("the {key} would be mounted too late ({})", fs.mount_point),
                 format!("{path} is read before file systems that the initrd does not mount"),
                 format!("Set fileSystems.\"{}\".neededForBoot = true.", fs.mount_point),
             )
@@ -365,7 +438,7 @@ fn memory(bytes: u64) -> Result<(), StepError> {
 
 fn disks_usable(cx: &Context) -> Result<(), StepError> {
     let matched = crate::steps::disks::matched(cx)?;
-    disks::check_usable(&matched, LEAST_DISK)?;
+    disks::check_usable(&matched, disks::LEAST_BYTES)?;
     disks_named(cx)
 }
 

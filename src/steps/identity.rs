@@ -1,11 +1,11 @@
 //! Step 2: the target's final keys exist, on the source, before anything refers to them.
 
-use crate::age::HostKey;
+use crate::age::{HostKey, Identity as AgeIdentity};
 use crate::context::Context;
 use crate::error::StepError;
 use crate::keys;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
-use crate::steps::secrets;
+use crate::steps::{home, kept, secrets};
 
 pub struct Identity;
 
@@ -50,6 +50,9 @@ impl Step for Identity {
         if needs_initrd_key(cx)? && cx.keys().initrd().is_none() {
             return Ok(Status::Ready);
         }
+        if home::with_file(cx)?.is_some() && keys.user_age().is_none() {
+            return Ok(Status::Ready);
+        }
         let recipient = pair.recipient()?;
         Ok(Status::Done(
             Evidence::new(public.fingerprint())
@@ -70,6 +73,12 @@ impl Step for Identity {
             }
             cx.keys().prepare(&comment, known)?;
         }
+        if let Some(home) = home::with_file(cx)? {
+            let at = keys::stored_user_place(&cx.config.host, &home.user);
+            let stored = kept::value(cx, &at)?;
+            let stored = stored.and_then(|text| AgeIdentity::parse(text.expose_str()?).ok());
+            cx.keys().prepare_user_age(stored)?;
+        }
         if needs_initrd_key(cx)? {
             cx.keys().prepare_initrd(&format!("initrd@{}", cx.config.host))?;
         }
@@ -85,7 +94,7 @@ pub fn stored(cx: &Context) -> Result<Option<HostKey>, StepError> {
     let place = secrets::place(cx)?;
     place.look(&place.base()?, |root| {
         let secrets = secrets::secrets_in(cx, &place, root)?;
-        secrets::stored_host_key(cx, &secrets)
+        kept::host_key(cx, &secrets)
     })
 }
 

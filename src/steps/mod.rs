@@ -1,14 +1,17 @@
 //! One file per step of the journey.
 
 mod boot;
+mod boot_next;
 pub mod build;
 mod check;
 mod copy;
 mod disks;
 mod hardware;
+mod home;
 mod identity;
 mod install;
 mod installer;
+pub mod kept;
 pub mod lock;
 mod login;
 mod publish;
@@ -17,7 +20,7 @@ mod rebuild;
 pub mod remote;
 mod repos;
 mod retire;
-pub mod secrets;
+mod secrets;
 mod switch;
 pub mod undo;
 

@@ -138,15 +138,11 @@ fn kept(cx: &Context) -> Result<Result<(), String>, StepError> {
     let user = cx.primary_user()?;
     let home = full.users.iter().find(|known| known.name == user).map(|known| known.home.as_str());
     let home = home.unwrap_or("/root");
-    let lost = dirs(cx)
-        .iter()
-        .map(|dir| format!("{home}/{}", place(cx, dir)))
-        .find(|place| !full.keeps(place));
+    let places = dirs(cx).into_iter().map(|dir| place(cx, &dir));
+    let lost = places.into_iter().find(|place| !full.keeps(&format!("{home}/{place}")));
     Ok(match lost {
         None => Ok(()),
-        Some(place) => {
-            Err(format!("{place} would not outlast a boot, so --no-repos is the default"))
-        }
+        Some(place) => Err(format!("--no-repos by default: ~/{place} would be lost at a boot")),
     })
 }
 

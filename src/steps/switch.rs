@@ -127,7 +127,7 @@ fn reconnect(cx: &mut Context, until: Instant) -> Result<(), StepError> {
     let target = cx.target()?;
     let (endpoint, key) = (target.session.endpoint().clone(), target.host_key.clone());
     let left = until.saturating_duration_since(Instant::now());
-    let session = wait_for(&endpoint, &key, &[], &cx.dir, left, |_| ()).map_err(|error| {
+    let session = wait_for(&[endpoint], &key, &[], &cx.dir, left, |_| ()).map_err(|error| {
         StepError::from(error).doing("the machine did not come back after it began to switch")
     })?;
     cx.target = Some(phase::examined(cx, session, key)?);

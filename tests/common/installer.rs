@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::sshd::{KeyPair, Sshd, keygen};
+use super::users;
 
 /// Serial and path of the target's disk; no machine has a device of that name.
 pub const SERIAL: &str = "LANDFALL-TEST-1";
@@ -34,7 +35,11 @@ impl Installer {
         let keys = tempfile::tempdir().unwrap();
         let host = keygen(keys.path(), "host", "ed25519");
         let session = dir.join("session");
-        let more = format!("ForceCommand {}", session.display());
+        users::root_with_password(&keys);
+        let more = format!(
+            "ForceCommand {}\nPermitRootLogin yes\nPasswordAuthentication yes\nLogLevel DEBUG1",
+            session.display()
+        );
         let sshd = Sshd::start_with(keys, &[host], &more);
         let installer = Self { sshd, dir: dir.to_owned() };
         installer.runs("nixos", "installer");
@@ -47,6 +52,15 @@ impl Installer {
         installer.script("bin/uname", "exec cat \"$target/machine\"");
         installer.script("bin/nixos-generate-config", GENERATE_CONFIG);
         installer
+    }
+
+    /// Another machine takes its place, at the same address and open to the same key.
+    pub fn is_replaced(&mut self) {
+        let port = self.sshd.port;
+        let elsewhere = Sshd::start();
+        let dir = std::mem::replace(&mut self.sshd, elsewhere).stop();
+        let key = keygen(dir.path(), "another", "ed25519");
+        self.sshd = Sshd::start_at(dir, port, &[key], "LogLevel DEBUG1");
     }
 
     /// The same machine at the same address, with an installed system and its host key.
@@ -95,6 +109,11 @@ impl Installer {
         let home = self.dir.join("home");
         fs::create_dir_all(&home).unwrap();
         home
+    }
+
+    /// From now on whoever logs in has this name.
+    pub fn is_used_by(&self, name: &str) {
+        self.script("bin/id", &format!("echo {name}"));
     }
 
     /// From now on nixos-generate-config does not come to an end, or does again.

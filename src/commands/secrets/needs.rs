@@ -46,8 +46,18 @@ fn facts_of(host: &str, at: &Surroundings<'_>, repo: &SecretsRepo) -> Result<Hos
             "Set TMPDIR to another folder.",
         )
     })?;
-    Ok(scratch::evaluate(&config, dir.path())?.full)
+    let evaluated = scratch::evaluate(&config, dir.path()).map_err(|mut error| {
+        if place.repo == repo.dir {
+            // Secrets may have a flake of their own, which configures no host.
+            error.hint.push_str(&format!(" {ELSEWHERE}"));
+        }
+        error
+    });
+    Ok(evaluated?.full)
 }
+
+const ELSEWHERE: &str = "If the configuration lies elsewhere, run the same command there, or name it: \
+     landfall -C ../nix-config secrets …";
 
 /// The configuration that reads these secrets: the one here, else the one beside them.
 fn reader_of(repo: &SecretsRepo, at: &Surroundings<'_>) -> Result<Place, StepError> {
@@ -68,10 +78,14 @@ fn reader_of(repo: &SecretsRepo, at: &Surroundings<'_>) -> Result<Place, StepErr
                 0 => "no folder beside it has a flake with an input of its name".to_owned(),
                 _ => format!(
                     "it could be any of {}",
-                    beside.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", ")
+                    beside
+                        .iter()
+                        .map(|dir| dir.display().to_string())
+                        .collect::<Vec<_>>()
+                        .join(", ")
                 ),
             },
-            "Run the same command in your nix-config, or name that: landfall -C ../nix-config secrets …",
+            ELSEWHERE,
         )
         .exit(Exit::Usage)),
     }

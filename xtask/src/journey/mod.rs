@@ -4,6 +4,7 @@
 //! people, `cargo xtask test` in many variations. A variation is a [`Scenario`].
 
 mod course;
+mod jump;
 mod operator;
 mod proof;
 mod report;
@@ -22,9 +23,9 @@ use crate::lab::{enter, foreign, setup};
 use crate::run::{catch_interrupts, interrupted};
 use crate::scratch::Scratch;
 use crate::vm::Bus;
-use course::Outcome;
 use scenario::{Act, Begins};
 
+pub use course::Outcome;
 pub use scenario::{Ends, Scenario, Share};
 pub use scenarios::{Sabotage, all, named};
 

@@ -8,13 +8,17 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::course::Journey;
 use super::operator::{Operator, USER};
 use super::repos::{CONFIG, HOST, SECRETS};
-use crate::run::{output, quiet};
+use crate::run::{output, quiet, wait_until};
+
+/// Three to four times what a quiet machine needs.
+const REBOOT_DEADLINE: Duration = Duration::from_secs(400);
 
 /// Something that must hold, and how it is looked at; gives what shows it.
 #[derive(Clone, Copy)]
@@ -127,6 +131,8 @@ impl Remote {
     fn ssh_as(&self, operator: &Operator, user: &str, command: &str, login_key: &Path) -> Command {
         let mut ssh = operator.command("ssh");
         ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"])
+            // A machine that reboots does not say goodbye to who is connected.
+            .args(["-o", "ServerAliveInterval=10", "-o", "ServerAliveCountMax=3"])
             .args(["-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=30", "-i"])
             .arg(login_key)
             .arg("-o")
@@ -225,6 +231,31 @@ impl Journey {
         let found = self.as_root(&look)?;
         ensure!(found == "600 root\n1", "{file} is {found}");
         Ok(format!("{file}, mode 600, root's"))
+    }
+
+    /// After one more boot a file that nothing keeps is gone, one in the persist folder is
+    /// still there, and host key and secrets are what they were.
+    pub fn next_boot_forgets(&self) -> Result<String> {
+        self.as_root("echo kept > /persist/kept && echo lost > /lost && sync")?;
+        self.reboot()?;
+        let look = "cat /persist/kept; test -e /lost && echo lost || echo gone";
+        let found = self.as_root(look)?;
+        ensure!(found == "kept\ngone", "after the boot: {found}");
+        self.secret()?;
+        Ok("/lost is gone, /persist/kept is there; host key and secret as before".to_string())
+    }
+
+    /// Reboots the installed system, and waits until it answers with the same host key.
+    pub fn reboot(&self) -> Result<()> {
+        let remote = self.installed()?;
+        let before = remote.boot_id(&self.operator, USER)?;
+        // The answer may be lost with the connection.
+        let _ = self.as_root("systemctl reboot");
+        let again = || remote.boot_id(&self.operator, USER).is_ok_and(|now| now != before);
+        ensure!(wait_until(REBOOT_DEADLINE, again)?, "it did not come back");
+        // PAM lets nobody in before the boot is done.
+        let up = "systemctl is-system-running --wait || true";
+        remote.run(&self.operator, USER, up).map(drop)
     }
 
     /// Runs a command as root on the installed system, with the user's password.

@@ -181,7 +181,8 @@ impl Repos {
         })
     }
 
-    fn edit(&self, file: &str, change: impl FnOnce(&str) -> Result<String>) -> Result<()> {
+    /// Changes a file of the configuration.
+    pub fn edit(&self, file: &str, change: impl FnOnce(&str) -> Result<String>) -> Result<()> {
         let path = self.config.join(file);
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}", path.display()))?;

@@ -29,6 +29,13 @@ pub enum Begin {
     System { disk: PathBuf, root_key: String },
 }
 
+/// How the machine stands in the world.
+pub struct Place {
+    /// A port that leads to the same port of the machine, beside the one to its port 22.
+    pub second_port: Option<u16>,
+    pub medium_first: bool,
+}
+
 pub struct Target {
     machine: Machine,
     pub port: u16,
@@ -45,6 +52,7 @@ impl Target {
         machines: &Path,
         begin: &Begin,
         disks: &[Disk],
+        place: &Place,
         passphrase: &str,
     ) -> Result<Target> {
         let port = free_port()?;
@@ -56,6 +64,8 @@ impl Target {
             accel: None,
             root_key: None,
             ssh_port: port,
+            second_port: place.second_port,
+            medium_first: place.medium_first,
         };
         match begin {
             Begin::Image(image) => spec.iso = Some(image.clone()),

@@ -17,7 +17,7 @@ use crate::journey::{self, Ends, Scenario, Share};
 use crate::run::tail;
 
 /// How many of those that are taken in turn are made a day.
-const A_DAY: usize = 3;
+const A_DAY: usize = 2;
 
 /// Which journeys are made.
 pub enum Which {
