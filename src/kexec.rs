@@ -17,9 +17,9 @@ use crate::disks::bytes;
 use crate::error::{Exit, StepError};
 use crate::event::{Event, Progress};
 use crate::exec::Cmd;
+use crate::journal;
 use crate::machine::{Phase, TargetFacts};
 use crate::nix::report_to;
-use crate::journal;
 use crate::phase;
 use crate::ssh::{self, Endpoint, HostKey, Session, SshError};
 use crate::step::StepId;
@@ -235,7 +235,8 @@ fn judge(text: &str, memory: u64, image: u64) -> Result<String, StepError> {
             "Reboot it without that setting.",
         );
     }
-    let missing: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("missing=")).collect();
+    let missing: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("missing=")).collect();
     if !missing.is_empty() {
         return refuse(
             format!("it has no {}", missing.join(", no ")),
@@ -438,7 +439,10 @@ mod tests {
         assert!(with("disabled=0", "disabled=1").contains("kexec_load_disabled"));
         assert!(with("available_kib=1500000", "available_kib=9000").contains("is free"));
         assert!(with("folder=/root\n", "").contains("no folder"));
-        assert_eq!(with("container", "missing=cpio\nmissing=tar\ncontainer"), "it has no cpio, no tar");
+        assert_eq!(
+            with("container", "missing=cpio\nmissing=tar\ncontainer"),
+            "it has no cpio, no tar"
+        );
         assert!(why(GOOD, GIB / 2).contains("memory"));
     }
 }

@@ -4,6 +4,7 @@ mod boot;
 pub mod build;
 mod check;
 mod copy;
+mod disko;
 mod disks;
 mod hardware;
 mod identity;
