@@ -5,6 +5,7 @@ mod boot_next;
 pub mod build;
 mod check;
 mod copy;
+mod disko;
 mod disks;
 mod hardware;
 mod home;
