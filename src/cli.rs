@@ -427,6 +427,18 @@ pub struct SshArgs {
     #[arg(short = 'i', long = "identity-file", value_name = "FILE")]
     pub identity_file: Option<PathBuf>,
 
+    /// SSH port of the host, if another than at the last run
+    #[arg(short = 'p', long = "ssh-port", value_name = "PORT")]
+    pub port: Option<u16>,
+
+    /// Option for ssh; never one that weakens the check of the host key
+    #[arg(long, value_name = "OPTION")]
+    pub ssh_option: Vec<String>,
+
+    /// Where the host answers, if elsewhere than at the last run
+    #[arg(long, value_name = "ADDRESS")]
+    pub installed_address: Option<String>,
+
     /// What to run there [default: a shell]
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,

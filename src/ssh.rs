@@ -5,6 +5,9 @@
 //! one machine and one boot, through which everything else runs; [`wait_for`]
 //! polls until the machine that is expected answers.
 //!
+//! [`Askpass`] answers what ssh asks on the way, [`Session::root`] runs commands as root
+//! where another user logs in.
+//!
 //! Invariant: no connection is made without the check of the host key, and the
 //! only key that a session accepts is the one that it was opened with. Jump
 //! hosts are the operator's own: their keys are checked by their own settings.

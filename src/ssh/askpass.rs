@@ -128,7 +128,7 @@ fn answer(stream: &UnixStream, desk: &Desk) -> io::Result<()> {
     let mut next = || parts.next().unwrap_or_default();
     let (name, kind, ssh) = (next(), next(), next());
     let asked = Asked { kind, ssh, text: next(), may_ask: name == ASK };
-    let mut out = &*stream;
+    let mut out = stream;
     match desk.answer(&asked) {
         Answer::Given(secret) => {
             out.write_all(b"+")?;

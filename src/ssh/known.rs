@@ -156,7 +156,8 @@ mod tests {
         let (one, two): (HostKey, HostKey) = (ONE.parse().unwrap(), TWO.parse().unwrap());
         let known = known_in(&files, "h").unwrap();
         assert_eq!((known.keys, known.revoked), (vec![one], vec![two.clone()]));
-        assert_eq!(known_in(&[hashed], "[h]:2222").unwrap().keys, [two.clone()]);
+        let other_port = known_in(&[hashed], "[h]:2222").unwrap();
+        assert_eq!(other_port.keys, vec![two.clone()]);
         let nobody = Known { revoked: vec![two.clone()], ..Known::default() };
         assert_eq!(known_in(&files, "nobody").unwrap(), nobody);
         std::fs::write(&files[1], format!("@cert-authority *.lan {TWO}\n")).unwrap();

@@ -24,7 +24,7 @@ pub enum Seen {
     /// Nothing answers yet.
     Nothing { why: String },
     /// A machine with another key of this run answers, by its name, at an address.
-    Other { name: String, at: Endpoint },
+    Other { name: String, at: Box<Endpoint> },
     /// The expected machine answers, but lets nobody in yet.
     NoLogin { why: String },
 }
@@ -122,7 +122,7 @@ pub fn wait_for(
                     Err(other) => seen = other,
                 }
             } else if let Some(other) = others.iter().find(|other| other.key == key) {
-                seen = Seen::Other { name: other.name.clone(), at: place };
+                seen = Seen::Other { name: other.name.clone(), at: Box::new(place) };
             }
         }
         if let Seen::NoLogin { why } = &seen {
@@ -163,7 +163,7 @@ fn attempt(
     let silent = Endpoint { may_ask: false, ..endpoint.clone() };
     match answering(&silent, expected, others, deadline) {
         Ok(None) => log_in(endpoint, expected, run_dir, deadline),
-        Ok(Some(name)) => Ok(Err(Seen::Other { name, at: silent })),
+        Ok(Some(name)) => Ok(Err(Seen::Other { name, at: Box::new(silent) })),
         Err(error) if error.may_pass() => Ok(Err(Seen::Nothing { why: reason(&error) })),
         Err(error) => Err(error),
     }
