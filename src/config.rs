@@ -13,9 +13,12 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::cli::{Cli, HardwareArg, Journey, Reach, StrategyArg, Where};
+use crate::commands::install::{HardwareBackend, InstallArgs};
 use crate::detect;
 use crate::error::{Advice, Exit};
+use crate::installation::{Installation, InstallationError};
 use crate::nix::NixOptions;
+use crate::origin::Origin;
 use crate::ssh::Endpoint;
 
 /// How long a person has to type the passphrase on the console of the target.
@@ -59,6 +62,8 @@ pub enum Strategy {
     Staged,
     /// Install the full configuration at once.
     Direct,
+    /// Install a system of any flake, and nothing else.
+    Install,
 }
 
 impl fmt::Display for Strategy {
@@ -66,6 +71,7 @@ impl fmt::Display for Strategy {
         f.pad(match self {
             Self::Staged => "staged",
             Self::Direct => "direct",
+            Self::Install => "install",
         })
     }
 }
@@ -143,17 +149,19 @@ pub struct Config {
     /// Where the installed system answers; as `target` unless told otherwise.
     pub installed_address: Option<Endpoint>,
     pub installer_fingerprint: Option<String>,
-    /// Root of the nix-config repository.
+    pub origin: Origin,
+    /// Root of the nix-config repository; empty where the system comes from elsewhere.
     pub repo: PathBuf,
-    /// Attribute of the host's full system.
+    /// Attribute of the host's full system; of its `config`, where it comes from a flake.
     pub attr: String,
     pub installer: Option<InstallerFlake>,
     pub strategy: Strategy,
     pub secrets: Option<SecretsRepo>,
     pub no_secrets: bool,
-    /// Relative to the repository.
+    /// Relative to the repository; absolute where there is none.
     pub hardware_file: Option<PathBuf>,
     pub hardware: Option<HardwareArg>,
+    pub installation: Installation,
     pub user: Option<String>,
     pub host_key: Option<PathBuf>,
     pub erase: Vec<String>,
@@ -192,6 +200,14 @@ pub enum ConfigError {
     NoSecretsCheckout { input: String, repo: PathBuf },
     #[error("the host key {path} cannot be used: {why}")]
     HostKey { path: PathBuf, why: String },
+    #[error("{path} leads to no store path: {why}")]
+    StorePath { path: PathBuf, why: String },
+    #[error("{0:?} reports no hardware")]
+    HardwareBackend(String),
+    #[error("the target is not named")]
+    NoTarget,
+    #[error(transparent)]
+    Installation(#[from] InstallationError),
 }
 
 impl Advice for ConfigError {
@@ -202,7 +218,15 @@ impl Advice for ConfigError {
             Self::Read { .. } => "Check the path and its permissions.".into(),
             Self::Settings { .. } => "Correct the line that is named; the settings are described in the README.".into(),
             Self::Target(_) => "Write the target as [user@]host[:port], ssh://…, or a name from your ssh_config.".into(),
-            Self::FlakeArgument(_) => "Write it as --flake PATH#HOST.".into(),
+            Self::FlakeArgument(_) => "Write it as FLAKE#HOST, for instance .#guppy.".into(),
+            Self::StorePath { .. } => "Build both first: --store-paths DISKO SYSTEM.".into(),
+            Self::HardwareBackend(_) => {
+                "Write it as --generate-hardware-config nixos-facter ./facter.json; the other \
+                 backend is nixos-generate-config."
+                    .into()
+            }
+            Self::NoTarget => "landfall install FLAKE#HOST TARGET, with TARGET as [user@]host[:port]".into(),
+            Self::Installation(error) => error.hint(),
             Self::NoInstaller { .. } => "Set `installer = \"FOLDER\"` in landfall.toml, or use --strategy direct.".into(),
             Self::NoSecretsDir { .. } => "Correct `secrets` in landfall.toml.".into(),
             Self::NoSecretsInput { .. } => {
@@ -338,6 +362,9 @@ impl Config {
         };
         let hardware_file = match &settings.hardware {
             Some(path) => Some(PathBuf::from(for_host(path))),
+            None if journey.hardware == Some(HardwareArg::Facter) => {
+                detect::facter_file(&place.repo, &place.tracked()?, host.as_str())
+            }
             None => detect::hardware_file(&place.repo, &place.tracked()?, host.as_str()),
         };
         let secrets = if journey.no_secrets { None } else { place.secrets()? };
@@ -356,6 +383,7 @@ impl Config {
                 .map(|text| text.parse().map_err(|e| ConfigError::Target(format!("{e}"))))
                 .transpose()?,
             installer_fingerprint: journey.reach.installer_fingerprint.clone(),
+            origin: Origin::Repository,
             repo: place.repo.clone(),
             attr: for_host(attr),
             installer,
@@ -365,14 +393,67 @@ impl Config {
             hardware_file,
             hardware: journey.hardware,
             user: journey.user.clone().or_else(|| settings.user.clone()),
+            installation: Installation::of(&journey.installation)?,
             host_key: journey.host_key.clone(),
             erase: journey.erase.clone(),
-            passphrases: passphrases(journey),
+            passphrases: passphrases(
+                &journey.luks_passphrase_file,
+                &journey.luks_passphrase_command,
+            ),
             push,
             copy_repos: !journey.no_repos,
             repos_dir: settings.repos.clone(),
             require_units: [journey.require_unit.clone(), settings.require_units.clone()].concat(),
             nix: journey.nix.to_nix(),
+            boot_deadline: BOOT_DEADLINE,
+            passphrase_deadline: PASSPHRASE_DEADLINE,
+            host,
+        })
+    }
+
+    /// The same for `landfall install`: no repository, no settings, no secrets.
+    pub fn for_install(cli: &Cli, args: &InstallArgs) -> Result<Self, ConfigError> {
+        let base = cli.directory.clone().unwrap_or_else(|| ".".into());
+        let base = std::fs::canonicalize(&base)
+            .map_err(|source| ConfigError::Read { path: base.clone(), source })?;
+        let (origin, attr, host) = args.origin(&base)?;
+        let target = args.target().ok_or(ConfigError::NoTarget)?;
+        let hardware = args.hardware(&base)?;
+        let nix = crate::nix::NixOptions {
+            print_build_logs: args.nix.print_build_logs || args.debug,
+            ..args.nix.to_nix()
+        };
+        Ok(Self {
+            target: Some(endpoint_of(target, &args.reach)?),
+            installed_address: args
+                .reach
+                .installed_address
+                .as_deref()
+                .map(|text| text.parse().map_err(|e| ConfigError::Target(format!("{e}"))))
+                .transpose()?,
+            installer_fingerprint: args.reach.installer_fingerprint.clone(),
+            origin,
+            repo: PathBuf::new(),
+            attr,
+            installer: None,
+            strategy: Strategy::Install,
+            secrets: None,
+            no_secrets: true,
+            hardware: hardware.as_ref().map(|(backend, _)| match backend {
+                HardwareBackend::NixosGenerateConfig => HardwareArg::GenerateConfig,
+                HardwareBackend::NixosFacter => HardwareArg::Facter,
+            }),
+            hardware_file: hardware.map(|(_, path)| path),
+            user: args.user.clone(),
+            installation: args.installation()?,
+            host_key: args.host_key.clone(),
+            erase: args.erase.clone(),
+            passphrases: passphrases(&args.luks_passphrase_file, &args.luks_passphrase_command),
+            push: Push::No,
+            copy_repos: false,
+            repos_dir: None,
+            require_units: Vec::new(),
+            nix,
             boot_deadline: BOOT_DEADLINE,
             passphrase_deadline: PASSPHRASE_DEADLINE,
             host,
@@ -414,21 +495,25 @@ fn target_of(place: &Where, reach: &Reach) -> Result<Option<Endpoint>, ConfigErr
     else {
         return Ok(None);
     };
+    endpoint_of(text, reach).map(Some)
+}
+
+fn endpoint_of(text: &str, reach: &Reach) -> Result<Endpoint, ConfigError> {
     let mut endpoint: Endpoint =
         text.parse().map_err(|error| ConfigError::Target(format!("{error}")))?;
     endpoint.port = reach.port.or(endpoint.port);
     endpoint.identity_file = reach.identity_file.clone();
     endpoint.options = reach.ssh_option.clone();
     endpoint.may_ask = std::io::stderr().is_terminal();
-    Ok(Some(endpoint))
+    Ok(endpoint)
 }
 
-fn passphrases(journey: &Journey) -> Vec<PassphraseSource> {
-    let files = journey.luks_passphrase_file.iter().map(|text| {
+fn passphrases(files: &[String], commands: &[String]) -> Vec<PassphraseSource> {
+    let files = files.iter().map(|text| {
         let (volume, rest) = named(text);
         PassphraseSource { volume, from: PassphraseFrom::File(rest.into()) }
     });
-    let commands = journey.luks_passphrase_command.iter().map(|text| {
+    let commands = commands.iter().map(|text| {
         let (volume, rest) = named(text);
         PassphraseSource { volume, from: PassphraseFrom::Command(rest.into()) }
     });

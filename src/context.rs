@@ -13,8 +13,8 @@ use crate::journal::{self, Journal, RunIdentity};
 use crate::keys::RunKeys;
 use crate::machine::{Phase, Target};
 use crate::nix::Nix;
+use crate::origin;
 use crate::prompt::Prompter;
-use crate::scratch;
 use crate::secret::Secret;
 use crate::step::{Consent, Evidence, Status, StepId};
 
@@ -34,6 +34,8 @@ pub struct Context {
     /// paths that were built, the checks that passed.
     pub produced: BTreeMap<StepId, Evidence>,
     pub answers: Answers,
+    /// What the target reported of its hardware in this process.
+    pub hardware_report: Option<String>,
     facts: OnceCell<Facts>,
 }
 
@@ -81,6 +83,7 @@ impl Context {
             target: None,
             produced: BTreeMap::new(),
             answers: Answers::default(),
+            hardware_report: None,
             facts: OnceCell::new(),
         }
     }
@@ -101,7 +104,7 @@ impl Context {
         if let Some(facts) = self.facts.get() {
             return Ok(facts);
         }
-        let facts = scratch::evaluate(&self.config, &self.dir)?;
+        let facts = origin::evaluate(&self.config, &self.dir)?;
         Ok(self.facts.get_or_init(|| facts))
     }
 

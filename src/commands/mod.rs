@@ -4,6 +4,7 @@ pub mod abandon;
 pub mod bootstrap;
 pub mod check;
 pub mod init;
+pub mod install;
 pub mod iso;
 pub mod keys;
 pub mod log;

@@ -5,6 +5,8 @@ mod build;
 mod check;
 mod copy;
 mod disks;
+mod extra_files;
+mod flake_hardware;
 mod hardware;
 mod identity;
 mod install;
