@@ -8,13 +8,54 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
+use super::course::Journey;
 use super::operator::{Operator, USER};
-use super::repos::{CONFIG, HOST, KnownSecrets, Repos, SECRETS};
-use super::target::Target;
-use crate::forge::Forge;
+use super::repos::{CONFIG, HOST, SECRETS};
 use crate::run::{output, quiet};
+
+/// Something that must hold, and how it is looked at; gives what shows it.
+#[derive(Clone, Copy)]
+pub struct Proof {
+    pub name: &'static str,
+    pub look: fn(&Journey) -> Result<String>,
+}
+
+impl Proof {
+    pub const fn new(name: &'static str, look: fn(&Journey) -> Result<String>) -> Proof {
+        Proof { name, look }
+    }
+
+    pub fn of(&self, journey: &Journey) -> Claim {
+        Claim { name: self.name, found: (self.look)(journey) }
+    }
+}
+
+pub const HOST_KEY: Proof = Proof::new("host key", Journey::host_key);
+pub const KNOWN_HOSTS: Proof = Proof::new("known_hosts", Journey::known_hosts);
+pub const BOOT_ID: Proof = Proof::new("boot id", Journey::boot_id);
+pub const DISK: Proof = Proof::new("disk", |journey| journey.encrypted_disk(2));
+pub const GENERATION: Proof = Proof::new("generation", Journey::generation);
+pub const SECRET: Proof = Proof::new("secret", Journey::secret);
+pub const UNITS: Proof = Proof::new("units", Journey::units);
+pub const REPOS: Proof = Proof::new("repos", Journey::repos_on_target);
+pub const CONSOLE_LOGIN: Proof = Proof::new("console login", Journey::console_login);
+pub const REMOTES: Proof = Proof::new("remotes", Journey::remotes);
+
+/// What holds after the main journey.
+pub const STAGED: [Proof; 10] = [
+    HOST_KEY,
+    KNOWN_HOSTS,
+    BOOT_ID,
+    DISK,
+    GENERATION,
+    SECRET,
+    UNITS,
+    REPOS,
+    CONSOLE_LOGIN,
+    REMOTES,
+];
 
 /// One claim and what shows that it holds.
 pub struct Claim {
@@ -76,42 +117,10 @@ impl Remote {
     }
 }
 
-/// All that the proof looks at.
-pub struct Scene<'a> {
-    pub operator: &'a Operator,
-    pub forge: &'a Forge,
-    pub repos: &'a Repos,
-    pub known: &'a KnownSecrets,
-    pub target: &'a Target,
-    pub installer_boot_id: &'a str,
-    /// How often the passphrase was typed on the console.
-    pub typed: u32,
-}
-
-impl Scene<'_> {
-    /// Checks every claim; those after a failed scan of the host key fail with it.
-    pub fn prove(&self) -> Vec<Claim> {
-        let installed = Remote::scan(self.operator, self.target.port, "installed");
-        let with = |claim: &dyn Fn(&Remote) -> Result<String>| match &installed {
-            Ok(remote) => claim(remote),
-            Err(error) => bail!("{error:#}"),
-        };
-        vec![
-            Claim { name: "host key", found: with(&|remote| self.host_key(remote)) },
-            Claim { name: "known_hosts", found: with(&|remote| self.known_hosts(remote)) },
-            Claim { name: "boot id", found: with(&|remote| self.boot_id(remote)) },
-            Claim { name: "disk", found: with(&|remote| self.disk(remote)) },
-            Claim { name: "generation", found: with(&|remote| self.generation(remote)) },
-            Claim { name: "secret", found: with(&|remote| self.secret(remote)) },
-            Claim { name: "units", found: with(&|remote| self.units(remote)) },
-            Claim { name: "repos", found: with(&|remote| self.repos_on_target(remote)) },
-            Claim { name: "console login", found: self.console_login() },
-            Claim { name: "remotes", found: self.remotes() },
-        ]
-    }
-
+impl Journey {
     /// The key that answers is the one whose recipient opens the host's secrets.
-    fn host_key(&self, remote: &Remote) -> Result<String> {
+    fn host_key(&self) -> Result<String> {
+        let remote = self.installed()?;
         let file = self.operator.path("scanned.pub");
         fs::write(&file, format!("{}\n", remote.key))?;
         let recipient = output(self.operator.landfall()?.args(["keys", "to-age"]).arg(&file))?
@@ -127,7 +136,8 @@ impl Scene<'_> {
     }
 
     /// Who now runs plain ssh is not asked anything.
-    fn known_hosts(&self, remote: &Remote) -> Result<String> {
+    fn known_hosts(&self) -> Result<String> {
+        let remote = self.installed()?;
         let known = fs::read_to_string(self.operator.path(".ssh/known_hosts"))?;
         let name = format!("[127.0.0.1]:{}", remote.port);
         let fits = |line: &str| line.starts_with(&name) && line.contains(&remote.key);
@@ -135,25 +145,28 @@ impl Scene<'_> {
         Ok(format!("{name} has this key"))
     }
 
-    fn boot_id(&self, remote: &Remote) -> Result<String> {
-        let now = remote.boot_id(self.operator, USER)?;
+    fn boot_id(&self) -> Result<String> {
+        let remote = self.installed()?;
+        let now = remote.boot_id(&self.operator, USER)?;
         ensure!(now != self.installer_boot_id, "the installer's boot {now} still runs");
         Ok(format!("{} -> {now}", self.installer_boot_id))
     }
 
-    /// The root is behind LUKS, and a passphrase was typed at each boot.
-    fn disk(&self, remote: &Remote) -> Result<String> {
-        let source = remote.run(self.operator, USER, "findmnt -no SOURCE /")?;
+    /// The root is behind LUKS, and a passphrase was typed at each of so many boots.
+    pub fn encrypted_disk(&self, boots: u32) -> Result<String> {
+        let source = self.installed()?.run(&self.operator, USER, "findmnt -no SOURCE /")?;
         ensure!(source.starts_with("/dev/mapper/"), "the root is {source}, not behind LUKS");
-        ensure!(self.typed >= 2, "the passphrase was typed {} times, not at two boots", self.typed);
-        Ok(format!("{source}, passphrase typed at {} boots", self.typed))
+        let typed = self.target.typed();
+        ensure!(typed >= boots, "the passphrase was typed {typed} times, not at {boots} boots");
+        Ok(format!("{source}, passphrase typed at {typed} boots"))
     }
 
     /// What booted is what runs, and what a clean clone of the pushed commit evaluates to.
-    fn generation(&self, remote: &Remote) -> Result<String> {
+    fn generation(&self) -> Result<String> {
+        let remote = self.installed()?;
         let links =
             "readlink -f /run/booted-system /run/current-system /nix/var/nix/profiles/system";
-        let links = remote.run(self.operator, USER, links)?;
+        let links = remote.run(&self.operator, USER, links)?;
         let mut paths = links.lines();
         let booted = paths.next().context("no booted system")?.to_string();
         ensure!(paths.all(|path| path == booted), "booted, current and profile differ:\n{links}");
@@ -167,8 +180,9 @@ impl Scene<'_> {
         Ok(booted)
     }
 
-    fn secret(&self, remote: &Remote) -> Result<String> {
-        let value = remote.run(self.operator, USER, "cat /run/secrets/sample")?;
+    fn secret(&self) -> Result<String> {
+        let remote = self.installed()?;
+        let value = remote.run(&self.operator, USER, "cat /run/secrets/sample")?;
         ensure!(
             value == self.known.sample,
             "/run/secrets/sample is not the value that was encrypted"
@@ -176,19 +190,21 @@ impl Scene<'_> {
         Ok("/run/secrets/sample equals the value that was encrypted".to_string())
     }
 
-    fn units(&self, remote: &Remote) -> Result<String> {
+    fn units(&self) -> Result<String> {
+        let remote = self.installed()?;
         let failed = "systemctl list-units --failed --no-legend --plain";
-        let failed = remote.run(self.operator, USER, failed)?;
+        let failed = remote.run(&self.operator, USER, failed)?;
         ensure!(failed.is_empty(), "failed: {failed}");
         Ok("none has failed".to_string())
     }
 
-    fn repos_on_target(&self, remote: &Remote) -> Result<String> {
+    fn repos_on_target(&self) -> Result<String> {
+        let remote = self.installed()?;
         let local = self.operator.git(&self.repos.config, &["rev-parse", "HEAD"])?;
         let find = "find ~ -maxdepth 3 -name nix-config -type d | head -n 1";
-        let dir = remote.run(self.operator, USER, find)?;
+        let dir = remote.run(&self.operator, USER, find)?;
         ensure!(!dir.is_empty(), "no nix-config in the home of {USER}");
-        let there = remote.run(self.operator, USER, &format!("git -C {dir} rev-parse HEAD"))?;
+        let there = remote.run(&self.operator, USER, &format!("git -C {dir} rev-parse HEAD"))?;
         ensure!(there == local.trim(), "{dir} is at {there}, the operator's at {}", local.trim());
         Ok(format!("{dir} at {there}"))
     }

@@ -72,10 +72,15 @@ impl Repos {
         Ok(Repos { config: sources.join(CONFIG), secrets: sources.join(SECRETS) })
     }
 
-    /// Gives the sample secret a known value, locks the inputs and pushes, so that a
-    /// bootstrap finds what an operator would have.
-    pub fn prepare(&self, cache: &Cache, operator: &Operator, known: &KnownSecrets) -> Result<()> {
-        self.set_sample(operator, &known.sample)?;
+    /// Commits what was changed, locks the inputs and pushes, so that a bootstrap finds what
+    /// an operator would have.
+    pub fn publish(&self, cache: &Cache, operator: &Operator) -> Result<()> {
+        for repository in [&self.config, &self.secrets] {
+            let changes = operator.git(repository, &["status", "--porcelain"])?;
+            if !changes.is_empty() {
+                commit(operator, repository, "Changes for this journey")?;
+            }
+        }
         operator.git(&self.secrets, &["push", "--quiet", "-u", "origin", "main"])?;
         self.lock(cache, operator)?;
         operator.git(&self.config, &["push", "--quiet", "-u", "origin", "main"]).map(drop)
@@ -87,7 +92,7 @@ impl Repos {
 
     /// Gives the sample secret a value that the journey knows; it goes to sops by standard
     /// input.
-    fn set_sample(&self, operator: &Operator, value: &str) -> Result<()> {
+    pub fn set_sample(&self, operator: &Operator, value: &str) -> Result<()> {
         let mut sops = operator
             .command("sops")
             .current_dir(&self.secrets)
@@ -139,30 +144,40 @@ impl Repos {
             .with_context(|| format!("no image in {}", images.display()))
     }
 
-    /// Adds a unit to the host's configuration that always fails.
-    pub fn add_failing_unit(&self, operator: &Operator, name: &str) -> Result<()> {
-        let file = self.config.join(format!("hosts/nixos/{HOST}/default.nix"));
-        let text = std::fs::read_to_string(&file)?;
-        let body = text.trim_end().strip_suffix('}').context("the host's file ends without }")?;
-        let unit = format!(
-            "{body}\n  systemd.services.{name} = {{\n    wantedBy = [ \"multi-user.target\" ];\n    \
-             serviceConfig.Type = \"oneshot\";\n    script = \"exit 1\";\n  }};\n}}\n"
-        );
-        std::fs::write(&file, unit)?;
-        commit(operator, &self.config, "Add a unit that fails")?;
-        operator.git(&self.config, &["push", "--quiet"]).map(drop)
+    /// Adds definitions to the host's own module.
+    pub fn add_to_host(&self, definitions: &str) -> Result<()> {
+        let file = format!("hosts/nixos/{HOST}/default.nix");
+        self.edit(&file, |text| {
+            let body =
+                text.trim_end().strip_suffix('}').context("the host's file ends without }")?;
+            Ok(format!("{body}\n  {definitions}\n}}\n"))
+        })
+    }
+
+    #[allow(dead_code)]
+    /// Replaces what must be there, once, in a file of the configuration.
+    pub fn replace(&self, file: &str, from: &str, to: &str) -> Result<()> {
+        self.edit(file, |text| {
+            ensure!(text.contains(from), "{file} does not contain {from:?}");
+            Ok(text.replacen(from, to, 1))
+        })
+    }
+
+    fn edit(&self, file: &str, change: impl FnOnce(&str) -> Result<String>) -> Result<()> {
+        let path = self.config.join(file);
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(std::fs::write(&path, change(&text)?)?)
     }
 
     /// Changes one character of the sample secret's ciphertext.
-    pub fn corrupt_sample(&self, operator: &Operator) -> Result<()> {
+    pub fn corrupt_sample(&self) -> Result<()> {
         let file = self.host_secrets();
         let text = std::fs::read_to_string(&file)?;
         let start = text.find("sample: ENC[AES256_GCM,data:").context("no sample secret")?;
         let at = start + "sample: ENC[AES256_GCM,data:".len();
         let other = if text[at..].starts_with('A') { "B" } else { "A" };
-        std::fs::write(&file, format!("{}{other}{}", &text[..at], &text[at + 1..]))?;
-        commit(operator, &self.secrets, "Corrupt the sample secret")?;
-        operator.git(&self.secrets, &["push", "--quiet"]).map(drop)
+        Ok(std::fs::write(&file, format!("{}{other}{}", &text[..at], &text[at + 1..]))?)
     }
 }
 

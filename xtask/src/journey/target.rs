@@ -1,6 +1,7 @@
 //! The target machine, and the person at its console: who reads the installer's host key
 //! from the screen, and types the disk's passphrase at each boot.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -12,40 +13,35 @@ use regex::Regex;
 
 use crate::cache::Cache;
 use crate::forge::free_port;
-use crate::vm::{Bus, Disk, Firmware, Lifetime, Machine, Spec};
+use crate::vm::{Disk, Firmware, Lifetime, Machine, Spec};
 
-/// The serial number of the disk that may be erased.
-pub const SERIAL: &str = "landfall-demo";
-
-const DISK_SIZE: &str = "8G";
 const MEMORY_MIB: u32 = 2048;
 
 /// Three to four times what a quiet machine needs.
 const BOOT_DEADLINE: Duration = Duration::from_secs(300);
 const LOGIN_DEADLINE: Duration = Duration::from_secs(120);
 
-/// The name that udev gives the disk.
-pub fn disk_path(bus: Bus) -> String {
-    let model = match bus {
-        Bus::Virtio => "virtio-",
-        Bus::Ahci => "ata-QEMU_HARDDISK_",
-        Bus::Nvme => "nvme-QEMU_NVMe_Ctrl_",
-    };
-    format!("/dev/disk/by-id/{model}{SERIAL}")
-}
-
 pub struct Target {
     machine: Machine,
     pub port: u16,
+    passphrase: String,
+    attendant: RefCell<Option<Attendant>>,
+    seen: Arc<Seen>,
 }
 
 impl Target {
-    /// Powers a blank machine on, with the installer in its CD drive.
-    pub fn start(cache: &Cache, machines: &Path, image: &Path, bus: Bus) -> Result<Target> {
+    /// Powers a machine with blank disks on, with the installer in its CD drive.
+    /// `passphrase` is what whoever attends the console types.
+    pub fn start(
+        cache: &Cache,
+        machines: &Path,
+        image: &Path,
+        disks: &[Disk],
+        passphrase: &str,
+    ) -> Result<Target> {
         let port = free_port()?;
-        let disk = Disk { size: DISK_SIZE.to_string(), serial: Some(SERIAL.to_string()), bus };
         let spec = Spec {
-            disks: vec![disk],
+            disks: disks.to_vec(),
             iso: Some(image.to_path_buf()),
             mem: MEMORY_MIB,
             firmware: Firmware::Uefi,
@@ -53,7 +49,8 @@ impl Target {
             ssh_port: port,
         };
         let machine = Machine::start(cache, machines, "target", &spec, Lifetime::Tethered)?;
-        Ok(Target { machine, port })
+        let (attendant, seen) = (RefCell::default(), Arc::default());
+        Ok(Target { machine, port, passphrase: passphrase.to_string(), attendant, seen })
     }
 
     /// Reads the fingerprint of the installer's host key from the console.
@@ -64,17 +61,18 @@ impl Target {
 
     /// From now on somebody types the passphrase whenever the console asks for it, and
     /// notices when the machine cannot start.
-    pub fn attend(&self, passphrase: &str) -> Result<Attendant> {
+    pub fn attend(&self) -> Result<()> {
         let mut console = self.machine.console()?;
         console.skip_to_end()?;
-        let seen = Arc::new(Seen::default());
-        let notes = Arc::clone(&seen);
-        let passphrase = passphrase.to_string();
+        let notes = Arc::clone(&self.seen);
+        let leave = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&leave);
+        let passphrase = self.passphrase.clone();
         let events = Regex::new(
             r"(?i)enter passphrase for[^\r\n]*: ?|you are in emergency mode|kernel panic - [^\r\n]*",
         )?;
         let thread = std::thread::spawn(move || -> Result<()> {
-            while !notes.stop.load(Ordering::Relaxed) {
+            while !told.load(Ordering::Relaxed) {
                 match console.find(&events)? {
                     Some(prompt) if prompt.to_lowercase().contains("passphrase") => {
                         console.type_line(&passphrase)?;
@@ -87,11 +85,33 @@ impl Target {
             }
             Ok(())
         });
-        Ok(Attendant { thread: Some(thread), seen })
+        self.attendant.replace(Some(Attendant { thread: Some(thread), leave }));
+        Ok(())
+    }
+
+    /// How often the passphrase was typed.
+    pub fn typed(&self) -> u32 {
+        self.seen.typed.load(Ordering::Relaxed)
+    }
+
+    /// Whether the machine has stopped for good, or who should watch it fell over.
+    pub fn is_stuck(&self) -> bool {
+        let left = self.attendant.borrow().as_ref().is_some_and(Attendant::has_left);
+        left || self.seen.stuck.load(Ordering::Relaxed)
     }
 
     /// Logs in on the console with name and password and runs `id`; gives what it says.
+    /// Whoever attends makes room meanwhile: a console has one keyboard.
     pub fn console_login(&self, user: &str, password: &str) -> Result<String> {
+        let attended = self.attendant.take().map(Attendant::leave).transpose()?.is_some();
+        let name = self.log_in(user, password);
+        if attended {
+            self.attend()?;
+        }
+        name
+    }
+
+    fn log_in(&self, user: &str, password: &str) -> Result<String> {
         let mut console = self.machine.console()?;
         console.skip_to_end()?;
         console.type_line("")?;
@@ -114,40 +134,34 @@ impl Target {
     }
 }
 
-/// What the attendant and the journey tell each other.
+/// What was seen on the console.
 #[derive(Default)]
 struct Seen {
-    stop: AtomicBool,
     typed: AtomicU32,
     stuck: AtomicBool,
 }
 
 /// Whoever watches the console; leaves when dropped.
-pub struct Attendant {
+struct Attendant {
     thread: Option<JoinHandle<Result<()>>>,
-    seen: Arc<Seen>,
+    leave: Arc<AtomicBool>,
 }
 
 impl Attendant {
-    /// Whether the machine has stopped for good, or nobody watches it any more.
-    pub fn machine_is_stuck(&self) -> bool {
-        let left = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
-        left || self.seen.stuck.load(Ordering::Relaxed)
+    fn has_left(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Sends the attendant away and says how often the passphrase was typed.
-    pub fn leave(mut self) -> Result<u32> {
-        self.seen.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let ended = thread.join();
-            ended.ok().context("the attendant of the console fell over")??;
-        }
-        Ok(self.seen.typed.load(Ordering::Relaxed))
+    /// Sends the attendant away, and waits until the console is free.
+    fn leave(mut self) -> Result<()> {
+        self.leave.store(true, Ordering::Relaxed);
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        thread.join().ok().context("the attendant of the console fell over")?
     }
 }
 
 impl Drop for Attendant {
     fn drop(&mut self) {
-        self.seen.stop.store(true, Ordering::Relaxed);
+        self.leave.store(true, Ordering::Relaxed);
     }
 }

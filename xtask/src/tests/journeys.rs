@@ -1,7 +1,7 @@
 //! Ring 3: journeys in virtual machines, one after another.
 //!
-//! Each is a run of the demo as a process of its own. One must succeed as it is, one after
-//! a kill; the others must fail, and for the reason that was planted.
+//! Each is a run of the demo as a process of its own. It must end as its scenario says:
+//! well, or not, and then for the reason that was planted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,78 +13,51 @@ use regex::Regex;
 
 use super::tally::{Ended, Tally};
 use crate::cache::Cache;
+use crate::journey::{self, Ends, Scenario, Share};
 use crate::run::tail;
 
-/// How a journey must end.
-enum Ends {
-    Well,
-    /// Not well, and the output says all of this.
-    Saying(&'static [&'static str]),
+/// How many of those that are taken in turn are made a day.
+const A_DAY: usize = 3;
+
+/// Which journeys are made.
+pub enum Which {
+    /// The core, and today's share of the others.
+    Today,
+    All,
+    Named(Vec<Scenario>),
 }
 
-struct Scenario {
-    name: &'static str,
-    arguments: &'static [&'static str],
-    ends: Ends,
-}
-
-/// Run in every full test.
-const CORE: [Scenario; 2] = [
-    Scenario { name: "staged, LUKS, secrets", arguments: &[], ends: Ends::Well },
-    Scenario {
-        name: "killed in the middle of the copy",
-        arguments: &["--kill-during", "copy"],
-        ends: Ends::Well,
-    },
-];
-
-const UNTOUCHED: &str = "the disk is untouched";
-
-/// Taken in turn, one a day.
-const IN_TURN: [Scenario; 5] = [
-    Scenario {
-        name: "AHCI disk, root empty at every boot",
-        arguments: &["--bus", "ahci", "--layout", "btrfs-luks-impermanence"],
-        ends: Ends::Well,
-    },
-    Scenario {
-        name: "a required unit that fails",
-        arguments: &["--sabotage", "unit"],
-        ends: Ends::Saying(&[r"sabotage\.service"]),
-    },
-    Scenario {
-        name: "a corrupted secret",
-        arguments: &["--sabotage", "secret"],
-        ends: Ends::Saying(&[r"guppy\.yaml", UNTOUCHED]),
-    },
-    Scenario {
-        name: "another host key",
-        arguments: &["--sabotage", "host-key"],
-        ends: Ends::Saying(&["SHA256:AAAAAAAA", UNTOUCHED]),
-    },
-    Scenario {
-        name: "a refused push",
-        arguments: &["--sabotage", "push"],
-        ends: Ends::Saying(&["this branch is protected", UNTOUCHED]),
-    },
-];
-
-pub fn run(cache: &Cache, all: bool, tally: &mut Tally) {
-    for scenario in &CORE {
-        tally.run(&title(scenario), || check(cache, scenario));
-    }
-    let turn = today() % IN_TURN.len();
-    for (index, scenario) in IN_TURN.iter().enumerate() {
-        if all || index == turn {
-            tally.run(&title(scenario), || check(cache, scenario));
-        } else {
-            tally.skip(&title(scenario), "another day's turn; --all runs it");
+pub fn run(cache: &Cache, which: &Which, tally: &mut Tally) {
+    match which {
+        Which::Named(scenarios) => scenarios.iter().for_each(|one| make(cache, one, tally)),
+        Which::All => journey::all().iter().for_each(|one| make(cache, one, tally)),
+        Which::Today => {
+            let (core, in_turn): (Vec<_>, Vec<_>) =
+                journey::all().into_iter().partition(|one| one.share == Share::Core);
+            let turns = turns(today(), in_turn.len());
+            core.iter().for_each(|one| make(cache, one, tally));
+            for (index, one) in in_turn.iter().enumerate() {
+                if turns.contains(&index) {
+                    make(cache, one, tally);
+                } else {
+                    tally.skip(&title(one), "another day's turn; --all makes it");
+                }
+            }
         }
     }
 }
 
+fn make(cache: &Cache, scenario: &Scenario, tally: &mut Tally) {
+    tally.run(&title(scenario), || check(cache, scenario));
+}
+
+/// Which of `count` have their turn on a day: each in its time, none twice a day.
+fn turns(day: usize, count: usize) -> Vec<usize> {
+    (0..A_DAY.min(count)).map(|n| (day * A_DAY + n) % count).collect()
+}
+
 fn title(scenario: &Scenario) -> String {
-    format!("journey: {}", scenario.name)
+    format!("journey {}: {}", scenario.name, scenario.shows)
 }
 
 /// Days since 1970.
@@ -97,8 +70,7 @@ fn check(cache: &Cache, scenario: &Scenario) -> Result<Ended> {
     let log = log_file(cache, scenario)?;
     let file = fs::File::create(&log)?;
     let status = Command::new(crate::run::own_program()?)
-        .arg("demo")
-        .args(scenario.arguments)
+        .args(["demo", "--journey", scenario.name])
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)
@@ -125,8 +97,7 @@ fn says_all(text: &str, reasons: &[&str]) -> Result<()> {
 fn log_file(cache: &Cache, scenario: &Scenario) -> Result<PathBuf> {
     let dir = cache.path("log");
     fs::create_dir_all(&dir).context("cannot make the folder of logs")?;
-    let name = scenario.name.replace([' ', ','], "-");
-    Ok(dir.join(format!("journey-{name}.log")))
+    Ok(dir.join(format!("journey-{}.log", scenario.name)))
 }
 
 /// The tables at the end of a journey that went well.
@@ -136,4 +107,24 @@ fn last_part(text: &str) -> &str {
 
 fn end(text: &str, log: &Path) -> String {
     format!("{}\n(all of it in {})", tail(text), log.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everyone_has_a_turn_and_none_twice_a_day() {
+        for count in [1, 2, 3, 5, 6, 7, 12] {
+            let mut seen = vec![false; count];
+            for day in 0..count {
+                let mut turns = turns(day, count);
+                turns.iter().for_each(|turn| seen[*turn] = true);
+                turns.dedup();
+                assert_eq!(turns.len(), A_DAY.min(count));
+            }
+            assert!(seen.into_iter().all(|seen| seen), "{count}");
+        }
+        assert!(turns(4, 0).is_empty());
+    }
 }

@@ -17,7 +17,9 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::cache::Cache;
+use crate::journey;
 use crate::lab::setup;
+use journeys::Which;
 use tally::Tally;
 
 #[derive(Args)]
@@ -28,17 +30,27 @@ pub struct TestArgs {
     /// Every journey, not a share of them
     #[arg(long)]
     all: bool,
+    /// Only this journey; give it again for more
+    #[arg(long = "journey", value_name = "NAME", conflicts_with_all = ["fast", "all"])]
+    journeys: Vec<String>,
 }
 
 pub fn run(args: &TestArgs) -> Result<ExitCode> {
     let start = Instant::now();
+    let named = args.journeys.iter().map(|name| journey::named(name));
+    let named: Vec<_> = named.collect::<Result<_>>()?;
     let cache = Cache::open()?;
     setup::run(&cache)?;
     let mut tally = Tally::default();
-    checks::run(&cache, args.fast, &mut tally);
-    rings::run(&mut tally);
-    if !args.fast {
-        journeys::run(&cache, args.all, &mut tally);
+    if named.is_empty() {
+        checks::run(&cache, args.fast, &mut tally);
+        rings::run(&mut tally);
+    }
+    match (named.is_empty(), args.fast, args.all) {
+        (false, ..) => journeys::run(&cache, &Which::Named(named), &mut tally),
+        (_, true, _) => {}
+        (_, _, true) => journeys::run(&cache, &Which::All, &mut tally),
+        _ => journeys::run(&cache, &Which::Today, &mut tally),
     }
     println!("\nall of it took {:.0} s", start.elapsed().as_secs_f64());
     Ok(tally.close())

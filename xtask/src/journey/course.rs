@@ -1,0 +1,234 @@
+//! How a journey goes: the repositories, the machine, the acts, the proof.
+
+use std::cell::OnceCell;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::operator::Operator;
+use super::proof::{Claim, Remote};
+use super::report::{self, Step};
+use super::repos::{HOST, KnownSecrets, Repos};
+use super::scenario::{Act, Scenario, disk_path};
+use super::target::Target;
+use crate::cache::Cache;
+use crate::forge::Forge;
+use crate::run::{tail, wait_until};
+
+/// How far into a step a kill comes.
+const INTO_THE_STEP: Duration = Duration::from_secs(5);
+const STEP_DEADLINE: Duration = Duration::from_secs(400);
+const BOOTSTRAP_DEADLINE: Duration = Duration::from_secs(30 * 60);
+
+/// All that a journey has to do with.
+pub struct Journey {
+    pub scenario: Scenario,
+    pub operator: Operator,
+    pub forge: Forge,
+    pub repos: Repos,
+    pub known: KnownSecrets,
+    pub target: Target,
+    /// The installer, under the key that the console shows.
+    pub installer: Remote,
+    pub installer_boot_id: String,
+    installed: OnceCell<Remote>,
+    pub start: Instant,
+}
+
+/// What a journey that came to its end has shown.
+pub struct Outcome {
+    pub steps: Vec<Step>,
+    pub claims: Vec<Claim>,
+    /// What the acts took, seconds.
+    pub seconds: f64,
+}
+
+impl Outcome {
+    /// How many claims do not hold.
+    pub fn failed(&self) -> usize {
+        self.claims.iter().filter(|claim| claim.found.is_err()).count()
+    }
+}
+
+/// Makes the journey in the folder `dir`.
+pub fn make(cache: &Cache, dir: &Path, scenario: &Scenario, keep: bool) -> Result<Outcome> {
+    let journey = prepare(cache, dir, scenario)?;
+    let began = Instant::now();
+    for act in &scenario.acts {
+        if let Err(error) = journey.act(act) {
+            journey.say_what_is_on_the_disk();
+            return Err(error);
+        }
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let claims = scenario.holds.iter().map(|proof| proof.of(&journey)).collect();
+    let outcome = Outcome { steps: journey.steps()?, claims, seconds };
+    report::print(&journey, &outcome);
+    if keep {
+        report::keep(&journey);
+    }
+    Ok(outcome)
+}
+
+/// Everything up to an installer that answers.
+fn prepare(cache: &Cache, dir: &Path, scenario: &Scenario) -> Result<Journey> {
+    let start = Instant::now();
+    let operator = Operator::new(&dir.join("home"))?;
+    let forge = Forge::start(&dir.join("forge"), &operator.public_key()?)?;
+    operator.know(&forge)?;
+    let known = KnownSecrets::draw()?;
+    let first = scenario.disks.first().context("the journey has no disk")?;
+    let repos = said("repositories", start, || {
+        let repos = Repos::init(&operator, &forge, &known, &scenario.layout, &disk_path(first))?;
+        repos.set_sample(&operator, &known.sample)?;
+        for edit in &scenario.edits {
+            edit(&repos, &operator)?;
+        }
+        repos.publish(cache, &operator).map(|()| repos)
+    })?;
+    let image = said("installer image", start, || repos.installer_image(&operator))?;
+    let target = said("machine on", start, || {
+        Target::start(cache, dir, &image, &scenario.disks, &known.passphrase)
+    })?;
+    let shown = said("installer up", start, || target.installer_fingerprint())?;
+    let installer = Remote::scan(&operator, target.port, "installer")?;
+    let answering = installer.fingerprint()?;
+    ensure!(answering == shown, "{answering} answers, but the console shows {shown}");
+    let installer_boot_id = installer.boot_id(&operator, "root")?;
+    target.attend()?;
+    let installed = OnceCell::new();
+    Ok(Journey {
+        scenario: scenario.clone(),
+        operator,
+        forge,
+        repos,
+        known,
+        target,
+        installer,
+        installer_boot_id,
+        installed,
+        start,
+    })
+}
+
+/// Prints when a part of the preparation is done.
+fn said<T>(what: &str, start: Instant, part: impl FnOnce() -> Result<T>) -> Result<T> {
+    let made = part().with_context(|| what.to_string())?;
+    println!("{:>6.1} s  {what}", start.elapsed().as_secs_f64());
+    Ok(made)
+}
+
+impl Journey {
+    fn act(&self, act: &Act) -> Result<()> {
+        match act {
+            Act::Bootstrap => self.bootstrap(),
+            Act::KilledDuring(step) => self.bootstrap_killed_during(step),
+            Act::Do(thing) => thing(self),
+        }
+    }
+
+    /// Runs landfall as the operator would, to its end.
+    pub fn bootstrap(&self) -> Result<()> {
+        let mut landfall = self.bootstrap_command()?.spawn()?;
+        let waited = wait_until(BOOTSTRAP_DEADLINE, || {
+            self.target.is_stuck() || !matches!(landfall.try_wait(), Ok(None))
+        });
+        if matches!(landfall.try_wait(), Ok(None)) {
+            landfall.kill()?;
+            landfall.wait()?;
+            waited?;
+            let text =
+                String::from_utf8_lossy(&std::fs::read(self.target.console_log())?).into_owned();
+            bail!("the machine does not start; its console ends with:\n{}", tail(&text));
+        }
+        let status = landfall.wait()?;
+        ensure!(status.success(), "landfall bootstrap ended with {status}");
+        Ok(())
+    }
+
+    fn bootstrap_killed_during(&self, step: &str) -> Result<()> {
+        let mut landfall = self.bootstrap_command()?.spawn()?;
+        let reached = self.wait_into(&mut landfall, step);
+        let _ = landfall.kill();
+        landfall.wait()?;
+        reached?;
+        println!("killed landfall in the middle of {step}");
+        Ok(())
+    }
+
+    /// `landfall bootstrap` with everything that an unattended run needs.
+    pub fn bootstrap_command(&self) -> Result<Command> {
+        let shown = self.installer.fingerprint()?;
+        let expected = self.scenario.expects.unwrap_or(&shown);
+        let passphrase = self.operator.secret_file("passphrase", &self.known.passphrase)?;
+        let mut landfall = self.landfall()?;
+        landfall
+            .args(["bootstrap", HOST, "root@127.0.0.1", "-p", &self.target.port.to_string()])
+            .arg("-i")
+            .arg(self.operator.ssh_key())
+            .args(["--yes", "--installer-fingerprint", expected, "--luks-passphrase-file"])
+            .arg(passphrase)
+            .stdin(Stdio::null());
+        for disk in &self.scenario.disks {
+            landfall.args(["--erase", disk.serial.as_deref().context("a disk without serial")?]);
+        }
+        landfall.args(&self.scenario.flags);
+        Ok(landfall)
+    }
+
+    /// `landfall` in the operator's configuration.
+    pub fn landfall(&self) -> Result<Command> {
+        let mut landfall = self.operator.landfall()?;
+        landfall.arg("-C").arg(&self.repos.config);
+        Ok(landfall)
+    }
+
+    /// Waits until a step has been running for a while.
+    fn wait_into(&self, landfall: &mut Child, step: &str) -> Result<()> {
+        let mut since = None;
+        let mut ended = false;
+        let reached = wait_until(STEP_DEADLINE, || {
+            std::thread::sleep(Duration::from_millis(300));
+            ended = matches!(landfall.try_wait(), Ok(Some(_)));
+            if ended || !self.step_runs(step) {
+                return ended;
+            }
+            since.get_or_insert_with(Instant::now).elapsed() > INTO_THE_STEP
+        })?;
+        ensure!(!ended, "landfall ended before the middle of {step}");
+        ensure!(reached, "{step} did not begin within {STEP_DEADLINE:?}");
+        Ok(())
+    }
+
+    fn step_runs(&self, step: &str) -> bool {
+        let steps = self.steps().unwrap_or_default();
+        steps.iter().any(|seen| seen.id == step && seen.state == "running")
+    }
+
+    /// The steps of the run as `landfall status --json` tells them.
+    pub fn steps(&self) -> Result<Vec<Step>> {
+        let json = crate::run::output(self.landfall()?.args(["status", HOST, "--json"]))?;
+        report::steps(&json)
+    }
+
+    /// The installed system, under the key that answers at the first call.
+    pub fn installed(&self) -> Result<&Remote> {
+        if let Some(remote) = self.installed.get() {
+            return Ok(remote);
+        }
+        let remote = Remote::scan(&self.operator, self.target.port, "installed")?;
+        Ok(self.installed.get_or_init(|| remote))
+    }
+
+    /// After a failure: whether the disks were touched, if the installer can still be asked.
+    fn say_what_is_on_the_disk(&self) {
+        let look = "wipefs --noheadings /dev/disk/by-id/*landfall-*";
+        match self.installer.run(&self.operator, "root", look) {
+            Ok(found) if found.is_empty() => println!("the disk is untouched"),
+            Ok(found) => println!("on the disk:\n{found}"),
+            Err(error) => println!("what is on the disk cannot be asked: {error:#}"),
+        }
+    }
+}
