@@ -1,6 +1,6 @@
 //! What a step works with: the configuration, the run's memory, the machines.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use crate::journal::{self, Journal, RunIdentity};
 use crate::keys::RunKeys;
 use crate::machine::{Phase, Target};
 use crate::nix::Nix;
-use crate::origin;
+use crate::origin::{self, Locked};
+use crate::passphrase;
 use crate::prompt::Prompter;
 use crate::secret::Secret;
 use crate::step::{Consent, Evidence, Status, StepId};
@@ -37,6 +38,7 @@ pub struct Context {
     /// What the target reported of its hardware in this process.
     pub hardware_report: Option<String>,
     facts: OnceCell<Facts>,
+    disk_keys: RefCell<BTreeMap<String, Secret>>,
 }
 
 /// What a person, or a flag, has answered in this process. Never written down.
@@ -54,6 +56,8 @@ pub struct Facts {
     pub full: HostFacts,
     /// The minimal system of the installer flake; staged only.
     pub minimal: Option<HostFacts>,
+    /// The flake that was evaluated, where it is no host of the config repository.
+    pub locked: Option<Locked>,
 }
 
 impl Facts {
@@ -85,6 +89,7 @@ impl Context {
             answers: Answers::default(),
             hardware_report: None,
             facts: OnceCell::new(),
+            disk_keys: RefCell::default(),
         }
     }
 
@@ -125,6 +130,21 @@ impl Context {
         journal::finished(self.journal.lines(), step)
     }
 
+    /// The bytes of a key of `--disk-encryption-keys`, read when they are first needed.
+    pub fn disk_key(&self, remote: &str) -> Result<Secret, StepError> {
+        let mut read = self.disk_keys.borrow_mut();
+        if let Some(bytes) = read.get(remote) {
+            return Ok(bytes.clone());
+        }
+        let keys = &self.config.installation.disk_keys;
+        let key = keys.iter().find(|key| key.remote == remote).ok_or_else(|| {
+            StepError::new(format!("no key was given for {remote}"), "", "This is a bug.")
+        })?;
+        let bytes = passphrase::read_key(key)?;
+        read.insert(remote.to_owned(), bytes.clone());
+        Ok(bytes)
+    }
+
     /// What `step` made in this process, else what the journal says of it.
     pub fn evidence(&self, step: StepId) -> Option<&Evidence> {
         self.produced.get(&step).or_else(|| self.finished(step))
@@ -160,6 +180,9 @@ impl Context {
     pub fn primary_user(&self) -> Result<String, StepError> {
         if let Some(user) = &self.config.user {
             return Ok(user.clone());
+        }
+        if self.config.strategy == Strategy::Install {
+            return Ok(self.facts()?.full.login().to_owned());
         }
         let users = &self.facts()?.full.users;
         self.facts()?.full.primary_user().map(|user| user.name.clone()).ok_or_else(|| {

@@ -136,6 +136,12 @@ impl HostFacts {
         }
     }
 
+    /// Who logs in when nobody was named: the primary user where that one has a key, else
+    /// root.
+    pub fn login(&self) -> &str {
+        self.primary_user().filter(|user| user.keys > 0).map_or("root", |user| &user.name)
+    }
+
     /// The mount point that holds `path` on the installed system.
     pub fn file_system_of(&self, path: &str) -> Option<&FileSystem> {
         let path = std::path::Path::new(path);

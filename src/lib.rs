@@ -21,6 +21,7 @@ pub mod fault;
 pub mod git;
 pub mod hardware;
 pub mod installation;
+pub mod inventory;
 pub mod journal;
 pub mod journey;
 pub mod keys;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 use crate::config::{Config, ConfigError, HostName};
-use crate::context::Facts;
+use crate::context::{Context, Facts};
 use crate::error::{Exit, StepError};
 use crate::exec::Cmd;
 use crate::facts::{EXPRESSION, HostFacts, HostKeyFile, LayoutDisk};
@@ -164,15 +164,19 @@ pub fn lock(nix: &Nix, reference: &str) -> Result<Locked, StepError> {
 
 /// What the system means for the journey.
 pub fn evaluate(config: &Config, run_dir: &Path) -> Result<Facts, StepError> {
-    let full = match &config.origin {
+    let (full, locked) = match &config.origin {
         Origin::Flake(reference) => of_flake(config, reference, run_dir)?,
-        Origin::StorePaths { disko, system } => of_paths(config, disko, system)?,
+        Origin::StorePaths { disko, system } => (of_paths(config, disko, system)?, None),
         Origin::Repository => return scratch::evaluate(config, run_dir),
     };
-    Ok(Facts { full, minimal: None })
+    Ok(Facts { full, minimal: None, locked })
 }
 
-fn of_flake(config: &Config, reference: &str, run_dir: &Path) -> Result<HostFacts, StepError> {
+fn of_flake(
+    config: &Config,
+    reference: &str,
+    run_dir: &Path,
+) -> Result<(HostFacts, Option<Locked>), StepError> {
     let nix = Nix::find(config.nix.clone())?;
     let locked = lock(&nix, reference)?;
     let mut flake = locked.reference.clone();
@@ -190,7 +194,7 @@ fn of_flake(config: &Config, reference: &str, run_dir: &Path) -> Result<HostFact
     let value: serde_json::Value = nix
         .eval_json(&format!("{flake}#{}", config.attr), Some(&expression))
         .map_err(|error| scratch::not_evaluated(error, &config.attr))?;
-    scratch::understood(value, &config.attr)
+    Ok((scratch::understood(value, &config.attr)?, Some(locked)))
 }
 
 /// A copy of the flake's tree that has the hardware file, or a stub of it.
@@ -296,8 +300,9 @@ fn devices_in(text: &str) -> Vec<LayoutDisk> {
     names.into_iter().map(disk).collect()
 }
 
-/// What is built of a flake, as `(name of the fact, attribute below system.build)`.
-pub fn disko_builds(facts: &HostFacts, mode: DiskoMode, deps: bool) -> Option<[String; 2]> {
+/// The attributes of `system.build` that prepare the disks in this mode, and that mount
+/// them; none where the configuration has no layout.
+pub fn disko_builds(facts: &HostFacts, mode: DiskoMode, deps: bool) -> Option<(String, String)> {
     let suffix = if deps { "" } else { "NoDeps" };
     let first = |names: &[&str]| {
         let name = names.iter().find(|name| facts.has_build(name))?;
@@ -309,7 +314,16 @@ pub fn disko_builds(facts: &HostFacts, mode: DiskoMode, deps: bool) -> Option<[S
         DiskoMode::Format => first(&["format", "formatScript"])?,
         DiskoMode::Mount => mount.clone(),
     };
-    Some([prepare, mount])
+    Some((prepare, mount))
+}
+
+/// The flake as it is built: as it was evaluated, or with the hardware file that it has
+/// got since.
+pub fn locked(cx: &Context, reference: &str) -> Result<Locked, StepError> {
+    match &cx.facts()?.locked {
+        Some(locked) if cx.config.hardware_file.is_none() => Ok(locked.clone()),
+        _ => lock(&cx.nix()?, reference),
+    }
 }
 
 #[cfg(test)]

@@ -31,7 +31,10 @@ pub fn establish(cx: &mut Context) -> Result<(), StepError> {
         },
         Err(error) => return Err(error.into()),
     };
-    if cx.keys().public().as_ref() == Some(&offered) {
+    // A key that the machine keeps says nothing of what runs there.
+    if cx.keys().kept().as_ref() == Some(&offered) {
+        connect_by_kept_key(cx, &endpoint, &installed, &offered)?;
+    } else if cx.keys().public().as_ref() == Some(&offered) {
         connect_installed(cx, &installed, &offered)?;
     } else {
         trust_installer(cx, &endpoint, &offered)?;
@@ -41,6 +44,31 @@ pub fn establish(cx: &mut Context) -> Result<(), StepError> {
         cx.target = Some(target);
     }
     cx.events.emit(Event::Phase { phase: cx.phase.to_string() });
+    Ok(())
+}
+
+/// Tells systems with one host key apart by what they say of themselves; the installed
+/// one only by the closure that this run has put there.
+fn connect_by_kept_key(
+    cx: &mut Context,
+    endpoint: &Endpoint,
+    installed: &Endpoint,
+    key: &HostKey,
+) -> Result<(), StepError> {
+    let system = cx.finished(StepId::Install).and_then(|it| it.fact("system")).map(str::to_owned);
+    let session = match Session::open(endpoint, key, &cx.dir, CONTACT) {
+        Err(SshError::Auth { .. }) if system.is_some() => {
+            return connect_installed(cx, installed, key);
+        }
+        other => other?,
+    };
+    let target = examined(session, key.clone())?;
+    if system.is_some() && target.facts.current_system == system {
+        drop(target);
+        return connect_installed(cx, installed, key);
+    }
+    cx.phase = if target.facts.is_installer() { Phase::Installer } else { Phase::Foreign };
+    cx.target = Some(target);
     Ok(())
 }
 

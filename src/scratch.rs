@@ -93,7 +93,7 @@ pub fn evaluate(config: &Config, run_dir: &Path) -> Result<Facts, StepError> {
         }
         _ => None,
     };
-    Ok(Facts { full, minimal })
+    Ok(Facts { full, minimal, locked: None })
 }
 
 fn facts_of(nix: &Nix, flake: &str, attr: &str) -> Result<HostFacts, StepError> {

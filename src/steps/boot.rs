@@ -7,8 +7,10 @@ use crate::error::{Exit, StepError};
 use crate::event::Event;
 use crate::exec::ExecError;
 use crate::facts::HostFacts;
+use crate::machine::Target;
 use crate::phase;
 use crate::ssh::{HostKey, Seen, wait_for};
+use crate::step::StepId;
 
 /// What a machine gets to go down after it was told to.
 const GOING_DOWN: Duration = Duration::from_secs(20);
@@ -75,6 +77,7 @@ pub fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), 
         })?;
         let target = phase::examined(session, key.clone())?;
         if target.facts.boot_id != old_boot {
+            is_what_was_installed(cx, &target)?;
             cx.target = Some(target);
             cx.phase = crate::machine::Phase::Installed;
             cx.events.emit(Event::Arrived { what: format!("{host} is up") });
@@ -91,6 +94,24 @@ pub fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), 
         }
         crate::exec::sleep(Duration::from_secs(2))?;
     }
+}
+
+/// A host key that the machine had before may be that of its former system, too.
+fn is_what_was_installed(cx: &Context, target: &Target) -> Result<(), StepError> {
+    if cx.keys().kept().is_none() {
+        return Ok(());
+    }
+    let expected = cx.fact(StepId::Build, "system")?;
+    let runs = target.facts.booted_system.as_deref().unwrap_or("a system that is no NixOS");
+    if runs == expected {
+        return Ok(());
+    }
+    Err(StepError::new(
+        format!("{} did not start the system that was installed", cx.config.host),
+        format!("it runs {runs}\nexpected {expected}"),
+        "Put the disk that was installed on first in the firmware's boot order, reboot it, then \
+         run the same command again.",
+    ))
 }
 
 fn no_target() -> StepError {

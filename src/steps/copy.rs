@@ -7,6 +7,7 @@ use crate::nix::{NixError, StorePath, report_to};
 use crate::ssh::Session;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::build::first_system;
+use crate::steps::disks;
 
 pub struct Copy;
 
@@ -35,7 +36,7 @@ impl Step for Copy {
         }
         let system = first_system(cx)?;
         let session = &cx.target()?.session;
-        let store = session.nix_store_url(Some(ROOT));
+        let store = store_url(cx, session, Some(ROOT));
         if !cx.nix()?.is_valid_in(&store, &system, &session.nix_ssh_opts())? {
             return Ok(Status::Ready);
         }
@@ -43,6 +44,8 @@ impl Step for Copy {
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        disks::require_mounted(cx)?;
+        tell_substituters(cx)?;
         let system = first_system(cx)?;
         to_store(cx, &cx.target()?.session, Some(ROOT), &[system])
             .map_err(|error| error.doing("the system could not be copied to the target"))
@@ -57,12 +60,54 @@ pub fn to_store(
     root: Option<&str>,
     paths: &[StorePath],
 ) -> Result<(), StepError> {
-    let copied: Result<(), NixError> = cx.nix()?.copy(
-        &session.nix_store_url(root),
+    let transfer = &cx.config.installation.transfer;
+    let copied: Result<(), NixError> = cx.nix()?.copy_from(
+        transfer.from.as_deref(),
+        &store_url(cx, session, root),
         paths,
         &session.nix_ssh_opts(),
-        true,
+        transfer.substitute,
         &mut report_to(&cx.events),
     );
     Ok(copied?)
+}
+
+/// The target's store, with the settings that the user adds to its URL.
+fn store_url(cx: &Context, session: &Session, root: Option<&str>) -> String {
+    let mut url = session.nix_store_url(root);
+    for (name, value) in &cx.config.installation.transfer.store_settings {
+        let separator = if url.contains('?') { '&' } else { '?' };
+        url.push_str(&format!("{separator}{name}={value}"));
+    }
+    url
+}
+
+/// Adds lines to root's nix.conf in the installer, each once.
+const ADD_TO_CONF: &str = r#"
+set -eu
+dir=$(eval echo ~root)/.config/nix
+mkdir -p "$dir"
+touch "$dir/nix.conf"
+for line in "$@"; do
+  grep -qxF -- "$line" "$dir/nix.conf" || printf '%s\n' "$line" >> "$dir/nix.conf"
+done
+"#;
+
+/// The installer takes from the configuration's substituters what the source would have
+/// to send. An installer whose nix.conf cannot be written does without.
+fn tell_substituters(cx: &Context) -> Result<(), StepError> {
+    let facts = cx.facts()?.first();
+    let transfer = &cx.config.installation.transfer;
+    if !transfer.machine_substituters || !transfer.substitute || facts.substituters.is_empty() {
+        return Ok(());
+    }
+    let lines = [
+        format!("extra-substituters = {}", facts.substituters.join(" ")),
+        format!("extra-trusted-public-keys = {}", facts.trusted_public_keys.join(" ")),
+    ];
+    let told = cx.target()?.session.root_script(ADD_TO_CONF, &[&lines[0], &lines[1]]).run();
+    if let Err(error) = told {
+        cx.events.warn(format!("the installer was not told of the substituters: {error}"));
+    }
+    Ok(())
 }

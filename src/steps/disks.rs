@@ -9,13 +9,19 @@ use std::time::Duration;
 
 use crate::context::Context;
 use crate::disks::{self, Matched};
-use crate::error::StepError;
-use crate::machine::TargetFacts;
+use crate::error::{Exit, StepError};
+use crate::installation::DiskoMode;
+use crate::inventory;
+use crate::journal;
+use crate::machine::{Disk, TargetFacts};
+use crate::nix::StorePath;
+use crate::origin::Origin;
 use crate::passphrase;
 use crate::prompt::Question;
 use crate::secret::Secret;
 use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
-use crate::steps::{build, copy};
+use crate::steps::copy::ROOT;
+use crate::steps::{build, copy, teardown};
 
 pub struct Disks;
 
@@ -66,21 +72,27 @@ impl Step for Disks {
         if let Some(status) = cx.over_since_installed(StepId::Disks) {
             return Ok(status);
         }
-        if !marked(cx)? || !mounted(cx)? {
+        // What only was mounted has no mark: this run must have done it.
+        let ours = match mode(cx) {
+            DiskoMode::Mount => journal::intention(cx.journal.lines(), StepId::Disks).is_some(),
+            DiskoMode::Disko | DiskoMode::Format => marked(cx)?,
+        };
+        if !ours || !mounted(cx)? {
             return Ok(Status::Ready);
         }
         let serials: Vec<String> =
             matched(cx)?.iter().map(|matched| matched.disk.stable_name()).collect();
+        let done = if mode(cx) == DiskoMode::Mount { "mounted" } else { "formatted, mounted" };
         Ok(Status::Done(
-            Evidence::new(format!("{} formatted, mounted at /mnt", serials.join(", ")))
+            Evidence::new(format!("{} {done} at {ROOT}", serials.join(", ")))
                 .with("disks", serials.join(" ")),
         ))
     }
 
     fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
         passphrase::collect(cx)?;
-        if marked(cx)? {
-            return Ok(Consent::Given); // formatted by this run: only mounted again
+        if !writes(cx)? {
+            return Ok(Consent::Given); // only mounted
         }
         let matched = matched(cx)?;
         if disks::check_named(&matched, &cx.config.erase).is_ok() {
@@ -91,15 +103,18 @@ impl Step for Disks {
             let question =
                 Question::new(format!("Erase it? Type {expected} to confirm"), "--erase DISK")
                     .detail(format!("disk {name:?} of the layout: {} ({disk})", disk.path))
-                    .detail(format!("on it now: {}", disk.contents()))
-                    .detail("Everything on it will be lost.");
+                    .details(inventory::lines(disk))
+                    .detail(match mode(cx) {
+                        DiskoMode::Format => "What the layout misses is made on it.",
+                        _ => "Everything on it will be lost.",
+                    });
             if !cx.prompter.type_to_confirm(&question, &expected)? {
                 return Err(StepError::new(
                     format!("{disk} may not be erased"),
                     "it was not confirmed",
                     "Nothing was changed on the disks. Run the command again when it may be.",
                 )
-                .exit(crate::error::Exit::Person));
+                .exit(Exit::Person));
             }
         }
         Ok(Consent::Given)
@@ -107,43 +122,69 @@ impl Step for Disks {
 
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
         let names: Vec<String> = matched(cx)?.iter().map(|m| m.disk.stable_name()).collect();
-        Ok(Evidence::new(format!("erases {}", names.join(", "))).with("disks", names.join(" ")))
+        let does = if writes(cx)? { "erases" } else { "mounts" };
+        Ok(Evidence::new(format!("{does} {}", names.join(", "))).with("disks", names.join(" ")))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
-        let (format, mount) = build::disko_scripts(cx)?;
-        let script = if marked(cx)? { mount } else { format };
-        let erases = script == build::disko_scripts(cx)?.0;
-        let target = cx.target()?;
+        let writes = writes(cx)?;
         // The disks as they are now, not as they were when the run began.
-        let matched = disks::match_layout(
-            &cx.facts()?.first().disks,
-            &TargetFacts::read(&target.session)?.disks,
-        )?;
-        if erases {
+        let now = TargetFacts::read(&cx.target()?.session)?.disks;
+        let matched = of_layout(cx, &now)?;
+        if writes {
             disks::check_usable(&matched, needed_bytes(cx)?)?;
+            inventory::check_alone(&matched, &now)?;
             same_disks(cx, &matched)?;
+            if mode(cx) == DiskoMode::Disko {
+                teardown::run(cx, &matched)?;
+            }
+            run_script(cx, &build::preparing_script(cx)?)?;
         }
-        copy_script(cx, &script)?;
-        run_disko(cx, script.as_ref(), erases)?;
+        // Some scripts leave mounted what they made, others do not.
+        if !mounted(cx)? {
+            run_script(cx, &build::mounting_script(cx)?)?;
+        }
         if !mounted(cx)? {
             return Err(StepError::new(
-                "the disks are formatted, but nothing is mounted at /mnt",
+                format!("nothing is mounted at {ROOT}"),
                 "disko's script ended without an error",
                 "Does the layout give a mount point to every file system, and one of them /?",
             ));
         }
-        if erases {
+        if writes {
             mark(cx, &matched)?;
         }
         Ok(())
     }
 }
 
+fn mode(cx: &Context) -> DiskoMode {
+    cx.config.installation.disko_mode
+}
+
+/// Whether this step changes what is on the disks: not those that this run has formatted.
+fn writes(cx: &Context) -> Result<bool, StepError> {
+    Ok(mode(cx) != DiskoMode::Mount && !marked(cx)?)
+}
+
+fn run_script(cx: &Context, script: &StorePath) -> Result<(), StepError> {
+    copy_script(cx, script)?;
+    run_disko(cx, script.as_ref())
+}
+
 /// The disks of the layout on the target, as they were found when the run began.
 pub fn matched(cx: &Context) -> Result<Vec<Matched>, StepError> {
-    let target = cx.target()?;
-    Ok(disks::match_layout(&cx.facts()?.first().disks, &target.facts.disks)?)
+    of_layout(cx, &cx.target()?.facts.disks)
+}
+
+/// A script that was built elsewhere tells devices, not a layout: those of them that are
+/// disks of the target.
+fn of_layout(cx: &Context, disks: &[Disk]) -> Result<Vec<Matched>, StepError> {
+    let layout = &cx.facts()?.first().disks;
+    Ok(match cx.config.origin {
+        Origin::StorePaths { .. } => disks::match_named(layout, disks)?,
+        Origin::Repository | Origin::Flake(_) => disks::match_layout(layout, disks)?,
+    })
 }
 
 /// What was confirmed must be what is erased, even if device names moved meanwhile.
@@ -166,25 +207,34 @@ fn needed_bytes(cx: &Context) -> Result<u64, StepError> {
     Ok(closure * 2 + (512 << 20))
 }
 
-fn copy_script(cx: &Context, script: &crate::nix::StorePath) -> Result<(), StepError> {
+fn copy_script(cx: &Context, script: &StorePath) -> Result<(), StepError> {
     let target = cx.target()?;
     copy::to_store(cx, &target.session, None, std::slice::from_ref(script))
         .map_err(|error| error.doing("disko's script could not be copied to the target"))
 }
 
-fn run_disko(cx: &Context, script: &str, erases: bool) -> Result<(), StepError> {
+fn run_disko(cx: &Context, script: &str) -> Result<(), StepError> {
     let mut input = Vec::new();
     let mut files = Vec::new();
     let mut given = BTreeMap::new();
+    let keys = passphrase::disk_keys(cx)?;
+    for (remote, bytes) in &keys {
+        input.extend_from_slice(format!("{}\n", bytes.expose().len()).as_bytes());
+        input.extend_from_slice(bytes.expose());
+        files.push(remote.as_str());
+    }
     for volume in cx.facts()?.first().luks() {
         let Some(file) = &volume.password_file else { continue };
+        if keys.iter().any(|(remote, _)| remote == file) {
+            continue;
+        }
         let passphrase = cx.answers.passphrases.get(&volume.name).ok_or_else(|| {
             StepError::new(
                 format!("there is no passphrase for {}", volume.name),
                 "",
                 "Give --luks-passphrase-file FILE.",
             )
-            .exit(crate::error::Exit::Person)
+            .exit(Exit::Person)
         })?;
         let bytes = passphrase.expose();
         if let Some(other) = given.insert(file.as_str(), bytes) {
@@ -197,13 +247,13 @@ fn run_disko(cx: &Context, script: &str, erases: bool) -> Result<(), StepError> 
         input.extend_from_slice(bytes);
         files.push(file.as_str());
     }
-    // The older script never asks; the newer one must be told that it was asked for.
     let script = executable(cx, script)?;
     let count = files.len().to_string();
     let mut args = vec![count.as_str()];
     args.extend(&files);
-    args.push(&script);
-    if erases && cx.facts()?.first().has_build("destroyFormatMount") {
+    args.push(&script.path);
+    // The older script never asks; the newer one must be told that it was asked for.
+    if script.asks {
         args.push("--yes-wipe-all-disks");
     }
     cx.target()?
@@ -222,14 +272,23 @@ fn one_file_for_two(file: &str) -> StepError {
         "disko would give both the same",
         "Give each volume a passwordFile of its own in the layout, or both one passphrase.",
     )
-    .exit(crate::error::Exit::Usage)
+    .exit(Exit::Usage)
+}
+
+/// A script on the target.
+struct Executable {
+    path: String,
+    asks: bool,
 }
 
 /// disko's newer builds are packages with a program in bin, the older ones a file.
-fn executable(cx: &Context, path: &str) -> Result<String, StepError> {
-    let probe = format!("if [ -d {path}/bin ]; then ls {path}/bin/*; else echo {path}; fi");
-    let found = cx.target()?.session.run(&["sh", "-c", &probe]).read()?;
-    Ok(found.lines().next().unwrap_or(path).to_owned())
+fn executable(cx: &Context, path: &str) -> Result<Executable, StepError> {
+    let probe = "if [ -d \"$1/bin\" ]; then set -- \"$1\"/bin/*; fi; echo \"$1\"; \
+                 grep -c -e --yes-wipe-all-disks -- \"$1\" || true";
+    let found = cx.target()?.session.script(probe, &[path]).read()?;
+    let mut lines = found.lines();
+    let path = lines.next().unwrap_or(path).to_owned();
+    Ok(Executable { path, asks: lines.next().is_some_and(|count| count != "0") })
 }
 
 /// Whether the target's disks carry the mark of this run.
@@ -246,8 +305,22 @@ fn marked(cx: &Context) -> Result<bool, StepError> {
 }
 
 fn mounted(cx: &Context) -> Result<bool, StepError> {
-    let output = cx.target()?.session.run(&["findmnt", "--mountpoint", "/mnt"]).output()?;
+    let output = cx.target()?.session.run(&["findmnt", "--mountpoint", ROOT]).output()?;
     Ok(output.status.success())
+}
+
+/// What is copied below an empty folder of the installer fills its memory.
+pub fn require_mounted(cx: &Context) -> Result<(), StepError> {
+    if mounted(cx)? {
+        return Ok(());
+    }
+    Err(StepError::new(
+        format!("nothing is mounted at {ROOT} of the target"),
+        "the system would be copied into the memory of the installer",
+        "Take the disko phase along (--phases disko,install), if need be with --disko-mode mount; \
+         or mount the new system's file systems there by hand.",
+    )
+    .exit(Exit::Usage))
 }
 
 fn mark(cx: &Context, matched: &[Matched]) -> Result<(), StepError> {

@@ -42,7 +42,13 @@ const KEEP_KEYS: &str = r#"
 set -eu
 umask 077
 while [ $# -gt 0 ]; do
-  [ -r "$1" ] || { echo "the running system has no $1" >&2; exit 1; }
+  if ! [ -r "$1" ]; then
+    # sshd makes those of other kinds anew; this one it must show.
+    case $1 in
+      *_ed25519_key) echo "the running system has no $1" >&2; exit 1 ;;
+      *) shift 2; continue ;;
+    esac
+  fi
   (umask 022; mkdir -p -- "${2%/*}")
   cp -- "$1" "$2.landfall"
   chmod 0600 "$2.landfall"
@@ -58,6 +64,14 @@ const HOST_KEYS: &str = r#"for key in /etc/ssh/ssh_host_*_key; do [ -e "$key" ] 
 
 pub fn hash(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether there is anything that goes beside the closure.
+pub fn wanted(cx: &Context) -> bool {
+    let installation = &cx.config.installation;
+    installation.extra_files.is_some()
+        || !installation.owners.is_empty()
+        || installation.kept_keys.is_some()
 }
 
 /// What identifies the extra files and their owners: another value has to be installed anew.

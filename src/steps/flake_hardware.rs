@@ -3,10 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::cli::HardwareArg;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::exec::Cmd;
 use crate::hardware::{self, Backend};
+use crate::origin::{self, Origin};
 use crate::step::{Evidence, Status, StepId};
 use crate::steps::extra_files::hash;
 
@@ -42,10 +44,40 @@ pub fn apply(cx: &mut Context) -> Result<(), StepError> {
     Ok(())
 }
 
+/// The file has a place in a flake that can be written.
+pub fn check(cx: &Context) -> Result<(), StepError> {
+    match &cx.config.hardware_file {
+        Some(file) => origin::place_in_flake(&cx.config, file).map(|_| ()),
+        None => Ok(()),
+    }
+}
+
+/// The report of nixos-facter is where the configuration reads it: else it would be made
+/// and left unread.
+pub fn is_read(cx: &Context) -> Result<(), StepError> {
+    let writes = cx.config.hardware.is_some_and(|it| it == HardwareArg::Facter);
+    let Some(file) = cx.config.hardware_file.as_ref().filter(|_| writes) else { return Ok(()) };
+    let place = match cx.config.origin {
+        Origin::Repository => file.clone(),
+        Origin::Flake(_) | Origin::StorePaths { .. } => origin::place_in_flake(&cx.config, file)?,
+    };
+    let report = cx.facts()?.full.facter_report.as_deref();
+    if report.is_some_and(|report| Path::new(report).ends_with(&place)) {
+        return Ok(());
+    }
+    let reads = report.map_or("it is not set".to_owned(), |report| format!("it is {report}"));
+    Err(StepError::new(
+        format!("the configuration does not read {}", place.display()),
+        format!("hardware.facter.reportPath should lead there; {reads}"),
+        "Set hardware.facter.reportPath = ./facter.json in the host's configuration, beside the file.",
+    )
+    .exit(Exit::Usage))
+}
+
 pub fn backend(cx: &Context) -> Backend {
     match (cx.config.hardware, &cx.config.hardware_file) {
-        (Some(crate::cli::HardwareArg::Facter), _) => Backend::Facter,
-        (Some(crate::cli::HardwareArg::GenerateConfig), _) | (_, None) => Backend::GenerateConfig,
+        (Some(HardwareArg::Facter), _) => Backend::Facter,
+        (Some(HardwareArg::GenerateConfig), _) | (_, None) => Backend::GenerateConfig,
         (_, Some(file)) => Backend::of_file(file),
     }
 }

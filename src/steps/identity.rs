@@ -1,5 +1,7 @@
 //! Step 2: the target's final keys exist, on the source, before anything refers to them.
 
+use std::path::PathBuf;
+
 use crate::context::Context;
 use crate::error::StepError;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
@@ -21,6 +23,10 @@ impl Step for Identity {
 
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
         let keys = cx.keys();
+        if let Some(kept) = keys.kept() {
+            let evidence = Evidence::new(format!("{}, kept", kept.fingerprint()));
+            return Ok(Status::Done(evidence.with("fingerprint", kept.fingerprint())));
+        }
         let Some(public) = keys.public() else { return Ok(Status::Ready) };
         // Once the system is installed, the private half may be gone from here; before
         // that, another key under the same name would be a lie to everybody who has the first.
@@ -56,13 +62,25 @@ impl Step for Identity {
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        if cx.config.installation.kept_keys.is_some() {
+            return cx.keys().keep(&cx.target()?.host_key);
+        }
         let comment = format!("root@{}", cx.config.host);
-        cx.keys().prepare(&comment, cx.config.host_key.as_deref())?;
+        cx.keys().prepare(&comment, given_key(cx)?.as_deref())?;
         if needs_initrd_key(cx)? {
             cx.keys().prepare_initrd(&format!("initrd@{}", cx.config.host))?;
         }
         Ok(())
     }
+}
+
+/// The key that the user gives, by its own flag or among the extra files.
+fn given_key(cx: &Context) -> Result<Option<PathBuf>, StepError> {
+    if let Some(file) = &cx.config.host_key {
+        return Ok(Some(file.clone()));
+    }
+    let place = cx.facts()?.full.ed25519_host_key();
+    Ok(place.and_then(|path| cx.config.installation.extra_file(path)))
 }
 
 fn needs_initrd_key(cx: &Context) -> Result<bool, StepError> {

@@ -11,6 +11,7 @@ mod hardware;
 mod identity;
 mod install;
 mod installer;
+mod installs;
 mod lock;
 mod login;
 mod publish;
@@ -20,6 +21,7 @@ mod remote;
 mod repos;
 mod retire;
 mod secrets;
+mod teardown;
 
 use crate::step::{Step, StepId};
 

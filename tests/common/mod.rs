@@ -5,6 +5,7 @@
 pub mod git;
 pub mod installer;
 pub mod journey;
+pub mod plain_flake;
 pub mod sshd;
 
 use std::path::Path;
