@@ -89,7 +89,9 @@ pub fn hardware_file(repo: &Path, tracked: &[PathBuf], host: &str) -> Option<Pat
 pub fn facter_file(repo: &Path, tracked: &[PathBuf], host: &str) -> Option<PathBuf> {
     let of_host = |path: &&PathBuf| {
         path.ends_with("facter.json")
-            && path.parent().is_some_and(|dir| dir.components().any(|part| part.as_os_str() == host))
+            && path
+                .parent()
+                .is_some_and(|dir| dir.components().any(|part| part.as_os_str() == host))
     };
     let known = tracked.iter().find(of_host).cloned();
     known.or_else(|| imported(repo, tracked, host, r"[A-Za-z0-9_./-]*facter[A-Za-z0-9_-]*\.json"))

@@ -58,7 +58,8 @@ fn generated(session: &Session) -> Result<String, StepError> {
 
 fn facts(session: &Session) -> Result<String, StepError> {
     let output = session.root(&["nixos-facter"]).output()?;
-    if output.status.code() == Some(127) || output.stderr.contains("nixos-facter: command not found")
+    if output.status.code() == Some(127)
+        || output.stderr.contains("nixos-facter: command not found")
     {
         return Err(StepError::new(
             "the installer has no nixos-facter",
@@ -87,7 +88,8 @@ fn facts(session: &Session) -> Result<String, StepError> {
 /// The report in what was printed. Lines of log before it are left out: some versions
 /// and wrappers print them to the same stream.
 fn json_of(printed: &str) -> Result<String, String> {
-    let start = if printed.starts_with('{') { Some(0) } else { printed.find("\n{").map(|at| at + 1) };
+    let start =
+        if printed.starts_with('{') { Some(0) } else { printed.find("\n{").map(|at| at + 1) };
     let json = &printed[start.ok_or("there is no JSON in it")?..];
     let value: Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
     for name in ["version", "system", "hardware"] {

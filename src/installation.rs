@@ -198,8 +198,12 @@ impl Advice for InstallationError {
                 "Write it as --disk-encryption-keys /tmp/disk.key ./disk.key: the place in the \
                  installer, then the file here."
             }
-            Self::StoreSetting { .. } => "Leave it out; nix's manual lists the settings of SSH stores.",
-            Self::KeptKeys(_) => "Write it as --copy-host-keys=/persist/etc/ssh, or without a folder.",
+            Self::StoreSetting { .. } => {
+                "Leave it out; nix's manual lists the settings of SSH stores."
+            }
+            Self::KeptKeys(_) => {
+                "Write it as --copy-host-keys=/persist/etc/ssh, or without a folder."
+            }
         }
         .into()
     }
@@ -213,8 +217,7 @@ impl Installation {
     /// What the shared flags say.
     pub fn of(args: &InstallationArgs) -> Result<Self, InstallationError> {
         if let Some(dir) = &args.extra_files {
-            readable(dir)
-                .map_err(|why| InstallationError::ExtraFiles { dir: dir.clone(), why })?;
+            readable(dir).map_err(|why| InstallationError::ExtraFiles { dir: dir.clone(), why })?;
         }
         let owners = args
             .chown
@@ -260,8 +263,7 @@ fn readable(dir: &Path) -> Result<(), String> {
 }
 
 fn owner(path: &str, ids: &str) -> Result<Owner, InstallationError> {
-    let refuse =
-        |why| InstallationError::Owner { path: path.to_owned(), ids: ids.to_owned(), why };
+    let refuse = |why| InstallationError::Owner { path: path.to_owned(), ids: ids.to_owned(), why };
     let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match ids.split_once(':') {
         Some((user, group)) if number(user) && number(group) => {}
@@ -287,7 +289,9 @@ pub fn disk_key(remote: &str, local: &str) -> Result<DiskKey, InstallationError>
     };
     let below_new_root = remote == "/mnt" || remote.starts_with("/mnt/");
     if !remote.starts_with('/') || remote.ends_with('/') || climbs(remote) || below_new_root {
-        return Err(refuse("the first word must be an absolute path in the installer, outside /mnt"));
+        return Err(refuse(
+            "the first word must be an absolute path in the installer, outside /mnt",
+        ));
     }
     Ok(DiskKey { remote: remote.to_owned(), local: local.into() })
 }

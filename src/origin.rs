@@ -156,9 +156,9 @@ pub struct Locked {
 }
 
 pub fn lock(nix: &Nix, reference: &str) -> Result<Locked, StepError> {
-    let metadata = nix
-        .flake_metadata(reference)
-        .map_err(|error| StepError::from(error).doing("the flake cannot be read").exit(Exit::Usage))?;
+    let metadata = nix.flake_metadata(reference).map_err(|error| {
+        StepError::from(error).doing("the flake cannot be read").exit(Exit::Usage)
+    })?;
     Ok(Locked { reference: metadata.url, source: metadata.path })
 }
 
@@ -343,10 +343,10 @@ mod tests {
             ("nixosConfigurations.\"web.example.org\".config".into(), "web".into())
         );
         assert_eq!(attr("nixosConfigurations.a").0, "nixosConfigurations.a.config");
-        assert_eq!(attr("nixosConfigurations.\"a.b\""), (
-            "nixosConfigurations.\"a.b\".config".into(),
-            "a".into()
-        ));
+        assert_eq!(
+            attr("nixosConfigurations.\"a.b\""),
+            ("nixosConfigurations.\"a.b\".config".into(), "a".into())
+        );
         assert_eq!(
             attr("nixosConfigurations.a.config.virtualisation.vmVariant"),
             ("nixosConfigurations.a.config.virtualisation.vmVariant".into(), "a".into())
@@ -369,14 +369,17 @@ mod tests {
 
     #[test]
     fn a_script_tells_the_devices_that_it_names() {
-        let text = "disk=/dev/disk/by-id/virtio-S1\nwipefs \"/dev/vdb\" >/dev/null 2>&1; x=/dev/vdb";
+        let text =
+            "disk=/dev/disk/by-id/virtio-S1\nwipefs \"/dev/vdb\" >/dev/null 2>&1; x=/dev/vdb";
         let found: Vec<String> = devices_in(text).into_iter().map(|disk| disk.device).collect();
         assert_eq!(found, ["/dev/disk/by-id/virtio-S1", "/dev/null", "/dev/vdb"]);
     }
 
     #[test]
     fn stubs_are_of_the_kind_that_is_read() {
-        assert!(serde_json::from_str::<serde_json::Value>(&stub_of(Path::new("facter.json"))).is_ok());
+        assert!(
+            serde_json::from_str::<serde_json::Value>(&stub_of(Path::new("facter.json"))).is_ok()
+        );
         assert!(stub_of(Path::new("hardware.nix")).contains("hostPlatform"));
     }
 }

@@ -32,9 +32,9 @@ fn a_system_of_any_flake_is_installed_up_to_the_reboot() {
     // What is done is not done again.
     plain.until_reboot(&[]).succeeds();
     assert_eq!(plain.told("ran"), "destroyFormatMount\n");
-    let status = run(plain.command(assert_cmd::cargo::cargo_bin!("landfall")).args([
-        "status", "guppy", "--json",
-    ]));
+    let status = run(plain
+        .command(assert_cmd::cargo::cargo_bin!("landfall"))
+        .args(["status", "guppy", "--json"]));
     assert!(status.succeeds().stdout.contains("\"strategy\": \"install\""), "{}", status.stdout);
 }
 
@@ -70,12 +70,23 @@ fn phases_run_alone_when_what_they_rest_on_is_there() {
     plain.install(&disko).ends(PERSON, &["--erase LANDFALL-TEST-1"]);
     assert_eq!(plain.told("ran"), "");
     plain.install(&[&disko[..], &["--erase", SERIAL]].concat()).succeeds();
-    assert_eq!((plain.told("ran").as_str(), plain.told("nixos-install").as_str()), ("destroyFormatMount\n", ""));
+    assert_eq!(
+        (plain.told("ran").as_str(), plain.told("nixos-install").as_str()),
+        ("destroyFormatMount\n", "")
+    );
     plain.install(&install).succeeds();
     assert!(plain.told("nixos-install").contains("--system"));
 
     plain.anew();
-    let whole = [".#guppy", &target, "--no-reboot", "--luks-passphrase-file", &passphrase, "--erase", SERIAL];
+    let whole = [
+        ".#guppy",
+        &target,
+        "--no-reboot",
+        "--luks-passphrase-file",
+        &passphrase,
+        "--erase",
+        SERIAL,
+    ];
     plain.install(&whole).succeeds();
     assert!(plain.told("nixos-install").contains("--system"));
     plain.install(&[".#guppy", &target, "--phases", "disk"]).ends(USAGE, &["kexec"]);
@@ -103,7 +114,8 @@ fn the_modes_of_disko_take_its_new_and_old_scripts() {
     }
     // What may write is confirmed in every mode that writes.
     let target = plain.target_word();
-    let fixed = [".#guppy", &target, "--disko-mode", "format", "--luks-passphrase-file", &passphrase];
+    let fixed =
+        [".#guppy", &target, "--disko-mode", "format", "--luks-passphrase-file", &passphrase];
     plain.install(&fixed).ends(PERSON, &["may be erased", "--erase"]);
     assert_eq!(plain.told("ran"), "");
 }
@@ -141,7 +153,9 @@ fn extra_files_are_roots_unless_they_are_given_away() {
 
     plain.until_reboot(&["--chown", "/home/anna", "anna:users"]).ends(USAGE, &["in numbers"]);
     plain.until_reboot(&["--chown", "/../etc", "0:0"]).ends(USAGE, &["leads out"]);
-    plain.until_reboot(&["--chown", "/nothing", "0:0"]).ends(FAILED, &["/nothing is not on the new"]);
+    plain
+        .until_reboot(&["--chown", "/nothing", "0:0"])
+        .ends(FAILED, &["/nothing is not on the new"]);
     plain.until_reboot(&["--extra-files", "/no/such"]).ends(USAGE, &["--extra-files", "/no/such"]);
 }
 
@@ -197,7 +211,8 @@ fn keys_of_disks_arrive_byte_for_byte_and_go_again() {
     // The place of the layout's passphrase: then it is the passphrase.
     plain.anew();
     let target = plain.target_word();
-    let words = [".#guppy", &target, "--phases", "disko", "--erase", SERIAL, "--disk-encryption-keys"];
+    let words =
+        [".#guppy", &target, "--phases", "disko", "--erase", SERIAL, "--disk-encryption-keys"];
     let place = "/media/passphrase";
     let file = plain.home("passphrase").display().to_string();
     plain.install(&[&words[..], &[place, &file]].concat()).succeeds();
@@ -216,17 +231,22 @@ fn passphrases_reach_cryptsetup_as_they_are() {
     let printable: String = (' '..='~').collect();
     let mut half = String::from("  ");
     half.push_str(&"ü€𝄞 ".repeat(45));
-    for passphrase in [
-        printable.clone(),
-        format!("  {printable}  "),
-        "höchst geheim ☃ ñ".to_owned(),
-        half,
-        "x".repeat(512),
-        "\\n\\t$(reboot)`id`'\"".to_owned(),
-        "-nx".to_owned(),
-    ] {
+    let target = plain.target_word();
+    let file = plain.home("passphrase").display().to_string();
+    let words = [
+        ".#guppy",
+        &target,
+        "--phases",
+        "disko",
+        "--erase",
+        SERIAL,
+        "--luks-passphrase-file",
+        &file,
+    ];
+    let hostile = "-n\\n\\t$(reboot)`id`'\"".to_owned();
+    for passphrase in [format!("  {printable}  "), half, "x".repeat(512), hostile] {
         fs::write(plain.home("passphrase"), &passphrase).unwrap();
-        plain.until_reboot(&[]).succeeds();
+        plain.install(&words).succeeds();
         assert_eq!(plain.told("to-cryptsetup"), passphrase);
         plain.anew();
     }
@@ -255,10 +275,20 @@ fn hardware_is_reported_into_the_flake_and_read_from_it() {
     plain.anew();
     let words = ["--generate-hardware-config", "nixos-facter", "./facter.json"];
     // The configuration that does not read it is told so.
-    plain.until_reboot(&words).ends(USAGE, &["does not read facter.json", "hardware.facter.reportPath"]);
+    plain
+        .until_reboot(&words)
+        .ends(USAGE, &["does not read facter.json", "hardware.facter.reportPath"]);
     let target = plain.target_word();
     let passphrase = plain.home("passphrase").display().to_string();
-    let fixed = [".#facter", &target, "--no-reboot", "--erase", SERIAL, "--luks-passphrase-file", &passphrase];
+    let fixed = [
+        ".#facter",
+        &target,
+        "--no-reboot",
+        "--erase",
+        SERIAL,
+        "--luks-passphrase-file",
+        &passphrase,
+    ];
     let facter = || plain.install(&[&fixed[..], &words].concat());
     facter().ends(USAGE, &["the installer has no nixos-facter"]);
     assert!(!plain.flake().join("facter.json").exists());
@@ -285,16 +315,35 @@ echo '{"version": 1, "system": "x86_64-linux", "hardware": {"at": "'$(date +%N)'
 fn built_paths_are_installed_without_a_flake() {
     let Some(plain) = Plain::new() else { return };
     let build = |host: &str, name: &str| {
-        let what = format!("path:{}#nixosConfigurations.{host}.config.system.build.{name}", plain.flake().display());
+        let what = format!(
+            "path:{}#nixosConfigurations.{host}.config.system.build.{name}",
+            plain.flake().display()
+        );
         let features = ["--extra-experimental-features", "nix-command flakes"];
         let mut nix = plain.command("nix");
-        run(nix.args(features).args(["build", "--no-link", "--print-out-paths", &what])).succeeds().stdout.trim().to_owned()
+        run(nix.args(features).args(["build", "--no-link", "--print-out-paths", &what]))
+            .succeeds()
+            .stdout
+            .trim()
+            .to_owned()
     };
     let target = plain.target_word();
     let system = build("guppy", "toplevel");
     let key = plain.home("passphrase").display().to_string();
-    for (disko, ran) in [(build("old", "diskoScript"), "diskoScript\n"), (build("guppy", "destroyFormatMount"), "destroyFormatMount\n")] {
-        let words = ["--store-paths", &disko, &system, &target, "--no-reboot", "--disk-encryption-keys", "/media/passphrase", &key];
+    for (disko, ran) in [
+        (build("old", "diskoScript"), "diskoScript\n"),
+        (build("guppy", "destroyFormatMount"), "destroyFormatMount\n"),
+    ] {
+        let words = [
+            "--store-paths",
+            &disko,
+            &system,
+            &target,
+            "--no-reboot",
+            "--disk-encryption-keys",
+            "/media/passphrase",
+            &key,
+        ];
         plain.install(&words).ends(PERSON, &["--erase LANDFALL-TEST-1"]);
         plain.install(&[&words[..], &["--erase", SERIAL]].concat()).succeeds();
         assert_eq!(plain.told("ran"), ran);
@@ -312,14 +361,26 @@ fn built_paths_are_installed_without_a_flake() {
 #[test]
 fn closures_travel_as_the_flags_say() {
     let Some(plain) = Plain::new() else { return };
-    plain.until_reboot(&["--ssh-store-setting", "compress", "true", "--option", "connect-timeout", "7"]).succeeds();
+    plain
+        .until_reboot(&[
+            "--ssh-store-setting",
+            "compress",
+            "true",
+            "--option",
+            "connect-timeout",
+            "7",
+        ])
+        .succeeds();
     let log = plain.log("guppy");
     assert!(log.contains("compress=true"), "the store's URL has not the setting");
     assert!(log.contains("--option connect-timeout 7"));
     assert!(log.contains("--substitute-on-destination"));
     let conf = plain.target.file("root/.config/nix/nix.conf");
     let told = fs::read_to_string(&conf).unwrap();
-    assert_eq!(told, "extra-substituters = https://cache.example.org\nextra-trusted-public-keys = cache.example.org-1:abc=\n");
+    assert_eq!(
+        told,
+        "extra-substituters = https://cache.example.org\nextra-trusted-public-keys = cache.example.org-1:abc=\n"
+    );
 
     plain.anew();
     fs::remove_file(&conf).unwrap();
@@ -334,6 +395,7 @@ fn closures_travel_as_the_flags_say() {
     plain.anew();
     let empty = format!("file://{}", plain.home("cache").display());
     plain.until_reboot(&["--from", &empty]).ends(FAILED, &["disko's script could not be copied"]);
+
     assert!(plain.log("guppy").contains(&format!("--from {empty}")));
     assert_eq!(plain.told("ran"), "");
 
@@ -351,7 +413,8 @@ fn what_would_weaken_the_check_of_the_host_key_is_refused() {
     }
     let target = plain.target_word();
     let mut command = plain.install_command(&[".#guppy", &target]);
-    run(command.env("SSH_PRIVATE_KEY", "canary")).ends(USAGE, &["SSH_PRIVATE_KEY is not read", "-i FILE"]);
+    run(command.env("SSH_PRIVATE_KEY", "canary"))
+        .ends(USAGE, &["SSH_PRIVATE_KEY is not read", "-i FILE"]);
     assert_eq!(plain.told("ran"), "");
     let _ = fs::remove_dir_all(plain.home(".local"));
     plain.until_reboot(&["--ssh-option", "ConnectTimeout=77"]).succeeds();
@@ -369,7 +432,15 @@ fn files_that_the_boot_loader_reads_are_missed_before_the_disks() {
         ("signed", ["/var/lib/sbctl/keys/db/db.key", "lanzaboote"], "var/lib/sbctl/keys/db/db.key"),
     ] {
         let system = format!(".#{host}");
-        let fixed = [&system, &target, "--no-reboot", "--erase", SERIAL, "--luks-passphrase-file", passphrase.as_str()];
+        let fixed = [
+            &system,
+            &target,
+            "--no-reboot",
+            "--erase",
+            SERIAL,
+            "--luks-passphrase-file",
+            passphrase.as_str(),
+        ];
         plain.install(&fixed).ends(USAGE, &words);
         assert_eq!(plain.told("ran"), "");
         let file = plain.home("extra").join(file);
@@ -386,8 +457,10 @@ fn the_test_in_a_machine_of_its_own_touches_no_target() {
     let landfall = |words: &[&str]| {
         run(plain.command(assert_cmd::cargo::cargo_bin!("landfall")).arg("install").args(words))
     };
-    landfall(&[".#guppy", "--vm-test"]).ends(0, &["works in a virtual machine", "building vm-test"]);
-    landfall(&["--flake", ".#broken", "--vm-test"]).ends(FAILED, &["the test of the installation failed"]);
+    landfall(&[".#guppy", "--vm-test"])
+        .ends(0, &["works in a virtual machine", "building vm-test"]);
+    landfall(&["--flake", ".#broken", "--vm-test"])
+        .ends(FAILED, &["the test of the installation failed"]);
     landfall(&[".#guppy", "--vm-test", "--extra-files", "."]).ends(USAGE, &["--extra-files"]);
     assert!(!plain.home(".local").exists());
 }

@@ -13,8 +13,8 @@ use crate::event::Events;
 use crate::installation::{
     self, Installation, InstallationArgs, InstallationError, KeptKeys, PhaseArg, Transfer,
 };
-use crate::nix::{Nix, StorePath, report_to};
 use crate::journey::Selection;
+use crate::nix::{Nix, StorePath, report_to};
 use crate::origin::{Origin, parse_flake};
 use crate::ui::{Ui, say};
 
@@ -232,7 +232,8 @@ impl InstallArgs {
             .map_err(|_| ConfigError::HardwareBackend(backend.clone()))?;
         let path = base.join(path);
         let unreadable = |source| ConfigError::Read { path: path.clone(), source };
-        let name = path.file_name().ok_or_else(|| unreadable(std::io::ErrorKind::InvalidInput.into()))?;
+        let name =
+            path.file_name().ok_or_else(|| unreadable(std::io::ErrorKind::InvalidInput.into()))?;
         let folder = path.parent().unwrap_or(Path::new("/"));
         // The folder need not exist yet, but the part of it that does must not mislead.
         let folder = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());

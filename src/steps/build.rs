@@ -135,14 +135,15 @@ fn wanted(cx: &Context) -> Result<Vec<(&'static str, String)>, StepError> {
 fn scripts(cx: &Context) -> Result<Vec<(&'static str, String)>, StepError> {
     let Installation { disko_mode, disko_deps, .. } = cx.config.installation;
     let first = cx.facts()?.first();
-    let (prepare, mount) = origin::disko_builds(first, disko_mode, disko_deps).ok_or_else(|| {
-        StepError::new(
-            "the configuration has no disko scripts",
-            "config.system.build has none of diskoScript, destroyFormatMount and their kin",
-            "Import disko's module (disko.nixosModules.disko) and give the host a layout.",
-        )
-        .exit(Exit::Usage)
-    })?;
+    let (prepare, mount) =
+        origin::disko_builds(first, disko_mode, disko_deps).ok_or_else(|| {
+            StepError::new(
+                "the configuration has no disko scripts",
+                "config.system.build has none of diskoScript, destroyFormatMount and their kin",
+                "Import disko's module (disko.nixosModules.disko) and give the host a layout.",
+            )
+            .exit(Exit::Usage)
+        })?;
     // What nix is asked for twice it answers once.
     let prepare = (disko_mode != DiskoMode::Mount).then_some((FORMAT, prepare));
     Ok(prepare.into_iter().chain([(MOUNT, mount)]).collect())

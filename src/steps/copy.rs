@@ -2,7 +2,7 @@
 //! from the installer's memory as the place for large things.
 
 use crate::context::Context;
-use crate::error::StepError;
+use crate::error::{Exit, StepError};
 use crate::nix::{NixError, StorePath, report_to};
 use crate::ssh::Session;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
@@ -32,6 +32,10 @@ impl Step for Copy {
             return Ok(status);
         }
         if cx.finished(StepId::Build).is_none() || cx.target.is_none() {
+            return Ok(Status::Ready);
+        }
+        // A store that is asked below an empty folder would be made there.
+        if !disks::mounted(cx)? {
             return Ok(Status::Ready);
         }
         let system = first_system(cx)?;
@@ -69,7 +73,17 @@ pub fn to_store(
         transfer.substitute,
         &mut report_to(&cx.events),
     );
-    Ok(copied?)
+    copied.map_err(|error| {
+        let mut error = StepError::from(error);
+        if let Some(store) = &transfer.from
+            && error.exit != Exit::Interrupted
+        {
+            error.exit = Exit::Failed;
+            error.hint =
+                format!("Does {store} hold the whole closure, signed by a key that nix trusts?");
+        }
+        error
+    })
 }
 
 /// The target's store, with the settings that the user adds to its URL.

@@ -304,7 +304,7 @@ fn marked(cx: &Context) -> Result<bool, StepError> {
     Ok(true)
 }
 
-fn mounted(cx: &Context) -> Result<bool, StepError> {
+pub fn mounted(cx: &Context) -> Result<bool, StepError> {
     let output = cx.target()?.session.run(&["findmnt", "--mountpoint", ROOT]).output()?;
     Ok(output.status.success())
 }

@@ -60,7 +60,8 @@ done
 "#;
 
 /// Prints the host keys of the running system.
-const HOST_KEYS: &str = r#"for key in /etc/ssh/ssh_host_*_key; do [ -e "$key" ] && echo "$key"; done; true"#;
+const HOST_KEYS: &str =
+    r#"for key in /etc/ssh/ssh_host_*_key; do [ -e "$key" ] && echo "$key"; done; true"#;
 
 pub fn hash(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -93,7 +94,12 @@ fn add_tree(digest: &mut Sha256, root: &Path, dir: &Path) -> std::io::Result<()>
         let path = entry.path();
         let meta = std::fs::symlink_metadata(&path)?;
         let name = path.strip_prefix(root).unwrap_or(&path);
-        digest.update(format!("\0{}\0{:o}\0{}\0", name.display(), meta.permissions().mode(), meta.len()));
+        digest.update(format!(
+            "\0{}\0{:o}\0{}\0",
+            name.display(),
+            meta.permissions().mode(),
+            meta.len()
+        ));
         if meta.is_dir() {
             add_tree(digest, root, &path)?;
         } else if meta.is_file() {
@@ -118,10 +124,12 @@ fn unreadable(dir: &Path, error: &std::io::Error) -> StepError {
 pub fn copy(cx: &Context) -> Result<(), StepError> {
     let Some(dir) = &cx.config.installation.extra_files else { return Ok(()) };
     // Through a private file, not through memory: the files may be large, and secret.
-    let archive = tempfile::NamedTempFile::new_in(&cx.dir)
-        .map_err(|error| unreadable(&cx.dir, &error))?;
+    let archive =
+        tempfile::NamedTempFile::new_in(&cx.dir).map_err(|error| unreadable(&cx.dir, &error))?;
     let names = std::fs::read_dir(dir)
-        .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>, _>>())
+        .and_then(|entries| {
+            entries.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>, _>>()
+        })
         .map_err(|error| unreadable(dir, &error))?;
     if names.is_empty() {
         return Ok(());
@@ -182,7 +190,8 @@ pub fn keep_host_keys(cx: &Context) -> Result<(), StepError> {
             }
         }
     }
-    let args: Vec<&str> = pairs.iter().flat_map(|(from, to)| [from.as_str(), to.as_str()]).collect();
+    let args: Vec<&str> =
+        pairs.iter().flat_map(|(from, to)| [from.as_str(), to.as_str()]).collect();
     session
         .root_script(KEEP_KEYS, &args)
         .run()

@@ -73,8 +73,8 @@ pub fn run(cx: &Context, matched: &[Matched]) -> Result<(), StepError> {
     let paths: Vec<&str> = matched.iter().map(|matched| matched.disk.path.as_str()).collect();
     cx.target()?.session.root_script(TAKE_APART, &paths).deadline(DEADLINE).run().map_err(
         |error| {
-            let mut error = StepError::from(error)
-                .doing("what lies on the disks could not be taken apart");
+            let mut error =
+                StepError::from(error).doing("what lies on the disks could not be taken apart");
             error.hint = "Look with lsblk on the target what holds it, end that, then run the \
                           same command again."
                 .into();

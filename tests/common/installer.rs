@@ -131,6 +131,8 @@ if [ -d "$target/etc-ssh" ]; then mount --bind "$target/etc-ssh" /etc/ssh; fi
 for dir in root media run; do
   if [ -d "$target/$dir" ]; then mount --bind "$target/$dir" "/$dir"; fi
 done
+# Where /mnt of this machine is a mount point, it is none of the target.
+if mountpoint -q /mnt; then umount -R /mnt || exit 1; fi
 if [ -e "$target/mounted" ]; then mount --bind "$target/mnt" /mnt; fi
 PATH=$target/bin:$PATH
 exec sh -c "$SSH_ORIGINAL_COMMAND"

@@ -41,7 +41,8 @@ const FLAKE: &str = r##"{
       '';
       program = name: mounts: make name ''
         mkdir -p $out/bin
-        cp ${script "${name}-text" mounts} $out/bin/${name}
+        cp ${script name mounts} $out/bin/${name}
+        chmod +w $out/bin/${name}
         echo '# --yes-wipe-all-disks' >> $out/bin/${name}
       '';
       old = both (n: script n true) "diskoScript" // both (n: script n false) "formatScript"
@@ -60,7 +61,7 @@ const FLAKE: &str = r##"{
               echo 'HostKey /persist/etc/ssh/ssh_host_ed25519_key' > $out/etc/ssh/sshd_config
               cp ${self}/hardware $out/hardware 2>/dev/null || echo none > $out/hardware
             '';
-            installTest = make "vm-test" "echo well > $out";
+            installTest = make "vm-test" "echo @unique@ > $out";
           };
           disko.devices.disk.main = {
             device = "/dev/landfall-test-1";
@@ -131,7 +132,9 @@ impl Plain {
         for dir in ["home", "flake", "tmp"] {
             fs::create_dir_all(root.path().join(dir)).unwrap();
         }
-        fs::write(root.path().join("flake/flake.nix"), FLAKE).unwrap();
+        // What was built once is not built again.
+        let unique = root.path().display().to_string();
+        fs::write(root.path().join("flake/flake.nix"), FLAKE.replace("@unique@", &unique)).unwrap();
         fs::write(root.path().join("home/passphrase"), PASSPHRASE).unwrap();
         let target = Installer::start(&root.path().join("target"));
         target.has_room();
