@@ -68,6 +68,13 @@ pub enum Command {
     #[command(after_help = "Example:\n  landfall abandon guppy")]
     Abandon(AbandonArgs),
 
+    /// Copy the repositories to an installed host; --boot and --switch also activate
+    #[command(
+        visible_alias = "rebuild",
+        after_help = "Examples:\n  landfall sync guppy\n  landfall sync guppy --switch"
+    )]
+    Sync(crate::commands::sync::SyncArgs),
+
     /// A session on HOST with the key that the run pinned
     #[command(after_help = "Example:\n  landfall ssh guppy -- systemctl --failed")]
     Ssh(SshArgs),
@@ -134,6 +141,10 @@ pub struct Reach {
     #[arg(long, value_name = "OPTION")]
     pub ssh_option: Vec<String>,
 
+    /// File with the password that sudo on the target asks for, or asks USER for
+    #[arg(long, value_name = "[USER=]FILE")]
+    pub sudo_password_file: Vec<String>,
+
     /// Host key of the installer [else: known_hosts, else a question]
     #[arg(long, value_name = "SHA256:…")]
     pub installer_fingerprint: Option<String>,
@@ -159,6 +170,22 @@ pub enum HardwareArg {
     Facter,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ActivateArg {
+    /// It is booted, and verified then
+    Boot,
+    /// It takes over on the running machine
+    Switch,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ChangedLayoutArg {
+    /// The disks stay as they were formatted
+    Keep,
+    /// They are erased and formatted again
+    Format,
+}
+
 /// What a journey does and how; the same for `bootstrap`, `plan` and `check`.
 #[derive(Debug, Clone, Args)]
 pub struct Journey {
@@ -179,6 +206,10 @@ pub struct Journey {
     /// A disk that may be erased: by-id name or serial; with --yes required for each disk of the layout
     #[arg(long, value_name = "DISK")]
     pub erase: Vec<String>,
+
+    /// The layout changed after this run formatted the disks: what happens to them
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub changed_layout: Option<ChangedLayoutArg>,
 
     /// File with the passphrase of the encrypted volumes, or of volume NAME
     #[arg(long, value_name = "[NAME=]FILE")]
@@ -203,6 +234,10 @@ pub struct Journey {
     /// A unit that must be up at the end; other failed units are reported
     #[arg(long, value_name = "UNIT")]
     pub require_unit: Vec<String>,
+
+    /// How the full configuration takes over from the minimal one
+    #[arg(long, value_enum, value_name = "HOW", default_value = "boot")]
+    pub activate: ActivateArg,
 
     /// Commit locally, push nothing
     #[arg(long, conflicts_with = "push_branch")]
@@ -356,6 +391,12 @@ pub enum IsoCommand {
     /// Build the installer image of the config
     #[command(after_help = "Example:\n  landfall iso build")]
     Build(IsoBuildArgs),
+
+    /// Write the image to a removable drive, and read it back
+    #[command(
+        after_help = "Example:\n  landfall iso flash /dev/disk/by-id/usb-SanDisk_Ultra_Fit_4C53-0:0"
+    )]
+    Flash(crate::commands::iso::IsoFlashArgs),
 }
 
 #[derive(Debug, Clone, Args)]

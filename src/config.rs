@@ -4,6 +4,7 @@
 //! Nothing here evaluates nix or talks to the target; what the configuration
 //! means is `facts`, what the machine is is `machine`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::cli::{Cli, HardwareArg, Journey, Reach, StrategyArg, Where};
+use crate::cli::{
+    ActivateArg, ChangedLayoutArg, Cli, HardwareArg, Journey, Reach, StrategyArg, Where,
+};
 use crate::commands::install::{HardwareBackend, InstallArgs};
 use crate::detect;
 use crate::error::{Advice, Exit};
@@ -150,6 +153,8 @@ pub struct Config {
     pub installed_address: Option<Endpoint>,
     pub installer_fingerprint: Option<String>,
     pub origin: Origin,
+    /// Files with passwords for sudo on the target, by user; without one, for all.
+    pub sudo_passwords: Vec<(Option<String>, PathBuf)>,
     /// Root of the nix-config repository; empty where the system comes from elsewhere.
     pub repo: PathBuf,
     /// Attribute of the host's full system; of its `config`, where it comes from a flake.
@@ -165,12 +170,16 @@ pub struct Config {
     pub user: Option<String>,
     pub host_key: Option<PathBuf>,
     pub erase: Vec<String>,
+    /// What happens when the layout changed after the disks were formatted.
+    pub changed_layout: Option<ChangedLayoutArg>,
     pub passphrases: Vec<PassphraseSource>,
     pub push: Push,
     pub copy_repos: bool,
     /// Folder below the primary user's home for the repositories.
     pub repos_dir: Option<PathBuf>,
     pub require_units: Vec<String>,
+    /// How the full configuration takes over.
+    pub activate: ActivateArg,
     pub nix: NixOptions,
     pub boot_deadline: Duration,
     pub passphrase_deadline: Duration,
@@ -384,6 +393,7 @@ impl Config {
                 .transpose()?,
             installer_fingerprint: journey.reach.installer_fingerprint.clone(),
             origin: Origin::Repository,
+            sudo_passwords: sudo_passwords(&journey.reach),
             repo: place.repo.clone(),
             attr: for_host(attr),
             installer,
@@ -396,6 +406,7 @@ impl Config {
             installation: Installation::of(&journey.installation)?,
             host_key: journey.host_key.clone(),
             erase: journey.erase.clone(),
+            changed_layout: journey.changed_layout,
             passphrases: passphrases(
                 &journey.luks_passphrase_file,
                 &journey.luks_passphrase_command,
@@ -404,6 +415,7 @@ impl Config {
             copy_repos: !journey.no_repos,
             repos_dir: settings.repos.clone(),
             require_units: [journey.require_unit.clone(), settings.require_units.clone()].concat(),
+            activate: journey.activate,
             nix: journey.nix.to_nix(),
             boot_deadline: BOOT_DEADLINE,
             passphrase_deadline: PASSPHRASE_DEADLINE,
@@ -432,6 +444,7 @@ impl Config {
                 .map(|text| text.parse().map_err(|e| ConfigError::Target(format!("{e}"))))
                 .transpose()?,
             installer_fingerprint: args.reach.installer_fingerprint.clone(),
+            sudo_passwords: sudo_passwords(&args.reach),
             origin,
             repo: PathBuf::new(),
             attr,
@@ -447,17 +460,64 @@ impl Config {
             user: args.user.clone(),
             installation: args.installation()?,
             host_key: args.host_key.clone(),
+            changed_layout: args.changed_layout,
             erase: args.erase.clone(),
             passphrases: passphrases(&args.luks_passphrase_file, &args.luks_passphrase_command),
             push: Push::No,
             copy_repos: false,
             repos_dir: None,
             require_units: Vec::new(),
+            activate: ActivateArg::Boot,
             nix,
             boot_deadline: BOOT_DEADLINE,
             passphrase_deadline: PASSPHRASE_DEADLINE,
             host,
         })
+    }
+
+    /// What of it shapes a run, by the name of its flag or setting: for telling what was
+    /// changed between two commands. Answers, such as `--erase`, are none of it.
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let endpoint = |endpoint: &Option<Endpoint>| endpoint.as_ref().map(ToString::to_string);
+        let push = match &self.push {
+            Push::Upstream => "upstream".to_owned(),
+            Push::Branch(name) => name.clone(),
+            Push::No => "no".to_owned(),
+        };
+        let secrets = self.secrets.as_ref().map(|secrets| secrets.dir.display().to_string());
+        let installer =
+            self.installer.as_ref().map(|flake| format!("{}#{}", flake.dir.display(), flake.attr));
+        let inputs: Vec<String> = self
+            .nix
+            .override_inputs
+            .iter()
+            .map(|(name, flake)| format!("{name}={flake}"))
+            .collect();
+        let options: Vec<&str> = self.nix.options.iter().map(|(name, _)| name.as_str()).collect();
+        [
+            ("target", endpoint(&self.target)),
+            ("installed_address", endpoint(&self.installed_address)),
+            ("flake", self.origin.reference()),
+            ("attr", Some(self.attr.clone())),
+            ("--disko-mode", Some(format!("{:?}", self.installation.disko_mode).to_lowercase())),
+            ("installer", installer),
+            ("secrets", secrets),
+            ("hardware", path(&self.hardware_file)),
+            ("--hardware", self.hardware.map(|how| format!("{how:?}").to_lowercase())),
+            ("user", self.user.clone()),
+            ("push", Some(push)),
+            ("--no-repos", (!self.copy_repos).then(|| "yes".to_owned())),
+            ("repos", path(&self.repos_dir)),
+            ("require_units", Some(self.require_units.join(" "))),
+            ("--activate", Some(format!("{:?}", self.activate).to_lowercase())),
+            ("--override-input", Some(inputs.join(" "))),
+            // Their values may be secrets: access tokens are given so.
+            ("--option", Some(options.join(" "))),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.unwrap_or_default()))
+        .collect()
     }
 
     /// Whether the secrets are in a repository of their own.
@@ -499,13 +559,22 @@ fn target_of(place: &Where, reach: &Reach) -> Result<Option<Endpoint>, ConfigErr
 }
 
 fn endpoint_of(text: &str, reach: &Reach) -> Result<Endpoint, ConfigError> {
-    let mut endpoint: Endpoint =
-        text.parse().map_err(|error| ConfigError::Target(format!("{error}")))?;
+    let endpoint = text.parse().map_err(|error| ConfigError::Target(format!("{error}")))?;
+    Ok(reached_by(endpoint, reach))
+}
+
+/// A machine that was named, reached as the flags say.
+pub fn reached_by(mut endpoint: Endpoint, reach: &Reach) -> Endpoint {
     endpoint.port = reach.port.or(endpoint.port);
-    endpoint.identity_file = reach.identity_file.clone();
-    endpoint.options = reach.ssh_option.clone();
+    endpoint.identity_file.clone_from(&reach.identity_file);
+    endpoint.options.clone_from(&reach.ssh_option);
     endpoint.may_ask = std::io::stderr().is_terminal();
-    Ok(endpoint)
+    endpoint
+}
+
+fn sudo_passwords(reach: &Reach) -> Vec<(Option<String>, PathBuf)> {
+    let files = reach.sudo_password_file.iter().map(|text| named(text));
+    files.map(|(user, path)| (user, path.into())).collect()
 }
 
 fn passphrases(files: &[String], commands: &[String]) -> Vec<PassphraseSource> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::cli::ChangedLayoutArg;
 use crate::config::{Config, Strategy};
 use crate::error::StepError;
 use crate::event::Events;
@@ -17,6 +18,7 @@ use crate::origin::{self, Locked};
 use crate::passphrase;
 use crate::prompt::Prompter;
 use crate::secret::Secret;
+use crate::sops::identities::{Identities, Places};
 use crate::step::{Consent, Evidence, Status, StepId};
 
 /// Everything that a step may look at and use.
@@ -39,6 +41,7 @@ pub struct Context {
     pub hardware_report: Option<String>,
     facts: OnceCell<Facts>,
     disk_keys: RefCell<BTreeMap<String, Secret>>,
+    operator: OnceCell<Identities>,
 }
 
 /// What a person, or a flag, has answered in this process. Never written down.
@@ -48,6 +51,12 @@ pub struct Answers {
     pub consents: BTreeMap<StepId, Consent>,
     /// Passphrases by LUKS volume.
     pub passphrases: BTreeMap<String, Secret>,
+    /// What happens to disks whose layout changed after they were formatted.
+    pub changed_layout: Option<ChangedLayoutArg>,
+    /// Whether the disks of the layout may be erased.
+    pub erasure: bool,
+    /// Passwords for sudo on the target, by user.
+    pub sudo: BTreeMap<String, Secret>,
 }
 
 /// The evaluated configurations of the host.
@@ -90,6 +99,7 @@ impl Context {
             hardware_report: None,
             facts: OnceCell::new(),
             disk_keys: RefCell::default(),
+            operator: OnceCell::new(),
         }
     }
 
@@ -111,6 +121,16 @@ impl Context {
         }
         let facts = origin::evaluate(&self.config, &self.dir)?;
         Ok(self.facts.get_or_init(|| facts))
+    }
+
+    /// What was evaluated holds no longer: the configuration has moved on.
+    pub fn forget_facts(&mut self) {
+        self.facts.take();
+    }
+
+    /// The operator's identities; the first call may ask for them by a command.
+    pub fn operator(&self) -> &Identities {
+        self.operator.get_or_init(|| Identities::of_operator(&Places::of_process()))
     }
 
     pub fn nix(&self) -> Result<Nix, StepError> {

@@ -66,6 +66,21 @@ pub fn secrets_checkout(repo: &Path, input: &str) -> Option<PathBuf> {
     sibling.join(".git").exists().then_some(sibling)
 }
 
+/// The folders beside `checkout` whose flake reads their secrets from it.
+pub fn readers_beside(checkout: &Path) -> Vec<PathBuf> {
+    let beside = checkout.parent().and_then(|dir| std::fs::read_dir(dir).ok());
+    let folders = beside.into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut readers: Vec<PathBuf> = folders
+        .filter(|dir| dir != checkout && dir.join(".git").exists())
+        .filter(|dir| {
+            let input = secrets_input(dir);
+            input.and_then(|input| secrets_checkout(dir, &input)).as_deref() == Some(checkout)
+        })
+        .collect();
+    readers.sort();
+    readers
+}
+
 /// The hardware file of `host`: the tracked one in a folder with the host's name,
 /// else the one that a module of the host imports and that is still to be made.
 pub fn hardware_file(repo: &Path, tracked: &[PathBuf], host: &str) -> Option<PathBuf> {

@@ -82,6 +82,7 @@ fn is_finished(cx: &mut Context, plan: &[Planned]) -> bool {
         let ending = if planned.skipped.is_some() { Ending::Skipped } else { Ending::AlreadyDone };
         cx.events.of(planned.step.id()).emit(Event::StepEnded { ending, evidence, seconds: 0.0 });
     }
+    cx.events.note("everything is as this run left it: nothing was changed");
     true
 }
 
@@ -90,6 +91,9 @@ fn is_finished(cx: &mut Context, plan: &[Planned]) -> bool {
 fn ask(cx: &mut Context, plan: &[Planned]) -> Result<(), StepError> {
     for planned in plan.iter().filter(|planned| planned.skipped.is_none()) {
         let step = planned.step.as_ref();
+        if cx.answers.consents.contains_key(&step.id()) {
+            continue; // the command itself has answered
+        }
         if step.id() > StepId::Identity && matches!(step.observe(cx), Ok(Status::Ready)) {
             let consent = step.confirm(cx)?;
             cx.answers.consents.insert(step.id(), consent);
@@ -115,6 +119,9 @@ fn advance(
         }
         Status::Superseded(reason) => return Ok((Ending::Superseded, Evidence::new(reason))),
         Status::Blocked(error) => return Err(error),
+        Status::Ready if cx.finished(id).is_some() && id != StepId::Check => {
+            cx.events.note(format!("{id} was done, and is open again: {}", id.title()));
+        }
         Status::Ready => {}
     }
     let consent = match cx.answers.consents.get(&id) {

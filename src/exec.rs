@@ -7,7 +7,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -64,6 +68,7 @@ enum Input {
     Bytes(Vec<u8>),
     Secret(Secret),
     File(PathBuf),
+    Socket(UnixStream),
 }
 
 /// A process to be started.
@@ -75,6 +80,7 @@ pub struct Cmd {
     clear_env: bool,
     dir: Option<PathBuf>,
     input: Input,
+    preamble: Option<Secret>,
     deadline: Option<Duration>,
     terminal: bool,
     quiet: bool,
@@ -155,6 +161,7 @@ impl Cmd {
             clear_env: false,
             dir: None,
             input: Input::Null,
+            preamble: None,
             deadline: None,
             terminal: false,
             quiet: false,
@@ -214,6 +221,13 @@ impl Cmd {
         self
     }
 
+    /// Feeds `bytes` to standard input before whatever else is fed to it.
+    #[must_use]
+    pub fn preamble(mut self, bytes: Secret) -> Self {
+        self.preamble = Some(bytes);
+        self
+    }
+
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
@@ -266,6 +280,19 @@ impl Cmd {
         self.output_with(|_, _| {})
     }
 
+    /// Runs to the end with `socket` as its standard input and output, which is shut
+    /// down then.
+    pub fn serve(mut self, socket: UnixStream) -> Result<Output, ExecError> {
+        let whole = socket.try_clone();
+        self.input = Input::Socket(socket);
+        let outcome = self.run();
+        if let Ok(socket) = whole {
+            // The other side may have closed it already.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+        outcome
+    }
+
     /// Replaces this process: for sessions that a person uses.
     pub fn exec(self) -> ExecError {
         let command = self.to_string();
@@ -280,6 +307,8 @@ impl Cmd {
         if self.clear_env {
             process.env_clear();
         }
+        // The one variable of the user's that is a private key is nobody's business.
+        process.env_remove("SOPS_AGE_KEY");
         process.envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(dir) = &self.dir {
             process.current_dir(dir);
@@ -294,11 +323,17 @@ impl Cmd {
         tracing::info!(%command, dir = ?self.dir, "start");
 
         let mut process = self.process();
-        process.stdout(Stdio::piped()).stderr(Stdio::piped());
-        process.stdin(match &self.input {
-            Input::Null => Stdio::null(),
-            Input::Bytes(_) | Input::Secret(_) => Stdio::piped(),
-            Input::File(path) => Stdio::from(std::fs::File::open(path).map_err(io_error)?),
+        process.stdout(match &self.input {
+            Input::Socket(socket) => {
+                Stdio::from(OwnedFd::from(socket.try_clone().map_err(io_error)?))
+            }
+            _ => Stdio::piped(),
+        });
+        process.stderr(Stdio::piped());
+        process.stdin(match (&self.input, &self.preamble) {
+            (Input::Null, None) => Stdio::null(),
+            (Input::File(path), None) => Stdio::from(File::open(path).map_err(io_error)?),
+            _ => Stdio::piped(),
         });
         if !self.terminal {
             // A group of its own: Ctrl-C reaches landfall first, and an end takes grandchildren along.
@@ -317,10 +352,11 @@ impl Cmd {
         }
         if let Some(mut pipe) = child.stdin.take() {
             // A child may end without reading: its exit status tells more than EPIPE.
-            std::thread::spawn(move || match self.input {
-                Input::Bytes(bytes) => pipe.write_all(&bytes),
-                Input::Secret(bytes) => pipe.write_all(bytes.expose()),
-                Input::Null | Input::File(_) => Ok(()),
+            std::thread::spawn(move || {
+                if let Some(bytes) = self.preamble {
+                    pipe.write_all(bytes.expose())?;
+                }
+                feed(&mut pipe, self.input)
             });
         }
 
@@ -402,6 +438,28 @@ fn wait(
             });
         }
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn feed(pipe: &mut impl Write, input: Input) -> io::Result<()> {
+    match input {
+        Input::Null => Ok(()),
+        Input::Bytes(bytes) => pipe.write_all(&bytes),
+        Input::Secret(bytes) => pipe.write_all(bytes.expose()),
+        Input::File(path) => io::copy(&mut File::open(path)?, pipe).map(drop),
+        Input::Socket(socket) => relay(socket, pipe),
+    }
+}
+
+/// Not `io::copy`: its splice keeps the pipe locked while it waits for the socket, and
+/// what was fed before cannot be read until more comes.
+fn relay(mut socket: UnixStream, pipe: &mut impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match socket.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => pipe.write_all(&buffer[..count])?,
+        }
     }
 }
 
@@ -511,6 +569,30 @@ mod tests {
             .unwrap();
         assert_eq!(output.stdout, b"hunter2-hunter2");
         assert_eq!(output.stderr.trim(), "[secret]");
+    }
+
+    #[test]
+    fn a_preamble_comes_before_every_kind_of_input() {
+        let cat = || Cmd::new("cat").preamble(Secret::from("first|".to_owned()));
+        assert_eq!(cat().read().unwrap(), "first|");
+        assert_eq!(cat().input("then").read().unwrap(), "first|then");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "a file").unwrap();
+        assert_eq!(cat().stdin_file(file.path()).read().unwrap(), "first|a file");
+    }
+
+    #[test]
+    fn a_socket_is_served_until_the_process_ends() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let head = Cmd::new("sed").args(["-u", "2q"]).preamble("first\n".to_owned().into());
+        let served = std::thread::spawn(move || head.serve(theirs));
+        let mut lines = BufReader::new(&ours).lines();
+        // The preamble arrives whether or not more follows.
+        assert_eq!(lines.next().unwrap().unwrap(), "first");
+        (&ours).write_all(b"hello\nand more\n").unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), "hello");
+        assert!(lines.next().is_none());
+        served.join().unwrap().unwrap();
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //!
 //! `LANDFALL_ABORT_AT=copy:applied` aborts as a crash would, without unwinding.
 //! The crash matrix is derived from these points; without the variable they are
-//! free of effect.
+//! free of effect. `LANDFALL_ABORT_AT=write:7` ends it before the eighth change that
+//! writing secrets makes to the disk.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::step::StepId;
 
@@ -37,6 +39,19 @@ pub fn point(step: StepId, boundary: Boundary) {
     let wanted = std::env::var("LANDFALL_ABORT_AT").unwrap_or_default();
     if wanted == format!("{step}:{boundary}") {
         eprintln!("aborting at {wanted}, as LANDFALL_ABORT_AT asks");
+        std::process::abort();
+    }
+}
+
+/// How many changes to the disk were announced by [`disk`].
+static CHANGES: AtomicUsize = AtomicUsize::new(0);
+
+/// Aborts when the environment asks for an end before this change to the disk.
+pub fn disk(change: &str) {
+    let number = CHANGES.fetch_add(1, Ordering::Relaxed);
+    let wanted = std::env::var("LANDFALL_ABORT_AT").unwrap_or_default();
+    if wanted.strip_prefix("write:").is_some_and(|wanted| wanted == number.to_string()) {
+        eprintln!("aborting before: {change}");
         std::process::abort();
     }
 }

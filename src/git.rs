@@ -5,22 +5,21 @@
 //! the user's, and no command ever waits for an answer.
 
 mod error;
+mod remote;
+mod worktree;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tempfile::TempDir;
-
 pub use error::GitError;
+pub use remote::{AheadBehind, Standing, clone};
+pub use worktree::Worktree;
 
 use crate::exec::{Cmd, ExecError, Output};
-use crate::secret::private_temp_dir;
 
 /// What happens on this machine.
 const LOCAL: Duration = Duration::from_secs(120);
-/// What talks to a remote.
-const REMOTE: Duration = Duration::from_secs(300);
 
 /// Keeps git, and the ssh that it starts, from asking questions on a terminal.
 ///
@@ -48,13 +47,6 @@ pub struct Upstream {
     pub branch: String,
 }
 
-/// How the current branch and its upstream differ, in commits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AheadBehind {
-    pub ahead: usize,
-    pub behind: usize,
-}
-
 impl Repo {
     /// The repository that holds `dir`, which may be a folder below its root.
     pub fn open(dir: &Path) -> Result<Self, GitError> {
@@ -65,7 +57,7 @@ impl Repo {
         match git_in(dir).args(["rev-parse", "--show-toplevel"]).deadline(LOCAL).read() {
             Ok(root) if !root.is_empty() => Ok(Self { root: root.into() }),
             Ok(_) => Err(missing()),
-            Err(ExecError::Failed { .. }) => Err(missing()),
+            Err(error) if error.stderr().contains("not a git repository") => Err(missing()),
             Err(error) if error.is_missing_program() => Err(GitError::Missing),
             Err(error) => Err(error.into()),
         }
@@ -155,6 +147,12 @@ impl Repo {
             .collect())
     }
 
+    /// What differs between two commits; paths from the root.
+    pub fn changed(&self, old: &str, new: &str) -> Result<Vec<PathBuf>, GitError> {
+        let diff = ["diff", "--no-renames", "--name-only", "-z", old, new, "--"];
+        Ok(paths(&self.git(&diff).run()?.stdout))
+    }
+
     /// Whether git tracks `path`.
     pub fn is_tracked(&self, path: &Path) -> Result<bool, GitError> {
         let path = self.relative(path)?;
@@ -195,59 +193,11 @@ impl Repo {
         self.head()
     }
 
-    /// Learns what `remote` has.
-    pub fn fetch(&self, remote: &str) -> Result<(), GitError> {
-        self.talk(&["fetch", "--quiet", "--", remote], remote, "").map(|_| ())
-    }
-
-    /// How the current branch and its upstream differ, as of the last fetch; none
-    /// without an upstream.
-    pub fn ahead_behind(&self) -> Result<Option<AheadBehind>, GitError> {
-        let counted = self.maybe(&["rev-list", "--left-right", "--count", "HEAD...@{upstream}"])?;
-        Ok(counted.and_then(|text| {
-            let (ahead, behind) = text.split_once('\t')?;
-            Some(AheadBehind { ahead: ahead.parse().ok()?, behind: behind.trim().parse().ok()? })
-        }))
-    }
-
-    /// Pushes HEAD to `branch` of `remote`; never by force.
-    pub fn push(&self, remote: &str, branch: &str) -> Result<(), GitError> {
-        let to = format!("HEAD:refs/heads/{branch}");
-        self.talk(&["push", "--porcelain", "--", remote, &to], remote, branch).map(|_| ())
-    }
-
-    /// Tries the push without doing it. Hooks of the remote do not run.
-    pub fn can_push(&self, remote: &str, branch: &str) -> Result<(), GitError> {
-        let to = format!("HEAD:refs/heads/{branch}");
-        let push = ["push", "--dry-run", "--no-verify", "--porcelain", "--", remote, &to];
-        self.talk(&push, remote, branch).map(|_| ())
-    }
-
-    /// Whether `branch` of `remote` holds the commit `rev` now.
-    pub fn remote_has(&self, remote: &str, branch: &str, rev: &str) -> Result<bool, GitError> {
-        let name = format!("refs/heads/{branch}");
-        let listed = self.talk(&["ls-remote", "--", remote, &name], remote, branch)?.text();
-        let Some((tip, _)) = listed.lines().next().and_then(|line| line.split_once('\t')) else {
-            return Ok(false);
-        };
-        if tip == rev {
-            return Ok(true);
-        }
-        self.talk(&["fetch", "--quiet", "--", remote, &name], remote, branch)?;
-        let ancestor = self.git(&["merge-base", "--is-ancestor", rev, tip]).output()?;
-        Ok(ancestor.status.success())
-    }
-
     /// The last commit that changed one of `paths`; the last commit where none did.
     pub fn last_change(&self, paths: &[&Path]) -> Result<String, GitError> {
         let paths = self.all_relative(paths)?;
         let log = self.git(&["log", "-1", "--format=%H", "--"]).args(&paths).read()?;
         if log.is_empty() { self.head() } else { Ok(log) }
-    }
-
-    /// Whether the commit `old` is `new` or lies behind it.
-    pub fn is_ancestor(&self, old: &str, new: &str) -> Result<bool, GitError> {
-        Ok(self.git(&["merge-base", "--is-ancestor", old, new]).output()?.status.success())
     }
 
     /// The contents of `path` (from the root) in the commit `rev`; none when it is not there.
@@ -263,17 +213,6 @@ impl Repo {
         Ok(())
     }
 
-    /// A second working tree of the commit `rev`, in a private temporary folder.
-    pub fn worktree(&self, rev: &str) -> Result<Worktree, GitError> {
-        let dir = private_temp_dir(&std::env::temp_dir())
-            .map_err(|source| GitError::Io { doing: "making a temporary folder", source })?;
-        // Beside nothing else, and under the repository's name: flakes show it.
-        let name = self.root.file_name().unwrap_or_else(|| "tree".as_ref());
-        let path = dir.path().join(name);
-        self.git(&["worktree", "add", "--quiet", "--detach"]).arg(&path).arg(rev).run()?;
-        Ok(Worktree { repo: self.clone(), path, _dir: dir })
-    }
-
     fn git(&self, args: &[&str]) -> Cmd {
         git_in(&self.root).args(args).deadline(LOCAL)
     }
@@ -286,11 +225,6 @@ impl Repo {
     fn maybe(&self, args: &[&str]) -> Result<Option<String>, GitError> {
         let output = self.git(args).output()?;
         Ok(output.status.success().then(|| output.text()).filter(|text| !text.is_empty()))
-    }
-
-    fn talk(&self, args: &[&str], remote: &str, branch: &str) -> Result<Output, GitError> {
-        succeed(self.git(args).deadline(REMOTE))
-            .map_err(|(stdout, error)| GitError::remote(remote, branch, &stdout, error))
     }
 
     /// `path` as seen from the root, whether it is given so or absolute.
@@ -311,35 +245,6 @@ impl Repo {
 
     fn all_relative(&self, paths: &[&Path]) -> Result<Vec<PathBuf>, GitError> {
         paths.iter().map(|path| self.relative(path)).collect()
-    }
-}
-
-/// Clones `url` into the new folder `to`.
-pub fn clone(url: &str, to: &Path) -> Result<Repo, GitError> {
-    let cmd = without_questions(Cmd::new("git").args(["clone", "--quiet", "--", url]).arg(to));
-    succeed(cmd.deadline(REMOTE))
-        .map_err(|(stdout, error)| GitError::remote(url, "", &stdout, error))?;
-    Repo::open(to)
-}
-
-/// A second working tree, removed when it is dropped.
-#[derive(Debug)]
-pub struct Worktree {
-    repo: Repo,
-    path: PathBuf,
-    _dir: TempDir,
-}
-
-impl Worktree {
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for Worktree {
-    fn drop(&mut self) {
-        // What is left in git's list is pruned by git itself some time.
-        let _ = self.repo.git(&["worktree", "remove", "--force", "--force"]).arg(&self.path).run();
     }
 }
 

@@ -5,6 +5,7 @@
 //! the middle of a write) is tolerated. One process at a time writes a run: an
 //! exclusive lock on the file, which the kernel releases when the process ends.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -47,6 +48,10 @@ pub enum Entry {
         why: String,
         hint: String,
         seconds: f64,
+    },
+    /// What the flags and settings came to, whenever that changed.
+    Settings {
+        settings: BTreeMap<String, String>,
     },
     /// The whole journey was done.
     Completed,
@@ -175,6 +180,14 @@ pub fn finished(lines: &[Line], step: StepId) -> Option<&Evidence> {
 pub fn intention(lines: &[Line], step: StepId) -> Option<&Evidence> {
     lines.iter().rev().find_map(|line| match &line.entry {
         Entry::Started { step: id, intention } if *id == step => Some(intention),
+        _ => None,
+    })
+}
+
+/// The settings with which the run was last worked on.
+pub fn settings(lines: &[Line]) -> Option<&BTreeMap<String, String>> {
+    lines.iter().rev().find_map(|line| match &line.entry {
+        Entry::Settings { settings } => Some(settings),
         _ => None,
     })
 }

@@ -83,6 +83,13 @@ impl RunKeys {
         std::fs::read_to_string(self.public_path()).ok()?.parse().ok()
     }
 
+    /// Pins a key that was known before: one that this run did not make.
+    pub fn pin(&self, key: &HostKey) -> Result<(), StepError> {
+        create_private_dir(&self.dir)
+            .and_then(|()| write_private(&self.public_path(), format!("{key}\n").as_bytes()))
+            .map_err(|error| self.io(&error))
+    }
+
     /// The public half as it is written to the target.
     pub fn public_line(&self) -> Result<String, StepError> {
         std::fs::read_to_string(self.public_path()).map_err(|error| self.io(&error))

@@ -18,8 +18,8 @@ use crate::ssh::HostKey;
 mod edit;
 mod forges;
 
-pub use edit::{Edit, Name, replace_in};
-pub use forges::{FORGES, forge_keys};
+pub use edit::{Edit, Name, replace_in, without_others_in};
+pub use forges::{FORGES, Forge, forge_keys};
 
 const SEARCH: Duration = Duration::from_secs(20);
 
@@ -59,6 +59,25 @@ pub struct Replaced {
 /// than 22. The file is replaced as a whole, keeps its mode, and its old contents
 /// stay beside it as `known_hosts.old`, where ssh-keygen leaves them too.
 pub fn replace(file: &Path, names: &[&str], key: &HostKey) -> Result<Replaced, KnownHostsError> {
+    rewrite(file, names, key, replace_in)
+}
+
+/// Takes every key but `key` from `names` in `file`, as [`replace`] does, and adds nothing:
+/// for the other files in which ssh looks.
+pub fn remove_others(
+    file: &Path,
+    names: &[&str],
+    key: &HostKey,
+) -> Result<Replaced, KnownHostsError> {
+    rewrite(file, names, key, without_others_in)
+}
+
+fn rewrite(
+    file: &Path,
+    names: &[&str],
+    key: &HostKey,
+    edit: fn(&[u8], &[Name], &HostKey) -> Edit,
+) -> Result<Replaced, KnownHostsError> {
     let failed = |source| KnownHostsError::Io { path: file.to_owned(), source };
     // The link stays; what it points to is replaced.
     let path = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
@@ -74,19 +93,20 @@ pub fn replace(file: &Path, names: &[&str], key: &HostKey) -> Result<Replaced, K
             Ok(Name { hashed_in: found(&path, &name)?, name })
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let edit = replace_in(&before, &names, key);
+    let edit = edit(&before, &names, key);
     let mut done = Replaced { removed: edit.removed, added: edit.added, backup: None };
     if edit.bytes == before {
         return Ok(done);
     }
-    if path.exists() {
+    let mode = fs::metadata(&path).map(|meta| meta.permissions().mode() & 0o7777);
+    if let Ok(mode) = mode {
         let mut backup = path.clone().into_os_string();
         backup.push(".old");
         let backup = PathBuf::from(backup);
-        fs::copy(&path, &backup).map_err(failed)?;
+        write(&backup, &before, mode).map_err(failed)?;
         done.backup = Some(backup);
     }
-    write(&path, &edit.bytes).map_err(failed)?;
+    write(&path, &edit.bytes, mode.unwrap_or(0o600)).map_err(failed)?;
     Ok(done)
 }
 
@@ -106,12 +126,12 @@ fn found(path: &Path, name: &str) -> Result<Vec<usize>, KnownHostsError> {
     Ok(numbers.filter_map(|line| line.rsplit_once(" line ")?.1.trim().parse().ok()).collect())
 }
 
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// A file as a whole: whoever reads it meanwhile reads the old or the new one.
+fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     if !dir.exists() {
         crate::secret::create_private_dir(dir)?;
     }
-    let mode = fs::metadata(path).map_or(0o600, |meta| meta.permissions().mode() & 0o7777);
     let mut file = tempfile::Builder::new().prefix(".known_hosts-").tempfile_in(dir)?;
     io::Write::write_all(&mut file, bytes)?;
     file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;

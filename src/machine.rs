@@ -121,8 +121,9 @@ lsblk --json --bytes --output NAME,PATH,TYPE,SIZE,MODEL,SERIAL,RM,RO,FSTYPE,LABE
 impl TargetFacts {
     /// Asks the system at the other end of `session`.
     pub fn read(session: &Session) -> Result<Self, StepError> {
-        let text = session
-            .script(PROBE, &[])
+        // lsblk sees more as root.
+        let ask = if session.can_be_root() { Session::root_script } else { Session::script };
+        let text = ask(session, PROBE, &[])
             .read()
             .map_err(|error| StepError::from(error).doing("the target could not be examined"))?;
         Self::parse(&text).map_err(|why| {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use landfall::cli::{Cli, Command, IsoCommand};
 use landfall::commands::{
-    abandon, bootstrap, check, init, install, iso, keys, log, plan, secrets, ssh, status,
+    abandon, bootstrap, check, init, install, iso, keys, log, plan, secrets, ssh, status, sync,
 };
 use landfall::error::{Exit, StepError};
 use landfall::state::StateDir;
@@ -33,11 +33,13 @@ fn run(cli: &Cli) -> Result<Exit, StepError> {
         Command::Status(args) => status::run(args, &StateDir::open()?, style, out),
         Command::Log(args) => log::run(args, &StateDir::open()?, out),
         Command::Abandon(args) => abandon::run(cli, args),
+        Command::Sync(args) => sync::run(cli, args),
         Command::Ssh(args) => ssh::run(cli, args),
         Command::Init(args) => init::run(args, Screen::still()),
         Command::Keys(command) => keys::run(command, out),
         Command::Secrets(command) => secrets::run(command, cli, out),
         Command::Iso(IsoCommand::Build(args)) => iso::build(cli, args),
+        Command::Iso(IsoCommand::Flash(args)) => iso::flash(cli, args),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "landfall", out);
             Ok(Exit::Done)

@@ -29,6 +29,17 @@ pub enum Origin {
     StorePaths { disko: StorePath, system: StorePath },
 }
 
+impl Origin {
+    /// The flake or the system, where it is no host of the config repository.
+    pub fn reference(&self) -> Option<String> {
+        match self {
+            Self::Repository => None,
+            Self::Flake(reference) => Some(reference.clone()),
+            Self::StorePaths { system, .. } => Some(system.to_string()),
+        }
+    }
+}
+
 /// A system in a flake, as the word after `#` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SystemAttr {

@@ -13,6 +13,7 @@ use crate::machine::{Phase, Target, TargetFacts};
 use crate::prompt::Question;
 use crate::ssh::{self, Endpoint, HostKey, Session, SshError};
 use crate::step::StepId;
+use crate::sudo;
 
 /// For the first contact with a machine that should be up.
 const CONTACT: Duration = Duration::from_secs(30);
@@ -39,9 +40,11 @@ pub fn establish(cx: &mut Context) -> Result<(), StepError> {
     } else {
         trust_installer(cx, &endpoint, &offered)?;
         let session = Session::open(&endpoint, &offered, &cx.dir, CONTACT)?;
-        let target = examined(session, offered)?;
+        let target = examined(cx, session, offered)?;
         cx.phase = if target.facts.is_installer() { Phase::Installer } else { Phase::Foreign };
         cx.target = Some(target);
+        // Nothing that is done there is done as another user.
+        sudo::ensure(cx)?;
     }
     cx.events.emit(Event::Phase { phase: cx.phase.to_string() });
     Ok(())
@@ -62,14 +65,14 @@ fn connect_by_kept_key(
         }
         other => other?,
     };
-    let target = examined(session, key.clone())?;
+    let target = examined(cx, session, key.clone())?;
     if system.is_some() && target.facts.current_system == system {
         drop(target);
         return connect_installed(cx, installed, key);
     }
     cx.phase = if target.facts.is_installer() { Phase::Installer } else { Phase::Foreign };
     cx.target = Some(target);
-    Ok(())
+    sudo::ensure(cx)
 }
 
 /// The address of the installed system, with the user who works there.
@@ -101,13 +104,18 @@ pub fn connect_installed(
         }
         other => other?,
     };
-    cx.target = Some(examined(session, key.clone())?);
+    cx.target = Some(examined(cx, session, key.clone())?);
     cx.phase = Phase::Installed;
     Ok(())
 }
 
-/// A target of an open session.
-pub fn examined(session: Session, host_key: HostKey) -> Result<Target, StepError> {
+/// A target of an open session, in which commands are root's if that takes no question.
+pub fn examined(
+    cx: &mut Context,
+    mut session: Session,
+    host_key: HostKey,
+) -> Result<Target, StepError> {
+    sudo::recall(cx, &mut session)?;
     let facts = TargetFacts::read(&session)?;
     Ok(Target { session, host_key, facts })
 }

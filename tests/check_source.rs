@@ -182,9 +182,16 @@ fn remotes_that_would_not_take_a_push_are_found() {
         drop(read_only);
         journey.git(&dir, &["remote", "set-url", "origin", &original]);
 
-        somebody_pushes(&journey, name);
-        journey.refuses(FAILED, &["is ahead", "pull --ff-only"], |_| ());
-        journey.git(&dir, &["pull", "-q", "--ff-only"]);
+        // To be behind is no obstacle; to have diverged is one.
+        journey.somebody_pushes(name, "theirs", "x\n");
+        let before = journey.seen();
+        journey.check().succeeds();
+        assert_eq!(journey.seen(), before);
+        fs::write(dir.join("ours"), "y\n").unwrap();
+        journey.git(&dir, &["add", "ours"]);
+        journey.git(&dir, &["commit", "-q", "-m", "Ours"]);
+        journey.refuses(FAILED, &["have diverged", "pull --rebase origin main"], |_| ());
+        journey.git(&dir, &["pull", "-q", "--rebase"]);
         journey.check().succeeds();
     }
 }
@@ -219,16 +226,6 @@ impl ReadOnly {
             _sshd: sshd,
         }
     }
-}
-
-fn somebody_pushes(journey: &Journey, name: &str) {
-    let other = journey.root.path().join("tmp").join(format!("other-{name}"));
-    let (bare, to) = (journey.remote(name), other.display().to_string());
-    journey.git(journey.root.path(), &["clone", "-q", bare.to_str().unwrap(), &to]);
-    fs::write(other.join("theirs"), "x\n").unwrap();
-    journey.git(&other, &["add", "theirs"]);
-    journey.git(&other, &["commit", "-q", "-m", "Theirs"]);
-    journey.git(&other, &["push", "-q"]);
 }
 
 #[test]

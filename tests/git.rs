@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use common::git::{Forge, git, identify};
 use common::sshd::{Sshd, user_name};
 use landfall::error::{Advice, Exit};
-use landfall::git::{AheadBehind, GitError, Repo, clone};
+use landfall::git::{AheadBehind, GitError, Repo, Standing, clone};
 
 #[test]
 fn a_repository_tells_where_it_stands() {
@@ -21,7 +21,7 @@ fn a_repository_tells_where_it_stands() {
     assert_eq!((&*upstream.remote, &*upstream.branch), ("origin", "main"));
     assert_eq!(repo.remote_url("origin").unwrap(), forge.bare.to_str().unwrap());
     assert_eq!(repo.head().unwrap(), git(forge.work(), &["rev-parse", "HEAD"]));
-    assert_eq!(repo.ahead_behind().unwrap(), Some(AheadBehind { ahead: 0, behind: 0 }));
+    assert_eq!(repo.standing("HEAD", "@{upstream}").unwrap(), Standing::Even);
     assert!(repo.committer().unwrap().starts_with("A. Tester <tester@example.org>"));
 
     git(forge.work(), &["checkout", "-q", "--detach"]);
@@ -125,10 +125,9 @@ fn a_push_arrives_and_is_seen_there() {
     let forge = Forge::new();
     fs::write(forge.work().join("file"), "two\n").unwrap();
     let rev = forge.repo.commit_paths(&[Path::new("file")], "two").unwrap();
-    let ahead = Some(AheadBehind { ahead: 1, behind: 0 });
-    assert_eq!(forge.repo.ahead_behind().unwrap(), ahead);
+    assert_eq!(forge.repo.standing("HEAD", "@{upstream}").unwrap(), Standing::Ahead);
     assert!(!forge.repo.remote_has("origin", "main", &rev).unwrap());
-    forge.repo.can_push("origin", "main").unwrap();
+    forge.repo.can_push("HEAD", "origin", "main").unwrap();
     assert!(!forge.repo.remote_has("origin", "main", &rev).unwrap());
     forge.repo.push("origin", "main").unwrap();
     assert!(forge.repo.remote_has("origin", "main", &rev).unwrap());
@@ -145,15 +144,19 @@ fn a_remote_that_is_ahead_is_told_by_name() {
     fs::write(forge.work().join("file"), "two\n").unwrap();
     forge.repo.commit_paths(&[Path::new("file")], "two").unwrap();
     for error in [
-        forge.repo.can_push("origin", "main").unwrap_err(),
+        forge.repo.can_push("HEAD", "origin", "main").unwrap_err(),
         forge.repo.push("origin", "main").unwrap_err(),
     ] {
         assert!(matches!(error, GitError::Behind { .. }), "{error:?}");
         assert!(error.hint().contains("git pull --rebase origin main"));
     }
-    forge.repo.fetch("origin").unwrap();
-    let apart = Some(AheadBehind { ahead: 1, behind: 1 });
-    assert_eq!(forge.repo.ahead_behind().unwrap(), apart);
+    let tip = forge.repo.remote_tip("origin", "main").unwrap().unwrap();
+    let apart = Standing::Diverged(AheadBehind { ahead: 1, behind: 1 });
+    assert_eq!(forge.repo.standing("HEAD", &tip).unwrap(), apart);
+    assert_eq!(forge.repo.standing("HEAD~1", &tip).unwrap(), Standing::Behind(1));
+    assert_eq!(forge.repo.changed("HEAD~1", &tip).unwrap(), [PathBuf::from("theirs")]);
+    assert_eq!(forge.repo.remote_tip("origin", "missing").unwrap(), None);
+    assert_eq!(forge.repo.remote_default("origin").unwrap().as_deref(), Some("main"));
 }
 
 #[test]
@@ -162,7 +165,7 @@ fn a_hook_of_the_remote_is_quoted() {
     forge.decline("main is frozen");
     fs::write(forge.work().join("file"), "two\n").unwrap();
     forge.repo.commit_paths(&[Path::new("file")], "two").unwrap();
-    forge.repo.can_push("origin", "main").unwrap();
+    forge.repo.can_push("HEAD", "origin", "main").unwrap();
     let error = forge.repo.push("origin", "main").unwrap_err();
     let GitError::Declined { message, .. } = &error else { panic!("{error:?}") };
     assert!(message.contains("main is frozen"), "{message}");
@@ -173,7 +176,7 @@ fn a_hook_of_the_remote_is_quoted() {
 fn a_missing_remote_is_told_apart() {
     let forge = Forge::new();
     git(forge.work(), &["remote", "add", "gone", "/no/such/repo.git"]);
-    let error = forge.repo.fetch("gone").unwrap_err();
+    let error = forge.repo.remote_tip("gone", "main").unwrap_err();
     assert!(matches!(error, GitError::NoSuchRepository { .. }), "{error:?}");
 }
 
@@ -206,7 +209,7 @@ fn over_ssh_a_refused_login_and_an_unknown_host_are_told_apart() {
 
     let stranger = common::sshd::keygen(server.dir.path(), "stranger", "ed25519").private;
     use_ssh(forge.work(), &server, &known, &stranger);
-    let error = forge.repo.can_push("forge", "main").unwrap_err();
+    let error = forge.repo.can_push("HEAD", "forge", "main").unwrap_err();
     assert!(matches!(error, GitError::Auth { .. }), "{error:?}");
 
     let nothing = server.dir.path().join("nothing");
@@ -216,7 +219,7 @@ fn over_ssh_a_refused_login_and_an_unknown_host_are_told_apart() {
     assert_eq!(error.exit(), Exit::Person);
 
     drop(server);
-    let error = forge.repo.fetch("forge").unwrap_err();
+    let error = forge.repo.remote_tip("forge", "main").unwrap_err();
     assert!(matches!(error, GitError::Unreachable { .. }), "{error:?}");
 }
 
@@ -248,13 +251,36 @@ fn a_commit_can_be_taken_back() {
 fn a_worktree_holds_the_commit_and_leaves_nothing() {
     let forge = Forge::new();
     fs::write(forge.work().join("file"), "dirty\n").unwrap();
-    let worktree = forge.repo.worktree("HEAD").unwrap();
+    let base = forge.dir.path().join("private");
+    fs::create_dir(&base).unwrap();
+    let worktree = forge.repo.worktree("HEAD", &base).unwrap();
     let path = worktree.path().to_owned();
     assert_eq!(fs::read_to_string(path.join("file")).unwrap(), "one\n");
     assert_eq!(path.parent().unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o700);
     drop(worktree);
-    assert!(!path.exists() && !path.parent().unwrap().exists());
-    assert_eq!(git(forge.work(), &["worktree", "list"]).lines().count(), 1);
+    let trees = || git(forge.work(), &["worktree", "list"]).lines().count();
+    assert_eq!((trees(), fs::read_dir(&base).unwrap().count()), (1, 0));
+
+    // As a killed process leaves it.
+    std::mem::forget(forge.repo.worktree("HEAD", &base).unwrap());
+    assert_eq!((trees(), fs::read_dir(&base).unwrap().count()), (2, 1));
+    drop(forge.repo.worktree("HEAD", &base).unwrap());
+    assert_eq!((trees(), fs::read_dir(&base).unwrap().count()), (1, 0));
+}
+
+#[test]
+fn a_checkout_moves_forward_and_loses_nothing() {
+    let forge = Forge::new();
+    forge.somebody_pushes();
+    let tip = forge.repo.remote_tip("origin", "main").unwrap().unwrap();
+    fs::write(forge.work().join("theirs"), "mine, ignored\n").unwrap();
+    fs::write(forge.work().join(".git/info/exclude"), "theirs\n").unwrap();
+    assert!(forge.repo.fast_forward(&tip).is_err());
+    assert_eq!(fs::read_to_string(forge.work().join("theirs")).unwrap(), "mine, ignored\n");
+    fs::remove_file(forge.work().join("theirs")).unwrap();
+    forge.repo.fast_forward(&tip).unwrap();
+    assert_eq!(forge.repo.head().unwrap(), tip);
+    assert_eq!(forge.repo.branch().unwrap().as_deref(), Some("main"));
 }
 
 #[test]

@@ -111,14 +111,16 @@ fn a_remote_that_refuses_the_push_is_found_before_the_lock_and_the_disks() {
 }
 
 #[test]
-fn files_that_were_changed_and_not_committed_are_taken_up_again() {
+fn a_commit_that_a_hook_refused_is_made_by_the_next_run() {
     let Some(journey) = Journey::new() else { return };
     for (dir, step) in [(journey.secrets(), "secrets"), (journey.config(), "hardware")] {
         let hooks = dir.join(".git/hooks");
         hook(&hooks, "pre-commit", "no commits today");
         run(&mut journey.bootstrap()).ends(1, &["no commits today"]);
         assert_eq!(journey.steps()[step]["state"], "failed");
-        assert_ne!(journey.git(&dir, &["status", "--porcelain"]), "");
+        // The secrets are edited elsewhere, the hardware file where it is evaluated.
+        let left = journey.git(&dir, &["status", "--porcelain"]);
+        assert_eq!(left.is_empty(), step == "secrets", "{left}");
         fs::remove_file(hooks.join("pre-commit")).unwrap();
     }
     run(&mut journey.bootstrap()).succeeds();

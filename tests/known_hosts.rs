@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::Command;
 
 use common::sshd::keygen;
-use landfall::known_hosts::{forge_keys, replace};
+use landfall::known_hosts::{FORGES, remove_others, replace};
+use landfall::ssh::{Endpoint, known_hosts_name, user_known_hosts};
 
 /// Whether the real ssh-keygen finds `name` with this key in the file.
 fn finds(file: &Path, name: &str, base64: &str) -> bool {
@@ -66,13 +67,127 @@ fn a_missing_file_is_made_and_a_link_is_kept() {
 }
 
 #[test]
-fn forges_are_known_by_their_keys() {
+fn forges_are_known_by_all_their_keys() {
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("known_hosts");
-    let keys = forge_keys();
-    assert_eq!(keys.len(), 4);
-    for (host, key) in keys {
-        replace(&file, &[host], &key).unwrap();
-        assert!(finds(&file, host, key.base64()));
+    for forge in FORGES {
+        for (key, listed) in forge.host_keys().iter().zip(forge.keys) {
+            let file = dir.path().join("known_hosts");
+            fs::write(&file, key.known_hosts_line(forge.hosts[0])).unwrap();
+            assert!(finds(&file, forge.hosts[0], key.base64()));
+            let shown = Command::new("ssh-keygen").arg("-lf").arg(&file).output().unwrap();
+            let shown = String::from_utf8(shown.stdout).unwrap();
+            assert!(shown.contains(listed.fingerprint), "{shown}");
+        }
     }
+}
+
+/// Names that are nearly the machine's, in all the ways in which a line can hold one.
+const OTHERS: [&str; 9] = [
+    "10.0.0.10",
+    "110.0.0.1",
+    "[10.0.0.1]:2222",
+    "[10.0.0.1]:22",
+    "guppy.lan",
+    "guppy-2",
+    "aguppy",
+    "fe80::1",
+    "[fe80::1]:22222",
+];
+
+#[test]
+fn only_the_names_of_the_machine_lose_their_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = keygen(dir.path(), "old", "ed25519").public;
+    let rsa = keygen(dir.path(), "rsa", "rsa").public;
+    let new = keygen(dir.path(), "new", "ed25519").public;
+    let ours = ["guppy", "10.0.0.1", "[fe80::1]:2222"];
+    let mut text = String::from("# the machines of the house\n\n");
+    for name in OTHERS.iter().chain(&ours) {
+        text += &format!("{}\n{}\n", old.known_hosts_line(name), rsa.known_hosts_line(name));
+    }
+    text += &format!("10.0.0.10,guppy,aguppy {rsa} shared\n@cert-authority *.lan,guppy {old}\n");
+    text += &format!("@revoked guppy {rsa}\n10.0.0.* {old} a pattern\n  guppy {old} indented");
+    for hashed in [false, true] {
+        let file = dir.path().join(format!("known_hosts-{hashed}"));
+        fs::write(&file, &text).unwrap();
+        if hashed {
+            let done = Command::new("ssh-keygen").args(["-q", "-H", "-f"]).arg(&file).output();
+            assert!(done.unwrap().status.success());
+        }
+        let before = fs::read_to_string(&file).unwrap();
+        let done = replace(&file, &ours, &new).unwrap();
+        assert_eq!((done.removed, done.added), (8, true));
+        for name in ours {
+            assert!(finds(&file, name, new.base64()), "{name}");
+        }
+        // What is left under the name of the machine is marked, or a pattern's.
+        assert_eq!(plain_keys(&file, "guppy"), [new.base64()]);
+        assert_eq!(plain_keys(&file, "[fe80::1]:2222"), [new.base64()]);
+        for name in OTHERS {
+            for key in [&old, &rsa] {
+                assert!(finds(&file, name, key.base64()), "{name}");
+            }
+        }
+        let after = fs::read_to_string(&file).unwrap();
+        let kept: Vec<&str> = after.lines().filter(|line| before.contains(line)).collect();
+        let order: Vec<usize> = kept.iter().map(|line| before.find(line).unwrap()).collect();
+        assert!(order.is_sorted(), "{after}");
+        for line in before.lines().filter(|line| line.starts_with(['#', '@']) || line.contains('*'))
+        {
+            assert!(after.contains(line), "{line}");
+        }
+    }
+}
+
+/// The keys of lines without a mark that the real ssh-keygen finds for `name`.
+fn plain_keys(file: &Path, name: &str) -> Vec<String> {
+    let output = Command::new("ssh-keygen").args(["-F", name, "-f"]).arg(file).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with(['#', '@']));
+    lines.map(|line| line.split_whitespace().nth(2).unwrap().to_owned()).collect()
+}
+
+#[test]
+fn other_files_only_lose_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = keygen(dir.path(), "old", "ed25519").public;
+    let new = keygen(dir.path(), "new", "ed25519").public;
+    let file = dir.path().join("known_hosts2");
+    remove_others(&file, &["guppy"], &new).unwrap();
+    assert!(!file.exists());
+    fs::write(&file, old.known_hosts_line("guppy,other") + "\n").unwrap();
+    let done = remove_others(&file, &["guppy"], &new).unwrap();
+    assert_eq!((done.removed, done.added), (1, false));
+    assert_eq!(fs::read_to_string(&file).unwrap(), old.known_hosts_line("other") + "\n");
+}
+
+#[test]
+fn a_backup_takes_the_place_of_what_was_there_and_follows_no_link() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = keygen(dir.path(), "old", "ed25519").public;
+    let new = keygen(dir.path(), "new", "ed25519").public;
+    let (file, precious) = (dir.path().join("known_hosts"), dir.path().join("precious"));
+    let before = old.known_hosts_line("guppy");
+    fs::write(&file, &before).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&precious, "mine").unwrap();
+    std::os::unix::fs::symlink(&precious, dir.path().join("known_hosts.old")).unwrap();
+    let backup = replace(&file, &["guppy"], &new).unwrap().backup.unwrap();
+    assert_eq!(fs::read_to_string(&backup).unwrap(), before);
+    assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "mine");
+}
+
+#[test]
+fn names_and_files_are_those_of_ssh_config() {
+    let of = |options: &[&str]| {
+        let mut endpoint: Endpoint = "Guppy.Example:2222".parse().unwrap();
+        endpoint.options = options.iter().map(|option| (*option).to_owned()).collect();
+        (known_hosts_name(&endpoint).unwrap(), user_known_hosts(&endpoint).unwrap())
+    };
+    let home = std::env::home_dir().unwrap();
+    let (name, files) = of(&["HostName=10.0.0.1"]);
+    assert_eq!(name, "[10.0.0.1]:2222");
+    assert_eq!(files, [home.join(".ssh/known_hosts")]);
+    assert_eq!(of(&[]).0, "[guppy.example]:2222");
 }

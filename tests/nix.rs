@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use common::git::{git, identify};
 use common::sshd::{Sshd, keygen};
+use common::users::{PASSWORD, Rules, endpoint, machine};
 use landfall::error::{Advice, Exit};
 use landfall::nix::{Nix, NixError, NixOptions, Report, StorePath};
 use landfall::ssh::Session;
@@ -205,12 +206,55 @@ fn closures_are_copied_and_found_on_the_other_side() {
 fn server_with_nix() -> Sshd {
     let dir = tempfile::tempdir().unwrap();
     let key = keygen(dir.path(), "host", "ed25519");
+    Sshd::start_with(dir, &[key], &nix_environment())
+}
+
+fn nix_environment() -> String {
     let nix = ["PATH", "NIX_REMOTE", "NIX_CONF_DIR", "NIX_USER_CONF_FILES", "NIX_CACHE_HOME"];
     let set: String = nix
         .iter()
         .filter_map(|name| Some(format!(" \"{name}={}\"", std::env::var(name).ok()?)))
         .collect();
-    Sshd::start_with(dir, &[key], &format!("SetEnv{set}"))
+    format!("SetEnv{set}")
+}
+
+#[test]
+fn closures_travel_to_root_where_sudo_asks_for_a_password() {
+    let Some(nix) = nix() else { return };
+    if !common::have("nix-daemon") {
+        return;
+    }
+    let sshd = nix_environment();
+    let rules = Rules { sudoers: "lander ALL=(ALL:ALL) ALL", sshd: &sshd, ..Rules::default() };
+    let Some(server) = machine(&rules) else { return };
+    let flake = Flake::new();
+    let limit = Duration::from_secs(60);
+    let mut session =
+        Session::open(&endpoint(&server), &server.host_key, server.dir.path(), limit).unwrap();
+    session.use_sudo_password(PASSWORD.to_owned().into()).unwrap().unwrap();
+    let mnt = flake.dir.path().join("mnt");
+    let (url, opts) = (session.nix_store_url(mnt.to_str()), session.nix_ssh_opts());
+    assert_eq!(session.nix_store_url(mnt.to_str()), url);
+    assert_ne!(session.nix_store_url(None), url);
+
+    let top = nix.build(&[&flake.attr("top")], &mut |_| {}).unwrap().remove(0);
+    assert!(!nix.is_valid_in(&url, &top, &opts).unwrap());
+    let mut last = None;
+    nix.copy(&url, std::slice::from_ref(&top), &opts, true, &mut |report| {
+        if let Report::Progress(progress) = report {
+            last = Some(progress);
+        }
+    })
+    .unwrap();
+    assert_eq!(last.unwrap().items_done, Some(2));
+    assert!(nix.is_valid_in(&url, &top, &opts).unwrap());
+    assert!(mnt.join(&top.as_str()[1..]).exists());
+    let source = nix.flake_archive_to(&flake.reference, &url, &opts, &mut |_| {}).unwrap();
+    assert!(nix.is_valid_in(&url, &source, &opts).unwrap());
+
+    // Without the machine it is an error, not a wait.
+    drop(session);
+    assert!(nix.is_valid_in(&url, &top, &opts).is_err());
 }
 
 #[test]

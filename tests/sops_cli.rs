@@ -1,139 +1,12 @@
 //! `landfall keys` and `landfall secrets` as a person and a script use them.
 
+mod common;
+
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use landfall::age::{HostKey, Identity};
-
-const CONFIG: &str = "keys:\n  - &me OPERATOR\ncreation_rules:\n  - path_regex: ^shared\\.yaml$\n    key_groups:\n      - age:\n          - *me\n";
-
-fn sops() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let found =
-        std::env::split_paths(&path).map(|dir| dir.join("sops")).find(|file| file.is_file());
-    if found.is_none() {
-        println!("SKIPPED: sops is not in PATH");
-    }
-    found
-}
-
-/// A home with an identity, a secrets repo, and a PATH whose sops notes how it is called.
-struct Home {
-    dir: tempfile::TempDir,
-    operator: Identity,
-    host: HostKey,
-}
-
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Home {
-    fn new() -> Option<Self> {
-        let sops = sops()?;
-        let home = Self {
-            dir: tempfile::tempdir().unwrap(),
-            operator: Identity::generate(),
-            host: HostKey::generate("root@new").unwrap(),
-        };
-        let keys = home.path(".config/sops/age");
-        std::fs::create_dir_all(&keys).unwrap();
-        std::fs::write(keys.join("keys.txt"), home.operator.key_file().expose()).unwrap();
-        std::fs::write(home.path("host.pub"), home.host.public_openssh().unwrap()).unwrap();
-        std::fs::create_dir_all(home.path("bin")).unwrap();
-        // Everything that sops can see of its caller is kept for the search for keys.
-        let witness = format!(
-            "#!/bin/sh\n{{ echo \"$@\"; env; find \"$(dirname \"$SOPS_AGE_KEY_FILE\")\" -printf '%m %f\\n'; }} >> {}\nexec {} \"$@\"\n",
-            home.path("witness").display(),
-            sops.display()
-        );
-        std::fs::write(home.path("bin/sops"), witness).unwrap();
-        std::fs::set_permissions(home.path("bin/sops"), std::fs::Permissions::from_mode(0o755))
-            .unwrap();
-        std::fs::create_dir(home.path("secrets")).unwrap();
-        let config = CONFIG.replace("OPERATOR", home.operator.recipient().as_str());
-        std::fs::write(home.path("secrets/.sops.yaml"), config).unwrap();
-        std::fs::write(home.path("secrets/shared.yaml"), "a: b\nusers:\n  me: canary-plaintext\n")
-            .unwrap();
-        let encrypted = Command::new(sops)
-            .args(["--config", ".sops.yaml", "encrypt", "--in-place", "shared.yaml"])
-            .current_dir(home.path("secrets"))
-            .env_clear()
-            .env("HOME", home.dir.path())
-            .status()
-            .unwrap();
-        assert!(encrypted.success());
-        home.git(&["init", "-q"]);
-        home.commit();
-        Some(home)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn git(&self, args: &[&str]) {
-        let git = Command::new("git")
-            .arg("-C")
-            .arg(self.path("secrets"))
-            .args(["-c", "user.name=t", "-c", "user.email=t@t"])
-            .args(args)
-            .output()
-            .unwrap();
-        assert!(git.status.success());
-    }
-
-    fn commit(&self) {
-        self.git(&["add", "-A"]);
-        self.git(&["commit", "-q", "-m", "state"]);
-    }
-
-    fn run(&self, args: &[&str]) -> Ran {
-        self.run_with_path(args, "bin:/usr/local/bin:/usr/bin:/bin")
-    }
-
-    fn run_with_path(&self, args: &[&str], path: &str) -> Ran {
-        let path =
-            path.replace("bin:/usr/local", &format!("{}:/usr/local", self.path("bin").display()));
-        let output = Command::new(env!("CARGO_BIN_EXE_landfall"))
-            .args(args)
-            .current_dir(self.path("secrets"))
-            .env_clear()
-            .env("HOME", self.dir.path())
-            .env("PATH", path)
-            .stdin(std::process::Stdio::null())
-            .output()
-            .unwrap();
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        let ran = Ran {
-            code: output.status.code(),
-            out: text(&output.stdout),
-            err: text(&output.stderr),
-        };
-        for secret in
-            [self.operator.text().expose_str().unwrap(), "canary-plaintext", "PRIVATE KEY-----"]
-        {
-            assert!(
-                !ran.out.contains(secret) && !ran.err.contains(secret),
-                "{args:?} showed a secret"
-            );
-        }
-        ran
-    }
-
-    fn ok(&self, args: &[&str]) -> String {
-        let ran = self.run(args);
-        assert_eq!(ran.code, Some(0), "{args:?}\n{}{}", ran.out, ran.err);
-        ran.out
-    }
-
-    fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path("secrets").join(name)).unwrap()
-    }
-}
+use common::secrets::Home;
+use landfall::age::HostKey;
 
 #[test]
 fn a_host_key_becomes_a_recipient_and_its_private_half_only_a_file() {
@@ -234,7 +107,7 @@ fn a_host_comes_and_goes() {
     home.ok(&["secrets", "verify", "--all"]);
 
     // sops was used for the rotations: it was never told a key but in a file of mode 0600.
-    let witness = std::fs::read_to_string(home.path("witness")).unwrap();
+    let witness = home.witnessed();
     assert!(
         witness.contains("rotate")
             && witness.contains("600 keys.txt")
@@ -270,7 +143,7 @@ fn a_user_key_is_made_once_and_kept() {
     // The stored key is the one whose recipient was added.
     let recipient = made.split(' ').find(|word| word.starts_with("age1")).unwrap();
     assert!(home.read("shared.yaml").contains(recipient));
-    let witness = std::fs::read_to_string(home.path("witness")).unwrap();
+    let witness = home.witnessed();
     assert!(witness.contains("--value-stdin") && !witness.contains("AGE-SECRET-KEY"), "{witness}");
 
     for (path, reason) in [
@@ -339,15 +212,7 @@ fn what_is_out_of_date_is_told_and_brought_up_to_date() {
 #[test]
 fn refusals_name_the_reason_and_a_way() {
     let Some(home) = Home::new() else { return };
-    let refused = |args: &[&str], code: i32, words: &[&str]| {
-        let before = (home.read(".sops.yaml"), home.read("shared.yaml"));
-        let ran = home.run(args);
-        assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.err);
-        for word in words {
-            assert!(ran.err.contains(word), "{args:?}: {word}: {}", ran.err);
-        }
-        assert_eq!((home.read(".sops.yaml"), home.read("shared.yaml")), before);
-    };
+    let refused = |args: &[&str], code, words: &[&str]| home.refused(args, code, words);
     std::fs::write(home.path("secrets/plain.yaml"), "a: b\n").unwrap();
     std::fs::write(home.path("secrets/empty.yaml"), "").unwrap();
     let add = |file: &'static str| {
@@ -381,68 +246,4 @@ fn refusals_name_the_reason_and_a_way() {
         2,
         &["no identity opens it", "SOPS_AGE_KEY_FILE", "keys.txt (not there)"],
     );
-}
-
-#[test]
-fn what_needs_sops_stops_with_the_command_when_there_is_none() {
-    let Some(home) = Home::new() else { return };
-    let config = home.read(".sops.yaml").replace(
-        "          - *me\n",
-        "          - *me\n        pgp:\n          - 7088C7421873E0DB97FF17C2245CAB70B4C225E9\n",
-    );
-    std::fs::write(home.path("secrets/.sops.yaml"), config).unwrap();
-    home.commit();
-    let tools = home.path("tools");
-    std::fs::create_dir(&tools).unwrap();
-    let git = std::env::split_paths(&std::env::var_os("PATH").unwrap())
-        .map(|dir| dir.join("git"))
-        .find(|file| file.is_file())
-        .unwrap();
-    std::os::unix::fs::symlink(git, tools.join("git")).unwrap();
-    let ran = home.run_with_path(
-        &["secrets", "add-host", "new", "--yes", "--key", "../host.pub", "--file", "shared.yaml"],
-        tools.to_str().unwrap(),
-    );
-    assert_eq!(ran.code, Some(2), "{}", ran.err);
-    assert!(ran.err.contains("sops --config") && ran.err.contains("updatekeys"), "{}", ran.err);
-    assert!(!home.read(".sops.yaml").contains("&new"));
-}
-
-#[test]
-fn a_full_disk_leaves_everything_as_it_was() {
-    let Some(home) = Home::new() else { return };
-    let before = (home.read(".sops.yaml"), home.read("shared.yaml"));
-    assert!(before.1.len() > 1024 && before.0.len() < 1024);
-    let script = "trap '' XFSZ; ulimit -f 1; exec \"$@\"";
-    let output = Command::new("bash")
-        .args([
-            "-c",
-            script,
-            "bash",
-            env!("CARGO_BIN_EXE_landfall"),
-            "secrets",
-            "add-host",
-            "new",
-            "--yes",
-            "--key",
-            "../host.pub",
-            "--file",
-            "shared.yaml",
-        ])
-        .current_dir(home.path("secrets"))
-        .env("HOME", home.dir.path())
-        .output()
-        .unwrap();
-    let err = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{err}");
-    assert!(err.contains("shared.yaml cannot be written") && err.contains("room"), "{err}");
-    assert_eq!((home.read(".sops.yaml"), home.read("shared.yaml")), before);
-    assert!(left_overs(&home.path("secrets")).is_empty());
-}
-
-fn left_overs(dir: &Path) -> Vec<String> {
-    let names = std::fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
-    names.filter(|name| name.contains("landfall")).collect()
 }

@@ -1,145 +1,187 @@
-//! A transaction that ends at each of its moments: what is left is whole, and a
-//! second run completes it.
+//! Every change that `landfall secrets` writes, ended before each single change to the
+//! disk: what is left is whole, and the same command again completes it.
 //!
-//! The process really ends (abort, no unwinding): this test runs itself again as a
-//! child that is told at which moment.
+//! The real program really ends (abort, no unwinding), and in a git repository, where
+//! files that were changed and not committed would stop it.
 
+mod common;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use landfall::age::{HostKey, Identity};
-use landfall::sops::file::EncryptedFile;
-use landfall::sops::format::Format;
-use landfall::sops::identities::Identities;
-use landfall::sops::plan::{self, Change, EditSettings};
-use landfall::sops::proof::{self, Need};
-use landfall::sops::rules::Rules;
-use landfall::sops::transaction;
+use common::have;
+use common::secrets::{Home, SHARED, program};
 
-const FILES: [&str; 3] = ["a.yaml", "b.yaml", "deep/c.yaml"];
-/// Set in the child: the folder with the repo, and the moment at which to end.
-const CHILD: &str = "LANDFALL_TEST_CRASH";
+const FILES: [&str; 3] = ["a.yaml", "hosts/new/b.yaml", "shared.yaml"];
+/// More changes to the disk than any command makes.
+const ENDLESS: usize = 200;
 
-fn plan_in(dir: &Path) -> Change {
-    let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap();
-    let identities = Identities::only(Identity::parse(read("operator").trim()).unwrap());
-    let host = HostKey::parse(&read("host")).unwrap();
-    let files: Vec<PathBuf> = FILES.iter().map(PathBuf::from).collect();
-    plan::plan_add_host(
-        &dir.join("repo"),
-        Path::new(".sops.yaml"),
-        "new",
-        &host.recipient().unwrap(),
-        &files,
-        &EditSettings::default(),
-        &identities,
-    )
-    .unwrap()
+const CONFIG: &str = "keys:\n  - &me OPERATOR\ncreation_rules:\n  - path_regex: ^shared\\.yaml$\n    age: OPERATOR\n  - path_regex: .*\n    key_groups:\n      - age:\n          - *me\n";
+
+fn home() -> Option<Home> {
+    Home::with(CONFIG, &FILES.map(|file| (file, SHARED)))
+}
+
+const ADD: [&str; 12] = [
+    "secrets",
+    "add-host",
+    "new",
+    "--yes",
+    "--key",
+    "../host.pub",
+    "--file",
+    "a.yaml",
+    "--file",
+    "hosts/new/b.yaml",
+    "--file",
+    "shared.yaml",
+];
+
+/// Ends the command before its changes to the disk one after the other, in a fresh home
+/// each; returns how many there were.
+fn ended_everywhere(
+    prepare: impl FnOnce(&Home),
+    args: &[&str],
+    complete: impl Fn(&Home),
+) -> Option<usize> {
+    let mut said = BTreeMap::<String, usize>::new();
+    let prepared = home()?;
+    prepare(&prepared);
+    prepared.commit();
+    for moment in 0..ENDLESS {
+        let home = prepared.copy();
+        let ended =
+            home.ran(home.command(args).env("LANDFALL_ABORT_AT", format!("write:{moment}")));
+        whole(&home);
+        if ended.code == Some(0) {
+            println!("{}: ended before each of {moment} changes: {said:?}", args[1]);
+            return Some(moment);
+        }
+        assert_eq!(ended.code, None, "{}", ended.err);
+        let last = ended.err.lines().last().unwrap_or_default();
+        let before = last.strip_prefix("aborting before: ").unwrap_or(last);
+        *said.entry(before.to_owned()).or_default() += 1;
+        let again = home.run(args);
+        assert_eq!(again.code, Some(0), "before {before}: {}{}", again.out, again.err);
+        whole(&home);
+        complete(&home);
+        assert!(home.left_overs().is_empty(), "before {before}: {:?}", home.left_overs());
+        let third = home.run(args);
+        let ready = third.out.contains("Nothing to do") || args[1] == "rotate";
+        assert!(ready || third.code == Some(2), "before {before}: {}{}", third.out, third.err);
+    }
+    panic!("{args:?} makes endless changes");
+}
+
+/// The rules can be read, and every file opens for the operator.
+fn whole(home: &Home) {
+    let config = home.read(".sops.yaml");
+    landfall::sops::rules::Rules::parse(&config).unwrap();
+    for file in FILES {
+        let renamed = file.replace("new", "young");
+        let file = if home.path("secrets").join(file).exists() { file } else { &renamed };
+        assert!(home.opens(file, &home.operator), "{file}");
+    }
+}
+
+fn open_for_host(home: &Home) {
+    for file in FILES {
+        assert!(home.opens(file, &home.host.identity().unwrap()), "{file}");
+    }
+    home.opened_by_host(FILES[1]).unwrap();
+}
+
+fn shut_for_host(home: &Home) {
+    for file in FILES {
+        assert!(!home.opens(file, &home.host.identity().unwrap()), "{file}");
+    }
+    home.opened_by_host(FILES[1]).unwrap_err();
+    assert!(!home.read(".sops.yaml").contains(&home.recipient()));
+}
+
+fn add(home: &Home) {
+    home.ok(&ADD);
 }
 
 #[test]
-fn child() {
-    let Ok(told) = std::env::var(CHILD) else { return };
-    let (dir, moment) = told.split_once('|').unwrap();
-    let (dir, mut left) = (Path::new(dir), moment.parse::<usize>().unwrap());
-    let change = plan_in(dir);
-    let written = transaction::write_watched(change.dir(), &change.changes, &mut |_| {
-        if left == 0 {
-            std::process::abort();
-        }
-        left -= 1;
+fn adding_a_host_can_end_anywhere() {
+    let Some(changes) = ended_everywhere(|_| {}, &ADD, open_for_host) else { return };
+    // Config and three files: made, mode set, written, synced; the note made, written,
+    // synced; all four put into place, three folders synced (the config's by itself); the
+    // note removed.
+    assert_eq!(changes, 4 * 4 + 3 + 4 + 3 + 1);
+}
+
+#[test]
+fn removing_a_host_can_end_anywhere() {
+    ended_everywhere(add, &["secrets", "remove-host", "new", "--yes"], shut_for_host);
+}
+
+#[test]
+fn renaming_a_host_can_end_anywhere() {
+    let rename = ["secrets", "rename-host", "new", "young", "--yes"];
+    ended_everywhere(add, &rename, |home| {
+        let config = home.read(".sops.yaml");
+        assert!(config.contains("young") && !config.contains("new"), "{config}");
+        home.opened_by_host("hosts/young/b.yaml").unwrap();
+        assert!(!home.path("secrets/hosts/new/b.yaml").exists());
     });
-    written.unwrap();
 }
 
 #[test]
-fn ended_at_any_moment_it_is_whole_and_can_be_completed() {
-    let Some(sops) = std::env::split_paths(&std::env::var_os("PATH").unwrap())
-        .map(|dir| dir.join("sops"))
-        .find(|file| file.is_file())
-    else {
-        println!("SKIPPED: sops is not in PATH");
-        return;
-    };
-    let mut moments = 0;
-    loop {
-        let dir = tempfile::tempdir().unwrap();
-        let (operator, host) = make_repo(dir.path(), &sops);
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child"])
-            .env(CHILD, format!("{}|{moments}", dir.path().display()))
-            .output()
-            .unwrap();
-        check_whole(&dir.path().join("repo"), &operator);
-        if child.status.success() {
-            break;
-        }
-        plan::commit(&plan_in(dir.path())).unwrap();
-        check_complete(&dir.path().join("repo"), &host);
-        moments += 1;
-    }
-    // Locked, three files and the config staged, checked, all four renamed.
-    assert_eq!(moments, 1 + 4 + 1 + 4);
-}
-
-fn make_repo(dir: &Path, sops: &Path) -> (Identity, HostKey) {
-    let (operator, host) = (Identity::generate(), HostKey::generate("x").unwrap());
-    std::fs::write(dir.join("operator"), operator.text().expose()).unwrap();
-    std::fs::write(dir.join("host"), host.private_openssh().unwrap().expose()).unwrap();
-    let repo = dir.join("repo");
-    std::fs::create_dir_all(repo.join("deep")).unwrap();
-    let config = format!(
-        "keys:\n  - &me {}\ncreation_rules:\n  - path_regex: \\.yaml$\n    key_groups:\n      - age:\n          - *me\n",
-        operator.recipient()
+fn a_user_key_can_end_anywhere() {
+    let key = ["secrets", "user-key", "alice@new", "--yes", "--file", "a.yaml", "--path", "age"];
+    ended_everywhere(
+        |_| {},
+        &key,
+        |home| {
+            let text = home.decrypt("a.yaml", &home.operator).unwrap();
+            let key = text.lines().find_map(|line| line.strip_prefix("age: ")).unwrap();
+            let alice = landfall::age::Identity::parse(key).unwrap();
+            assert!(home.opens("a.yaml", &alice));
+        },
     );
-    std::fs::write(repo.join(".sops.yaml"), config).unwrap();
-    for file in FILES {
-        std::fs::write(repo.join(file), "a: b\n").unwrap();
-        let status = Command::new(sops)
-            .args(["--config", ".sops.yaml", "encrypt", "--in-place", file])
-            .current_dir(&repo)
-            .env_clear()
-            .env("HOME", dir)
-            .status()
-            .unwrap();
-        assert!(status.success());
-    }
-    (operator, host)
 }
 
-/// Every file parses, verifies, and opens for the operator.
-fn check_whole(repo: &Path, operator: &Identity) {
-    let config = std::fs::read_to_string(repo.join(".sops.yaml")).unwrap();
-    Rules::parse(&config).unwrap();
-    for file in FILES {
-        let text = std::fs::read_to_string(repo.join(file)).unwrap();
-        EncryptedFile::parse(&text, Format::Yaml).unwrap();
-        let need = Need {
-            name: "a".into(),
-            file: repo.join(file),
-            format: Format::Yaml,
-            key: vec!["a".into()],
-        };
-        proof::prove(operator, &[need]).unwrap();
-    }
+#[test]
+fn new_data_keys_can_end_anywhere() {
+    ended_everywhere(|_| {}, &["secrets", "rotate", "--yes"], |_| {});
 }
 
-/// The host opens everything, and nothing is left over.
-fn check_complete(repo: &Path, host: &HostKey) {
-    let needs: Vec<Need> = FILES
-        .iter()
-        .map(|file| Need {
-            name: "a".into(),
-            file: repo.join(file),
-            format: Format::Yaml,
-            key: vec!["a".into()],
-        })
-        .collect();
-    proof::prove(&host.identity().unwrap(), &needs).unwrap();
-    for dir in [repo.to_owned(), repo.join("deep")] {
-        for entry in std::fs::read_dir(dir).unwrap() {
-            let name = entry.unwrap().file_name().to_string_lossy().into_owned();
-            assert!(!name.contains("landfall"), "{name} was left over");
-        }
+/// The announced changes are all there are: strace sees no other.
+#[test]
+fn no_change_to_the_disk_is_left_out() {
+    if !have("strace") {
+        return;
     }
+    let Some(home) = home() else { return };
+    let trace = home.path("trace");
+    let calls = "openat,open,creat,write,pwrite64,writev,fsync,fdatasync,fchmod,chmod,fchown,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,truncate,ftruncate,link,linkat,symlink,symlinkat";
+    let landfall = home.command(&ADD);
+    let mut traced = Command::new(program("strace"));
+    traced.args(["-f", "-y", "-q", "-e", &format!("trace={calls}"), "-o"]).arg(&trace);
+    traced.arg(landfall.get_program()).args(landfall.get_args());
+    traced.current_dir(home.path("secrets")).env("HOME", home.dir.path());
+    let ran = home.ran(&mut traced);
+    if ran.err.contains("ptrace") {
+        println!("SKIPPED: strace may not trace here: {}", ran.err.trim());
+        return;
+    }
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let secrets: PathBuf = home.path("secrets").canonicalize().unwrap();
+    let trace = std::fs::read_to_string(trace).unwrap();
+    let changes: Vec<&str> =
+        trace.lines().filter(|line| changes_the_repo(line, &secrets)).collect();
+    assert_eq!(changes.len(), 4 * 4 + 3 + 4 + 3 + 1, "{}", changes.join("\n"));
+}
+
+/// Whether a line of strace is a change in the repository that succeeded. git's own
+/// index, which `git status` refreshes, is git's business.
+fn changes_the_repo(line: &str, repo: &Path) -> bool {
+    let opens = ["open", "creat"].iter().any(|call| line.contains(&format!(" {call}")));
+    line.contains(&*repo.to_string_lossy())
+        && !line.contains("/.git/index")
+        && !line.contains(" = -1 ")
+        && (!opens || line.contains("O_CREAT") || line.contains("O_TRUNC"))
 }

@@ -168,8 +168,7 @@ fn a_new_host_opens_what_it_needs_and_nothing_else() {
     )
     .unwrap();
     plan::commit(&removal).unwrap();
-    let shut_out: Vec<_> =
-        needed.iter().map(|file| (repo.path().join(file), Format::Yaml)).collect();
+    let shut_out: Vec<_> = needed.iter().map(|file| repo.path().join(file)).collect();
     proof::prove_shut_out(&repo.host.identity().unwrap(), &shut_out).unwrap();
     assert!(!repo.read(".sops.yaml").contains("host_new"));
     let open = proof::prove(&repo.operator, &repo.needs(&needed)).unwrap();
@@ -196,8 +195,7 @@ fn a_reinstalled_host_gets_its_new_key_and_the_old_one_is_out() {
     plan::commit(&change).unwrap();
     let files = repo.needs(&["secrets/shared.yaml"]);
     proof::prove(&second.identity().unwrap(), &files).unwrap();
-    proof::prove_shut_out(&repo.host.identity().unwrap(), &[(files[0].file.clone(), Format::Yaml)])
-        .unwrap();
+    proof::prove_shut_out(&repo.host.identity().unwrap(), &[files[0].file.clone()]).unwrap();
 }
 
 #[test]

@@ -1,9 +1,11 @@
-//! No text makes the parsers of encrypted files panic, in any format.
+//! No text makes the parsers of encrypted files or of patterns panic, and what
+//! JSON is to landfall is JSON to others.
 #![no_main]
 
 use landfall::sops::file::EncryptedFile;
 use landfall::sops::format::Format;
 use landfall::sops::metadata::Wrapped;
+use landfall::sops::{go_regex, json, yaml};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -11,6 +13,17 @@ fuzz_target!(|text: &str| {
     for format in [Format::Yaml, Format::Json, Format::Dotenv, Format::Ini, Format::Binary] {
         let Ok(file) = EncryptedFile::parse(text, format) else { continue };
         let _ = file.has_path(&["a"]);
+        let _ = file.leaf_on_the_way(&["a", "b"]);
         let _ = file.with_recipients(&wrapped);
+    }
+    let _ = go_regex::compile(text);
+    if let Ok(stream) = yaml::parse(text) {
+        for document in &stream.documents {
+            document.walk(&mut |node| assert!(text.get(node.span.clone()).is_some()));
+        }
+    }
+    if json::parse(text).is_ok() {
+        let other: Result<serde_json::Value, _> = serde_json::from_str(text);
+        assert!(!other.is_err_and(|error| error.is_syntax() && !error.to_string().contains("recursion")));
     }
 });

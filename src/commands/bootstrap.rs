@@ -5,11 +5,14 @@ use std::time::Instant;
 use crate::cli::{BootstrapArgs, Cli, PlanArgs, PlanFormat};
 use crate::commands::run::Purpose;
 use crate::commands::{plan, run};
+use crate::config::Push;
+use crate::context::Context;
 use crate::engine;
 use crate::error::{Exit, StepError};
 use crate::event::Event;
 use crate::journal;
 use crate::journey::{self, Selection};
+use crate::steps::remote;
 
 pub fn run(cli: &Cli, args: &BootstrapArgs) -> Result<Exit, StepError> {
     let selection = Selection::of(args)?;
@@ -31,6 +34,9 @@ pub fn travel(mut run: run::Run, selection: &Selection) -> Result<Exit, StepErro
         // The installed host has it; what is not kept cannot leak.
         run.cx.keys().forget_private()?;
     }
+    if result.is_ok() && run.cx.config.push == Push::No {
+        say_what_to_push(&run.cx)?;
+    }
     let exit = match &result {
         Ok(()) => Exit::Done,
         Err(failure) => failure.error.exit,
@@ -39,4 +45,25 @@ pub fn travel(mut run: run::Run, selection: &Selection) -> Result<Exit, StepErro
     run.cx.events.emit(Event::RunEnded { exit: exit as u8, seconds });
     run.ui.finish();
     Ok(exit)
+}
+
+/// Who pushes nothing has to know what the rest of the world waits for.
+fn say_what_to_push(cx: &Context) -> Result<(), StepError> {
+    let commands = remote::left_to_push(cx)?;
+    if commands.is_empty() {
+        return Ok(());
+    }
+    let mut text = "nothing was pushed; when it is time:".to_owned();
+    for command in &commands {
+        text.push_str(&format!("\n  {command}"));
+    }
+    if commands.len() > 1 {
+        let host = &cx.config.host;
+        text.push_str(&format!(
+            "\nUntil then flake.lock names the older secrets, which {host} cannot open: a rebuild \
+             on {host} itself has to wait for it."
+        ));
+    }
+    cx.events.note(text);
+    Ok(())
 }

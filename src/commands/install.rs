@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::{Cli, NixOptions, Reach};
+use crate::cli::{ChangedLayoutArg, Cli, NixOptions, Reach};
 use crate::commands::run::{self, Purpose};
 use crate::config::{Config, ConfigError, HostName};
 use crate::error::{Exit, StepError};
@@ -62,6 +62,10 @@ pub struct InstallArgs {
     /// A disk that may be erased: by-id name or serial; with --yes required for each disk of the layout
     #[arg(long, value_name = "DISK")]
     pub erase: Vec<String>,
+
+    /// The layout changed after this run formatted the disks: what happens to them
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub changed_layout: Option<ChangedLayoutArg>,
 
     /// File with the passphrase of the encrypted volumes, or of volume NAME
     #[arg(long, value_name = "[NAME=]FILE")]

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::age::{HostKey, Recipient};
+use crate::age::{HostKey, Identity, Recipient};
 use crate::error::{Exit, StepError};
 use crate::secret::{Secret, write_private};
 
@@ -94,6 +94,14 @@ pub fn recipients(text: &str) -> Result<Vec<Recipient>, StepError> {
 
 fn write_identity(text: &Secret, path: &Path, out: &mut dyn Write) -> Result<Exit, StepError> {
     let identity = HostKey::parse(text.expose_str().unwrap_or_default())?.identity()?;
+    if path == Path::new("-") {
+        return Err(StepError::new(
+            "the identity is not printed",
+            "it is as secret as the private key",
+            "Name a file, which gets mode 0600: --private-key OUT",
+        )
+        .exit(Exit::Usage));
+    }
     if path.exists() {
         return Err(StepError::new(
             format!("{} exists already", path.display()),
@@ -113,6 +121,16 @@ fn write_identity(text: &Secret, path: &Path, out: &mut dyn Write) -> Result<Exi
     })?;
     writeln!(out, "{}", identity.recipient()).map_err(|error| output(&error))?;
     Ok(Exit::Done)
+}
+
+/// The age identity in a file: that of an SSH private key, or one that stands there itself.
+pub fn identity(path: &Path) -> Result<Identity, StepError> {
+    let text = read(path)?;
+    let text = text.expose_str().unwrap_or_default();
+    match text.lines().find(|line| line.trim().starts_with("AGE-SECRET-KEY-")) {
+        Some(line) => Ok(Identity::parse(line)?),
+        None => Ok(HostKey::parse(text)?.identity()?),
+    }
 }
 
 /// Reads a file, or standard input for `-`.

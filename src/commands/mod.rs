@@ -13,3 +13,4 @@ pub mod run;
 pub mod secrets;
 pub mod ssh;
 pub mod status;
+pub mod sync;

@@ -15,6 +15,7 @@ use crate::journal::{self, Entry, Journal, RunIdentity};
 use crate::machine::Phase;
 use crate::phase;
 use crate::prompt;
+use crate::resume;
 use crate::secret::private_temp_dir;
 use crate::state::StateDir;
 use crate::ui::Ui;
@@ -109,7 +110,19 @@ pub fn open_config(
         ui.finish();
         return open_config(cli, config, yes, purpose);
     }
+    if let Err(error) = look_back(&mut cx, purpose) {
+        ui.finish();
+        return Err(error);
+    }
     Ok(Run { cx, ui, _passing: passing })
+}
+
+/// Whether the run can go on here, and what changed meanwhile.
+fn look_back(cx: &mut Context, purpose: Purpose) -> Result<(), StepError> {
+    if purpose != Purpose::Print {
+        resume::same_machine(cx)?;
+    }
+    if purpose == Purpose::Journey { resume::note_changes(cx) } else { Ok(()) }
 }
 
 /// A complete run has nothing to say to a machine that waits to be installed.

@@ -1,7 +1,9 @@
 //! `landfall secrets`: who may read which file, outside of a journey.
 
 mod args;
+mod change;
 mod needs;
+mod remove;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,18 +20,16 @@ use crate::cli::Cli;
 use crate::config::{Place, SecretsRepo};
 use crate::detect;
 use crate::error::{Exit, StepError};
-use crate::prompt::{Prompter, Question, prompter};
+use crate::prompt::{Prompter, prompter};
 use crate::sops::host::Role;
 use crate::sops::identities::{Identities, Places};
-use crate::sops::plan::{self, Change, EditSettings};
+use crate::sops::plan::{self, EditSettings};
 use crate::sops::proof;
 use crate::sops::user_key::{KeyPlace, plan_user_key};
 use crate::sops::verify;
 use crate::ui::Screen;
+use change::{show, write};
 use needs::{needs, place_of_user_key};
-
-/// A command with more paths than this cannot be read.
-const MOST_PATHS: usize = 8;
 
 /// Where a command works and how it asks.
 struct Surroundings<'a> {
@@ -47,23 +47,7 @@ pub fn run(command: &SecretsCommand, cli: &Cli, out: &mut dyn Write) -> Result<E
     let repo = secrets_repo(at)?;
     match command {
         SecretsCommand::AddHost(args) => add_host(args, at, &repo, out),
-        SecretsCommand::RemoveHost(args) => {
-            let settings = EditSettings {
-                anchor: args.anchor.clone(),
-                old_recipient: args.old_recipient.clone(),
-                allow_dirty: args.change.allow_dirty,
-                keep_data_keys: args.no_rotate,
-                ..EditSettings::default()
-            };
-            let change = plan::plan_remove_host(
-                &repo.dir,
-                &config_of(&repo),
-                &args.host,
-                &settings,
-                &operator(),
-            )?;
-            write(&change, &args.change, at, &repo, out)
-        }
+        SecretsCommand::RemoveHost(args) => remove::run(args, at, &repo, out),
         SecretsCommand::RenameHost(args) => {
             let settings = EditSettings {
                 anchor: args.anchor.clone(),
@@ -77,7 +61,8 @@ pub fn run(command: &SecretsCommand, cli: &Cli, out: &mut dyn Write) -> Result<E
                 &args.new,
                 &settings,
             )?;
-            write(&change, &args.change, at, &repo, out)
+            write(&change, &args.change, at, &repo, out)?;
+            Ok(Exit::Done)
         }
         SecretsCommand::UserKey(args) => user_key(args, at, &repo, out),
         SecretsCommand::Updatekeys(args) => updatekeys(args, at, &repo, out),
@@ -87,7 +72,8 @@ pub fn run(command: &SecretsCommand, cli: &Cli, out: &mut dyn Write) -> Result<E
                 EditSettings { allow_dirty: args.change.allow_dirty, ..EditSettings::default() };
             let change =
                 plan::plan_rotate(&repo.dir, &config_of(&repo), &files, &settings, &operator())?;
-            write(&change, &args.change, at, &repo, out)
+            write(&change, &args.change, at, &repo, out)?;
+            Ok(Exit::Done)
         }
         SecretsCommand::Verify(args) => verify_command(args, at, &repo, out),
     }
@@ -174,6 +160,7 @@ fn add_host(
         allow_dirty: args.change.allow_dirty,
         ..EditSettings::default()
     };
+    let identities = operator();
     let change = plan::plan_add_host(
         &repo.dir,
         &config_of(repo),
@@ -181,7 +168,7 @@ fn add_host(
         &recipient,
         &files,
         &settings,
-        &operator(),
+        &identities,
     )?;
     if proposed && args.change.yes && !args.change.dry_run && !change.is_empty() {
         show(&change, repo, out)?;
@@ -192,7 +179,19 @@ fn add_host(
         )
         .exit(Exit::Person));
     }
-    write(&change, &args.change, at, repo, out)
+    let written = write(&change, &args.change, at, repo, out)?;
+    if let Some(old) = change.old_recipient.as_deref().filter(|_| written) {
+        let shown = proof::prove_removed(change.encrypted(), old, &identities, false)?;
+        say(
+            out,
+            &format!(
+                "Shown: the old key of {} opens none of the {shown} file(s). It knew their data keys: \
+                 new ones are made by landfall secrets rotate.",
+                args.host
+            ),
+        )?;
+    }
+    Ok(Exit::Done)
 }
 
 fn one_recipient(path: &Path) -> Result<Recipient, StepError> {
@@ -247,7 +246,8 @@ fn user_key(
         plan_user_key(&repo.dir, &config_of(repo), &name, &place, &settings, &operator())?;
     let what = if planned.made { "made" } else { "there already" };
     say(out, &format!("key of {user} on {host}: {} ({what})", planned.recipient))?;
-    write(&planned.change, &args.change, at, repo, out)
+    write(&planned.change, &args.change, at, repo, out)?;
+    Ok(Exit::Done)
 }
 
 fn split(path: &str) -> Vec<String> {
@@ -275,7 +275,8 @@ fn updatekeys(
     }
     let settings = EditSettings { allow_dirty: args.change.allow_dirty, ..EditSettings::default() };
     let change = plan::plan_update(&repo.dir, &config_of(repo), &files, &settings, &operator())?;
-    write(&change, &args.change, at, repo, out)
+    write(&change, &args.change, at, repo, out)?;
+    Ok(Exit::Done)
 }
 
 fn verify_command(
@@ -296,9 +297,7 @@ fn verify_command(
     };
     let needs = needs(host, at, repo)?;
     if let Some(key) = &args.key {
-        let identity =
-            crate::age::HostKey::parse(keys::read(key)?.expose_str().unwrap_or_default())?
-                .identity()?;
+        let identity = keys::identity(key)?;
         for proof in proof::prove(&identity, &needs)? {
             let by =
                 if proof.by_sops { "opened by landfall and by sops" } else { "opened by landfall" };
@@ -311,61 +310,10 @@ fn verify_command(
     say(
         out,
         &format!(
-            "{checked} files name {host} as a recipient. With its private key (--key FILE) they are opened too."
+            "{checked} file(s) are encrypted to {host}, by their recipients. With its private key (--key FILE) they are opened too."
         ),
     )?;
     Ok(Exit::Done)
-}
-
-/// Shows a change, asks, writes it, and says what is left to do.
-fn write(
-    change: &Change,
-    args: &ChangeArgs,
-    at: &Surroundings<'_>,
-    repo: &SecretsRepo,
-    out: &mut dyn Write,
-) -> Result<Exit, StepError> {
-    if change.is_empty() {
-        say(out, "Nothing to do: everything is as it should be.")?;
-        return Ok(Exit::Done);
-    }
-    show(change, repo, out)?;
-    if args.dry_run {
-        return Ok(Exit::Done);
-    }
-    let question = Question::new("Write this?", "--yes").answered_by_yes();
-    if !args.yes && !at.prompter.confirm(&question)? {
-        say(out, "Nothing was written.")?;
-        return Ok(Exit::Done);
-    }
-    let written = plan::commit(change)?;
-    let git = format!("git -C {}", repo.dir.display());
-    let paths: Vec<String> = written.paths.iter().map(|path| below(path, repo)).collect();
-    let next = match paths.len() {
-        0..=MOST_PATHS => format!("{git} commit -m MESSAGE -- {}", paths.join(" ")),
-        many => format!("{git} status shows the {many} files"),
-    };
-    say(out, &format!("Written, not committed yet: {next}"))?;
-    Ok(Exit::Done)
-}
-
-fn show(change: &Change, repo: &SecretsRepo, out: &mut dyn Write) -> Result<(), StepError> {
-    say(out, change.diff.trim_end())?;
-    for file in change.files() {
-        say(out, &format!("re-encrypted: {}", below(file, repo)))?;
-    }
-    for rename in &change.renames {
-        let (from, to) = (below(&rename.from, repo), below(&rename.to, repo));
-        say(out, &format!("renamed: {from} -> {to} (the configuration must say the new name)"))?;
-    }
-    for warning in &change.warnings {
-        say(out, &format!("warning: {warning}"))?;
-    }
-    Ok(())
-}
-
-fn below(path: &Path, repo: &SecretsRepo) -> String {
-    path.strip_prefix(&repo.dir).unwrap_or(path).display().to_string()
 }
 
 fn say(out: &mut dyn Write, line: &str) -> Result<(), StepError> {

@@ -49,10 +49,14 @@ impl GitError {
         let why = error.stderr().trim().to_owned();
         let all = format!("{stdout}\n{why}");
         let said = |words: &[&str]| words.iter().any(|word| all.contains(word));
-        if said(&["[remote rejected]"]) {
+        // Two pushes at the same moment: the other one holds the branch.
+        let race = said(&["cannot lock ref", "failed to update ref", "incorrect old value"]);
+        if said(&["[remote rejected]"]) && !race {
             let message = refusal(stdout, &why);
             Self::Declined { remote, branch, message }
-        } else if said(&["(fetch first)", "(non-fast-forward)", "(stale info)", "[rejected]"]) {
+        } else if race
+            || said(&["(fetch first)", "(non-fast-forward)", "(stale info)", "[rejected]"])
+        {
             Self::Behind { remote, branch }
         } else if said(&["Host key verification failed", "No ED25519 host key is known"]) {
             Self::HostKey { remote, why }

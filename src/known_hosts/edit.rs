@@ -22,25 +22,7 @@ pub struct Name {
 /// Lines of other machines, comments, blank lines, markers and line ends stay.
 /// A line that the machine shares with others loses only its names.
 pub fn replace_in(text: &[u8], names: &[Name], key: &HostKey) -> Edit {
-    let mut known = vec![false; names.len()];
-    let mut edit = Edit { bytes: Vec::with_capacity(text.len()), removed: 0, added: false };
-    for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let number = index + 1;
-        match Line::parse(line, number) {
-            Some(entry) if entry.key == *key => {
-                entry.note_known(names, &mut known);
-                edit.bytes.extend_from_slice(line);
-            }
-            Some(entry) => match entry.without(names) {
-                None => edit.bytes.extend_from_slice(line),
-                Some(rest) => {
-                    edit.removed += 1;
-                    edit.bytes.extend_from_slice(&rest);
-                }
-            },
-            None => edit.bytes.extend_from_slice(line),
-        }
-    }
+    let (mut edit, known) = without_others(text, names, key);
     for (Name { name, .. }, _) in names.iter().zip(&known).filter(|(_, known)| !**known) {
         if edit.bytes.last().is_some_and(|byte| *byte != b'\n') {
             edit.bytes.push(b'\n');
@@ -52,27 +34,57 @@ pub fn replace_in(text: &[u8], names: &[Name], key: &HostKey) -> Edit {
     edit
 }
 
-/// One entry of known_hosts without a marker.
+/// `text` in which none of `names` has another key than `key`.
+pub fn without_others_in(text: &[u8], names: &[Name], key: &HostKey) -> Edit {
+    without_others(text, names, key).0
+}
+
+/// The edit, and whether each name has the key already.
+fn without_others(text: &[u8], names: &[Name], key: &HostKey) -> (Edit, Vec<bool>) {
+    let mut known = vec![false; names.len()];
+    let mut edit = Edit { bytes: Vec::with_capacity(text.len()), removed: 0, added: false };
+    for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let entry = Line::parse(line, index + 1);
+        let rest = match &entry {
+            Some(entry) if entry.key == *key => {
+                entry.note_known(names, &mut known);
+                None
+            }
+            Some(entry) => entry.without(names),
+            None => None,
+        };
+        edit.removed += usize::from(rest.is_some());
+        edit.bytes.extend_from_slice(rest.as_deref().unwrap_or(line));
+    }
+    (edit, known)
+}
+
+/// One entry of known_hosts without a marker. A comment behind the key may be
+/// anything, also no text; OpenSSH passes over blanks at the beginning of a line.
 struct Line<'a> {
     number: usize,
+    blanks: &'a [u8],
     hosts: &'a str,
     /// What follows the hosts, with the blanks before it and the line's end.
-    rest: &'a str,
+    rest: &'a [u8],
     key: HostKey,
 }
 
 impl<'a> Line<'a> {
     /// None for comments, blank lines, marked lines, and what is no entry.
     fn parse(line: &'a [u8], number: usize) -> Option<Self> {
-        let text = std::str::from_utf8(line).ok()?;
-        if text.starts_with(['@', '#']) {
+        let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+        let (blanks, entry) = line.split_at(line.iter().position(|byte| !is_blank(byte))?);
+        if entry.starts_with(b"@") || entry.starts_with(b"#") {
             return None;
         }
-        let end = text.find([' ', '\t'])?;
-        let (hosts, rest) = text.split_at(end);
-        // A second word keeps the parser from taking the key's type for hosts.
-        let key = format!("host{rest}").parse().ok()?;
-        Some(Self { number, hosts, rest, key })
+        let (hosts, rest) = entry.split_at(entry.iter().position(is_blank)?);
+        let mut words = rest
+            .split(|byte| byte.is_ascii_whitespace())
+            .filter(|word| !word.is_empty())
+            .map(|word| std::str::from_utf8(word).ok());
+        let key = HostKey::new(words.next()??, words.next()??).ok()?;
+        Some(Self { number, blanks, hosts: std::str::from_utf8(hosts).ok()?, rest, key })
     }
 
     /// Whether the host word names exactly this machine. Patterns with `*`, `?` or
@@ -101,7 +113,7 @@ impl<'a> Line<'a> {
         if left.is_empty() {
             return Some(Vec::new());
         }
-        Some(format!("{}{}", left.join(","), self.rest).into_bytes())
+        Some([self.blanks, left.join(",").as_bytes(), self.rest].concat())
     }
 }
 
@@ -155,6 +167,17 @@ mod tests {
         let wanted = format!("|1|c2FsdA==|b3RoZXI= {OLD}\nh {NEW}\n");
         assert_eq!(String::from_utf8(edit.bytes).unwrap(), wanted);
         assert_eq!((edit.removed, edit.added), (1, true));
+    }
+
+    #[test]
+    fn an_indented_line_and_one_with_any_comment_are_entries_too() {
+        let text =
+            [b" \tguppy,a ", OLD.as_bytes(), b" J\xfcrgen\nguppy ", OLD.as_bytes(), b" \xff\n"];
+        let names = [Name { name: "guppy".into(), hashed_in: Vec::new() }];
+        let edit = replace_in(&text.concat(), &names, &NEW.parse().unwrap());
+        let wanted = [b" \ta ", OLD.as_bytes(), b" J\xfcrgen\nguppy ", NEW.as_bytes(), b"\n"];
+        assert_eq!(edit.bytes, wanted.concat());
+        assert_eq!(edit.removed, 2);
     }
 
     #[test]

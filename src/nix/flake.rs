@@ -54,6 +54,11 @@ impl Input {
         Self::attribute(&self.original, "ref")
     }
 
+    /// Whether the original reference names a commit, so that the lock never moves.
+    pub fn is_pinned(&self) -> bool {
+        Self::attribute(&self.original, "rev").is_some()
+    }
+
     /// `git`, `github`, `path`, …
     pub fn kind(&self) -> Option<&str> {
         Self::attribute(&self.original, "type")

@@ -54,7 +54,9 @@ impl Advice for SopsError {
             Self::Sops { source, by_hand, .. } if matches!(**source, SopsProgramError::Missing) => {
                 format!("Install sops, or do it where sops is: {by_hand}")
             }
-            Self::Sops { source, .. } => source.hint(),
+            Self::Sops { source, by_hand, .. } => {
+                format!("{} By hand: {by_hand}", source.hint())
+            }
             Self::Read { .. } => "Make the file readable, then run the same command again.".into(),
             Self::Missing(_) => {
                 "Create it with sops, or correct sopsFile in the configuration.".into()

@@ -179,6 +179,21 @@ impl<'a> EncryptedFile<'a> {
         self.check_mac(&key, &hex(&hash.finalize()))
     }
 
+    /// Whether a data key opens anything of the file: the MAC, or any value.
+    pub fn opens_a_value(&self, data_key: &Secret) -> bool {
+        let Some(key) = DataKey::new(data_key) else { return false };
+        let mut opened = key.decrypt(&self.metadata.mac, &self.metadata.last_modified).is_ok();
+        let walked = self.walk(&mut |path, value| {
+            if let Value::Text(text) = value {
+                let path: String = path.iter().map(|part| format!("{part}:")).collect();
+                opened |= !text.is_empty() && key.decrypt(text, &path).is_ok();
+            }
+            Ok(())
+        });
+        // What cannot be walked cannot be shown to be shut.
+        opened || walked.is_err()
+    }
+
     fn check_mac(&self, key: &DataKey, computed: &str) -> Result<(), FileError> {
         if self.metadata.mac.is_empty() {
             return Err(FileError::NoMac);

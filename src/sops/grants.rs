@@ -1,5 +1,6 @@
 //! Which rules a host joins for the files that it needs, and which go with it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::config::Config;
@@ -12,7 +13,7 @@ use super::place;
 use super::rename;
 use super::repo;
 use super::rewrap;
-use super::rules::{Rule, Rules, winner};
+use super::rules::{Rule, Rules, RulesError, winner};
 
 /// Paths relative to the config's folder.
 pub fn relative_files(
@@ -144,25 +145,52 @@ pub fn people(rules: &Rules<'_>, all: &[Rule<'_>], operator: &[String]) -> Vec<S
     if people.is_empty() { operator.to_vec() } else { people }
 }
 
-/// Rules that name the host and hold for no file of the repo.
-pub fn unused_rules_of(
+/// The rules that go with a host: those that name it and hold for no file, and one that
+/// was made for a single file, which the next rule gives to the same readers.
+///
+/// Another rule stays, though it may hold for no file yet: it is not about the host.
+pub fn rules_that_go(
     config: &Config<'_>,
     repo_dir: &Path,
     rules: &Rules<'_>,
+    host: &str,
     recipient: &str,
 ) -> Result<Vec<String>, SopsError> {
     let all = rules.rules().map_err(|source| config.rules_error(source))?;
     let files = repo::files_below(repo_dir, &config.dir)?;
-    let mut used = vec![false; all.len()];
+    let mut held: Vec<Vec<&Path>> = vec![Vec::new(); all.len()];
     for file in &files {
         if let Some(rule) = winner(&all, file).map_err(|source| config.rules_error(source))? {
-            used[rule.index] = true;
+            held[rule.index].push(file);
         }
     }
-    let unused = all.iter().filter(|rule| {
-        !used[rule.index] && !rule.is_catch_all() && rule.recipients().contains(&recipient)
-    });
-    Ok(unused.filter_map(|rule| rule.path_regex.map(str::to_owned)).collect())
+    let readers = |rule: &Rule<'_>| -> Option<BTreeSet<String>> {
+        let keys = &rule.groups.iter().map(|group| &group.keys).collect::<Vec<_>>();
+        let [keys] = keys.as_slice() else { return None };
+        let others = keys.iter().filter(|key| key.value != recipient);
+        others.map(|key| (key.kind == "age").then(|| key.value.clone())).collect()
+    };
+    let goes = |rule: &Rule<'_>| -> Result<bool, RulesError> {
+        let Some(regex) = rule.path_regex.filter(|_| !rule.is_catch_all()) else {
+            return Ok(false);
+        };
+        Ok(match held[rule.index].as_slice() {
+            _ if !rule.recipients().contains(&recipient) => false,
+            [] => names_host(regex, host),
+            [file] if regex == new_rule::regex_for(&file.to_string_lossy()) => {
+                let next = winner(&all[rule.index + 1..], file)?;
+                next.is_some_and(|next| readers(rule).is_some() && readers(rule) == readers(next))
+            }
+            _ => false,
+        })
+    };
+    let mut going = Vec::new();
+    for rule in &all {
+        if goes(rule).map_err(|source| config.rules_error(source))? {
+            going.extend(rule.path_regex.map(str::to_owned));
+        }
+    }
+    Ok(going)
 }
 
 /// Of the other hosts, how many a rule must hold for to be likely: 3 of 4.

@@ -7,7 +7,10 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
+
+use zeroize::Zeroizing;
 
 use crate::age::{HostKey, Identity};
 use crate::exec::Cmd;
@@ -16,33 +19,40 @@ use crate::secret::{Secret, create_private_dir, write_private};
 /// A program that prints an identity may wait for a person to unlock a store.
 const KEY_COMMAND_DEADLINE: Duration = Duration::from_secs(120);
 
-type Lookup = dyn Fn(&str) -> Option<OsString>;
-
 /// Where identities are looked for: variables and home of one user.
-pub struct Places {
-    variable: Box<Lookup>,
+#[derive(Debug, Clone)]
+pub enum Places {
+    /// The process's own environment.
+    Process,
+    /// These variables only (`HOME` among them).
+    Given(Vec<(String, OsString)>),
 }
 
 impl Places {
-    /// The process's own environment.
     pub fn of_process() -> Self {
-        Self { variable: Box::new(|name| std::env::var_os(name)) }
+        Self::Process
     }
 
-    /// Given variables only (`HOME` among them).
     pub fn of(variables: Vec<(String, OsString)>) -> Self {
-        let find = move |name: &str| {
-            variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
-        };
-        Self { variable: Box::new(find) }
+        Self::Given(variables)
+    }
+
+    fn variable(&self, name: &str) -> Option<OsString> {
+        match self {
+            Self::Process => std::env::var_os(name),
+            Self::Given(variables) => {
+                let found = variables.iter().find(|(known, _)| known == name);
+                found.map(|(_, value)| value.clone())
+            }
+        }
     }
 
     fn path(&self, name: &str) -> Option<PathBuf> {
-        (self.variable)(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+        self.variable(name).filter(|value| !value.is_empty()).map(PathBuf::from)
     }
 
     fn text(&self, name: &str) -> Option<String> {
-        (self.variable)(name).and_then(|value| value.into_string().ok())
+        self.variable(name).and_then(|value| value.into_string().ok())
     }
 }
 
@@ -53,9 +63,17 @@ enum Found {
     Plugin(Secret),
 }
 
-/// A set of identities, and where they were looked for.
+/// A set of identities, looked for when the first one is needed: a command may ask a
+/// person for one, and what is up to date needs none.
 #[derive(Default)]
 pub struct Identities {
+    /// Where to look; none where the identity was given.
+    places: Option<Places>,
+    gathered: OnceLock<Gathered>,
+}
+
+#[derive(Default)]
+struct Gathered {
     found: Vec<Found>,
     /// SSH key files, for the sops binary.
     ssh_files: Vec<PathBuf>,
@@ -65,6 +83,70 @@ pub struct Identities {
 impl Identities {
     /// All identities of the operator.
     pub fn of_operator(places: &Places) -> Self {
+        Self { places: Some(places.clone()), gathered: OnceLock::new() }
+    }
+
+    /// One identity and no other.
+    pub fn only(identity: Identity) -> Self {
+        let gathered = Gathered { found: vec![Found::Age(identity)], ..Gathered::default() };
+        Self { places: None, gathered: gathered.into() }
+    }
+
+    fn gathered(&self) -> &Gathered {
+        self.gathered
+            .get_or_init(|| self.places.as_ref().map(Gathered::everywhere).unwrap_or_default())
+    }
+
+    /// The places that were searched, with what was found there.
+    pub fn searched(&self) -> &[String] {
+        &self.gathered().searched
+    }
+
+    /// The age recipients of these identities, as far as they can be told.
+    pub fn recipients(&self) -> Vec<String> {
+        let age = self.gathered().found.iter().filter_map(|found| match found {
+            Found::Age(identity) => Some(identity.recipient().to_string()),
+            _ => None,
+        });
+        age.collect()
+    }
+
+    pub(super) fn as_age(&self) -> Vec<&dyn ::age::Identity> {
+        let native = self.gathered().found.iter().filter_map(|found| match found {
+            Found::Age(identity) => Some(identity.key() as &dyn ::age::Identity),
+            Found::Ssh(identity) => Some(identity.as_ref() as &dyn ::age::Identity),
+            Found::Plugin(_) => None,
+        });
+        native.collect()
+    }
+
+    /// Writes what sops can take from a file, mode 0600, into `dir` (made 0700).
+    pub(super) fn write_for_sops(&self, dir: &Path) -> std::io::Result<PathBuf> {
+        create_private_dir(dir)?;
+        let mut text = Zeroizing::new(String::new());
+        for found in &self.gathered().found {
+            let secret = match found {
+                Found::Age(identity) => identity.text(),
+                Found::Plugin(secret) => secret,
+                Found::Ssh(_) => continue,
+            };
+            text.push_str(secret.expose_str().unwrap_or_default());
+            text.push('\n');
+        }
+        let path = dir.join("keys.txt");
+        write_private(&path, text.as_bytes())?;
+        Ok(path)
+    }
+
+    /// SSH private keys that sops may use as they are.
+    pub(super) fn ssh_files(&self) -> &[PathBuf] {
+        &self.gathered().ssh_files
+    }
+}
+
+impl Gathered {
+    /// Looks everywhere where sops looks.
+    fn everywhere(places: &Places) -> Self {
         let mut all = Self::default();
         match places.path("SOPS_AGE_SSH_PRIVATE_KEY_FILE") {
             Some(path) => all.add_ssh_file(&path, "SOPS_AGE_SSH_PRIVATE_KEY_FILE"),
@@ -94,64 +176,9 @@ impl Identities {
         all
     }
 
-    /// One identity and no other.
-    pub fn only(identity: Identity) -> Self {
-        Self { found: vec![Found::Age(identity)], ..Self::default() }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.found.is_empty()
-    }
-
-    /// The places that were searched, with what was found there.
-    pub fn searched(&self) -> &[String] {
-        &self.searched
-    }
-
-    /// The age recipients of these identities, as far as they can be told.
-    pub fn recipients(&self) -> Vec<String> {
-        let age = self.found.iter().filter_map(|found| match found {
-            Found::Age(identity) => Some(identity.recipient().to_string()),
-            _ => None,
-        });
-        age.collect()
-    }
-
-    pub(super) fn as_age(&self) -> Vec<&dyn ::age::Identity> {
-        let native = self.found.iter().filter_map(|found| match found {
-            Found::Age(identity) => Some(identity.key() as &dyn ::age::Identity),
-            Found::Ssh(identity) => Some(identity.as_ref() as &dyn ::age::Identity),
-            Found::Plugin(_) => None,
-        });
-        native.collect()
-    }
-
-    /// Writes what sops can take from a file, mode 0600, into `dir` (made 0700).
-    pub(super) fn write_for_sops(&self, dir: &Path) -> std::io::Result<PathBuf> {
-        create_private_dir(dir)?;
-        let mut text = zeroize::Zeroizing::new(String::new());
-        for found in &self.found {
-            let secret = match found {
-                Found::Age(identity) => identity.text(),
-                Found::Plugin(secret) => secret,
-                Found::Ssh(_) => continue,
-            };
-            text.push_str(secret.expose_str().unwrap_or_default());
-            text.push('\n');
-        }
-        let path = dir.join("keys.txt");
-        write_private(&path, text.as_bytes())?;
-        Ok(path)
-    }
-
-    /// SSH private keys that sops may use as they are.
-    pub(super) fn ssh_files(&self) -> &[PathBuf] {
-        &self.ssh_files
-    }
-
     fn add_file(&mut self, path: &Path) {
         match std::fs::read_to_string(path) {
-            Ok(text) => self.add_text(&path.display().to_string(), &zeroize::Zeroizing::new(text)),
+            Ok(text) => self.add_text(&path.display().to_string(), &Zeroizing::new(text)),
             Err(error) => self.searched.push(format!("{} ({})", path.display(), reason(&error))),
         }
     }
@@ -182,7 +209,7 @@ impl Identities {
             name => format!("{name}={}", path.display()),
         };
         let text = match std::fs::read_to_string(path) {
-            Ok(text) => zeroize::Zeroizing::new(text),
+            Ok(text) => Zeroizing::new(text),
             Err(error) => return self.searched.push(format!("{place} ({})", reason(&error))),
         };
         match ::age::ssh::Identity::from_buffer(text.as_bytes(), None) {
@@ -205,19 +232,33 @@ impl Identities {
         let words = words(command);
         let Some((program, args)) = words.split_first() else { return };
         let place = format!("SOPS_AGE_KEY_CMD ({program})");
-        match Cmd::new(program).args(args).deadline(KEY_COMMAND_DEADLINE).terminal().run() {
-            Ok(output) => {
-                let text = Secret::new(output.stdout);
-                self.add_text(&place, text.expose_str().unwrap_or_default());
-            }
+        match printed_once(command, || {
+            let run = Cmd::new(program).args(args).deadline(KEY_COMMAND_DEADLINE).terminal().run();
+            run.map(|output| Secret::new(output.stdout)).map_err(|error| error.to_string())
+        }) {
+            Ok(text) => self.add_text(&place, text.expose_str().unwrap_or_default()),
             Err(error) => self.searched.push(format!("{place}: {error}")),
         }
     }
 }
 
+type Printed = Result<Secret, String>;
+
+/// What the command prints; it runs once in a process, since it may ask a person.
+fn printed_once(command: &str, run: impl FnOnce() -> Printed) -> Printed {
+    static PRINTED: Mutex<Vec<(String, Printed)>> = Mutex::new(Vec::new());
+    let mut printed = PRINTED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some((_, known)) = printed.iter().find(|(known, _)| known == command) {
+        return known.clone();
+    }
+    let new = run();
+    printed.push((command.to_owned(), new.clone()));
+    new
+}
+
 impl std::fmt::Debug for Identities {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Identities({:?})", self.searched)
+        write!(f, "Identities({:?})", self.gathered.get().map(|gathered| &gathered.searched))
     }
 }
 

@@ -4,23 +4,25 @@
 //! other recipients, the diff that a person sees, and what they should know. It
 //! is made from the repo as it is; [`commit`] writes it only if that is still so.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::config::Config;
 use super::edit::{self, Addition, EditError, Edited};
 pub use super::error::SopsError;
 use super::grants::{
-    check_encrypted, likely_rules, people, relative_files, rules_for, unused_rules_of,
+    check_encrypted, likely_rules, people, relative_files, rules_for, rules_that_go,
 };
 use super::host::{Role, Who};
 use super::identities::Identities;
+use super::intention::{Intention, Removed};
 use super::new_rule::NewRule;
 use super::patch::unified_diff;
 pub use super::plan_rename::plan_rename_host;
 use super::repo;
 use super::rewrap::{self, Rewrap};
 use super::rules::{Rule, Rules};
-use super::transaction::{self, FileChange, Rename, Written};
+use super::transaction::{self, FileChange, Rename, Transaction, Written};
 use crate::age::Recipient;
 
 /// What the layout of a repo does not tell.
@@ -64,6 +66,10 @@ pub struct Change {
     pub renames: Vec<Rename>,
     /// The recipient that the host had before, when it was replaced or removed.
     pub old_recipient: Option<String>,
+    /// Whom the change takes out.
+    removed: Option<Removed>,
+    /// Folders in which an interrupted run may have left something over.
+    pub(super) folders: BTreeSet<PathBuf>,
 }
 
 impl Change {
@@ -75,6 +81,8 @@ impl Change {
             warnings: Vec::new(),
             renames: Vec::new(),
             old_recipient: None,
+            removed: None,
+            folders: BTreeSet::new(),
         }
     }
 
@@ -92,10 +100,20 @@ impl Change {
         self.changes.iter().map(|change| change.path.as_path())
     }
 
+    /// How many of the changes, at their beginning, are the config's.
+    fn of_config(&self) -> usize {
+        usize::from(self.changes.first().is_some_and(|change| change.path == self.config))
+    }
+
     /// Gives all encrypted files new data keys.
     fn rotate(&mut self, identities: &Identities) -> Result<(), SopsError> {
-        let config = self.changes.first().is_some_and(|change| change.path == self.config);
-        rewrap::rotate(&mut self.changes[usize::from(config)..], identities)
+        let from = self.of_config();
+        rewrap::rotate(&mut self.changes[from..], identities)
+    }
+
+    /// The changes of encrypted files.
+    pub fn encrypted(&self) -> &[FileChange] {
+        &self.changes[self.of_config()..]
     }
 
     /// The encrypted files among the changes.
@@ -188,9 +206,10 @@ pub fn plan_remove_host(
     let rules = config.rules()?;
     let who = settings.who(host);
     let known = super::host::find(&rules, &who).ok().map(|entry| entry.recipient);
-    let old = known.or_else(|| settings.old_recipient.clone());
+    let begun = || Intention::of(&config.dir).removed(host);
+    let old = known.or_else(|| settings.old_recipient.clone()).or_else(begun);
     let old = old.ok_or_else(|| config.edit_error(EditError::NoHost(host.to_owned())))?;
-    let drop = unused_rules_of(&config, repo_dir, &rules, &old)?;
+    let drop = rules_that_go(&config, repo_dir, &rules, host, &old)?;
     let Edited { text, mut warnings } =
         edit::remove(&config.text, &who, &drop).map_err(|source| config.edit_error(source))?;
     warnings.push(HISTORY_WARNING.into());
@@ -203,8 +222,36 @@ pub fn plan_remove_host(
     if !settings.keep_data_keys {
         change.rotate(identities)?;
     }
+    for path in files_that_keep(&config, repo_dir, &change, &old)? {
+        change.warnings.push(format!(
+            "{} falls to no rule and stays open to the host: write a rule for it, then run \
+             landfall secrets updatekeys and rotate",
+            path.display()
+        ));
+    }
+    change.removed = Some(Removed { host: host.to_owned(), recipient: old.clone() });
     change.old_recipient = Some(old);
     Ok(change)
+}
+
+/// Encrypted files to which a recipient has access though no rule says so.
+fn files_that_keep(
+    config: &Config<'_>,
+    repo_dir: &Path,
+    change: &Change,
+    recipient: &str,
+) -> Result<Vec<PathBuf>, SopsError> {
+    let mut keep = Vec::new();
+    for file in repo::files_below(repo_dir, &config.dir)? {
+        let path = config.dir.join(&file);
+        if !change.paths().any(|changed| changed == path)
+            && let Some((text, _)) = rewrap::read_encrypted(&path)?
+            && text.contains(recipient)
+        {
+            keep.push(file);
+        }
+    }
+    Ok(keep)
 }
 
 /// Gives the files new data keys; their recipients stay.
@@ -217,8 +264,11 @@ pub fn plan_rotate(
 ) -> Result<Change, SopsError> {
     let config = Config::read(repo_dir, sops_yaml)?;
     let only = relative_files(&config.dir, repo_dir, files)?;
+    check_encrypted(&config.dir, &only)?;
     let mut change = Change::empty(&config);
-    for file in repo::files_below(repo_dir, &config.dir)? {
+    let files = files_of(&config, repo_dir, &only)?;
+    change.folders = repo::folders(&config.dir, &files);
+    for file in files {
         if !only.is_empty() && !only.contains(&file) {
             continue;
         }
@@ -263,7 +313,9 @@ pub fn plan_update(
     let only = relative_files(&config.dir, repo_dir, files)?;
     check_encrypted(&config.dir, &only)?;
     let mut change = Change::empty(&config);
-    change.changes = rewrap(&config, repo_dir, &config.text, identities, &only, |file, _, _| {
+    let files = files_of(&config, repo_dir, &only)?;
+    change.folders = repo::folders(&config.dir, &files);
+    change.changes = rewrap(&config, &config.text, identities, files, |file, _, _| {
         only.is_empty() || only.iter().any(|path| path == file)
     })?;
     check_clean(repo_dir, &change, settings)?;
@@ -287,14 +339,9 @@ fn finish(
     identities: &Identities,
 ) -> Result<Change, SopsError> {
     let Edited { text, warnings } = edited;
-    let mut change = Change {
-        config: config.full_path(),
-        changes: Vec::new(),
-        diff: unified_diff(&config.name(), &config.text, &text),
-        warnings,
-        renames: Vec::new(),
-        old_recipient: None,
-    };
+    let mut change = Change::empty(config);
+    change.diff = unified_diff(&config.name(), &config.text, &text);
+    change.warnings = warnings;
     if text != config.text {
         change.changes.push(FileChange {
             path: config.full_path(),
@@ -310,7 +357,9 @@ fn finish(
             || keys.new.is_some_and(|new| rule.recipients().contains(&new))
             || keys.old.is_some_and(|old| file.contains(old))
     };
-    change.changes.extend(rewrap(config, repo_dir, &text, identities, named, concerned)?);
+    let files = files_of(config, repo_dir, named)?;
+    change.folders = repo::folders(&config.dir, &files);
+    change.changes.extend(rewrap(config, &text, identities, files, concerned)?);
     check_clean(repo_dir, &change, settings)?;
     Ok(change)
 }
@@ -333,18 +382,25 @@ fn affected_rules(config: &Config<'_>, text: &str) -> Result<Vec<usize>, SopsErr
     Ok(changed.collect())
 }
 
+/// The files of the repo, and the named ones: behind a linked folder git sees nothing.
+fn files_of(
+    config: &Config<'_>,
+    repo_dir: &Path,
+    named: &[PathBuf],
+) -> Result<Vec<PathBuf>, SopsError> {
+    let mut files = repo::files_below(repo_dir, &config.dir)?;
+    files.extend(named.iter().filter(|file| !files.contains(file)).cloned().collect::<Vec<_>>());
+    Ok(files)
+}
+
 /// Wraps the data key of every chosen file for the recipients of its rule in `text`.
 fn rewrap(
     config: &Config<'_>,
-    repo_dir: &Path,
     text: &str,
     identities: &Identities,
-    named: &[PathBuf],
+    files: Vec<PathBuf>,
     chosen: impl Fn(&Path, &Rule<'_>, &str) -> bool,
 ) -> Result<Vec<FileChange>, SopsError> {
-    let mut files = repo::files_below(repo_dir, &config.dir)?;
-    // Behind a linked folder git sees nothing, but a file may be named there.
-    files.extend(named.iter().filter(|file| !files.contains(file)).cloned().collect::<Vec<_>>());
     let rules = Rules::parse(text).map_err(|source| config.rules_error(source))?;
     let all = rules.rules().map_err(|source| config.rules_error(source))?;
     let path = config.full_path();
@@ -366,10 +422,12 @@ pub(super) fn check_clean(
 
 /// Writes a change: the config first, then the files, all or none as far as a machine allows.
 pub fn commit(change: &Change) -> Result<Written, SopsError> {
-    let mut written = transaction::write(change.dir(), &change.changes)?;
-    transaction::rename(&change.renames)?;
-    for Rename { from, to } in &change.renames {
-        written.paths.extend([from.clone(), to.clone()]);
-    }
-    Ok(written)
+    let transaction = Transaction {
+        dir: change.dir(),
+        changes: &change.changes,
+        renames: &change.renames,
+        folders: &change.folders,
+        removed: change.removed.as_ref(),
+    };
+    Ok(transaction::write(&transaction)?)
 }

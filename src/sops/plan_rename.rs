@@ -42,7 +42,9 @@ pub fn plan_rename_host(
     let text = String::from_utf8_lossy(text).into_owned();
     let after = Rules::parse(&text).map_err(|source| config.rules_error(source))?;
     let after = after.rules().map_err(|source| config.rules_error(source))?;
-    for file in repo::files_below(repo_dir, &config.dir)? {
+    let files = repo::files_below(repo_dir, &config.dir)?;
+    change.folders = repo::folders(&config.dir, &files);
+    for file in files {
         let renamed = renamed_path(&file, old, new);
         let wins = |path| winner(&after, path).map_err(|source| config.rules_error(source));
         if renamed == file || rewrap::read_encrypted(&config.dir.join(&file))?.is_none() {

@@ -10,6 +10,7 @@ use super::file::{EncryptedFile, FileError};
 use super::format::Format;
 use super::identities::Identities;
 use super::program::{Reach, SopsProgram, SopsProgramError};
+use super::transaction::FileChange;
 use crate::age::Identity;
 use crate::error::{Advice, Exit};
 
@@ -105,8 +106,7 @@ fn prove_file(
     format: Format,
     needs: &[&Need],
 ) -> Result<Proof, ProofError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|source| ProofError::Read { file: file.into(), source })?;
+    let text = read(file)?;
     let native = match open(identities, &text, file, format, needs) {
         Ok(()) => true,
         Err(ProofError::File { source: FileError::NeedsSops(_), .. }) => false,
@@ -150,17 +150,57 @@ fn open(
     Ok(())
 }
 
-/// Shows that `identity` opens none of the files any more.
-pub fn prove_shut_out(identity: &Identity, files: &[(PathBuf, Format)]) -> Result<(), ProofError> {
+/// Shows that `identity` opens none of the files: natively, and by sops where it is installed.
+pub fn prove_shut_out(identity: &Identity, files: &[PathBuf]) -> Result<(), ProofError> {
     let identities = Identities::only(identity.clone());
-    for (path, format) in files {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ProofError::Read { file: path.clone(), source })?;
-        let opens = EncryptedFile::parse(&text, *format)
+    let sops = SopsProgram::find();
+    for path in files {
+        let text = read(path)?;
+        let format = Format::of_content(path, &text);
+        let opens = EncryptedFile::parse(&text, format)
             .and_then(|file| file.data_key(&identities.as_age()));
-        if opens.is_ok() {
+        let by_sops =
+            |sops: &SopsProgram| sops.opens(path, format, &identities, Reach::AgeOnly).is_ok();
+        if opens.is_ok() || sops.as_ref().is_some_and(by_sops) {
             return Err(ProofError::StillOpens { file: path.clone() });
         }
     }
     Ok(())
+}
+
+/// Shows, without its private key, that a recipient is out of files that were just
+/// written: no data key is wrapped for it, and where they were rotated, the data key
+/// that it knew opens nothing. Returns for how many files it was shown: what only sops
+/// can read is left out.
+pub fn prove_removed(
+    changes: &[FileChange],
+    recipient: &str,
+    operator: &Identities,
+    rotated: bool,
+) -> Result<usize, ProofError> {
+    let mut shown = 0;
+    for FileChange { path, before, .. } in changes {
+        let failed = |source| ProofError::File { file: path.clone(), source };
+        let text = read(path)?;
+        let format = Format::of_content(path, &text);
+        let after = EncryptedFile::parse(&text, format).map_err(failed)?;
+        let still = || ProofError::StillOpens { file: path.clone() };
+        if text.contains(recipient) {
+            return Err(still());
+        }
+        let before = String::from_utf8_lossy(before);
+        let known = EncryptedFile::parse(&before, format)
+            .and_then(|file| file.data_key(&operator.as_age()));
+        match known {
+            Ok(known) if rotated && after.opens_a_value(&known) => return Err(still()),
+            Ok(_) => shown += 1,
+            Err(FileError::NeedsSops(_)) => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(shown)
+}
+
+fn read(path: &Path) -> Result<String, ProofError> {
+    std::fs::read_to_string(path).map_err(|source| ProofError::Read { file: path.into(), source })
 }

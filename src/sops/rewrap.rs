@@ -9,6 +9,7 @@ use super::error::SopsError;
 use super::file::FileError;
 use super::format::Format;
 use super::identities::Identities;
+use super::parallel::in_parallel;
 use super::program::{Reach, SopsProgram, SopsProgramError};
 use super::rekey::{Rekeyed, rekey};
 use super::repo;
@@ -112,52 +113,26 @@ pub fn read_encrypted(path: &Path) -> Result<Option<(String, Format)>, SopsError
 
 /// Gives the files new data keys, by sops.
 pub fn rotate(changes: &mut [FileChange], identities: &Identities) -> Result<(), SopsError> {
-    for file in changes {
-        let text = String::from_utf8_lossy(&file.after);
-        let format = Format::of_content(&file.path, &text);
-        let rotate = || -> Result<Vec<u8>, SopsProgramError> {
-            let sops = SopsProgram::require()?;
-            let stage = tempfile::tempdir()?;
-            let staged = stage.path().join("file");
-            std::fs::write(&staged, &file.after)?;
-            sops.rotate(&staged, format, identities, Reach::Operator)?;
-            Ok(std::fs::read(&staged)?)
-        };
-        let rotated = rotate();
-        file.after = rotated.map_err(|source| SopsError::Sops {
-            path: file.path.clone(),
-            source: Box::new(source),
-            by_hand: format!("sops rotate --in-place {}", file.path.display()),
-        })?;
+    let rotated = in_parallel(changes, |file| rotated(file, identities));
+    for (file, after) in changes.iter_mut().zip(rotated) {
+        file.after = after?;
     }
     Ok(())
 }
 
-/// Does the jobs on all cores; the results keep the order of the jobs.
-pub fn in_parallel<J: Sync, R: Send>(jobs: &[J], work: impl Fn(&J) -> R + Sync) -> Vec<R> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len());
-    if cores <= 1 {
-        return jobs.iter().map(work).collect();
-    }
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let worker = || {
-        let mut done = Vec::new();
-        loop {
-            let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            match jobs.get(index) {
-                Some(job) => done.push((index, work(job))),
-                None => return done,
-            }
-        }
+fn rotated(file: &FileChange, identities: &Identities) -> Result<Vec<u8>, SopsError> {
+    let format = Format::of_content(&file.path, &String::from_utf8_lossy(&file.after));
+    let rotate = || -> Result<Vec<u8>, SopsProgramError> {
+        let sops = SopsProgram::require()?;
+        let stage = tempfile::tempdir()?;
+        let staged = stage.path().join("file");
+        std::fs::write(&staged, &file.after)?;
+        sops.rotate(&staged, format, identities, Reach::Operator)?;
+        Ok(std::fs::read(&staged)?)
     };
-    let mut results: Vec<(usize, R)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
-        let joined = workers.into_iter().map(|worker| match worker.join() {
-            Ok(done) => done,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        joined.flatten().collect()
-    });
-    results.sort_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, result)| result).collect()
+    rotate().map_err(|source| SopsError::Sops {
+        path: file.path.clone(),
+        source: Box::new(source),
+        by_hand: format!("sops rotate --in-place {}", file.path.display()),
+    })
 }

@@ -8,10 +8,14 @@
 
 use std::path::{Path, PathBuf};
 
+use super::config::Config;
+use super::edit::EditError;
 use super::error::SopsError;
 use super::file::{EncryptedFile, FileError};
 use super::format::Format;
+use super::host;
 use super::identities::Identities;
+use super::intention::Intention;
 use super::plan::{Change, EditSettings, plan_add_host};
 use super::program::{Reach, SopsProgram, SopsProgramError};
 use super::rewrap::read_encrypted;
@@ -50,6 +54,7 @@ pub fn plan_user_key(
     let made = known.is_none();
     let identity = known.unwrap_or_else(Identity::generate);
     let recipient = identity.recipient();
+    refuse_another(repo_dir, sops_yaml, name, &recipient, settings)?;
     let files = [file.clone()];
     let mut change =
         plan_add_host(repo_dir, sops_yaml, name, &recipient, &files, settings, identities)?;
@@ -57,6 +62,27 @@ pub fn plan_user_key(
         store(&mut change, file, place.path, &identity, identities)?;
     }
     Ok(PlannedKey { change, recipient, made })
+}
+
+/// Two names can become one anchor (`john.doe` and `john_doe`), and a key that is stored
+/// elsewhere has its entry already: neither must be replaced by this key.
+fn refuse_another(
+    repo_dir: &Path,
+    sops_yaml: &Path,
+    name: &str,
+    recipient: &Recipient,
+    settings: &EditSettings,
+) -> Result<(), SopsError> {
+    let config = Config::read(repo_dir, sops_yaml)?;
+    let rules = config.rules()?;
+    let Ok(known) = host::find(&rules, &settings.who(name)) else { return Ok(()) };
+    // An interrupted run wrote the entry, and never the key.
+    let own = Intention::of(&config.dir).meant(config.text.as_bytes());
+    if known.recipient == recipient.as_str() || own {
+        return Ok(());
+    }
+    let anchor = known.anchor_name().unwrap_or(name).to_owned();
+    Err(config.edit_error(EditError::Taken { anchor }))
 }
 
 /// The key that the file holds already.

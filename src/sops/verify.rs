@@ -10,8 +10,9 @@ use super::format::Format;
 use super::grants::relative_files;
 use super::host::{self, Who};
 use super::identities::Identities;
+use super::parallel::in_parallel;
 use super::program::{Reach, SopsProgram, SopsProgramError};
-use super::rewrap::{in_parallel, read_encrypted};
+use super::rewrap::read_encrypted;
 use super::rules::winner;
 use super::{edit::EditError, repo};
 

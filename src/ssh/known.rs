@@ -41,18 +41,36 @@ pub fn known_hosts_name(endpoint: &Endpoint) -> Result<String, SshError> {
     KnownAs::of(endpoint).map(|known| known.name)
 }
 
+/// The operator's own known_hosts files for `endpoint`, not those of the whole machine;
+/// ssh adds new keys to the first. Where ssh_config names none, that is the one below HOME.
+pub fn user_known_hosts(endpoint: &Endpoint) -> Result<Vec<PathBuf>, SshError> {
+    let configured = KnownAs::of(endpoint)?.own();
+    if configured != KnownAs::asked(endpoint, &["-F", "none"])?.own() {
+        return Ok(configured);
+    }
+    let home = std::env::home_dir().filter(|home| home.is_absolute());
+    Ok(home.map(|home| home.join(".ssh/known_hosts")).into_iter().collect())
+}
+
 /// Where and under which name the operator's ssh looks a machine's key up, as
 /// ssh_config and the command line come to.
 struct KnownAs {
     name: String,
     files: Vec<PathBuf>,
+    /// How many of the files, from the first on, are the operator's own.
+    own: usize,
 }
 
 impl KnownAs {
     fn of(endpoint: &Endpoint) -> Result<Self, SshError> {
+        Self::asked(endpoint, &[])
+    }
+
+    fn asked(endpoint: &Endpoint, options: &[&str]) -> Result<Self, SshError> {
         check(&endpoint.options)?;
         let text = Cmd::new("ssh")
             .args(["-G", "-T"])
+            .args(options)
             .args(reach(endpoint))
             .args(["--", &endpoint.host])
             .deadline(DEADLINE)
@@ -71,13 +89,18 @@ impl KnownAs {
             (None, None | Some("22")) => host,
             (None, Some(port)) => format!("[{host}]:{port}"),
         };
-        let files = ["userknownhostsfile", "globalknownhostsfile"]
-            .into_iter()
-            .filter_map(value)
-            .flat_map(str::split_ascii_whitespace)
-            .map(PathBuf::from)
-            .collect();
-        Self { name, files }
+        let listed = |keyword| {
+            let files = value(keyword).unwrap_or_default().split_ascii_whitespace();
+            files.filter(|file| *file != "none").map(PathBuf::from).collect::<Vec<_>>()
+        };
+        let mut files = listed("userknownhostsfile");
+        let own = files.len();
+        files.extend(listed("globalknownhostsfile"));
+        Self { name, files, own }
+    }
+
+    fn own(&self) -> Vec<PathBuf> {
+        self.files[..self.own].to_vec()
     }
 }
 
@@ -101,6 +124,7 @@ mod tests {
         assert_eq!(name("hostname h\nport 2222\nhostkeyalias a\n"), "a");
         let known = KnownAs::parse("userknownhostsfile /a /b\nglobalknownhostsfile /c\n");
         assert_eq!(known.files, ["/a", "/b", "/c"].map(PathBuf::from));
+        assert_eq!(known.own(), known.files[..2]);
     }
 
     #[test]

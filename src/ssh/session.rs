@@ -6,14 +6,17 @@
 //! later command connects anew, pinned to the same key, or fails.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::options::{asking, check, config_path, pinned, plain, reach, write_pin};
+use super::root::{self, Asks, Client, Means, Privilege};
+use super::store::StoreSocket;
 use super::{Endpoint, HostKey, SshError, offered_key, remote_command};
 use crate::exec::{Cmd, ExecError, Output};
-use crate::secret::private_temp_dir;
+use crate::secret::{Secret, private_temp_dir};
 
 /// An address of a unix socket has 108 bytes; ssh binds to the path with a dot
 /// and 16 characters added, and a zero ends it.
@@ -27,23 +30,15 @@ const REQUEST: Duration = Duration::from_secs(10);
 /// A master that nobody uses for so long belongs to a run that was killed.
 const PERSIST: &str = "4h";
 
-/// How commands become root's on the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Privilege {
-    /// The login is root's.
-    Root,
-    /// `sudo -n` works without a password.
-    Sudo,
-    None,
-}
-
 /// An open connection to one machine.
 #[derive(Debug)]
 pub struct Session {
     endpoint: Endpoint,
     key: HostKey,
+    // Before the folder that they lie in.
+    stores: Mutex<Vec<StoreSocket>>,
     dir: TempDir,
-    privilege: Privilege,
+    means: Means,
 }
 
 impl Session {
@@ -63,12 +58,13 @@ impl Session {
         let mut session = Self {
             endpoint: endpoint.clone(),
             key: trusted.clone(),
+            stores: Mutex::default(),
             dir,
-            privilege: Privilege::None,
+            means: Means::None,
         };
         session.link_identity()?;
         session.start_master(deadline)?;
-        session.privilege = session.detect_privilege(deadline)?;
+        session.means = session.detect_means(deadline)?;
         Ok(session)
     }
 
@@ -100,15 +96,9 @@ impl Session {
         }
     }
 
-    fn detect_privilege(&self, deadline: Duration) -> Result<Privilege, SshError> {
-        let failed = |error| SshError::classify(&self.to(), error);
-        let id = self.run(&["id", "-u"]).deadline(deadline).read().map_err(failed)?;
-        if id.trim() == "0" {
-            return Ok(Privilege::Root);
-        }
-        let sudo: Result<Output, ExecError> =
-            self.run(&["sudo", "-n", "--", "true"]).deadline(deadline).output();
-        Ok(if sudo.map_err(failed)?.status.success() { Privilege::Sudo } else { Privilege::None })
+    fn detect_means(&self, deadline: Duration) -> Result<Means, SshError> {
+        let probe = self.run(&["sh", "-c", root::PROBE]).deadline(deadline).read();
+        Ok(Means::parse(&probe.map_err(|error| SshError::classify(&self.to(), error))?))
     }
 
     pub fn endpoint(&self) -> &Endpoint {
@@ -121,20 +111,40 @@ impl Session {
     }
 
     pub fn privilege(&self) -> Privilege {
-        self.privilege
+        self.means.privilege()
+    }
+
+    /// Whether [`Session::root`] can work.
+    pub fn can_be_root(&self) -> bool {
+        self.privilege() != Privilege::None
+    }
+
+    /// The program that wants a password which this session does not have.
+    pub fn asks_for_password(&self) -> Option<Asks> {
+        match self.means {
+            Means::Asks(program) => Some(program),
+            _ => None,
+        }
+    }
+
+    /// From now on commands become root's by this password of the login user, when
+    /// sudo takes it; else says what sudo said.
+    pub fn use_sudo_password(&mut self, password: Secret) -> Result<Result<(), String>, SshError> {
+        let answer = self.client().try_password(&password)?;
+        if answer.is_ok() {
+            self.means = Means::SudoPassword(password);
+        }
+        Ok(answer)
     }
 
     /// `argv` on the machine as the login user, word for word.
     pub fn run(&self, argv: &[&str]) -> Cmd {
-        self.client().args(["--", &self.endpoint.host]).arg(remote_command(argv))
+        self.client().run(argv)
     }
 
     /// `argv` on the machine as root. Without the right to it, `sudo` says so.
     pub fn root(&self, argv: &[&str]) -> Cmd {
-        match self.privilege {
-            Privilege::Root => self.run(argv),
-            Privilege::Sudo | Privilege::None => self.run(&[&["sudo", "-n", "--"], argv].concat()),
-        }
+        self.client().root(&self.means, argv)
     }
 
     /// A shell script with `$1`… set to `args`. It runs whole or not at all, with
@@ -161,23 +171,42 @@ impl Session {
 
     /// A command for a person, with a terminal: for [`Cmd::exec`].
     pub fn interactive(&self, argv: &[&str]) -> Cmd {
-        let cmd = self.client().args(["-oRequestTTY=auto", "--", &self.endpoint.host]);
+        let cmd = self.client().cmd().args(["-oRequestTTY=auto", "--", &self.endpoint.host]);
         if argv.is_empty() { cmd } else { cmd.arg(remote_command(argv)) }
     }
 
-    /// The machine as a nix store, or the store below `root` on it.
+    /// The machine as a nix store, or the store below `root` on it; valid as long as
+    /// the session lives.
     pub fn nix_store_url(&self, root: Option<&str>) -> String {
+        // Root's word counts where signatures are required, and below a foreign root.
+        let Some(prefix) = self.means.prefix() else {
+            return format!("unix://{}", self.store_socket(root).display());
+        };
         let user = self.endpoint.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
         let mut settings = Vec::new();
         if let Some(root) = root {
             settings.push(format!("remote-store={}", percent(&format!("local?root={root}"))));
         }
-        if self.privilege == Privilege::Sudo {
-            // Root's word counts where signatures are required, and below a foreign root.
-            settings.push(format!("remote-program={}", percent("sudo -n nix-daemon")));
+        if !prefix.is_empty() {
+            settings.push(format!("remote-program={}", percent(&format!("{prefix}nix-daemon"))));
         }
         let query = if settings.is_empty() { "" } else { "?" };
         format!("ssh-ng://{user}{}{query}{}", self.endpoint.url_host(), settings.join("&"))
+    }
+
+    fn store_socket(&self, root: Option<&str>) -> PathBuf {
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = |index: usize| self.dir.path().join(format!("nix{index}"));
+        if let Some(index) = stores.iter().position(|store| store.is_below(root)) {
+            return place(index);
+        }
+        let path = place(stores.len());
+        match StoreSocket::open(&path, root, self.client(), self.means.clone()) {
+            Ok(store) => stores.push(store),
+            // Nix says then that it cannot connect to it.
+            Err(error) => tracing::error!(%error, path = %path.display(), "a store's socket"),
+        }
+        path
     }
 
     /// The value of `NIX_SSHOPTS` with which nix uses this session.
@@ -208,9 +237,12 @@ impl Session {
             .output()
     }
 
-    fn client(&self) -> Cmd {
-        // Messages in one language; OpenSSH's servers often take LC_* over.
-        Cmd::new("ssh").args(self.client_options()).env("LC_ALL", "C.UTF-8").deadline(COMMAND)
+    fn client(&self) -> Client {
+        Client {
+            options: self.client_options(),
+            host: self.endpoint.host.clone(),
+            deadline: COMMAND,
+        }
     }
 
     fn client_options(&self) -> Vec<String> {
@@ -327,8 +359,9 @@ mod tests {
             key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
                 .parse()
                 .unwrap(),
+            stores: Mutex::default(),
             dir: private_temp_dir(&std::env::temp_dir()).unwrap(),
-            privilege: Privilege::Sudo,
+            means: Means::Sudo,
         };
         assert_eq!(
             session.nix_store_url(Some("/mnt")),

@@ -75,7 +75,7 @@ pub fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), 
             // With an encrypted disk it is a person who did not come.
             if person && error.exit == Exit::Failed { error.exit(Exit::Person) } else { error }
         })?;
-        let target = phase::examined(session, key.clone())?;
+        let target = phase::examined(cx, session, key.clone())?;
         if target.facts.boot_id != old_boot {
             is_what_was_installed(cx, &target)?;
             cx.target = Some(target);

@@ -12,14 +12,13 @@ use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::installation::DiskoMode;
 use crate::inventory;
-use crate::journal::Entry;
 use crate::keys;
 use crate::machine::Phase;
 use crate::origin::Origin;
 use crate::passphrase;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
-use crate::steps::remote::Destination;
-use crate::steps::{flake_hardware, hardware, install, installer, installs, repos, secrets};
+use crate::steps::remote::Place;
+use crate::steps::{flake_hardware, hardware, install, installer, installs, lock, repos, secrets};
 
 pub struct Check;
 
@@ -142,16 +141,13 @@ fn config_repo(cx: &Context) -> Result<(), StepError> {
 /// Files that are not committed would be missing from what is installed, or would
 /// make it something that no commit describes.
 fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
-    let by_this_run = cx.journal.lines().iter().any(|line| {
-        matches!(&line.entry, Entry::Started { step: StepId::Lock | StepId::Hardware, .. })
-    });
     // Secrets that lie in the configuration itself.
     let inside = cx.config.secrets.as_ref().is_some_and(|secrets| secrets.input.is_none());
     let secrets = if inside { secrets::left_by_this_run(cx, repo)? } else { Vec::new() };
     let dirty: Vec<PathBuf> = repo
         .dirty()?
         .into_iter()
-        .filter(|path| !(by_this_run && hardware::committed_here(cx, path)))
+        .filter(|path| !hardware::left_by_this_run(cx, path))
         .filter(|path| !secrets.contains(path))
         .collect();
     if dirty.is_empty() {
@@ -167,10 +163,7 @@ fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
 }
 
 fn pushable(cx: &Context, repo: &Repo) -> Result<(), StepError> {
-    if cx.config.push == Push::No {
-        return Ok(());
-    }
-    Destination::of(repo, &cx.config.push)?.check()
+    Place::of(cx, repo.root())?.with_own(hardware::own_commits(cx)).check()
 }
 
 fn configuration(cx: &Context, findings: &mut Findings) {
@@ -267,13 +260,21 @@ fn secrets_repo(cx: &Context, findings: &mut Findings) {
     if cx.phase == Phase::Installed && cx.finished(StepId::Secrets).is_some() {
         return;
     }
+    let edited = Repo::open(&config.dir).map_err(StepError::from).and_then(|repo| {
+        secrets::clean(cx, &repo)?;
+        pushable(cx, &repo)
+    });
+    // What cannot be pushed is no place to try the edit.
+    let usable = edited.is_ok();
     if config.input.is_some() {
-        findings.take(Repo::open(&config.dir).map_err(StepError::from).and_then(|repo| {
-            secrets::clean(cx, &repo)?;
-            pushable(cx, &repo)
-        }));
+        findings.take(edited);
     }
-    findings.take(secrets::preflight(cx));
+    if usable && cx.config.secrets_apart() && cx.config.push != Push::No {
+        findings.take(lock::follows(cx));
+    }
+    if usable {
+        findings.take(secrets::preflight(cx));
+    }
 }
 
 fn no_secrets(cx: &Context) -> Result<(), StepError> {

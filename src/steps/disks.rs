@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::cli::ChangedLayoutArg;
 use crate::context::Context;
 use crate::disks::{self, Matched};
 use crate::error::{Exit, StepError};
@@ -27,6 +28,16 @@ pub struct Disks;
 
 /// Formatting a large disk with a slow key derivation takes minutes, not hours.
 const FORMAT_DEADLINE: Duration = Duration::from_secs(60 * 60);
+
+/// The fact that names the script by which the disks were formatted.
+const SCRIPT: &str = "script";
+const FLAG: &str = "--changed-layout keep|format";
+
+/// Lets go of disks that this run mounted before. Arguments: LUKS volumes.
+const RELEASE: &str = r#"
+if findmnt --mountpoint /mnt >/dev/null; then umount -R /mnt; fi
+for name in "$@"; do cryptsetup close "$name" 2>/dev/null || true; done
+"#;
 
 /// Runs disko with the passphrase files that the layout names, which live only as
 /// long as this script. Standard input: for each file its length on a line, then
@@ -77,7 +88,7 @@ impl Step for Disks {
             DiskoMode::Mount => journal::intention(cx.journal.lines(), StepId::Disks).is_some(),
             DiskoMode::Disko | DiskoMode::Format => marked(cx)?,
         };
-        if !ours || !mounted(cx)? {
+        if !ours || !mounted(cx)? || layout_changed(cx) {
             return Ok(Status::Ready);
         }
         let serials: Vec<String> =
@@ -85,49 +96,43 @@ impl Step for Disks {
         let done = if mode(cx) == DiskoMode::Mount { "mounted" } else { "formatted, mounted" };
         Ok(Status::Done(
             Evidence::new(format!("{} {done} at {ROOT}", serials.join(", ")))
-                .with("disks", serials.join(" ")),
+                .with("disks", serials.join(" "))
+                .with(SCRIPT, formatted_with(cx).unwrap_or_default()),
         ))
     }
 
     fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
         passphrase::collect(cx)?;
-        if !writes(cx)? {
-            return Ok(Consent::Given); // only mounted
+        if mode(cx) == DiskoMode::Mount {
+            return Ok(Consent::Given); // nothing is written
         }
-        let matched = matched(cx)?;
-        if disks::check_named(&matched, &cx.config.erase).is_ok() {
-            return Ok(Consent::Given);
-        }
-        for Matched { name, disk, .. } in &matched {
-            let expected = disk.stable_name();
-            let question =
-                Question::new(format!("Erase it? Type {expected} to confirm"), "--erase DISK")
-                    .detail(format!("disk {name:?} of the layout: {} ({disk})", disk.path))
-                    .details(inventory::lines(disk))
-                    .detail(match mode(cx) {
-                        DiskoMode::Format => "What the layout misses is made on it.",
-                        _ => "Everything on it will be lost.",
-                    });
-            if !cx.prompter.type_to_confirm(&question, &expected)? {
-                return Err(StepError::new(
-                    format!("{disk} may not be erased"),
-                    "it was not confirmed",
-                    "Nothing was changed on the disks. Run the command again when it may be.",
-                )
-                .exit(Exit::Person));
+        if marked(cx)? {
+            // Formatted by this run: only mounted again, unless a new layout is to have it.
+            if !layout_changed(cx) || ask_about_layout(cx)? == ChangedLayoutArg::Keep {
+                return Ok(Consent::Given);
             }
         }
+        confirm_erasure(cx)?;
         Ok(Consent::Given)
     }
 
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
         let names: Vec<String> = matched(cx)?.iter().map(|m| m.disk.stable_name()).collect();
-        let does = if writes(cx)? { "erases" } else { "mounts" };
-        Ok(Evidence::new(format!("{does} {}", names.join(", "))).with("disks", names.join(" ")))
+        let names = (names.join(", "), names.join(" "));
+        if mode(cx) == DiskoMode::Mount || marked(cx)? {
+            return Ok(Evidence::new(format!("mounts {}", names.0)).with("disks", names.1));
+        }
+        let script = build::preparing_script(cx)?.to_string();
+        Ok(Evidence::new(format!("erases {}", names.0)).with("disks", names.1).with(SCRIPT, script))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
         let writes = writes(cx)?;
+        let script = build::preparing_script(cx)?;
+        cx.produced.insert(StepId::Disks, Evidence::default().with(SCRIPT, script.to_string()));
+        if !writes && mounted(cx)? {
+            return Ok(()); // the disks stay, and are there already
+        }
         // The disks as they are now, not as they were when the run began.
         let now = TargetFacts::read(&cx.target()?.session)?.disks;
         let matched = of_layout(cx, &now)?;
@@ -135,10 +140,11 @@ impl Step for Disks {
             disks::check_usable(&matched, needed_bytes(cx)?)?;
             inventory::check_alone(&matched, &now)?;
             same_disks(cx, &matched)?;
+            release(cx)?;
             if mode(cx) == DiskoMode::Disko {
                 teardown::run(cx, &matched)?;
             }
-            run_script(cx, &build::preparing_script(cx)?)?;
+            run_script(cx, &script)?;
         }
         // Some scripts leave mounted what they made, others do not.
         if !mounted(cx)? {
@@ -162,14 +168,97 @@ fn mode(cx: &Context) -> DiskoMode {
     cx.config.installation.disko_mode
 }
 
-/// Whether this step changes what is on the disks: not those that this run has formatted.
-fn writes(cx: &Context) -> Result<bool, StepError> {
-    Ok(mode(cx) != DiskoMode::Mount && !marked(cx)?)
+/// Whether this step changes what is on the disks: not those that this run has formatted,
+/// unless a new layout is to have them. Then that is confirmed anew.
+fn writes(cx: &mut Context) -> Result<bool, StepError> {
+    if mode(cx) == DiskoMode::Mount {
+        return Ok(false);
+    }
+    if !marked(cx)? {
+        return Ok(true);
+    }
+    if !layout_changed(cx) || ask_about_layout(cx)? == ChangedLayoutArg::Keep {
+        return Ok(false);
+    }
+    confirm_erasure(cx)?;
+    Ok(true)
+}
+
+/// Lets go of what an earlier try has opened on the disks.
+fn release(cx: &Context) -> Result<(), StepError> {
+    let volumes: Vec<&str> =
+        cx.facts()?.first().luks().map(|volume| volume.name.as_str()).collect();
+    cx.target()?.session.root_script(RELEASE, &volumes).run()?;
+    Ok(())
 }
 
 fn run_script(cx: &Context, script: &StorePath) -> Result<(), StepError> {
     copy_script(cx, script)?;
     run_disko(cx, script.as_ref())
+}
+
+/// A person sees what is on each disk and types its name, unless flags named it.
+fn confirm_erasure(cx: &mut Context) -> Result<(), StepError> {
+    let matched = matched(cx)?;
+    if cx.answers.erasure || disks::check_named(&matched, &cx.config.erase).is_ok() {
+        return Ok(());
+    }
+    for Matched { name, disk, .. } in &matched {
+        let expected = disk.stable_name();
+        let question =
+            Question::new(format!("Erase it? Type {expected} to confirm"), "--erase DISK")
+                .detail(format!("disk {name:?} of the layout: {} ({disk})", disk.path))
+                .details(inventory::lines(disk))
+                .detail(match mode(cx) {
+                    DiskoMode::Format => "What the layout misses is made on it.",
+                    _ => "Everything on it will be lost.",
+                });
+        if !cx.prompter.type_to_confirm(&question, &expected)? {
+            return Err(StepError::new(
+                format!("{disk} may not be erased"),
+                "it was not confirmed",
+                "Nothing was changed on the disks. Run the command again when it may be.",
+            )
+            .exit(Exit::Person));
+        }
+    }
+    cx.answers.erasure = true;
+    Ok(())
+}
+
+/// disko's script that formatted the disks, or with which they were taken as they are.
+fn formatted_with(cx: &Context) -> Option<&str> {
+    let begun = journal::intention(cx.journal.lines(), StepId::Disks);
+    let known = cx.evidence(StepId::Disks).and_then(|evidence| evidence.fact(SCRIPT));
+    known.or_else(|| begun.and_then(|evidence| evidence.fact(SCRIPT)))
+}
+
+/// Whether the layout that was built last is another one than that of the disks.
+fn layout_changed(cx: &Context) -> bool {
+    let (Some(before), Ok(now)) = (formatted_with(cx), build::preparing_script(cx)) else {
+        return false;
+    };
+    !before.is_empty() && before != now.to_string()
+}
+
+/// What happens to the disks that this run formatted for another layout.
+fn ask_about_layout(cx: &mut Context) -> Result<ChangedLayoutArg, StepError> {
+    if let Some(answer) = cx.answers.changed_layout.or(cx.config.changed_layout) {
+        return Ok(answer);
+    }
+    let question = Question::new("The layout changed. What about the disks?", FLAG)
+        .detail("This run formatted them by another script of disko than the one of now.")
+        .detail("A change of nixpkgs or disko makes another script too, of the same layout.");
+    let options = [
+        "keep them as they are, and mount them by the new layout".to_owned(),
+        "erase and format them again".to_owned(),
+    ];
+    let answer = match cx.prompter.choose(&question, &options)? {
+        0 => ChangedLayoutArg::Keep,
+        _ => ChangedLayoutArg::Format,
+    };
+    cx.answers.changed_layout = Some(answer);
+    Ok(answer)
 }
 
 /// The disks of the layout on the target, as they were found when the run began.

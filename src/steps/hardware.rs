@@ -109,7 +109,21 @@ pub fn committed_here(cx: &Context, path: &std::path::Path) -> bool {
         || Some(path) == installer_lock.as_deref()
 }
 
-fn message(cx: &Context, changed: &[PathBuf]) -> String {
+/// Whether an earlier process of this run may have left this path changed.
+pub fn left_by_this_run(cx: &Context, path: &std::path::Path) -> bool {
+    let began = [StepId::Lock, StepId::Hardware]
+        .iter()
+        .any(|step| journal::intention(cx.journal.lines(), *step).is_some());
+    began && committed_here(cx, path)
+}
+
+/// The paths that local commits of this run may have changed: such commits stand
+/// beside what others pushed meanwhile, until the publish step brings them there.
+pub fn own_commits(cx: &Context) -> impl Fn(&std::path::Path) -> bool {
+    |path| left_by_this_run(cx, path)
+}
+
+pub fn message(cx: &Context, changed: &[PathBuf]) -> String {
     let host = &cx.config.host;
     let hardware =
         changed.iter().any(|path| Some(path.as_path()) == cx.config.hardware_file.as_deref());

@@ -1,8 +1,12 @@
 //! Step 4: flake.lock follows the secrets that were just pushed, and nothing else moves.
 
+use std::path::Path;
+
 use crate::context::Context;
-use crate::error::StepError;
+use crate::error::{Exit, StepError};
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::steps::remote::Destination;
+use crate::steps::secrets;
 
 pub struct Lock;
 
@@ -26,43 +30,98 @@ impl Step for Lock {
         let Some(pushed) = cx.finished(StepId::Secrets).and_then(|e| e.fact("revision")) else {
             return Ok(Status::Ready);
         };
-        let locked = locked(cx)?;
-        if locked.as_deref() != Some(pushed) {
+        let locked = locked(cx, &cx.config.repo)?.unwrap_or_default();
+        if !leads_on(cx, pushed, &locked)? {
             return Ok(Status::Ready);
         }
-        let summary = format!("{} {}", input(cx), short(pushed));
-        Ok(Status::Done(Evidence::new(summary).with("revision", pushed)))
+        let summary = format!("{} {}", input(cx), short(&locked));
+        Ok(Status::Done(Evidence::new(summary).with("revision", locked)))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
         let pushed = cx.fact(StepId::Secrets, "revision")?.to_owned();
-        let input = input(cx);
-        cx.nix()?.flake_update_input(&cx.config.repo, &input)?;
-        let locked = locked(cx)?;
-        if locked.as_deref() == Some(&pushed) {
-            return Ok(());
-        }
-        Err(StepError::new(
-            format!("the input {input} does not lead to the revision that was pushed"),
-            format!(
-                "pushed {}, locked {}",
-                short(&pushed),
-                locked.as_deref().map_or("nothing", short)
-            ),
-            format!(
-                "Does the URL of {input} in flake.nix name the branch and the remote that the checkout pushes to?"
-            ),
-        ))
+        lock_in(cx, &cx.config.repo, &pushed)
     }
 }
 
-/// The revision of the secrets in flake.lock, read as it lies there.
-fn locked(cx: &Context) -> Result<Option<String>, StepError> {
+/// Moves the secrets input of the flake at `root` to the commit `pushed`, or to a later
+/// one that opens with the host's key just as well.
+pub fn lock_in(cx: &Context, root: &Path, pushed: &str) -> Result<(), StepError> {
+    let input = input(cx);
+    cx.nix()?.flake_update_input(root, &input)?;
+    // What somebody has pushed since is known here from now on.
+    secrets::place(cx)?.base()?;
+    let locked = locked(cx, root)?.unwrap_or_default();
+    if leads_on(cx, pushed, &locked)? {
+        return Ok(());
+    }
+    Err(StepError::new(
+        format!("the input {input} does not lead to the revision that was pushed"),
+        format!("pushed {}, locked {}", short(pushed), short(&locked)),
+        format!(
+            "Does the URL of {input} in flake.nix name the branch and the remote that the checkout pushes to?"
+        ),
+    ))
+}
+
+/// Whether `locked` is the commit `pushed`, or one that others made on it and that the
+/// host's key opens too.
+fn leads_on(cx: &Context, pushed: &str, locked: &str) -> Result<bool, StepError> {
+    if locked == pushed {
+        return Ok(true);
+    }
+    let place = secrets::place(cx)?;
+    if locked.is_empty() || !place.repo().is_ancestor(pushed, locked)? {
+        return Ok(false);
+    }
+    place.look(locked, |root| {
+        secrets::prove(cx, &secrets::secrets_in(cx, &place, root)?)?;
+        Ok(true)
+    })
+}
+
+/// Whether the input of the secrets follows what is pushed: found before anything is.
+pub fn follows(cx: &Context) -> Result<(), StepError> {
+    let place = secrets::place(cx)?;
+    let to = Destination::of(place.repo(), &cx.config.push)?;
+    let name = input(cx);
     let flake = cx.nix()?.flake_metadata(&cx.config.repo.display().to_string())?;
+    let Some(input) = flake.inputs.get(&name) else { return Ok(()) };
+    let (followed, why) = match (input.kind(), input.branch()) {
+        (Some("path"), _) => (None, format!("the input {name} is a folder, which has no commits")),
+        _ if input.is_pinned() => (None, format!("the input {name} names one commit for ever")),
+        (_, Some(branch)) => {
+            let branch = branch.strip_prefix("refs/heads/").unwrap_or(branch);
+            (Some(branch.to_owned()), format!("the input {name} follows the branch {branch}"))
+        }
+        (_, None) => {
+            let branch = place.repo().remote_default(&to.remote)?;
+            let why = branch.as_deref().unwrap_or("nothing");
+            (branch.clone(), format!("the input {name} names no branch, and the remote's is {why}"))
+        }
+    };
+    if followed.as_deref() == Some(&to.branch) {
+        return Ok(());
+    }
+    Err(StepError::new(
+        format!("the flake would not see what is pushed to the branch {} of the secrets", to.branch),
+        why,
+        format!(
+            "Name it in flake.nix: inputs.{name}.url = \"git+…?ref={}\", or push to the branch that it \
+             follows (--push-branch). --no-push installs from the checkout.",
+            to.branch
+        ),
+    )
+    .exit(Exit::Usage))
+}
+
+/// The revision of the secrets in the flake.lock at `root`, read as it lies there.
+fn locked(cx: &Context, root: &Path) -> Result<Option<String>, StepError> {
+    let flake = cx.nix()?.flake_metadata(&root.display().to_string())?;
     Ok(flake.inputs.get(&input(cx)).and_then(|input| input.revision()).map(ToOwned::to_owned))
 }
 
-fn input(cx: &Context) -> String {
+pub fn input(cx: &Context) -> String {
     cx.config.secrets.as_ref().and_then(|s| s.input.clone()).unwrap_or_default()
 }
 

@@ -6,7 +6,7 @@ use crate::error::StepError;
 use crate::git::Repo;
 use crate::known_hosts;
 use crate::machine::Phase;
-use crate::ssh::{Endpoint, Privilege, known_hosts_name, known_keys};
+use crate::ssh::{Endpoint, known_hosts_name, known_keys};
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::remote;
 
@@ -50,10 +50,7 @@ impl Step for Login {
         if forge_lines(cx)?.iter().any(|line| !known.lines().any(|there| there == line)) {
             return Ok(Status::Ready);
         }
-        let sudo = match session.privilege() {
-            Privilege::None => "",
-            Privilege::Root | Privilege::Sudo => ", with sudo",
-        };
+        let sudo = if session.can_be_root() { ", with sudo" } else { "" };
         Ok(Status::Done(Evidence::new(format!("{user}{sudo}")).with("user", user)))
     }
 
@@ -97,10 +94,9 @@ fn forge_of(url: &str) -> Result<Vec<String>, StepError> {
         },
     };
     let Ok(endpoint) = ssh_url.parse::<Endpoint>() else { return Ok(Vec::new()) };
-    let published = known_hosts::forge_keys().into_iter().find(|(host, _)| *host == endpoint.host);
     let name = known_hosts_name(&endpoint)?;
-    let keys = match published {
-        Some((_, key)) => vec![key],
+    let keys = match known_hosts::forge_keys(&endpoint.host) {
+        Some(keys) => keys,
         None => known_keys(&endpoint)?,
     };
     Ok(keys.iter().map(|key| key.known_hosts_line(&name)).collect())

@@ -12,15 +12,16 @@ mod identity;
 mod install;
 mod installer;
 mod installs;
-mod lock;
+pub mod lock;
 mod login;
 mod publish;
 mod reboot;
 mod rebuild;
-mod remote;
+pub mod remote;
 mod repos;
 mod retire;
 mod secrets;
+mod switch;
 mod teardown;
 
 use crate::step::{Step, StepId};

@@ -1,13 +1,11 @@
 //! Step 11: the installed system boots, and proves itself by a new boot id and
 //! exactly the host key of step 2.
 
-use std::path::PathBuf;
-
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::known_hosts;
 use crate::machine::Phase;
-use crate::ssh::known_hosts_name;
+use crate::ssh::{known_hosts_name, user_known_hosts};
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::boot;
 
@@ -86,24 +84,27 @@ impl Step for Reboot {
     }
 }
 
-fn user_known_hosts() -> Option<PathBuf> {
-    std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".ssh/known_hosts"))
-}
-
 /// From now on the operator's own ssh knows the machine.
 fn remember_host_key(cx: &Context) -> Result<(), StepError> {
     let target = cx.target()?;
-    let Some(file) = user_known_hosts() else { return Ok(()) };
-    let name = known_hosts_name(target.session.endpoint())?;
-    match known_hosts::replace(&file, &[&name], &target.host_key) {
-        Ok(change) if change.removed > 0 => cx.events.note(format!(
-            "{} old host key(s) of {name} taken out of {}",
-            change.removed,
-            file.display()
-        )),
-        Ok(_) => {}
-        // The journey does not hang on it: the run pins the key by itself.
-        Err(error) => cx.events.warn(format!("{} was left as it is: {error}", file.display())),
+    let endpoint = target.session.endpoint();
+    let name = known_hosts_name(endpoint)?;
+    for (index, file) in user_known_hosts(endpoint)?.iter().enumerate() {
+        // ssh adds what is new to the first file, and looks in all of them.
+        let change = match index {
+            0 => known_hosts::replace(file, &[&name], &target.host_key),
+            _ => known_hosts::remove_others(file, &[&name], &target.host_key),
+        };
+        match change {
+            Ok(change) if change.removed > 0 => cx.events.note(format!(
+                "{} old host key(s) of {name} taken out of {}",
+                change.removed,
+                file.display()
+            )),
+            Ok(_) => {}
+            // The journey does not hang on it: the run pins the key by itself.
+            Err(error) => cx.events.warn(format!("{} was left as it is: {error}", file.display())),
+        }
     }
     Ok(())
 }

@@ -1,29 +1,36 @@
-//! Step 14: the full configuration is booted once, and proves itself: the booted
-//! system is the closure that was built, its secrets are decrypted, its units run.
+//! Step 14: the full configuration takes over, and proves itself: the system that runs
+//! is the closure that was built, its secrets are decrypted, its units run.
 //!
-//! `boot` and a reboot, not `switch`: from a minimal system to a full one a live
-//! switch can be refused, and only a boot proves that the machine will boot.
+//! By `boot` and a reboot, unless told otherwise: from a minimal system to a full one a
+//! live switch can be refused, and only a boot proves that the machine will boot.
 
 use std::time::Duration;
 
+use crate::cli::ActivateArg;
 use crate::context::Context;
-use crate::error::{Exit, StepError};
+use crate::error::StepError;
 use crate::git::Repo;
 use crate::machine::Phase;
 use crate::nix::{StorePath, report_to};
 use crate::prompt::Question;
-use crate::ssh::Privilege;
+use crate::ssh::Session;
 use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::boot;
 use crate::steps::build::{first_system, full_system, nix_for_full, parse, repo_at};
 use crate::steps::copy::to_store;
 use crate::steps::lock::short;
+use crate::steps::switch::switch;
+use crate::sudo;
 
 pub struct Rebuild;
 
 const ACTIVATE_DEADLINE: Duration = Duration::from_secs(10 * 60);
 /// How long units may take to settle after the boot.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(5 * 60);
+
+/// How the system that runs came to run.
+const BOOT: &str = "boot";
+const SWITCH: &str = "switch";
 
 /// Prints a line for each argument that does not exist.
 const MISSING: &str = r#"for path in "$@"; do [ -e "$path" ] || printf '%s\n' "$path"; done"#;
@@ -36,17 +43,25 @@ impl Step for Rebuild {
     fn effects(&self) -> &'static [Effect] {
         &[Effect {
             machine: Machine::Target,
-            change: "makes the full configuration the system profile, and reboots into it",
+            change: "makes the full configuration the system, by a reboot or, if told so, live",
             reversible: true,
         }]
     }
 
     fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
+        if cx.phase == Phase::Installed {
+            // The password for sudo is asked for before the long work.
+            sudo::ensure(cx).map_err(|error| needs_root(cx, error))?;
+        }
         if !cx.staged() {
             return Ok(Consent::Given);
         }
-        let question = Question::new("Boot the full configuration at the end?", "--yes")
-            .detail("The minimal system that is installed first is replaced by it, with a reboot.")
+        let (text, how) = match cx.config.activate {
+            ActivateArg::Boot => ("Boot the full configuration at the end?", "with a reboot"),
+            ActivateArg::Switch => ("Switch to the full configuration at the end?", "live"),
+        };
+        let question = Question::new(text, "--yes")
+            .detail(format!("The minimal system that is installed first is replaced by it, {how}."))
             .answered_by_yes();
         if cx.prompter.confirm(&question)? {
             return Ok(Consent::Given);
@@ -59,9 +74,7 @@ impl Step for Rebuild {
             return Ok(Status::Ready);
         }
         let Some(full) = current_full(cx)? else { return Ok(Status::Ready) };
-        let facts = &cx.target()?.facts;
-        let wanted = Some(full.to_string());
-        if facts.booted_system != wanted || facts.current_system != wanted {
+        if !runs(cx, &full)? {
             return Ok(Status::Ready);
         }
         verify(cx, &full).map(Status::Done)
@@ -72,17 +85,20 @@ impl Step for Rebuild {
         let produced =
             Evidence::default().with("system", full.to_string()).with("revision", revision);
         cx.produced.insert(StepId::Rebuild, produced);
-        let facts = &cx.target()?.facts;
-        let wanted = Some(full.to_string());
-        if facts.current_system == wanted && facts.booted_system == wanted {
+        if runs(cx, &full)? {
             return Ok(()); // it was built anew, and is the same
         }
-        if cx.target()?.session.privilege() == Privilege::None {
-            return Err(needs_root(cx));
-        }
-        if facts.current_system != wanted {
+        sudo::ensure(cx).map_err(|error| needs_root(cx, error))?;
+        let current = cx.target()?.facts.current_system.as_deref() == Some(full.as_ref());
+        if cx.config.activate == ActivateArg::Switch {
             bring(cx, &full)?;
-            activate(cx, &full)?;
+            set_profile(cx, &full)?;
+            return switch(cx, &full);
+        }
+        if !current {
+            bring(cx, &full)?;
+            set_profile(cx, &full)?;
+            make_bootable(cx, &full)?;
         }
         let old_boot = cx.target()?.facts.boot_id.clone();
         let config = cx.facts()?.full.clone();
@@ -91,10 +107,22 @@ impl Step for Rebuild {
     }
 }
 
+/// Whether the target runs `full`: booted, or switched to where that was asked for.
+fn runs(cx: &Context, full: &StorePath) -> Result<bool, StepError> {
+    let facts = &cx.target()?.facts;
+    let is_full = |system: &Option<String>| system.as_deref() == Some(full.as_ref());
+    let switched = cx.config.activate == ActivateArg::Switch
+        || cx.finished(StepId::Rebuild).is_some_and(|before| {
+            before.fact("system") == Some(full.as_ref()) && before.fact("activated") == Some(SWITCH)
+        });
+    Ok(is_full(&facts.current_system) && (switched || is_full(&facts.booted_system)))
+}
+
 /// The full system of the commit that is checked out; none when it is not built yet.
 fn current_full(cx: &Context) -> Result<Option<StorePath>, StepError> {
     let head = Repo::open(&cx.config.repo)?.head()?;
-    if cx.fact(StepId::Build, "revision")? == head {
+    let built = cx.evidence(StepId::Build).and_then(|evidence| evidence.fact("revision"));
+    if built == Some(&head) {
         return Ok(Some(full_system(cx)?));
     }
     let rebuilt =
@@ -148,16 +176,20 @@ fn bring(cx: &Context, full: &StorePath) -> Result<(), StepError> {
         })
 }
 
-fn activate(cx: &Context, full: &StorePath) -> Result<(), StepError> {
-    let session = &cx.target()?.session;
-    let system = full.to_string();
-    let profile = ["nix-env", "--profile", "/nix/var/nix/profiles/system", "--set", &system];
-    session
-        .root(&profile)
+fn set_profile(cx: &Context, full: &StorePath) -> Result<(), StepError> {
+    let set = ["nix-env", "--profile", "/nix/var/nix/profiles/system", "--set", full.as_ref()];
+    cx.target()?
+        .session
+        .root(&set)
         .deadline(ACTIVATE_DEADLINE)
         .run()
         .map_err(|error| StepError::from(error).doing("the system profile could not be set"))?;
-    let program = format!("{system}/bin/switch-to-configuration");
+    Ok(())
+}
+
+fn make_bootable(cx: &Context, full: &StorePath) -> Result<(), StepError> {
+    let session = &cx.target()?.session;
+    let program = format!("{full}/bin/switch-to-configuration");
     session
         .root(&[&program, "boot"])
         .deadline(ACTIVATE_DEADLINE)
@@ -174,7 +206,9 @@ fn verify(cx: &Context, full: &StorePath) -> Result<Evidence, StepError> {
     let units = verify_units(cx)?;
     let link = cx.target()?.session.run(&["readlink", "/nix/var/nix/profiles/system"]).read()?;
     let generation = link.trim_start_matches("system-").trim_end_matches("-link").to_owned();
-    let mut summary = format!("generation {generation} booted");
+    let booted = cx.target()?.facts.booted_system.as_deref() == Some(full.as_ref());
+    let mut summary =
+        format!("generation {generation} {}", if booted { "booted" } else { "active" });
     if secrets > 0 {
         summary.push_str(&format!(", {secrets} secrets decrypted"));
     }
@@ -186,6 +220,7 @@ fn verify(cx: &Context, full: &StorePath) -> Result<Evidence, StepError> {
         .with("system", full.to_string())
         .with("revision", head)
         .with("generation", generation)
+        .with("activated", if booted { BOOT } else { SWITCH })
         .with("boot_id", &cx.target()?.facts.boot_id))
 }
 
@@ -204,11 +239,9 @@ fn verify_secrets(cx: &Context) -> Result<usize, StepError> {
     let secrets = &cx.facts()?.full.secrets;
     let paths: Vec<&str> = secrets.iter().map(|secret| secret.path.as_str()).collect();
     let session = &cx.target()?.session;
-    let missing = match session.privilege() {
-        // A folder of secrets may be closed to the user.
-        Privilege::Root | Privilege::Sudo => session.root_script(MISSING, &paths).read()?,
-        Privilege::None => session.script(MISSING, &paths).read()?,
-    };
+    // A folder of secrets may be closed to the user.
+    let look = if session.can_be_root() { Session::root_script } else { Session::script };
+    let missing = look(session, MISSING, &paths).read()?;
     if missing.is_empty() {
         return Ok(paths.len());
     }
@@ -246,19 +279,18 @@ fn verify_units(cx: &Context) -> Result<usize, StepError> {
 }
 
 /// The full configuration asks for a password before it lets anyone become root.
-fn needs_root(cx: &Context) -> StepError {
+fn needs_root(cx: &Context, error: StepError) -> StepError {
     let host = &cx.config.host;
     let place = super::repos::place(cx, &cx.config.repo);
-    StepError::new(
-        format!("{host} runs another system than the configuration, and nobody there is root"),
-        "the user that logs in may not use sudo without a password",
-        format!(
-            "Bring the change there (git pull in ~/{place}), then: landfall ssh {host} -- \
-             sudo nixos-rebuild boot --flake ~/{place}#{host}, reboot it, and run the same \
-             command again."
-        ),
-    )
-    .exit(Exit::Person)
+    let mut error = error.doing(format!(
+        "{host} runs another system than the configuration, and nobody there is root"
+    ));
+    error.hint.push_str(&format!(
+        " Or by hand: bring the change there (git pull in ~/{place}), then landfall ssh {host} -- \
+         sudo nixos-rebuild boot --flake ~/{place}#{host}, reboot it, and run the same command \
+         again."
+    ));
+    error
 }
 
 /// The commands with which a person does the rebuild.

@@ -28,7 +28,11 @@ trap 'rm -f "$bundle"' EXIT
 cat > "$bundle"
 if [ -e "$dir/.git" ]; then
   git -C "$dir" fetch --quiet "$bundle" "$branch"
-  git -C "$dir" merge --quiet --ff-only FETCH_HEAD
+  if git -C "$dir" merge-base --is-ancestor FETCH_HEAD HEAD; then
+    [ "$(git -C "$dir" rev-parse HEAD)" = "$revision" ] || echo "it is ahead of what is copied" >&2
+  else
+    git -C "$dir" merge --quiet --ff-only FETCH_HEAD
+  fi
 else
   mkdir -p "$(dirname "$dir")"
   partial=$dir.landfall-partial
@@ -108,8 +112,9 @@ impl Step for Repos {
                 .map_err(|error| {
                     let mut error = StepError::from(error)
                         .doing(format!("{} could not be copied to ~/{place}", dir.display()));
-                    error.hint = "If there is another checkout in that place, move it away; \
-                                  then run the same command again."
+                    error.hint = "The checkout there must be of the same repository, and have no \
+                                  commits or changes that are not here: push or drop them there, \
+                                  pull here, or move it away; then run the same command again."
                         .into();
                     error
                 })?;

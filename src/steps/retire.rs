@@ -26,3 +26,8 @@ impl Step for Retire {
         Ok(())
     }
 }
+
+/// Whether `head` is the commit of this step, which moves a lock and no more.
+pub fn only_moved_the_lock(cx: &Context, head: &str) -> bool {
+    cx.evidence(StepId::Retire).and_then(|evidence| evidence.fact("config")) == Some(head)
+}

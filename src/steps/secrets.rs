@@ -8,20 +8,23 @@
 use std::path::{Path, PathBuf};
 
 use crate::age::{HostKey, Recipient};
-use crate::config::{Push, SecretsRepo};
+use crate::config::{HostName, SecretsRepo};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::journal;
 use crate::prompt::Question;
 use crate::sops::format::Format;
-use crate::sops::identities::{Identities, Places};
-use crate::sops::plan::{self as sops_plan, Change, EditSettings};
+use crate::sops::host::{self, Who};
+use crate::sops::plan::{self as sops_plan, Change, EditSettings, SopsError};
 use crate::sops::proof::{self, Need};
+use crate::sops::repo;
+use crate::sops::rules::Rules;
+use crate::sops::transaction::is_left_over;
 use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
-use crate::steps::hardware::as_paths;
+use crate::steps::hardware::{self, as_paths};
 use crate::steps::lock::short;
-use crate::steps::remote::Destination;
+use crate::steps::remote::{Edit, Place};
 
 pub struct Secrets;
 
@@ -52,43 +55,47 @@ impl Step for Secrets {
         if cx.keys().public().is_none() {
             return Ok(Status::Ready);
         }
-        let config = secrets_repo(cx)?;
         let recipient = cx.keys().pair()?.recipient()?;
-        let change = plan(cx, &recipient)?;
-        let repo = Repo::open(&config.dir)?;
-        if !change.is_empty() || !ours_dirty(cx, &repo)?.is_empty() {
-            return Ok(Status::Ready);
-        }
-        // Not HEAD: where the secrets lie in the configuration, later commits are not theirs.
-        let mut paths = files(cx, config)?;
-        paths.push(config.dir.join(&config.sops_config));
-        let revision = repo.last_change(&as_paths(&paths))?;
-        if cx.config.push != Push::No && !Destination::of(&repo, &cx.config.push)?.has(&revision)? {
-            return Ok(Status::Ready);
-        }
-        let proven = prove(cx)?;
-        Ok(Status::Done(
-            Evidence::new(format!(
+        let place = place(cx)?;
+        let base = place.base()?;
+        place.look(&base, |root| {
+            let secrets = secrets_in(cx, &place, root)?;
+            if !plan(cx, &secrets, &recipient)?.is_empty() {
+                return Ok(Status::Ready);
+            }
+            // Not the tip: later commits need not be about this host's secrets.
+            let mut paths = files(cx, &secrets)?;
+            paths.push(secrets.dir.join(&secrets.sops_config));
+            let revision = Repo::open(root)?.last_change(&as_paths(&paths))?;
+            if !place.is_published(&revision)? || !place.has_followed(&base)? {
+                return Ok(Status::Ready);
+            }
+            let proven = prove(cx, &secrets)?;
+            let mut evidence = Evidence::new(format!(
                 "{proven} secrets open with the new key, commit {}",
                 short(&revision)
+            ));
+            if let Some(old) = previous(cx, &secrets, &recipient)? {
+                evidence = evidence.with(RETIRES, old);
+            }
+            Ok(Status::Done(
+                evidence.with("revision", revision).with("recipient", recipient.as_str()),
             ))
-            .with("revision", revision)
-            .with("recipient", recipient.as_str()),
-        ))
+        })
     }
 
     fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
         let recipient = cx.keys().pair()?.recipient()?;
-        let change = plan(cx, &recipient)?;
-        if change.is_empty() {
+        let (diff, files) = planned(cx, |change, files| (change.diff.clone(), files), &recipient)?;
+        if files.is_empty() {
             return Ok(Consent::Given);
         }
         let mut question =
             Question::new("Re-encrypt, commit and push these?", "--no-secrets").answered_by_yes();
-        for line in change.diff.lines() {
+        for line in diff.lines() {
             question = question.detail(line);
         }
-        for file in change.files() {
+        for file in files.iter().filter(|file| !file.ends_with(".sops.yaml")) {
             question = question.detail(format!("re-encrypts {}", file.display()));
         }
         if cx.prompter.confirm(&question)? {
@@ -104,44 +111,88 @@ impl Step for Secrets {
 
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
         let recipient = cx.keys().pair()?.recipient()?;
-        let files: Vec<String> =
-            plan(cx, &recipient)?.files().map(|file| file.display().to_string()).collect();
+        let files = planned(cx, |_, files| files, &recipient)?;
+        let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
         Ok(Evidence::new(format!("adds {recipient}"))
             .with("recipient", recipient.as_str())
             .with("files", files.join("\n")))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
-        let config = secrets_repo(cx)?.clone();
-        let recipient = cx.keys().pair()?.recipient()?;
-        let change = plan(cx, &recipient)?;
-        if !change.is_empty() {
-            for warning in &change.warnings {
-                cx.events.warn(warning.clone());
-            }
-            if let Some(old) = &change.old_recipient {
-                cx.events.warn(format!(
-                    "{old} was the host's recipient until now. It still opens what git remembers; \
-                     landfall secrets rotate closes the files of today to it."
-                ));
-            }
-            sops_plan::commit(&change)?;
-        }
-        // Nothing is shared with others before the new key has proven itself.
-        prove(cx)?;
-        let repo = Repo::open(&config.dir)?;
-        let touched = ours_dirty(cx, &repo)?;
-        if !touched.is_empty() {
-            let message = format!("{}: recipient of the new host", cx.config.host);
-            repo.commit_paths(&as_paths(&touched), &message)?;
-        }
-        if cx.config.push != Push::No {
-            Destination::of(&repo, &cx.config.push)?
-                .push()
-                .map_err(|error| error.doing("the re-encrypted secrets could not be pushed"))?;
+        let head = Repo::open(&cx.config.repo)?.head()?;
+        publish(cx)?;
+        if Repo::open(&cx.config.repo)?.head()? != head {
+            // The secrets lie in the configuration, and it came along.
+            cx.forget_facts();
         }
         Ok(())
     }
+}
+
+fn publish(cx: &Context) -> Result<(), StepError> {
+    let place = place(cx)?;
+    let recipient = cx.keys().pair()?.recipient()?;
+    let published = place
+        .edit(|root| {
+            let secrets = secrets_in(cx, &place, root)?;
+            let change = plan(cx, &secrets, &recipient)?;
+            for warning in &change.warnings {
+                cx.events.warn(warning.clone());
+            }
+            sops_plan::commit(&change)?;
+            // Nothing is shared with others before the new key has proven itself.
+            prove(cx, &secrets)?;
+            let paths = paths_of(&change, root);
+            let message = format!("{}: recipient of the new host", cx.config.host);
+            Ok((!paths.is_empty()).then_some(Edit { paths, message }))
+        })
+        .map_err(|error| match error.exit {
+            Exit::Failed => error.doing("the re-encrypted secrets could not be pushed"),
+            _ => error,
+        })?;
+    published.tell(cx, place.repo());
+    Ok(())
+}
+
+/// The fact that names the host's recipient until now, which step 16 takes out.
+pub const RETIRES: &str = "retires";
+
+/// The repository of the secrets, for edits that are shared.
+pub fn place(cx: &Context) -> Result<Place<'_>, StepError> {
+    let place = Place::of(cx, &secrets_repo(cx)?.dir)?;
+    Ok(match cx.config.secrets_apart() {
+        true => place,
+        // What is built is what is checked out, with its secrets.
+        false => place.with_own(hardware::own_commits(cx)).must_follow(),
+    })
+}
+
+/// The secrets as they lie in a working tree of their repository.
+pub fn secrets_in(cx: &Context, place: &Place<'_>, root: &Path) -> Result<SecretsRepo, StepError> {
+    let config = secrets_repo(cx)?;
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let dir = real(&config.dir);
+    let below = dir.strip_prefix(real(place.repo().root())).unwrap_or(Path::new(""));
+    Ok(SecretsRepo { dir: root.join(below), ..config.clone() })
+}
+
+/// What the step would change now, and the files of it, from the repository's root.
+fn planned<T>(
+    cx: &Context,
+    tell: impl FnOnce(&Change, Vec<PathBuf>) -> T,
+    recipient: &Recipient,
+) -> Result<T, StepError> {
+    let place = place(cx)?;
+    place.look(&place.base()?, |root| {
+        let change = plan(cx, &secrets_in(cx, &place, root)?, recipient)?;
+        let files = paths_of(&change, root);
+        Ok(tell(&change, files))
+    })
+}
+
+/// The files of a change, from the root of the tree in which it is made.
+pub fn paths_of(change: &Change, root: &Path) -> Vec<PathBuf> {
+    change.paths().map(|path| path.strip_prefix(root).unwrap_or(path).to_owned()).collect()
 }
 
 pub fn secrets_repo(cx: &Context) -> Result<&SecretsRepo, StepError> {
@@ -150,20 +201,49 @@ pub fn secrets_repo(cx: &Context) -> Result<&SecretsRepo, StepError> {
     })
 }
 
+/// The name under which a host that is installed anew has its new key while the old
+/// one is in use: both open the secrets until the new system is proven.
+pub fn name_meanwhile(host: &HostName) -> String {
+    format!("{host}-next")
+}
+
 /// The change that gives `recipient` what the host needs; writes nothing.
-fn plan(cx: &Context, recipient: &Recipient) -> Result<Change, StepError> {
-    let config = secrets_repo(cx)?;
-    let files = files(cx, config)?;
-    let settings = EditSettings { allow_dirty: true, ..EditSettings::default() };
+fn plan(cx: &Context, secrets: &SecretsRepo, recipient: &Recipient) -> Result<Change, StepError> {
+    let host = &cx.config.host;
+    let name = match previous(cx, secrets, recipient)? {
+        Some(_) => name_meanwhile(host),
+        None => host.to_string(),
+    };
     Ok(sops_plan::plan_add_host(
-        &config.dir,
-        &config.dir.join(&config.sops_config),
-        cx.config.host.as_str(),
+        &secrets.dir,
+        &secrets.dir.join(&secrets.sops_config),
+        &name,
         recipient,
-        &files,
-        &settings,
-        &Identities::of_operator(&Places::of_process()),
+        &files(cx, secrets)?,
+        &EditSettings { allow_dirty: true, ..EditSettings::default() },
+        cx.operator(),
     )?)
+}
+
+/// The recipient that the rules know as the host's, where it is another one.
+pub fn previous(
+    cx: &Context,
+    secrets: &SecretsRepo,
+    recipient: &Recipient,
+) -> Result<Option<String>, StepError> {
+    let known = recipient_of(secrets, cx.config.host.as_str())?;
+    Ok(known.filter(|known| known != recipient.as_str()))
+}
+
+/// The recipient that the rules have under this name.
+pub fn recipient_of(secrets: &SecretsRepo, name: &str) -> Result<Option<String>, StepError> {
+    let path = secrets.dir.join(&secrets.sops_config);
+    let text = std::fs::read_to_string(&path)
+        .map_err(|source| SopsError::Read { path: path.clone(), source })?;
+    let rules = Rules::parse(&text)
+        .map_err(|source| SopsError::Rules { path, source: Box::new(source) })?;
+    // A name that could mean several is refused by the edit, with the places.
+    Ok(host::find(&rules, &Who::named(name)).ok().map(|entry| entry.recipient))
 }
 
 /// Everything that the secrets step will need, tried without changing anything:
@@ -175,14 +255,14 @@ pub fn preflight(cx: &Context) -> Result<(), StepError> {
         // Any recipient shows whether the edit is possible.
         _ => HostKey::generate("preflight")?.recipient()?,
     };
-    plan(cx, &recipient).map(|_| ())
+    planned(cx, |_, _| (), &recipient)
 }
 
 /// The encrypted files that the host's configuration reads, in the secrets repository.
-fn files(cx: &Context, config: &SecretsRepo) -> Result<Vec<PathBuf>, StepError> {
+pub fn files(cx: &Context, secrets: &SecretsRepo) -> Result<Vec<PathBuf>, StepError> {
     let mut files: Vec<PathBuf> = Vec::new();
     for secret in &cx.facts()?.full.secrets {
-        let path = in_checkout(&secret.sops_file, config)?;
+        let path = in_checkout(&secret.sops_file, secrets)?;
         if !files.contains(&path) {
             files.push(path);
         }
@@ -190,33 +270,19 @@ fn files(cx: &Context, config: &SecretsRepo) -> Result<Vec<PathBuf>, StepError> 
     Ok(files)
 }
 
-/// The file in the checkout behind a path below a flake source in the store.
-fn in_checkout(sops_file: &str, config: &SecretsRepo) -> Result<PathBuf, StepError> {
-    let relative: PathBuf = Path::new(sops_file)
-        .strip_prefix("/nix/store")
-        .map(|path| path.components().skip(1).collect())
-        .unwrap_or_default();
-    let path = config.dir.join(&relative);
-    if relative.as_os_str().is_empty() || !path.is_file() {
-        return Err(StepError::new(
-            format!("the secrets file {sops_file} is not in {}", config.dir.display()),
-            "the configuration reads it from elsewhere",
-            "Set `secrets` in landfall.toml to the checkout that holds it.",
-        )
-        .exit(Exit::Usage));
-    }
-    Ok(path)
+/// The file in the checkout behind a path in the store.
+fn in_checkout(sops_file: &str, secrets: &SecretsRepo) -> Result<PathBuf, StepError> {
+    Ok(repo::in_checkout(Path::new(sops_file), &secrets.dir)?)
 }
 
 /// Opens every secret of the host with the host's key alone; returns how many.
-fn prove(cx: &Context) -> Result<usize, StepError> {
-    let config = secrets_repo(cx)?;
+pub fn prove(cx: &Context, secrets: &SecretsRepo) -> Result<usize, StepError> {
     let identity = cx.keys().pair()?.identity()?;
     let mut needs = Vec::new();
     for secret in &cx.facts()?.full.secrets {
         needs.push(Need {
             name: secret.name.clone(),
-            file: in_checkout(&secret.sops_file, config)?,
+            file: in_checkout(&secret.sops_file, secrets)?,
             format: Format::of_name(&secret.format).unwrap_or(Format::Binary),
             key: key_path(secret),
         });
@@ -232,31 +298,24 @@ fn key_path(secret: &crate::facts::SecretFact) -> Vec<String> {
     if whole { Vec::new() } else { secret.key.split('/').map(ToOwned::to_owned).collect() }
 }
 
-/// What this step has changed and not committed: the rules, the host's files, and
-/// the other files of the same rules, which the intention names.
-fn ours_dirty(cx: &Context, repo: &Repo) -> Result<Vec<PathBuf>, StepError> {
-    let config = secrets_repo(cx)?;
-    let mut ours = files(cx, config)?;
-    ours.push(config.dir.join(&config.sops_config));
-    let intended = journal::intention(cx.journal.lines(), StepId::Secrets);
-    if let Some(files) = intended.and_then(|intention| intention.fact("files")) {
-        ours.extend(files.lines().map(PathBuf::from));
-    }
-    let dirty = repo.dirty()?;
-    Ok(dirty.into_iter().filter(|path| ours.contains(&repo.root().join(path))).collect())
-}
-
-/// The files that an interrupted run of this step re-encrypted and did not commit.
+/// The files of this run's edit that a killed process left half taken over.
 pub fn left_by_this_run(cx: &Context, repo: &Repo) -> Result<Vec<PathBuf>, StepError> {
-    let started = journal::intention(cx.journal.lines(), StepId::Secrets).is_some();
-    if started { ours_dirty(cx, repo) } else { Ok(Vec::new()) }
+    let intended = journal::intention(cx.journal.lines(), StepId::Secrets);
+    let ours: Vec<PathBuf> = intended
+        .and_then(|intention| intention.fact("files"))
+        .map(|files| files.lines().map(PathBuf::from).collect())
+        .unwrap_or_default();
+    Ok(repo.dirty()?.into_iter().filter(|path| ours.contains(path)).collect())
 }
 
 /// Uncommitted changes of somebody else would be committed or lost with ours.
 pub fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
     let ours = left_by_this_run(cx, repo)?;
-    let dirty: Vec<PathBuf> =
-        repo.dirty()?.into_iter().filter(|path| !ours.contains(path)).collect();
+    let dirty: Vec<PathBuf> = repo
+        .dirty()?
+        .into_iter()
+        .filter(|path| !ours.contains(path) && !is_left_over(path))
+        .collect();
     if dirty.is_empty() {
         return Ok(());
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::sshd::{Sshd, keygen};
+use super::sshd::{KeyPair, Sshd, keygen};
 
 /// Serial and path of the target's disk; no machine has a device of that name.
 pub const SERIAL: &str = "LANDFALL-TEST-1";
@@ -49,6 +49,18 @@ impl Installer {
         installer
     }
 
+    /// The same machine at the same address, with an installed system and its host key.
+    pub fn installed(self, host_key: &Path) -> Self {
+        let Self { sshd, dir } = self;
+        let port = sshd.port;
+        let public = fs::read_to_string(host_key.with_extension("pub")).unwrap().parse().unwrap();
+        let key = KeyPair { private: host_key.to_owned(), public };
+        let more = format!("ForceCommand {}", dir.join("session").display());
+        let installer = Self { sshd: Sshd::start_at(sshd.stop(), port, &[key], &more), dir };
+        installer.runs("nixos", "");
+        installer
+    }
+
     /// What os-release says.
     pub fn runs(&self, id: &str, variant: &str) {
         self.write("os-release", &format!("ID={id}\nVARIANT_ID={variant}\n"));
@@ -76,6 +88,13 @@ impl Installer {
     /// What nixos-generate-config prints.
     pub fn reports(&self, hardware: &str) {
         self.write("hardware", &format!("{hardware}\n"));
+    }
+
+    /// The home that its sessions have from now on; else it is that of the caller.
+    pub fn home(&self) -> PathBuf {
+        let home = self.dir.join("home");
+        fs::create_dir_all(&home).unwrap();
+        home
     }
 
     /// From now on nixos-generate-config does not come to an end, or does again.
@@ -135,6 +154,7 @@ done
 if mountpoint -q /mnt; then umount -R /mnt || exit 1; fi
 if [ -e "$target/mounted" ]; then mount --bind "$target/mnt" /mnt; fi
 PATH=$target/bin:$PATH
+if [ -d "$target/home" ]; then export HOME="$target/home"; cd; fi
 exec sh -c "$SSH_ORIGINAL_COMMAND"
 '"#;
 

@@ -8,6 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use landfall::journal::{Entry, Journal as RunJournal};
+use landfall::step::{Evidence, StepId};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -237,6 +239,66 @@ impl Journey {
     pub fn commit_config(&self, message: &str) {
         self.git(&self.config(), &["add", "--all"]);
         self.git(&self.config(), &["commit", "-q", "-m", message]);
+    }
+
+    /// Another person's clone of a repository.
+    pub fn others(&self, name: &str) -> PathBuf {
+        let dir = self.root.path().join("others").join(name);
+        if !dir.exists() {
+            let (from, to) = (self.remote(name), dir.display().to_string());
+            self.git(self.root.path(), &["clone", "-q", from.to_str().unwrap(), &to]);
+        }
+        dir
+    }
+
+    /// Another person's commit on a remote, which writes one file.
+    pub fn somebody_pushes(&self, name: &str, file: &str, text: &str) {
+        let dir = self.others(name);
+        self.git(&dir, &["pull", "-q", "--ff-only"]);
+        fs::create_dir_all(dir.join(file).parent().unwrap()).unwrap();
+        fs::write(dir.join(file), text).unwrap();
+        self.git(&dir, &["add", "--all"]);
+        self.git(&dir, &["commit", "-q", "-m", "Theirs"]);
+        self.git(&dir, &["push", "-q"]);
+    }
+
+    /// The branch `main` of a remote.
+    pub fn remote_main(&self, name: &str) -> String {
+        self.git(&self.remote(name), &["rev-parse", "main"])
+    }
+
+    /// A hook of a repository's checkout; `body` is a shell script.
+    pub fn hook(&self, dir: &Path, name: &str, body: &str) {
+        let hooks = dir.join(".git/hooks");
+        fs::create_dir_all(&hooks).unwrap();
+        let text = format!("#!/bin/sh\nunset $(git rev-parse --local-env-vars)\n{body}\n");
+        fs::write(hooks.join(name), text).unwrap();
+        fs::set_permissions(hooks.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// The target as it is once the current run has installed and booted the full
+    /// configuration there: it answers with the run's key, and the journal says so.
+    #[must_use]
+    pub fn installed(self) -> Self {
+        let full = self.steps()["build"]["evidence"]["facts"]["full"].as_str().unwrap().to_owned();
+        let mut journal = RunJournal::open(&self.run_dir().join("journal.jsonl")).unwrap();
+        let steps = [StepId::Disks, StepId::Copy, StepId::Install, StepId::Reboot, StepId::Login];
+        for step in steps.into_iter().chain([StepId::Repos, StepId::Rebuild]) {
+            let evidence = Evidence::new("as the test has it").with("system", &full);
+            journal.append(Entry::Finished { step, evidence, seconds: 0.0 }).unwrap();
+        }
+        let key = self.run_dir().join("keys/ssh_host_ed25519_key");
+        let Self { root, target } = self;
+        Self { target: target.installed(&key), root }
+    }
+
+    /// A run of `landfall bootstrap` with these steps alone.
+    pub fn only(&self, steps: &[&str]) -> Command {
+        let mut args = self.args("bootstrap");
+        args.retain(|word| word != "--installer-fingerprint" && !word.starts_with("SHA256:"));
+        let mut command = self.landfall();
+        command.args(args).arg("--only").args(steps);
+        command
     }
 
     /// Everything that a command without effect leaves as it is.

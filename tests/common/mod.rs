@@ -6,7 +6,9 @@ pub mod git;
 pub mod installer;
 pub mod journey;
 pub mod plain_flake;
+pub mod secrets;
 pub mod sshd;
+pub mod users;
 
 use std::path::Path;
 

@@ -108,17 +108,21 @@ impl Drop for Sshd {
     }
 }
 
-/// Starts sshd; as root it wants its folder for privilege separation, which is
-/// given to it in a mount namespace of its own, so that the host stays as it was.
+/// Gives sshd its folder for privilege separation, and the machine another /etc where
+/// there is one.
+const MACHINE: &str = r#"set -e
+if [ ! -d /run/sshd ]; then mount -t tmpfs tmpfs /run; mkdir -m 0755 /run/sshd; fi
+if [ -d "$2" ]; then mount --bind "$2" /etc; fi
+exec "$0" -D -e -f "$1""#;
+
+/// Starts sshd; as root in a mount namespace of its own, so that the host stays as it was.
 fn spawn(config: &Path, dir: &Path) -> Child {
     let log = fs::File::create(dir.join("log")).unwrap();
     let sshd = program("sshd");
-    let mut command = if is_root() && !Path::new("/run/sshd").is_dir() {
+    let mut command = if is_root() {
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--", "sh", "-c"]).arg(
-            "mount -t tmpfs tmpfs /run && mkdir -m 0755 /run/sshd && exec \"$0\" -D -e -f \"$1\"",
-        );
-        command.arg(sshd).arg(config);
+        command.args(["--mount", "--", "sh", "-c", MACHINE]);
+        command.arg(sshd).arg(config).arg(dir.join("etc"));
         command
     } else {
         let mut command = Command::new(sshd);

@@ -2,6 +2,7 @@
 //!
 //! This file only parses and dispatches; each subcommand has its own module.
 
+mod bench;
 mod cache;
 mod forge;
 mod journey;
@@ -29,6 +30,9 @@ enum Command {
     Demo(journey::DemoArgs),
     /// Make the lab and run checks, tests and journeys
     Test(tests::TestArgs),
+    /// Measure landfall beside what people use now
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Pieces of the virtual lab
     #[command(subcommand)]
     Lab(lab::LabCommand),
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => journey::run(&args),
         Command::Test(args) => tests::run(&args),
+        Command::Bench(command) => bench::run(&command),
         Command::Lab(command) => lab::run(command),
     };
     match result {

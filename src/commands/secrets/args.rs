@@ -74,6 +74,9 @@ pub struct RemoveHostArgs {
     /// Keep the data keys: whoever saved one can read what is written later
     #[arg(long)]
     pub no_rotate: bool,
+    /// The host's private SSH key or age identity, to be tried on the files afterwards
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
     /// The host's name in .sops.yaml
     #[arg(long, value_name = "NAME")]
     pub anchor: Option<String>,
@@ -139,7 +142,7 @@ pub struct VerifyArgs {
     /// Every file: recipients as its rule says, and opened by you
     #[arg(long)]
     pub all: bool,
-    /// The host's private SSH key; without it the recipients are compared
+    /// The host's private SSH key or age identity; without it the recipients are compared
     #[arg(long, value_name = "FILE", requires = "host")]
     pub key: Option<PathBuf>,
 }

@@ -7,6 +7,7 @@ use clap::Parser;
 use super::Surroundings;
 use crate::cli::Journey;
 use crate::config::{Config, Place, SecretsRepo};
+use crate::detect;
 use crate::error::{Exit, StepError};
 use crate::facts::{HostFacts, SecretFact};
 use crate::scratch;
@@ -28,11 +29,11 @@ pub fn needs(
     at: &Surroundings<'_>,
     repo: &SecretsRepo,
 ) -> Result<Vec<Need>, StepError> {
-    facts_of(host, at)?.secrets.iter().map(|secret| need(secret, repo)).collect()
+    facts_of(host, at, repo)?.secrets.iter().map(|secret| need(secret, repo)).collect()
 }
 
-fn facts_of(host: &str, at: &Surroundings<'_>) -> Result<HostFacts, StepError> {
-    let place = Place::find(at.directory, at.settings)?;
+fn facts_of(host: &str, at: &Surroundings<'_>, repo: &SecretsRepo) -> Result<HostFacts, StepError> {
+    let place = reader_of(repo, at)?;
     let of_host = OfHost::try_parse_from(["landfall", host]).map_err(|error| {
         StepError::new(format!("{host} is not a host's name"), error.to_string(), "Name a host.")
             .exit(Exit::Usage)
@@ -48,20 +49,40 @@ fn facts_of(host: &str, at: &Surroundings<'_>) -> Result<HostFacts, StepError> {
     Ok(scratch::evaluate(&config, dir.path())?.full)
 }
 
+/// The configuration that reads these secrets: the one here, else the one beside them.
+fn reader_of(repo: &SecretsRepo, at: &Surroundings<'_>) -> Result<Place, StepError> {
+    let here = Place::find(at.directory, at.settings);
+    match here {
+        Ok(place) if place.repo != repo.dir => return Ok(place),
+        Err(error) if at.settings.is_some() => return Err(error.into()),
+        _ => {}
+    }
+    let mut beside = detect::readers_beside(&repo.dir);
+    match (here, beside.len()) {
+        (_, 1) => Ok(Place::find(Some(&beside.remove(0)), None)?),
+        // The secrets lie in the configuration itself.
+        (Ok(place), _) => Ok(place),
+        (Err(_), found) => Err(StepError::new(
+            format!("the configuration that reads {} was not found", repo.dir.display()),
+            match found {
+                0 => "no folder beside it has a flake with an input of its name".to_owned(),
+                _ => format!(
+                    "it could be any of {}",
+                    beside.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", ")
+                ),
+            },
+            "Run the same command in your nix-config, or name that: landfall -C ../nix-config secrets …",
+        )
+        .exit(Exit::Usage)),
+    }
+}
+
 fn need(secret: &SecretFact, repo: &SecretsRepo) -> Result<Need, StepError> {
     let whole = secret.key.is_empty() || secret.format != "yaml" && secret.format != "json";
     let key = if whole { Vec::new() } else { secret.key.split('/').map(str::to_owned).collect() };
-    let file = in_checkout(Path::new(&secret.sops_file), &repo.dir);
     Ok(Need {
         name: secret.name.clone(),
-        file: file.ok_or_else(|| {
-            StepError::new(
-                format!("the secrets file {} is not in {}", secret.sops_file, repo.dir.display()),
-                "the configuration reads it from elsewhere",
-                "Set `secrets` in landfall.toml to the checkout that holds it.",
-            )
-            .exit(Exit::Usage)
-        })?,
+        file: in_checkout(Path::new(&secret.sops_file), &repo.dir)?,
         format: Format::of_name(&secret.format).unwrap_or(Format::Binary),
         key,
     })
@@ -75,7 +96,7 @@ pub fn place_of_user_key(
     at: &Surroundings<'_>,
     repo: &SecretsRepo,
 ) -> Result<(PathBuf, Vec<String>), StepError> {
-    let facts = facts_of(host, at)?;
+    let facts = facts_of(host, at, repo)?;
     let homes: Vec<&str> = facts
         .users
         .iter()

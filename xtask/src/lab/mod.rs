@@ -8,7 +8,7 @@ mod namespace;
 mod nix_bundle;
 mod packages;
 pub mod setup;
-mod sops;
+pub mod sops;
 
 use std::process::ExitCode;
 

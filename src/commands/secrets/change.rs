@@ -1,0 +1,80 @@
+//! A change on its way to the disk: shown, confirmed, written, and what is left to do.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::{Surroundings, say};
+use crate::commands::secrets::ChangeArgs;
+use crate::config::SecretsRepo;
+use crate::error::StepError;
+use crate::prompt::Question;
+use crate::sops::plan::{self, Change};
+use crate::ssh::quote;
+
+/// A command with more paths than this cannot be read.
+const MOST_PATHS: usize = 8;
+
+/// Shows a change, asks, writes it, and says how to commit it: committing is the user's,
+/// who may have more to say in the same commit. Returns whether it was written.
+pub fn write(
+    change: &Change,
+    args: &ChangeArgs,
+    at: &Surroundings<'_>,
+    repo: &SecretsRepo,
+    out: &mut dyn Write,
+) -> Result<bool, StepError> {
+    if change.is_empty() {
+        if !args.dry_run {
+            // What an interrupted run left over goes all the same.
+            plan::commit(change)?;
+        }
+        say(out, "Nothing to do: everything is as it should be.")?;
+        return Ok(false);
+    }
+    show(change, repo, out)?;
+    if args.dry_run {
+        return Ok(false);
+    }
+    let question = Question::new("Write this?", "--yes").answered_by_yes();
+    if !args.yes && !at.prompter.confirm(&question)? {
+        say(out, "Nothing was written.")?;
+        return Ok(false);
+    }
+    let written = plan::commit(change)?;
+    let paths: Vec<String> = written.paths.iter().map(|path| below(path, repo)).collect();
+    let next = how_to_commit(repo, &paths, !change.renames.is_empty());
+    say(out, &format!("Written, not committed yet: {next}"))?;
+    Ok(true)
+}
+
+/// The command that commits these paths and nothing else.
+fn how_to_commit(repo: &SecretsRepo, paths: &[String], renamed: bool) -> String {
+    let git = format!("git -C {}", quote(&repo.dir.to_string_lossy()));
+    if paths.len() > MOST_PATHS {
+        return format!("{git} status shows the {} files", paths.len());
+    }
+    let paths = paths.iter().map(|path| quote(path)).collect::<Vec<_>>().join(" ");
+    // git does not know the new name of a file yet.
+    let add = if renamed { format!("{git} add -A -- {paths} && ") } else { String::new() };
+    format!("{add}{git} commit -m MESSAGE -- {paths}")
+}
+
+/// The diff of the rules, the files, and what should be known before.
+pub fn show(change: &Change, repo: &SecretsRepo, out: &mut dyn Write) -> Result<(), StepError> {
+    say(out, change.diff.trim_end())?;
+    for file in change.files() {
+        say(out, &format!("re-encrypted: {}", below(file, repo)))?;
+    }
+    for rename in &change.renames {
+        let (from, to) = (below(&rename.from, repo), below(&rename.to, repo));
+        say(out, &format!("renamed: {from} -> {to} (the configuration must say the new name)"))?;
+    }
+    for warning in &change.warnings {
+        say(out, &format!("warning: {warning}"))?;
+    }
+    Ok(())
+}
+
+fn below(path: &Path, repo: &SecretsRepo) -> String {
+    path.strip_prefix(&repo.dir).unwrap_or(path).display().to_string()
+}

@@ -1,0 +1,354 @@
+//! The drives of this machine, and which of them may be overwritten.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::disks::bytes;
+use crate::error::{Advice, Exit};
+use crate::exec::{Cmd, ExecError};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+const COLUMNS: &str =
+    "PATH,TYPE,SIZE,MODEL,SERIAL,TRAN,RM,HOTPLUG,RO,FSTYPE,LABEL,PARTLABEL,MOUNTPOINTS";
+/// Where a system mounts what it cannot do without.
+const SYSTEM: [&str; 8] =
+    ["/", "/boot", "/boot/efi", "/efi", "/home", "/nix", "/nix/store", "[SWAP]"];
+
+/// A drive as lsblk tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drive {
+    /// `/dev/sdb`
+    pub path: PathBuf,
+    pub kind: String,
+    pub size_bytes: u64,
+    model: Option<String>,
+    serial: Option<String>,
+    transport: Option<String>,
+    removable: bool,
+    read_only: bool,
+    /// A line for each partition, file system or container on it.
+    contents: Vec<String>,
+    /// Device and mount point of all that is in use.
+    mounts: Vec<(String, String)>,
+}
+
+/// Why the drives of this machine could not be looked at, or the one that was named is none.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    #[error("the drives of this machine cannot be listed: {0}")]
+    List(#[source] ExecError),
+    #[error("lsblk was not understood: {0}")]
+    Answer(#[source] serde_json::Error),
+    #[error("{} is no drive of this machine", given.display())]
+    NotThere { given: PathBuf, drives: Vec<String> },
+    #[error("{} is a part of {whole}", given.display())]
+    Part { given: PathBuf, whole: String },
+}
+
+impl Advice for DriveError {
+    fn hint(&self) -> String {
+        match self {
+            Self::List(_) | Self::Answer(_) => {
+                "It takes lsblk, of util-linux 2.38 or newer.".into()
+            }
+            Self::NotThere { drives, .. } if drives.is_empty() => {
+                "Plug the drive in; no removable one is there now.".into()
+            }
+            Self::NotThere { drives, .. } => {
+                format!("Removable drives are: {}", drives.join("; "))
+            }
+            Self::Part { whole, .. } => format!("An image takes a whole drive: {whole}"),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::List(_) | Self::Answer(_) => Exit::Failed,
+            _ => Exit::Usage,
+        }
+    }
+}
+
+/// Why a drive must not be overwritten.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("this machine runs from {drive}: it holds {mount}")]
+    System { drive: String, mount: String },
+    #[error("{drive} is in use: {device} is mounted at {mount}")]
+    Mounted { drive: String, device: String, mount: String },
+    #[error("{drive} is not a removable drive")]
+    Fixed { drive: String },
+    #[error("{drive} is write-protected")]
+    ReadOnly { drive: String },
+    #[error("{drive} holds {size}, the image is {needed}")]
+    TooSmall { drive: String, size: String, needed: String },
+    #[error("there is no medium in {drive}")]
+    NoMedium { drive: String },
+}
+
+impl Advice for Refused {
+    fn hint(&self) -> String {
+        match self {
+            Self::System { .. } => "Choose another drive.".into(),
+            Self::Mounted { device, .. } => format!("Unmount it first: umount {device}"),
+            Self::Fixed { .. } => {
+                "Choose another drive. Where it is really this one: --internal, and confirm it."
+                    .into()
+            }
+            Self::ReadOnly { .. } => "Move its switch, or take another.".into(),
+            Self::TooSmall { .. } => "Take a larger one.".into(),
+            Self::NoMedium { .. } => "Put the card in.".into(),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+}
+
+impl Drive {
+    /// The drives of this machine.
+    pub fn list() -> Result<Vec<Self>, DriveError> {
+        let text = Cmd::new("lsblk")
+            .args(["--json", "--bytes", "--output", COLUMNS])
+            .deadline(DEADLINE)
+            .read()
+            .map_err(DriveError::List)?;
+        parse(&text).map_err(DriveError::Answer)
+    }
+
+    /// The drive that `given` names: a device, or a link to one as in /dev/disk/by-id.
+    pub fn find(given: &Path) -> Result<Self, DriveError> {
+        let drives = Self::list()?;
+        let path = std::fs::canonicalize(given).unwrap_or_else(|_| given.to_owned());
+        if let Some(drive) = drives.iter().find(|drive| drive.path == path) {
+            return Ok(drive.clone());
+        }
+        // The kernel's folder of a partition lies in that of its disk.
+        let name = path.file_name().unwrap_or_default();
+        let in_sys = std::fs::canonicalize(Path::new("/sys/class/block").join(name)).ok();
+        let disk = in_sys.as_deref().and_then(Path::parent).and_then(Path::file_name);
+        let whole = drives.iter().find(|drive| disk.is_some() && drive.path.file_name() == disk);
+        Err(match whole {
+            Some(whole) => DriveError::Part {
+                given: given.to_owned(),
+                whole: whole.path.display().to_string(),
+            },
+            None => DriveError::NotThere {
+                given: given.to_owned(),
+                drives: drives.iter().filter(|d| d.is_removable()).map(Self::to_string).collect(),
+            },
+        })
+    }
+
+    /// Made to be taken out; a loop device is only a file.
+    pub fn is_removable(&self) -> bool {
+        let plugged = matches!(self.transport.as_deref(), Some("usb" | "mmc"));
+        self.size_bytes > 0 && (self.removable || plugged || self.is_loop())
+    }
+
+    pub fn is_loop(&self) -> bool {
+        self.kind == "loop"
+    }
+
+    /// What is on it, a line each.
+    pub fn contents(&self) -> &[String] {
+        &self.contents
+    }
+
+    /// What a person types to say that it is this one.
+    pub fn name(&self) -> String {
+        self.serial.clone().unwrap_or_else(|| self.path.display().to_string())
+    }
+
+    /// Its name that stays the same, where udev gave it one.
+    pub fn by_id(&self) -> Option<PathBuf> {
+        let links = std::fs::read_dir("/dev/disk/by-id").ok()?;
+        let mut names: Vec<PathBuf> = links
+            .filter_map(|link| Some(link.ok()?.path()))
+            .filter(|link| std::fs::canonicalize(link).is_ok_and(|path| path == self.path))
+            .collect();
+        names.sort();
+        names.into_iter().next()
+    }
+
+    /// Whether it may be overwritten with an image of `needed` bytes; `internal` allows for
+    /// one that is not removable, never for one that is in use.
+    pub fn check(&self, needed: u64, internal: bool) -> Result<(), Refused> {
+        let drive = self.to_string();
+        let is_system = |mount: &str| SYSTEM.contains(&mount);
+        if let Some((_, mount)) = self.mounts.iter().find(|(_, mount)| is_system(mount)) {
+            return Err(Refused::System { drive, mount: mount.clone() });
+        }
+        if let Some((device, mount)) = self.mounts.first().cloned() {
+            return Err(Refused::Mounted { drive, device, mount });
+        }
+        if self.size_bytes == 0 {
+            return Err(Refused::NoMedium { drive });
+        }
+        if self.read_only {
+            return Err(Refused::ReadOnly { drive });
+        }
+        if !self.is_removable() && !internal {
+            return Err(Refused::Fixed { drive });
+        }
+        if self.size_bytes < needed {
+            let (size, needed) = (bytes(self.size_bytes), bytes(needed));
+            return Err(Refused::TooSmall { drive, size, needed });
+        }
+        Ok(())
+    }
+}
+
+/// Device, model, serial and size.
+impl fmt::Display for Drive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (", self.path.display())?;
+        for part in [&self.model, &self.serial].into_iter().flatten() {
+            write!(f, "{part}, ")?;
+        }
+        write!(f, "{})", bytes(self.size_bytes))
+    }
+}
+
+#[derive(Deserialize)]
+struct Lsblk {
+    blockdevices: Vec<Device>,
+}
+
+#[derive(Deserialize)]
+struct Device {
+    path: PathBuf,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    size: u64,
+    model: Option<String>,
+    serial: Option<String>,
+    tran: Option<String>,
+    #[serde(default)]
+    rm: bool,
+    #[serde(default)]
+    hotplug: bool,
+    #[serde(default)]
+    ro: bool,
+    fstype: Option<String>,
+    label: Option<String>,
+    partlabel: Option<String>,
+    #[serde(default)]
+    mountpoints: Vec<Option<String>>,
+    #[serde(default)]
+    children: Vec<Device>,
+}
+
+fn parse(text: &str) -> Result<Vec<Drive>, serde_json::Error> {
+    let listed: Lsblk = serde_json::from_str(text)?;
+    let whole = |device: &Device| matches!(device.kind.as_str(), "disk" | "loop");
+    Ok(listed.blockdevices.into_iter().filter(whole).map(Drive::from).collect())
+}
+
+impl From<Device> for Drive {
+    fn from(device: Device) -> Self {
+        let mut contents = Vec::new();
+        let mut mounts = Vec::new();
+        device.collect(&mut contents, &mut mounts);
+        let tidy = |text: Option<String>| {
+            text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+        };
+        Self {
+            path: device.path,
+            kind: device.kind,
+            size_bytes: device.size,
+            model: tidy(device.model),
+            serial: tidy(device.serial),
+            transport: tidy(device.tran),
+            removable: device.rm || device.hotplug,
+            read_only: device.ro,
+            contents,
+            mounts,
+        }
+    }
+}
+
+impl Device {
+    /// The device and all that lies on it: partitions, and what is opened from them.
+    fn collect(&self, contents: &mut Vec<String>, mounts: &mut Vec<(String, String)>) {
+        let path = self.path.display().to_string();
+        for mount in self.mountpoints.iter().flatten() {
+            mounts.push((path.clone(), mount.clone()));
+        }
+        let is_whole = matches!(self.kind.as_str(), "disk" | "loop");
+        if !is_whole || self.fstype.is_some() {
+            let holds = self.fstype.as_deref().unwrap_or("no file system");
+            let mut line = format!("{path}  {}  {holds}", bytes(self.size));
+            if let Some(label) = self.label.as_ref().or(self.partlabel.as_ref()) {
+                line.push_str(&format!(" “{label}”"));
+            }
+            contents.push(line);
+        }
+        for child in &self.children {
+            child.collect(contents, mounts);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = r#"{"blockdevices": [
+ {"path":"/dev/sda","type":"disk","size":500107862016,"model":"Samsung SSD 860","serial":"S3Z","tran":"sata","rm":false,"hotplug":false,"ro":false,
+  "fstype":null,"label":null,"partlabel":null,"mountpoints":[null],"children":[
+   {"path":"/dev/sda1","type":"part","size":1024,"model":null,"serial":null,"tran":null,"rm":false,"hotplug":false,"ro":false,
+    "fstype":"crypto_LUKS","label":null,"partlabel":"root","mountpoints":[null],"children":[
+     {"path":"/dev/mapper/root","type":"crypt","size":1024,"model":null,"serial":null,"tran":null,"rm":false,"hotplug":false,"ro":false,
+      "fstype":"ext4","label":null,"partlabel":null,"mountpoints":["/nix/store","/"]}]}]},
+ {"path":"/dev/sdb","type":"disk","size":8000000000,"model":"Ultra Fit ","serial":"4C53","tran":"usb","rm":true,"hotplug":true,"ro":false,
+  "fstype":"iso9660","label":"nixos","partlabel":null,"mountpoints":[null],"children":[
+   {"path":"/dev/sdb1","type":"part","size":1000000,"model":null,"serial":null,"tran":null,"rm":true,"hotplug":true,"ro":false,
+    "fstype":"vfat","label":"DATA","partlabel":null,"mountpoints":["/media/stick"]}]},
+ {"path":"/dev/sdc","type":"disk","size":2000000000000,"model":"Backup","serial":"B1","tran":"sata","rm":false,"hotplug":false,"ro":false,
+  "fstype":null,"label":null,"partlabel":null,"mountpoints":[null]},
+ {"path":"/dev/sr0","type":"rom","size":1,"model":null,"serial":null,"tran":"sata","rm":true,"hotplug":true,"ro":false,
+  "fstype":null,"label":null,"partlabel":null,"mountpoints":[null]},
+ {"path":"/dev/sdd","type":"disk","size":0,"model":"Card Reader","serial":null,"tran":"usb","rm":true,"hotplug":true,"ro":false,
+  "fstype":null,"label":null,"partlabel":null,"mountpoints":[null]},
+ {"path":"/dev/sde","type":"disk","size":4000,"model":"Locked","serial":"L1","tran":"usb","rm":true,"hotplug":true,"ro":true,
+  "fstype":null,"label":null,"partlabel":null,"mountpoints":[null]}]}"#;
+
+    fn drive(name: &str) -> Drive {
+        let path = Path::new("/dev").join(name);
+        parse(SAMPLE).unwrap().into_iter().find(|drive| drive.path == path).unwrap()
+    }
+
+    #[test]
+    fn what_is_in_use_is_refused_whatever_else_is_allowed() {
+        let why = |name: &str| drive(name).check(1000, true).unwrap_err();
+        assert!(matches!(why("sda"), Refused::System { mount, .. } if mount == "/nix/store"));
+        assert!(matches!(why("sdb"), Refused::Mounted { device, .. } if device == "/dev/sdb1"));
+        assert!(matches!(why("sdd"), Refused::NoMedium { .. }));
+        assert!(matches!(why("sde"), Refused::ReadOnly { .. }));
+    }
+
+    #[test]
+    fn an_internal_disk_takes_a_flag_and_a_small_one_is_found() {
+        let disk = drive("sdc");
+        assert!(matches!(disk.check(1000, false), Err(Refused::Fixed { .. })));
+        assert_eq!(disk.check(1000, true), Ok(()));
+        assert!(matches!(disk.check(1 << 50, true), Err(Refused::TooSmall { .. })));
+        assert!(drive("sdb").is_removable() && !drive("sdd").is_removable());
+    }
+
+    #[test]
+    fn a_drive_shows_what_it_is_and_holds() {
+        let drive = drive("sdb");
+        assert_eq!(drive.to_string(), "/dev/sdb (Ultra Fit, 4C53, 7.5 GiB)");
+        let contents = drive.contents().join("\n");
+        assert!(contents.contains("iso9660 “nixos”") && contents.contains("vfat “DATA”"));
+        assert_eq!(drive.name(), "4C53");
+        assert!(parse(SAMPLE).unwrap().iter().all(|drive| drive.path != Path::new("/dev/sr0")));
+    }
+}

@@ -1,0 +1,120 @@
+//! What a repository and its remotes have of one another: fetches, pushes, clones.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{GitError, Repo, succeed, without_questions};
+use crate::exec::{Cmd, Output};
+
+/// What talks to a remote.
+const REMOTE: Duration = Duration::from_secs(300);
+
+/// How two commits differ: how many each has that the other has not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AheadBehind {
+    pub ahead: usize,
+    pub behind: usize,
+}
+
+/// How one commit stands to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Even,
+    /// It has all of the other's commits, and more.
+    Ahead,
+    /// The other has all of its commits, and this many more.
+    Behind(usize),
+    /// Each has commits that the other has not.
+    Diverged(AheadBehind),
+}
+
+impl Repo {
+    /// The commit that `branch` of `remote` has now, with all that it needs; none where
+    /// there is no such branch.
+    pub fn remote_tip(&self, remote: &str, branch: &str) -> Result<Option<String>, GitError> {
+        let name = format!("refs/heads/{branch}");
+        let listed = self.talk(&["ls-remote", "--", remote, &name], remote, branch)?.text();
+        let Some((tip, _)) = listed.lines().next().and_then(|line| line.split_once('\t')) else {
+            return Ok(None);
+        };
+        let commit = format!("{tip}^{{commit}}");
+        if !self.git(&["cat-file", "-e", &commit]).output()?.status.success() {
+            self.talk(&["fetch", "--quiet", "--", remote, &name], remote, branch)?;
+        }
+        Ok(Some(tip.to_owned()))
+    }
+
+    /// The branch that `remote` gives to whoever names none.
+    pub fn remote_default(&self, remote: &str) -> Result<Option<String>, GitError> {
+        let listed = self.talk(&["ls-remote", "--symref", "--", remote, "HEAD"], remote, "")?;
+        let text = listed.text();
+        let name = text.lines().find_map(|line| line.strip_prefix("ref: refs/heads/"));
+        Ok(name.and_then(|line| line.split('\t').next()).map(ToOwned::to_owned))
+    }
+
+    /// Pushes HEAD to `branch` of `remote`; never by force.
+    pub fn push(&self, remote: &str, branch: &str) -> Result<(), GitError> {
+        let to = format!("HEAD:refs/heads/{branch}");
+        self.talk(&["push", "--porcelain", "--", remote, &to], remote, branch).map(|_| ())
+    }
+
+    /// Tries to push `rev` without doing it. Hooks of the remote do not run.
+    pub fn can_push(&self, rev: &str, remote: &str, branch: &str) -> Result<(), GitError> {
+        let to = format!("{rev}:refs/heads/{branch}");
+        let push = ["push", "--dry-run", "--no-verify", "--porcelain", "--", remote, &to];
+        self.talk(&push, remote, branch).map(|_| ())
+    }
+
+    /// Whether `branch` of `remote` holds the commit `rev` now.
+    pub fn remote_has(&self, remote: &str, branch: &str, rev: &str) -> Result<bool, GitError> {
+        match self.remote_tip(remote, branch)? {
+            Some(tip) => self.is_ancestor(rev, &tip),
+            None => Ok(false),
+        }
+    }
+
+    /// Whether the commit `old` is `new` or lies behind it.
+    pub fn is_ancestor(&self, old: &str, new: &str) -> Result<bool, GitError> {
+        Ok(self.git(&["merge-base", "--is-ancestor", old, new]).output()?.status.success())
+    }
+
+    /// How `one` stands to `other`.
+    pub fn standing(&self, one: &str, other: &str) -> Result<Standing, GitError> {
+        let range = format!("{one}...{other}");
+        let counted = self.read(&["rev-list", "--left-right", "--count", &range])?;
+        let mut counts = counted.split_ascii_whitespace().map_while(|count| count.parse().ok());
+        let (ahead, behind) = (counts.next().unwrap_or(0), counts.next().unwrap_or(0));
+        Ok(match (ahead, behind) {
+            (0, 0) => Standing::Even,
+            (_, 0) => Standing::Ahead,
+            (0, behind) => Standing::Behind(behind),
+            _ => Standing::Diverged(AheadBehind { ahead, behind }),
+        })
+    }
+
+    /// The newest commit that `one` and `other` have in common; none when they have none.
+    pub fn merge_base(&self, one: &str, other: &str) -> Result<Option<String>, GitError> {
+        self.maybe(&["merge-base", one, other])
+    }
+
+    /// Brings the branch that is checked out to `rev`, which must be ahead of it. What
+    /// lies in the working tree and is not committed is never touched.
+    pub fn fast_forward(&self, rev: &str) -> Result<(), GitError> {
+        let merge = ["merge", "--quiet", "--ff-only", "--no-overwrite-ignore", rev];
+        self.git(&merge).run()?;
+        Ok(())
+    }
+
+    fn talk(&self, args: &[&str], remote: &str, branch: &str) -> Result<Output, GitError> {
+        succeed(self.git(args).deadline(REMOTE))
+            .map_err(|(stdout, error)| GitError::remote(remote, branch, &stdout, error))
+    }
+}
+
+/// Clones `url` into the new folder `to`.
+pub fn clone(url: &str, to: &Path) -> Result<Repo, GitError> {
+    let cmd = without_questions(Cmd::new("git").args(["clone", "--quiet", "--", url]).arg(to));
+    succeed(cmd.deadline(REMOTE))
+        .map_err(|(stdout, error)| GitError::remote(url, "", &stdout, error))?;
+    Repo::open(to)
+}

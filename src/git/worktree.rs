@@ -1,0 +1,58 @@
+//! Private working trees beside the user's own, for work that must not disturb it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::{GitError, Repo};
+
+/// A second working tree, removed when it is dropped.
+#[derive(Debug)]
+pub struct Worktree {
+    repo: Repo,
+    path: PathBuf,
+    _dir: TempDir,
+}
+
+impl Worktree {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Worktree {
+    fn drop(&mut self) {
+        self.repo.remove_worktree(&self.path);
+    }
+}
+
+/// Folders of working trees begin like this.
+const PREFIX: &str = "tree-";
+
+impl Repo {
+    /// A second working tree of the commit `rev`, in a private folder below `base`, which
+    /// is used by one process at a time: what a killed one left there is removed first.
+    pub fn worktree(&self, rev: &str, base: &Path) -> Result<Worktree, GitError> {
+        let io = |source| GitError::Io { doing: "making a private folder", source };
+        // Beside nothing else, and under the repository's name: flakes show it.
+        let name = self.root.file_name().unwrap_or_else(|| "tree".as_ref());
+        for left in std::fs::read_dir(base).map_err(io)?.flatten() {
+            if left.file_name().to_string_lossy().starts_with(PREFIX) {
+                self.remove_worktree(&left.path().join(name));
+                let _ = std::fs::remove_dir_all(left.path());
+            }
+        }
+        let private = std::fs::Permissions::from_mode(0o700);
+        let builder = &mut tempfile::Builder::new();
+        let dir = builder.prefix(PREFIX).permissions(private).tempdir_in(base).map_err(io)?;
+        let path = dir.path().join(name);
+        self.git(&["worktree", "add", "--quiet", "--detach"]).arg(&path).arg(rev).run()?;
+        Ok(Worktree { repo: self.clone(), path, _dir: dir })
+    }
+
+    fn remove_worktree(&self, path: &Path) {
+        // What is left in git's list is pruned by git itself some time.
+        let _ = self.git(&["worktree", "remove", "--force", "--force"]).arg(path).run();
+    }
+}

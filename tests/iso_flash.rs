@@ -1,0 +1,164 @@
+//! `landfall iso flash` on loop devices, which are drives as any other to it.
+
+mod common;
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::journey::{Ran, run};
+use common::skipped;
+use tempfile::TempDir;
+
+const MIB: u64 = 1 << 20;
+
+/// A file that the kernel shows as a drive.
+struct Loop {
+    device: PathBuf,
+}
+
+impl Loop {
+    /// None, and said so, where there are no loop devices.
+    fn new(file: &Path, options: &[&str]) -> Option<Self> {
+        let output =
+            Command::new("losetup").args(options).args(["--find", "--show"]).arg(file).output();
+        let why = match output {
+            Ok(output) if output.status.success() => {
+                let device = String::from_utf8(output.stdout).unwrap().trim().into();
+                return Some(Self { device });
+            }
+            Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            Err(error) => format!("losetup: {error}"),
+        };
+        skipped(&why);
+        None
+    }
+
+    fn read(&self, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        fs::File::open(&self.device).unwrap().read_exact(&mut bytes).unwrap();
+        bytes
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").arg("--detach").arg(&self.device).status();
+    }
+}
+
+/// A folder with a file that begins as a boot image does.
+struct Bench {
+    dir: TempDir,
+    image: Vec<u8>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut image: Vec<u8> = (0..5 * MIB + 2048).map(|n| (n / 3 % 251) as u8).collect();
+        image[0x8001..0x8006].copy_from_slice(b"CD001");
+        fs::write(dir.path().join("image.iso"), &image).unwrap();
+        Self { dir, image }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn drive(&self, size: u64, options: &[&str]) -> Option<Loop> {
+        let file = self.path("drive");
+        fs::File::create(&file).unwrap().set_len(size).unwrap();
+        Loop::new(&file, options)
+    }
+
+    fn flash(&self, drive: &Path, more: &[&str]) -> Ran {
+        let mut landfall = Command::new(assert_cmd::cargo::cargo_bin!("landfall"));
+        landfall.args(["iso", "flash"]).arg(drive).arg("--image").arg(self.path("image.iso"));
+        run(landfall.args(more).current_dir(self.dir.path()))
+    }
+}
+
+#[test]
+fn the_image_is_written_and_read_back() {
+    let bench = Bench::new();
+    let Some(drive) = bench.drive(64 * MIB, &[]) else { return };
+    let ran = bench.flash(&drive.device, &["--yes"]);
+    ran.ends(0, &[drive.device.to_str().unwrap(), "read back and is the same"]);
+    assert!(drive.read(bench.image.len()) == bench.image, "it is not the image");
+    bench.flash(&drive.device, &["--yes"]).succeeds();
+}
+
+#[test]
+fn without_a_person_or_a_yes_nothing_is_written() {
+    let bench = Bench::new();
+    let Some(drive) = bench.drive(64 * MIB, &[]) else { return };
+    bench.flash(&drive.device, &[]).ends(3, &["nobody confirms", "run it in a terminal"]);
+    assert!(drive.read(MIB as usize).iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn wrong_drives_and_images_are_refused_and_stay_as_they_are() {
+    let bench = Bench::new();
+    let Some(drive) = bench.drive(4 * MIB, &[]) else { return };
+    bench.flash(&drive.device, &["--yes"]).ends(2, &["holds 4.0 MiB, the image is 5.0 MiB"]);
+    bench.flash(Path::new("/dev/landfall-no-drive"), &["--yes"]).ends(2, &["is no drive of this"]);
+    bench.flash(Path::new("/dev/null"), &["--yes"]).ends(2, &["is no drive of this machine"]);
+    fs::write(bench.path("image.iso"), vec![1; 3 * MIB as usize]).unwrap();
+    bench.flash(&drive.device, &["--yes"]).ends(2, &["is no image", "not an ISO 9660 image"]);
+    fs::remove_file(bench.path("image.iso")).unwrap();
+    bench.flash(&drive.device, &["--yes"]).ends(2, &["image.iso is no image"]);
+    assert!(drive.read(4 * MIB as usize).iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_write_protected_drive_is_refused() {
+    let bench = Bench::new();
+    let Some(drive) = bench.drive(64 * MIB, &["--read-only"]) else { return };
+    bench.flash(&drive.device, &["--yes"]).ends(2, &["is write-protected"]);
+}
+
+#[test]
+fn what_is_mounted_or_held_is_not_overwritten() {
+    let bench = Bench::new();
+    let Some(drive) = bench.drive(64 * MIB, &[]) else { return };
+    let made = Command::new("mkfs.ext4").arg("-q").arg(&drive.device).status();
+    if !made.is_ok_and(|status| status.success()) {
+        return skipped("mkfs.ext4 does not work here");
+    }
+    let before = drive.read(MIB as usize);
+    let place = bench.path("mounted");
+    fs::create_dir(&place).unwrap();
+    // A mount that writes counts itself on the disk.
+    let mut mount = Command::new("mount");
+    let mounted = mount.args(["-o", "ro,noload"]).arg(&drive.device).arg(&place).status().unwrap();
+    assert!(mounted.success());
+    let ran = bench.flash(&drive.device, &["--yes", "--internal"]);
+    let unmounted = Command::new("umount").arg(&place).status().unwrap();
+    assert!(unmounted.success());
+    ran.ends(2, &["is mounted at", "umount"]);
+    assert!(drive.read(MIB as usize) == before, "something was written");
+}
+
+#[test]
+fn a_drive_that_cannot_keep_what_it_says_is_reported() {
+    let bench = Bench::new();
+    let small = bench.path("small");
+    fs::create_dir(&small).unwrap();
+    let mounted =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=16M", "none"]).arg(&small).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        return skipped("tmpfs cannot be mounted here");
+    }
+    let file = small.join("drive");
+    // Filled up: what the marks at the end would need is not there.
+    fs::write(small.join("full"), vec![0; 16 * MIB as usize - 8192]).unwrap();
+    fs::File::create(&file).unwrap().set_len(256 * MIB).unwrap();
+    let ran = Loop::new(&file, &[]).map(|drive| bench.flash(&drive.device, &["--yes"]));
+    let unmounted = Command::new("umount").arg(&small).status().unwrap();
+    assert!(unmounted.success());
+    if let Some(ran) = ran {
+        ran.ends(1, &["lies about its size", "256.0 MiB"]);
+    }
+}
