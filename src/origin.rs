@@ -116,6 +116,16 @@ fn local_dir(reference: &str) -> Option<PathBuf> {
     path.starts_with('/').then(|| PathBuf::from(path)).filter(|path| path.is_dir())
 }
 
+/// Where in its tree a flake of this machine lies: by its path, or as it is named after `dir=`.
+fn below_root(reference: &str) -> PathBuf {
+    let query = reference.split_once('?').map_or("", |(_, query)| query);
+    if let Some(dir) = query.split('&').find_map(|setting| setting.strip_prefix("dir=")) {
+        return dir.into();
+    }
+    let dir = local_dir(reference).unwrap_or_default();
+    dir.strip_prefix(tree_root(&dir)).map(Path::to_owned).unwrap_or_default()
+}
+
 /// The root of the tree that nix takes for the flake in `dir`: its repository.
 fn tree_root(dir: &Path) -> &Path {
     dir.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(dir)
@@ -196,9 +206,8 @@ fn of_flake(
         let place = place_in_flake(config, file)?;
         if !Path::new(&locked.source.join("")).join(&place).exists() {
             copy = with_file(&locked, file, &place, run_dir)?;
-            let dir = local_dir(reference).unwrap_or_default();
-            let below = dir.strip_prefix(tree_root(&dir)).unwrap_or(Path::new(""));
-            flake = scratch::flake_in(&format!("path:{}", copy.path().display()), below);
+            let below = below_root(reference);
+            flake = scratch::flake_in(&format!("path:{}", copy.path().display()), &below);
         }
     }
     let expression = format!("c: ({EXPRESSION}) {{ config = c; pkgs = c._module.args.pkgs; }}");
@@ -376,6 +385,17 @@ mod tests {
         assert!(parse_flake(".", base).is_err());
         assert!(parse_flake(".#", base).is_err());
         assert!(parse_flake("./missing-folder#x", base).is_err());
+    }
+
+    #[test]
+    fn a_flake_may_lie_below_the_root_of_its_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("inner")).unwrap();
+        std::fs::create_dir(dir.path().join(".git")).unwrap();
+        let root = dir.path().display();
+        assert_eq!(below_root(&format!("{root}?rev=1&dir=inner")), Path::new("inner"));
+        assert_eq!(below_root(&format!("{root}/inner")), Path::new("inner"));
+        assert_eq!(below_root(&root.to_string()), Path::new(""));
     }
 
     #[test]

@@ -90,7 +90,7 @@ fn prepare(cache: &Cache, dir: &Path, scenario: &Scenario) -> Result<Journey> {
     })?;
     let image = said("installer image", start, || repos.installer_image(&operator))?;
     let target = said("machine on", start, || {
-        Target::start(cache, dir, &image, &scenario.disks, &known.passphrase)
+        Target::start(cache, dir, &image, scenario, &known.passphrase)
     })?;
     let shown = said("installer up", start, || target.installer_fingerprint())?;
     let installer = Remote::scan(&operator, target.port, "installer")?;

@@ -1,7 +1,9 @@
 //! All journeys. A list for each subject.
 
 mod core;
+mod disks;
 mod forms;
+mod matrix;
 mod sabotage;
 
 use anyhow::{Context, Result};
@@ -12,7 +14,7 @@ pub use sabotage::{Sabotage, sabotaged};
 
 /// Every journey that there is.
 pub fn all() -> Vec<Scenario> {
-    [core::scenarios(), forms::scenarios(), sabotage::scenarios()].concat()
+    [core::scenarios(), disks::scenarios(), forms::scenarios(), sabotage::scenarios()].concat()
 }
 
 /// The journey of this name.
