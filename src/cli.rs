@@ -65,7 +65,7 @@ pub enum Command {
     Log(crate::commands::log::LogArgs),
 
     /// Forget an unfinished run and say what it left behind
-    #[command(after_help = "Example:\n  landfall abandon guppy")]
+    #[command(after_help = "Examples:\n  landfall abandon guppy\n  landfall abandon guppy --undo")]
     Abandon(AbandonArgs),
 
     /// Copy the repositories to an installed host; --boot and --switch also activate
@@ -82,6 +82,10 @@ pub enum Command {
     /// Write a nix-config and a nix-secrets, ready to use
     #[command(after_help = "Example:\n  landfall init ~/src --host guppy --user anna")]
     Init(crate::commands::init::InitArgs),
+
+    /// The hosts of a configuration
+    #[command(subcommand, after_help = "Example:\n  landfall host add molly")]
+    Host(crate::commands::host::HostCommand),
 
     /// What follows from an SSH host key
     #[command(subcommand, after_help = "Example:\n  landfall keys to-age host.pub")]
@@ -154,6 +158,30 @@ pub struct Reach {
     pub installed_address: Option<String>,
 }
 
+/// How a Linux that runs on the target becomes the installer.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Kexec {
+    /// Image that replaces a running Linux: a tarball of nixos-images
+    #[arg(long, value_name = "URL|FILE", conflicts_with = "no_kexec")]
+    pub kexec: Option<String>,
+
+    /// The image's SHA-256; fetched without one only over TLS
+    #[arg(long, value_name = "HASH", requires = "kexec")]
+    pub kexec_sha256: Option<String>,
+
+    /// Never replace a running system: the target must run an installer
+    #[arg(long)]
+    pub no_kexec: bool,
+
+    /// Further flags for the target's kexec
+    #[arg(long, value_name = "FLAGS", allow_hyphen_values = true)]
+    pub kexec_extra_flags: Option<String>,
+
+    /// Where the installer answers after the kexec [default: as before, else 22]
+    #[arg(long, value_name = "PORT")]
+    pub post_kexec_ssh_port: Option<u16>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum StrategyArg {
     Staged,
@@ -195,6 +223,9 @@ pub struct Journey {
     #[command(flatten)]
     pub reach: Reach,
 
+    #[command(flatten)]
+    pub kexec: Kexec,
+
     /// [default: staged when the config's installer flake has HOST, else direct]
     #[arg(long, value_enum)]
     pub strategy: Option<StrategyArg>,
@@ -202,6 +233,14 @@ pub struct Journey {
     /// The configuration has no secrets, or they are left alone
     #[arg(long)]
     pub no_secrets: bool,
+
+    /// The device of a disk of the layout, in place of the one that the layout names
+    #[arg(long, value_name = "NAME=DEVICE")]
+    pub disk: Vec<String>,
+
+    /// Where systems are built: auto, source, target, or the URI of a nix store
+    #[arg(long, value_name = "WHERE", default_value = "auto")]
+    pub build_on: crate::build_on::BuildOn,
 
     /// A disk that may be erased: by-id name or serial; with --yes required for each disk of the layout
     #[arg(long, value_name = "DISK")]
@@ -219,13 +258,23 @@ pub struct Journey {
     #[arg(long, value_name = "[NAME=]CMD")]
     pub luks_passphrase_command: Vec<String>,
 
+    /// Value of an encrypted file with the passphrase, or that of volume NAME; FILE lies
+    /// in the secrets repository, and a value that is not there yet is made and stored
+    #[arg(long, value_name = "[NAME=]FILE:KEY")]
+    pub luks_passphrase_secret: Vec<String>,
+
     /// Primary user on the installed system
     #[arg(long, env = "LANDFALL_USER")]
     pub user: Option<String>,
 
-    /// Use this SSH host key for the installed system
+    /// Use this SSH host key for the installed system [else: the one stored in the secrets
+    /// repository, else a new one]
     #[arg(long, value_name = "FILE")]
     pub host_key: Option<PathBuf>,
+
+    /// Keep the private host key in the secrets repository, encrypted for people alone
+    #[arg(long)]
+    pub host_key_store: bool,
 
     /// [default: keep when the file is tracked, else generate-config]
     #[arg(long, value_enum)]
@@ -368,6 +417,10 @@ pub struct CheckArgs {
 pub struct AbandonArgs {
     pub host: String,
 
+    /// Take back what can be: the recipient and the files' data keys, local commits, keys
+    #[arg(long)]
+    pub undo: bool,
+
     /// Do not ask
     #[arg(long, short = 'y')]
     pub yes: bool,
@@ -389,7 +442,9 @@ pub struct SshArgs {
 #[derive(Debug, Clone, Subcommand)]
 pub enum IsoCommand {
     /// Build the installer image of the config
-    #[command(after_help = "Example:\n  landfall iso build")]
+    #[command(
+        after_help = "Examples:\n  landfall iso build\n  landfall iso build --customize -o stick.iso"
+    )]
     Build(IsoBuildArgs),
 
     /// Write the image to a removable drive, and read it back
@@ -408,6 +463,22 @@ pub struct IsoBuildArgs {
     /// Copy the image here [default: it stays in the nix store, and its path is printed]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+
+    /// Give the copy an SSH host key of its own, by which later runs know it, and more
+    #[arg(long, requires = "output")]
+    pub customize: bool,
+
+    /// The host key for --customize [default: a new one for each copy]
+    #[arg(long, value_name = "FILE", requires = "customize")]
+    pub host_key: Option<PathBuf>,
+
+    /// Public SSH keys for --customize that may log in as root too; repeatable
+    #[arg(long, value_name = "FILE", requires = "customize")]
+    pub ssh_key: Vec<PathBuf>,
+
+    /// Customize a copy of this image, which was built before
+    #[arg(long, value_name = "FILE", requires = "customize", conflicts_with = "attr")]
+    pub image: Option<PathBuf>,
 
     #[command(flatten)]
     pub nix: NixOptions,

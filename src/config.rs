@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::build_on::BuildOn;
 use crate::cli::{
     ActivateArg, ChangedLayoutArg, Cli, HardwareArg, Journey, Reach, StrategyArg, Where,
 };
@@ -87,6 +88,8 @@ struct Settings {
     installer: Option<String>,
     installer_attr: Option<String>,
     iso: Option<String>,
+    kexec: Option<String>,
+    kexec_sha256: Option<String>,
     secrets: Option<PathBuf>,
     secrets_input: Option<String>,
     sops_config: Option<PathBuf>,
@@ -94,9 +97,18 @@ struct Settings {
     user: Option<String>,
     repos: Option<PathBuf>,
     push_branch: Option<String>,
+    host_key: Option<HostKeySetting>,
     installed_address: Option<String>,
     #[serde(default)]
     require_units: Vec<String>,
+}
+
+/// What becomes of the private host key, in `landfall.toml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum HostKeySetting {
+    /// Kept in the secrets repository, encrypted.
+    Stored,
 }
 
 /// The installer flake: the folder of the repository it lies in, and its attribute.
@@ -133,6 +145,30 @@ pub enum PassphraseFrom {
     File(PathBuf),
     /// A shell command; what it prints on standard output is the passphrase.
     Command(String),
+    /// A value in a file that sops encrypted, in the secrets repository.
+    Secret(SecretPlace),
+}
+
+/// Where a value is kept encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretPlace {
+    /// Relative to the folder of `.sops.yaml`, or absolute.
+    pub file: PathBuf,
+    /// The names that lead to the value.
+    pub key: Vec<String>,
+}
+
+/// What replaces a running Linux by the installer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KexecFrom {
+    File(PathBuf),
+    Url {
+        url: String,
+        /// In a form that nix reads.
+        sha256: Option<String>,
+    },
+    /// An attribute of the installer flake.
+    Attr(String),
 }
 
 /// What happens with commits.
@@ -153,6 +189,11 @@ pub struct Config {
     pub installed_address: Option<Endpoint>,
     pub installer_fingerprint: Option<String>,
     pub origin: Origin,
+    /// The image that the user named.
+    pub kexec: Option<KexecFrom>,
+    pub no_kexec: bool,
+    pub kexec_extra_flags: Option<String>,
+    pub post_kexec_port: Option<u16>,
     /// Files with passwords for sudo on the target, by user; without one, for all.
     pub sudo_passwords: Vec<(Option<String>, PathBuf)>,
     /// Root of the nix-config repository; empty where the system comes from elsewhere.
@@ -169,6 +210,11 @@ pub struct Config {
     pub installation: Installation,
     pub user: Option<String>,
     pub host_key: Option<PathBuf>,
+    /// Keep the private host key in the secrets repository.
+    pub store_host_key: bool,
+    /// Devices of disks of the layout, by the disks' names, in place of the layout's own.
+    pub devices: BTreeMap<String, String>,
+    pub build_on: BuildOn,
     pub erase: Vec<String>,
     /// What happens when the layout changed after the disks were formatted.
     pub changed_layout: Option<ChangedLayoutArg>,
@@ -199,6 +245,10 @@ pub enum ConfigError {
     Target(String),
     #[error("--flake {0:?} names no host")]
     FlakeArgument(String),
+    #[error("--disk {0:?} names no disk and device")]
+    DiskArgument(String),
+    #[error("--disk gives the disk {0:?} two devices")]
+    DiskTwice(String),
     #[error("there is no installer flake in {repo}")]
     NoInstaller { repo: PathBuf },
     #[error("the secrets folder {dir} of the settings does not exist")]
@@ -207,6 +257,8 @@ pub enum ConfigError {
     NoSecretsInput { dir: PathBuf },
     #[error("the checkout of the flake input {input:?} was not found beside {repo}")]
     NoSecretsCheckout { input: String, repo: PathBuf },
+    #[error("--luks-passphrase-secret {0:?} names no file and key")]
+    SecretPlace(String),
     #[error("the host key {path} cannot be used: {why}")]
     HostKey { path: PathBuf, why: String },
     #[error("{path} leads to no store path: {why}")]
@@ -236,12 +288,15 @@ impl Advice for ConfigError {
             }
             Self::NoTarget => "landfall install FLAKE#HOST TARGET, with TARGET as [user@]host[:port]".into(),
             Self::Installation(error) => error.hint(),
+            Self::DiskArgument(_) => "Write it as --disk NAME=DEVICE, as in --disk main=/dev/disk/by-id/nvme-….".into(),
+            Self::DiskTwice(_) => "Give each disk of the layout one device.".into(),
             Self::NoInstaller { .. } => "Set `installer = \"FOLDER\"` in landfall.toml, or use --strategy direct.".into(),
             Self::NoSecretsDir { .. } => "Correct `secrets` in landfall.toml.".into(),
             Self::NoSecretsInput { .. } => {
                 "Set `secrets_input = \"NAME\"` in landfall.toml.".into()
             }
             Self::NoSecretsCheckout { .. } => "Clone it there, or set `secrets = \"FOLDER\"` in landfall.toml; --no-secrets leaves secrets alone.".into(),
+            Self::SecretPlace(_) => "Write it as [NAME=]FILE:KEY, for example identities/guppy.yaml:luks/crypted.".into(),
             Self::HostKey { .. } => "Give an unencrypted ed25519 private key in OpenSSH format.".into(),
         }
     }
@@ -393,6 +448,11 @@ impl Config {
                 .transpose()?,
             installer_fingerprint: journey.reach.installer_fingerprint.clone(),
             origin: Origin::Repository,
+            kexec: kexec_from(journey, place)?,
+            no_kexec: journey.kexec.no_kexec
+                || !Installation::of(&journey.installation)?.phases.kexec,
+            kexec_extra_flags: journey.kexec.kexec_extra_flags.clone(),
+            post_kexec_port: journey.kexec.post_kexec_ssh_port,
             sudo_passwords: sudo_passwords(&journey.reach),
             repo: place.repo.clone(),
             attr: for_host(attr),
@@ -405,12 +465,17 @@ impl Config {
             user: journey.user.clone().or_else(|| settings.user.clone()),
             installation: Installation::of(&journey.installation)?,
             host_key: journey.host_key.clone(),
+            store_host_key: journey.host_key_store
+                || settings.host_key == Some(HostKeySetting::Stored),
+            devices: devices(&journey.disk)?,
+            build_on: journey.build_on.clone(),
             erase: journey.erase.clone(),
             changed_layout: journey.changed_layout,
             passphrases: passphrases(
                 &journey.luks_passphrase_file,
                 &journey.luks_passphrase_command,
-            ),
+                &journey.luks_passphrase_secret,
+            )?,
             push,
             copy_repos: !journey.no_repos,
             repos_dir: settings.repos.clone(),
@@ -431,6 +496,7 @@ impl Config {
         let (origin, attr, host) = args.origin(&base)?;
         let target = args.target().ok_or(ConfigError::NoTarget)?;
         let hardware = args.hardware(&base)?;
+        let installation = args.installation()?;
         let nix = crate::nix::NixOptions {
             print_build_logs: args.nix.print_build_logs || args.debug,
             ..args.nix.to_nix()
@@ -445,6 +511,10 @@ impl Config {
                 .transpose()?,
             installer_fingerprint: args.reach.installer_fingerprint.clone(),
             sudo_passwords: sudo_passwords(&args.reach),
+            kexec: kexec_of(&args.kexec, &base)?,
+            no_kexec: args.kexec.no_kexec || !installation.phases.kexec,
+            kexec_extra_flags: args.kexec.kexec_extra_flags.clone(),
+            post_kexec_port: args.kexec.post_kexec_ssh_port,
             origin,
             repo: PathBuf::new(),
             attr,
@@ -458,11 +528,18 @@ impl Config {
             }),
             hardware_file: hardware.map(|(_, path)| path),
             user: args.user.clone(),
-            installation: args.installation()?,
+            installation,
             host_key: args.host_key.clone(),
+            store_host_key: false,
+            devices: BTreeMap::new(),
+            build_on: args.build_on(),
             changed_layout: args.changed_layout,
             erase: args.erase.clone(),
-            passphrases: passphrases(&args.luks_passphrase_file, &args.luks_passphrase_command),
+            passphrases: passphrases(
+                &args.luks_passphrase_file,
+                &args.luks_passphrase_command,
+                &[],
+            )?,
             push: Push::No,
             copy_repos: false,
             repos_dir: None,
@@ -509,6 +586,8 @@ impl Config {
             ("push", Some(push)),
             ("--no-repos", (!self.copy_repos).then(|| "yes".to_owned())),
             ("repos", path(&self.repos_dir)),
+            ("--disk", Some(self.named_devices())),
+            ("--build-on", Some(self.build_on.to_string())),
             ("require_units", Some(self.require_units.join(" "))),
             ("--activate", Some(format!("{:?}", self.activate).to_lowercase())),
             ("--override-input", Some(inputs.join(" "))),
@@ -518,6 +597,12 @@ impl Config {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value.unwrap_or_default()))
         .collect()
+    }
+
+    /// The devices of `--disk`, as they were given.
+    pub fn named_devices(&self) -> String {
+        let pairs = self.devices.iter().map(|(name, device)| format!("{name}={device}"));
+        pairs.collect::<Vec<_>>().join(" ")
     }
 
     /// Whether the secrets are in a repository of their own.
@@ -577,7 +662,62 @@ fn sudo_passwords(reach: &Reach) -> Vec<(Option<String>, PathBuf)> {
     files.map(|(user, path)| (user, path.into())).collect()
 }
 
-fn passphrases(files: &[String], commands: &[String]) -> Vec<PassphraseSource> {
+/// The flag's URL or file, else what landfall.toml names: there an attribute as well.
+fn kexec_from(journey: &Journey, place: &Place) -> Result<Option<KexecFrom>, ConfigError> {
+    let settings = &place.settings;
+    let (text, sha256, base) = match (&journey.kexec.kexec, &settings.kexec) {
+        (Some(text), _) => (text, &journey.kexec.kexec_sha256, None),
+        (None, Some(text)) => (text, &settings.kexec_sha256, Some(&place.repo)),
+        (None, None) => return Ok(None),
+    };
+    if text.contains("://") {
+        return Ok(Some(KexecFrom::Url { url: text.clone(), sha256: sha256.clone() }));
+    }
+    let path = base.map_or_else(|| PathBuf::from(text), |repo| repo.join(text));
+    if !path.is_file() && base.is_some() {
+        return Ok(Some(KexecFrom::Attr(text.clone())));
+    }
+    std::fs::canonicalize(&path)
+        .map(|path| Some(KexecFrom::File(path)))
+        .map_err(|source| ConfigError::Read { path, source })
+}
+
+/// The flag's URL or file.
+fn kexec_of(args: &crate::cli::Kexec, base: &Path) -> Result<Option<KexecFrom>, ConfigError> {
+    let Some(text) = &args.kexec else { return Ok(None) };
+    if text.contains("://") {
+        let (url, sha256) = (text.clone(), args.kexec_sha256.clone());
+        return Ok(Some(KexecFrom::Url { url, sha256 }));
+    }
+    let path = base.join(text);
+    std::fs::canonicalize(&path)
+        .map(|path| Some(KexecFrom::File(path)))
+        .map_err(|source| ConfigError::Read { path, source })
+}
+
+/// The pairs of `--disk NAME=DEVICE`; both end up in a Nix string.
+fn devices(arguments: &[String]) -> Result<BTreeMap<String, String>, ConfigError> {
+    let plain =
+        |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "/-_.:+".contains(c));
+    let mut devices = BTreeMap::new();
+    for argument in arguments {
+        let refuse = || ConfigError::DiskArgument(argument.clone());
+        let (name, device) = argument.split_once('=').ok_or_else(refuse)?;
+        if name.is_empty() || !device.starts_with("/dev/") || !plain(name) || !plain(device) {
+            return Err(refuse());
+        }
+        if devices.insert(name.to_owned(), device.to_owned()).is_some() {
+            return Err(ConfigError::DiskTwice(name.to_owned()));
+        }
+    }
+    Ok(devices)
+}
+
+fn passphrases(
+    files: &[String],
+    commands: &[String],
+    secrets: &[String],
+) -> Result<Vec<PassphraseSource>, ConfigError> {
     let files = files.iter().map(|text| {
         let (volume, rest) = named(text);
         PassphraseSource { volume, from: PassphraseFrom::File(rest.into()) }
@@ -586,7 +726,18 @@ fn passphrases(files: &[String], commands: &[String]) -> Vec<PassphraseSource> {
         let (volume, rest) = named(text);
         PassphraseSource { volume, from: PassphraseFrom::Command(rest.into()) }
     });
-    files.chain(commands).collect()
+    let mut sources: Vec<PassphraseSource> = files.chain(commands).collect();
+    for text in secrets {
+        let (volume, rest) = named(text);
+        let (file, key) = rest
+            .rsplit_once(':')
+            .filter(|(file, key)| !file.is_empty() && !key.is_empty())
+            .ok_or_else(|| ConfigError::SecretPlace(text.clone()))?;
+        let key = key.split('/').map(ToOwned::to_owned).collect();
+        let from = PassphraseFrom::Secret(SecretPlace { file: file.into(), key });
+        sources.push(PassphraseSource { volume, from });
+    }
+    Ok(sources)
 }
 
 /// Splits `NAME=VALUE`; a value with a `/` or a space before the `=` has no name.
@@ -618,6 +769,21 @@ mod tests {
         assert_eq!(named("crypted=/run/p"), (Some("crypted".into()), "/run/p"));
         assert_eq!(named("/run/a=b"), (None, "/run/a=b"));
         assert_eq!(named("pass show x=y"), (None, "pass show x=y"));
+    }
+
+    #[test]
+    fn disks_have_a_name_and_a_device() {
+        let read = |arguments: &[&str]| {
+            devices(&arguments.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>())
+        };
+        let both = read(&["main=/dev/vdb", "x/y=/dev/disk/by-id/nvme-A_1"]).unwrap();
+        assert_eq!(both["main"], "/dev/vdb");
+        assert_eq!(both["x/y"], "/dev/disk/by-id/nvme-A_1");
+        for bad in ["main", "=/dev/vda", "main=vda", "main=/dev/${x}", "a\"b=/dev/vda"] {
+            assert!(matches!(read(&[bad]), Err(ConfigError::DiskArgument(_))), "{bad}");
+        }
+        let twice = read(&["main=/dev/vda", "main=/dev/vdb"]);
+        assert!(matches!(twice, Err(ConfigError::DiskTwice(_))));
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::build_on::Builder;
 use crate::cli::ChangedLayoutArg;
-use crate::config::{Config, Strategy};
+use crate::config::{Config, SecretPlace, Strategy};
 use crate::error::StepError;
 use crate::event::Events;
 use crate::facts::HostFacts;
@@ -41,6 +42,7 @@ pub struct Context {
     pub hardware_report: Option<String>,
     facts: OnceCell<Facts>,
     disk_keys: RefCell<BTreeMap<String, Secret>>,
+    builder: OnceCell<Builder>,
     operator: OnceCell<Identities>,
 }
 
@@ -51,6 +53,8 @@ pub struct Answers {
     pub consents: BTreeMap<StepId, Consent>,
     /// Passphrases by LUKS volume.
     pub passphrases: BTreeMap<String, Secret>,
+    /// Passphrases that were made up, and where they are to be kept.
+    pub made: Vec<(SecretPlace, Secret)>,
     /// What happens to disks whose layout changed after they were formatted.
     pub changed_layout: Option<ChangedLayoutArg>,
     /// Whether the disks of the layout may be erased.
@@ -99,6 +103,7 @@ impl Context {
             hardware_report: None,
             facts: OnceCell::new(),
             disk_keys: RefCell::default(),
+            builder: OnceCell::new(),
             operator: OnceCell::new(),
         }
     }
@@ -135,6 +140,21 @@ impl Context {
 
     pub fn nix(&self) -> Result<Nix, StepError> {
         Ok(Nix::find(self.config.nix.clone())?)
+    }
+
+    /// Where the systems of this run are built.
+    pub fn builder(&self) -> Result<&Builder, StepError> {
+        if let Some(builder) = self.builder.get() {
+            return Ok(builder);
+        }
+        let system = &self.facts()?.full.system;
+        let builder = self.config.build_on.builder(system, &self.nix()?.build_settings()?);
+        Ok(self.builder.get_or_init(|| builder))
+    }
+
+    /// Whether the target builds for itself; not so where it cannot be told.
+    pub fn target_builds(&self) -> bool {
+        matches!(self.builder(), Ok(Builder::Target))
     }
 
     pub fn keys(&self) -> RunKeys {

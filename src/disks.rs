@@ -9,6 +9,9 @@ use crate::error::{Advice, Exit};
 use crate::facts::LayoutDisk;
 use crate::machine::Disk;
 
+/// Room for the smallest systems; the real size is known once they are built.
+pub const LEAST_BYTES: u64 = 3 << 30;
+
 /// A disk of the layout and the real disk behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matched {
@@ -261,6 +264,7 @@ mod tests {
         let disk = |(i, device): (usize, &&str)| LayoutDisk {
             name: format!("disk{i}"),
             device: (*device).into(),
+            in_layout: None,
             luks: Vec::new(),
         };
         devices.iter().enumerate().map(disk).collect()

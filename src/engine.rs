@@ -69,8 +69,11 @@ fn is_finished(cx: &mut Context, plan: &[Planned]) -> bool {
     if !crate::journal::completed(cx.journal.lines()) {
         return false;
     }
+    let left_out = |planned: &Planned| {
+        planned.skipped.is_some() || matches!(planned.step.left_out(cx), Ok(Some(_)))
+    };
     let settled = |planned: &&Planned| {
-        planned.skipped.is_some()
+        left_out(planned)
             || planned.step.id() == StepId::Check
             || matches!(planned.step.observe(cx), Ok(Status::Done(_) | Status::Superseded(_)))
     };
@@ -79,7 +82,7 @@ fn is_finished(cx: &mut Context, plan: &[Planned]) -> bool {
     }
     for planned in plan {
         let evidence = cx.finished(planned.step.id()).cloned().unwrap_or_default();
-        let ending = if planned.skipped.is_some() { Ending::Skipped } else { Ending::AlreadyDone };
+        let ending = if left_out(planned) { Ending::Skipped } else { Ending::AlreadyDone };
         cx.events.of(planned.step.id()).emit(Event::StepEnded { ending, evidence, seconds: 0.0 });
     }
     cx.events.note("everything is as this run left it: nothing was changed");
@@ -94,7 +97,10 @@ fn ask(cx: &mut Context, plan: &[Planned]) -> Result<(), StepError> {
         if cx.answers.consents.contains_key(&step.id()) {
             continue; // the command itself has answered
         }
-        if step.id() > StepId::Identity && matches!(step.observe(cx), Ok(Status::Ready)) {
+        if step.id() > StepId::Identity
+            && step.left_out(cx)?.is_none()
+            && matches!(step.observe(cx), Ok(Status::Ready))
+        {
             let consent = step.confirm(cx)?;
             cx.answers.consents.insert(step.id(), consent);
         }
@@ -108,6 +114,9 @@ fn advance(
     started: Instant,
 ) -> Result<(Ending, Evidence), StepError> {
     let id = step.id();
+    if let Some(reason) = step.left_out(cx)? {
+        return Ok((Ending::Skipped, Evidence::new(reason)));
+    }
     cx.events.emit(Event::StepStarted { title: id.title().into() });
     stop_if_interrupted()?;
     match step.observe(cx)? {

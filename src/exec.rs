@@ -28,8 +28,11 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 const TICK: Duration = Duration::from_millis(100);
 /// What a command gets between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(3);
-/// How long the last words of an ended child are waited for.
-const DRAIN: Duration = Duration::from_millis(500);
+/// How long the last words of an ended child are waited for. Long, because a busy machine
+/// may let the reader wait, and words that are lost would be taken for an empty answer.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Small enough for a progress bar that moves, large enough to cost nothing.
+const SENT_AT_ONCE: usize = 256 << 10;
 /// Lines of standard error kept for an error message.
 const TAIL_LINES: usize = 12;
 
@@ -71,6 +74,15 @@ enum Input {
     Socket(UnixStream),
 }
 
+/// Hears how many bytes of a file have gone to standard input.
+struct OnSent(Box<dyn FnMut(u64) + Send>);
+
+impl fmt::Debug for OnSent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnSent")
+    }
+}
+
 /// A process to be started.
 #[derive(Debug)]
 pub struct Cmd {
@@ -84,6 +96,7 @@ pub struct Cmd {
     deadline: Option<Duration>,
     terminal: bool,
     quiet: bool,
+    on_sent: Option<OnSent>,
 }
 
 /// What a finished process left.
@@ -165,6 +178,7 @@ impl Cmd {
             deadline: None,
             terminal: false,
             quiet: false,
+            on_sent: None,
         }
     }
 
@@ -218,6 +232,13 @@ impl Cmd {
     #[must_use]
     pub fn stdin_file(mut self, path: impl AsRef<Path>) -> Self {
         self.input = Input::File(path.as_ref().to_owned());
+        self
+    }
+
+    /// Hands over how many bytes of the file of [`Cmd::stdin_file`] are gone, as they go.
+    #[must_use]
+    pub fn on_sent(mut self, on_sent: impl FnMut(u64) + Send + 'static) -> Self {
+        self.on_sent = Some(OnSent(Box::new(on_sent)));
         self
     }
 
@@ -332,7 +353,9 @@ impl Cmd {
         process.stderr(Stdio::piped());
         process.stdin(match (&self.input, &self.preamble) {
             (Input::Null, None) => Stdio::null(),
-            (Input::File(path), None) => Stdio::from(File::open(path).map_err(io_error)?),
+            (Input::File(path), None) if self.on_sent.is_none() => {
+                Stdio::from(File::open(path).map_err(io_error)?)
+            }
             _ => Stdio::piped(),
         });
         if !self.terminal {
@@ -356,7 +379,7 @@ impl Cmd {
                 if let Some(bytes) = self.preamble {
                     pipe.write_all(bytes.expose())?;
                 }
-                feed(&mut pipe, self.input)
+                feed(&mut pipe, self.input, self.on_sent)
             });
         }
 
@@ -441,12 +464,12 @@ fn wait(
     }
 }
 
-fn feed(pipe: &mut impl Write, input: Input) -> io::Result<()> {
+fn feed(pipe: &mut impl Write, input: Input, on_sent: Option<OnSent>) -> io::Result<()> {
     match input {
         Input::Null => Ok(()),
         Input::Bytes(bytes) => pipe.write_all(&bytes),
         Input::Secret(bytes) => pipe.write_all(bytes.expose()),
-        Input::File(path) => io::copy(&mut File::open(path)?, pipe).map(drop),
+        Input::File(path) => send(&path, pipe, on_sent),
         Input::Socket(socket) => relay(socket, pipe),
     }
 }
@@ -460,6 +483,23 @@ fn relay(mut socket: UnixStream, pipe: &mut impl Write) -> io::Result<()> {
             0 => return Ok(()),
             count => pipe.write_all(&buffer[..count])?,
         }
+    }
+}
+
+/// Copies a file in pieces, and says how far it has come.
+fn send(path: &Path, to: &mut impl Write, on_sent: Option<OnSent>) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    let mut on_sent = on_sent.map_or_else(|| Box::new(|_| ()) as Box<dyn FnMut(u64)>, |it| it.0);
+    let mut piece = vec![0; SENT_AT_ONCE];
+    let mut sent = 0;
+    loop {
+        let length = file.read(&mut piece)?;
+        if length == 0 {
+            return Ok(());
+        }
+        to.write_all(&piece[..length])?;
+        sent += length as u64;
+        on_sent(sent);
     }
 }
 

@@ -15,7 +15,9 @@ let
         inherit (content) name;
         passwordFile = content.passwordFile or null;
         keyFile = content.settings.keyFile or null;
+        additionalKeyFiles = map toString (content.additionalKeyFiles or [ ]);
         askPassword = content.askPassword or false;
+        initrdUnlock = content.initrdUnlock or true;
       } ] ++ luksIn (content.content or null)
     else if content ? partitions then
       builtins.concatMap (p: luksIn (p.content or null)) (values content.partitions)
@@ -29,6 +31,35 @@ let
     path = s.path or "/run/secrets/${name}";
     neededForUsers = s.neededForUsers or false;
   };
+
+  initrd = c.boot.initrd;
+  # What runs in the initrd and could make the root new.
+  initrdScripts = toString (
+    map (service: service.script or "") (values (initrd.systemd.services or { }))
+    ++ map (name: initrd.${name} or "") [
+      "preLVMCommands"
+      "postDeviceCommands"
+      "postResumeCommands"
+      "postMountCommands"
+    ]
+  );
+  mentions = words: text: builtins.replaceStrings words (map (_: "") words) text != text;
+
+  # impermanence: what is kept below which folder, each by the path where it is used.
+  kept = storage: homeOf: entries:
+    map (entry: {
+      inherit storage;
+      path = entry.dirPath or entry.filePath or (homeOf (entry.directory or entry.file or entry));
+    }) entries;
+  keptBelow = name: p:
+    let
+      storage = p.persistentStoragePath or name;
+      ofUser = user: u:
+        let inHome = path: "${c.users.users.${user}.home}/${path}"; in
+        kept storage inHome (u.directories or [ ] ++ u.files or [ ]);
+    in
+    kept storage (path: path) (p.directories or [ ] ++ p.files or [ ])
+    ++ builtins.concatLists (named ofUser (p.users or { }));
 in
 {
   hostName = c.networking.hostName;
@@ -52,6 +83,13 @@ in
     inherit (fs) mountPoint fsType;
     neededForBoot = fs.neededForBoot or false;
   }) (values c.fileSystems);
+  crypttab = (c.environment.etc.crypttab or { }).text or null;
+  initrdSecrets = named (path: source: {
+    inherit path;
+    source = if source == null then path else toString source;
+  }) (initrd.secrets or { });
+  rootIsMadeNew = mentions [ "btrfs subvolume delete" "zfs rollback" ] initrdScripts;
+  persisted = builtins.concatLists (named keptBelow (c.environment.persistence or { }));
   systemdBoot = c.boot.loader.systemd-boot.enable or false;
   sshEnabled = c.services.openssh.enable;
   sshPorts = c.services.openssh.ports or [ 22 ];
@@ -78,9 +116,6 @@ in
   facterReport =
     let path = c.hardware.facter.reportPath or null;
     in if path == null then null else toString path;
-  initrdSecrets = builtins.filter (path: builtins.substring 0 11 path != "/nix/store/") (
-    named (target: source: if source == null then target else toString source) (c.boot.initrd.secrets or { })
-  );
   lanzabooteBundle =
     if (c.boot.lanzaboote.enable or false) && !(c.boot.lanzaboote.autoGenerateKeys.enable or false) then
       toString (c.boot.lanzaboote.pkiBundle or "/var/lib/sbctl")

@@ -18,6 +18,13 @@ pub struct HostFacts {
     pub builds: Vec<String>,
     pub disks: Vec<LayoutDisk>,
     pub file_systems: Vec<FileSystem>,
+    /// Text of /etc/crypttab: volumes that the running system opens, not the initrd.
+    pub crypttab: Option<String>,
+    pub initrd_secrets: Vec<InitrdSecret>,
+    /// Something in the initrd deletes or rolls back file systems.
+    pub root_is_made_new: bool,
+    /// What impermanence keeps elsewhere.
+    pub persisted: Vec<Persisted>,
     pub systemd_boot: bool,
     pub ssh_enabled: bool,
     pub ssh_ports: Vec<u16>,
@@ -37,9 +44,6 @@ pub struct HostFacts {
     /// `hardware.facter.reportPath`, as it is in the nix store.
     #[serde(default)]
     pub facter_report: Option<String>,
-    /// Files outside of the store that go into the initrd when the boot loader is written.
-    #[serde(default)]
-    pub initrd_secrets: Vec<String>,
     /// The PKI bundle that lanzaboote signs with and does not make by itself.
     #[serde(default)]
     pub lanzaboote_bundle: Option<String>,
@@ -51,6 +55,9 @@ pub struct LayoutDisk {
     pub name: String,
     /// Device path, as the configuration spells it.
     pub device: String,
+    /// What the layout itself says, where `--disk` says otherwise; empty when it says nothing.
+    #[serde(default)]
+    pub in_layout: Option<String>,
     pub luks: Vec<LuksVolume>,
 }
 
@@ -60,9 +67,33 @@ pub struct LuksVolume {
     pub name: String,
     /// File from which disko reads the passphrase while it formats.
     pub password_file: Option<String>,
-    /// Key file with which the installed system opens the volume.
+    /// `settings.keyFile`: what disko opens it with in place of a passphrase, and the
+    /// initrd, where it unlocks.
     pub key_file: Option<String>,
+    /// Files that disko adds as further keys.
+    pub additional_key_files: Vec<String>,
     pub ask_password: bool,
+    /// Whether the initrd opens it, as opposed to the running system.
+    pub initrd_unlock: bool,
+}
+
+/// An element of `boot.initrd.secrets`: a file that the boot loader's installation puts
+/// into the initrd.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct InitrdSecret {
+    /// In the initrd.
+    pub path: String,
+    /// On the installed system.
+    pub source: String,
+}
+
+/// A file or folder that is kept below a folder that outlasts boots.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Persisted {
+    /// The folder: `/persist`.
+    pub storage: String,
+    /// Where it appears.
+    pub path: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -112,7 +143,80 @@ impl HostFacts {
 
     /// Whether a person must type a passphrase at each boot.
     pub fn passphrase_at_boot(&self) -> bool {
-        self.luks().any(|volume| volume.key_file.is_none())
+        let brought = |volume| self.boot_key_file(volume).is_some();
+        let on_a_device = |volume: &LuksVolume| volume.key_file.as_deref().is_some_and(is_device);
+        self.luks().any(|volume| volume.initrd_unlock && !brought(volume) && !on_a_device(volume))
+    }
+
+    /// The file in the initrd that opens a volume there.
+    fn boot_key_file<'a>(&'a self, volume: &'a LuksVolume) -> Option<&'a InitrdSecret> {
+        let file = volume.key_file.as_ref().filter(|_| volume.initrd_unlock)?;
+        self.initrd_secrets.iter().find(|secret| secret.path == *file)
+    }
+
+    /// Where disko reads the passphrase of a volume that a person opens.
+    ///
+    /// A `settings.keyFile` of a volume that the initrd opens, without a
+    /// `boot.initrd.secrets` that brings it there, is a passphrase under another name:
+    /// at boot the file is missing, and the passphrase is asked for.
+    pub fn passphrase_file<'a>(&self, volume: &'a LuksVolume) -> Option<&'a str> {
+        let typed = volume.initrd_unlock && self.boot_key_file(volume).is_none();
+        let key_file = volume.key_file.as_deref().filter(|file| typed && !is_device(file));
+        volume.password_file.as_deref().or(key_file)
+    }
+
+    /// The key files of a volume that nobody types, with the places where the installed
+    /// system reads them.
+    pub fn key_files(&self, volume: &LuksVolume) -> Vec<KeyFile> {
+        let format = volume.key_file.iter().chain(&volume.additional_key_files);
+        // What is a device is there already: a key on a stick.
+        let format = format.filter(|file| !is_device(file));
+        let format = format.filter(|file| Some(file.as_str()) != self.passphrase_file(volume));
+        let mut files: Vec<KeyFile> = Vec::new();
+        for path in format {
+            let brought = self.initrd_secrets.iter().filter(|secret| secret.path == *path);
+            let mut installed: Vec<String> = brought.map(|secret| secret.source.clone()).collect();
+            if installed.is_empty() && outlasts_boots(path) {
+                installed.push(path.clone());
+            }
+            if !files.iter().any(|known| known.path == *path) {
+                files.push(KeyFile { path: path.clone(), installed });
+            }
+        }
+        // The layout's name of the file may be one for the time of formatting.
+        if let Some(read) = self.crypttab_key_file(&volume.name)
+            && !files.iter().any(|file| file.installed.iter().any(|place| place == read))
+            && let Some(first) = files.first_mut()
+        {
+            first.installed.push(read.to_owned());
+        }
+        files
+    }
+
+    /// The key file with which /etc/crypttab opens a volume.
+    pub fn crypttab_key_file(&self, volume: &str) -> Option<&str> {
+        let lines = self.crypttab.as_deref().unwrap_or_default().lines();
+        let mut lines = lines.map(|line| line.split_ascii_whitespace());
+        let mut fields = lines.find(|fields| fields.clone().next() == Some(volume))?;
+        fields.nth(2).filter(|file| file.starts_with('/'))
+    }
+
+    /// Where `path` lies once it is installed: below the folder that keeps it, if one does.
+    pub fn stored_at(&self, path: &str) -> String {
+        let within = |kept: &&Persisted| std::path::Path::new(path).starts_with(&kept.path);
+        match self.persisted.iter().find(within) {
+            Some(kept) if !path.starts_with(&kept.storage) => format!("{}{path}", kept.storage),
+            _ => path.to_owned(),
+        }
+    }
+
+    /// Whether what lies at `path` is still there after a boot.
+    pub fn keeps(&self, path: &str) -> bool {
+        let Some(fs) = self.file_system_of(path) else { return true };
+        let memory = ["tmpfs", "ramfs"].contains(&fs.fs_type.as_str());
+        let emptied = memory
+            || (fs.mount_point == "/" && (self.root_is_made_new || !self.persisted.is_empty()));
+        !emptied || self.stored_at(path) != path
     }
 
     pub fn has_build(&self, name: &str) -> bool {
@@ -152,6 +256,24 @@ impl HostFacts {
     }
 }
 
+/// A key file that opens a LUKS volume without a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFile {
+    /// Where disko reads it on the installer.
+    pub path: String,
+    /// Where the installed system reads it; none when it does not.
+    pub installed: Vec<String>,
+}
+
+fn is_device(path: &str) -> bool {
+    path.starts_with("/dev/")
+}
+
+/// Whether a file at this path could be there after a boot at all.
+fn outlasts_boots(path: &str) -> bool {
+    !["/tmp/", "/run/", "/dev/", "/proc/", "/sys/"].iter().any(|dir| path.starts_with(dir))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,10 +282,12 @@ mod tests {
         serde_json::from_value(serde_json::json!({
             "hostName": "guppy", "system": "x86_64-linux", "builds": ["toplevel", "diskoScript"],
             "disks": [{"name": "main", "device": "/dev/vda", "luks": [
-                {"name": "crypted", "passwordFile": "/tmp/disko-password", "keyFile": null, "askPassword": false}]}],
+                {"name": "crypted", "passwordFile": "/tmp/disko-password", "keyFile": null,
+                 "additionalKeyFiles": [], "askPassword": false, "initrdUnlock": true}]}],
             "fileSystems": [
                 {"mountPoint": "/", "fsType": "btrfs", "neededForBoot": false},
                 {"mountPoint": "/persist", "fsType": "btrfs", "neededForBoot": true}],
+            "crypttab": null, "initrdSecrets": [], "rootIsMadeNew": false, "persisted": [],
             "systemdBoot": true, "sshEnabled": true, "sshPorts": [22],
             "hostKeys": [{"path": "/persist/etc/ssh/ssh_host_ed25519_key", "type": "ed25519"}],
             "initrdHostKeys": [], "secrets": [], "ageKeyFile": null,
@@ -181,6 +305,79 @@ mod tests {
         let mut two = facts();
         two.users[1].groups.push("wheel".into());
         assert_eq!(two.primary_user(), None);
+    }
+
+    fn second(facts: &mut HostFacts) -> &mut LuksVolume {
+        let volume = LuksVolume {
+            name: "extra".into(),
+            password_file: None,
+            key_file: None,
+            additional_key_files: Vec::new(),
+            ask_password: false,
+            initrd_unlock: false,
+        };
+        facts.disks[0].luks.push(volume);
+        facts.disks[0].luks.last_mut().unwrap()
+    }
+
+    #[test]
+    fn a_key_file_goes_where_the_installed_system_reads_it() {
+        let mut facts = facts();
+        second(&mut facts).key_file = Some("/persist/extra.key".into());
+        let files = |facts: &HostFacts| facts.key_files(&facts.disks[0].luks[1]);
+        let at = |path: &str, installed: &[&str]| {
+            let installed = installed.iter().map(|place| (*place).to_owned()).collect();
+            vec![KeyFile { path: path.into(), installed }]
+        };
+        assert_eq!(files(&facts), at("/persist/extra.key", &["/persist/extra.key"]));
+        assert_eq!(facts.passphrase_file(&facts.disks[0].luks[1]), None);
+        facts.crypttab = Some("# c\nextra /dev/x /persist/extra.key luks\n".into());
+        assert_eq!(files(&facts), at("/persist/extra.key", &["/persist/extra.key"]));
+        // A name for the time of formatting, and the one that crypttab has.
+        facts.disks[0].luks[1].key_file = None;
+        facts.disks[0].luks[1].password_file = Some("/tmp/disko-password".into());
+        facts.disks[0].luks[1].additional_key_files = vec!["/tmp/extra.key".into()];
+        assert_eq!(files(&facts), at("/tmp/extra.key", &["/persist/extra.key"]));
+        let passphrase = facts.passphrase_file(&facts.disks[0].luks[1]);
+        assert_eq!(passphrase, Some("/tmp/disko-password"));
+    }
+
+    #[test]
+    fn a_key_file_that_the_initrd_lacks_is_a_passphrase() {
+        let mut facts = facts();
+        let volume = &mut facts.disks[0].luks[0];
+        volume.password_file = None;
+        volume.key_file = Some("/tmp/secret.key".into());
+        assert_eq!(facts.passphrase_file(&facts.disks[0].luks[0]), Some("/tmp/secret.key"));
+        assert!(facts.key_files(&facts.disks[0].luks[0]).is_empty());
+        assert!(facts.passphrase_at_boot());
+        facts.initrd_secrets.push(InitrdSecret {
+            path: "/tmp/secret.key".into(),
+            source: "/etc/secret.key".into(),
+        });
+        assert_eq!(facts.passphrase_file(&facts.disks[0].luks[0]), None);
+        assert!(!facts.passphrase_at_boot());
+        let files = facts.key_files(&facts.disks[0].luks[0]);
+        assert_eq!(files[0].installed, ["/etc/secret.key"]);
+    }
+
+    #[test]
+    fn a_home_is_kept_unless_the_root_is_made_new() {
+        let mut facts = facts();
+        let home = "/home/anna/src";
+        assert!(facts.keeps(home));
+        facts.root_is_made_new = true;
+        assert!(!facts.keeps(home));
+        assert!(facts.keeps("/persist/home"));
+        facts.persisted =
+            vec![Persisted { storage: "/persist".into(), path: "/home/anna/src".into() }];
+        assert!(facts.keeps("/home/anna/src/nix-config"));
+        assert!(!facts.keeps("/home/anna/other"));
+        assert_eq!(facts.stored_at("/home/anna/src/x"), "/persist/home/anna/src/x");
+        facts.root_is_made_new = false;
+        facts.persisted.clear();
+        facts.file_systems[0].fs_type = "tmpfs".into();
+        assert!(!facts.keeps(home));
     }
 
     #[test]

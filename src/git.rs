@@ -79,6 +79,41 @@ impl Repo {
         Ok(self.read(&["rev-parse", "--verify", "--end-of-options", &commit])?)
     }
 
+    /// The newest commit that brought `text` into `path` or took it out; none where none did.
+    pub fn introduced(&self, text: &str, path: &Path) -> Result<Option<String>, GitError> {
+        let path = self.relative(path)?;
+        let found = format!("-S{text}");
+        let log = self.git(&["log", "-1", "--format=%H", &found, "--"]).arg(path).read()?;
+        Ok((!log.is_empty()).then_some(log))
+    }
+
+    /// The commits that `new` has and `old` has not, newest first, with their messages.
+    pub fn commits(&self, old: &str, new: &str) -> Result<Vec<(String, String)>, GitError> {
+        let range = format!("{old}..{new}");
+        let log = self.read(&["log", "-z", "--format=%H%n%B", &range, "--"])?;
+        let commits = log.split('\0').filter_map(|entry| entry.split_once('\n'));
+        Ok(commits.map(|(hash, message)| (hash.into(), message.into())).collect())
+    }
+
+    /// Gives `paths` the contents that they have in the last commit, in the working tree
+    /// and for git; what is new goes.
+    pub fn restore(&self, paths: &[&Path]) -> Result<(), GitError> {
+        for path in self.all_relative(paths)? {
+            if self.show("HEAD", &path)?.is_some() {
+                let restore = ["restore", "--source=HEAD", "--staged", "--worktree", "--"];
+                self.git(&restore).arg(&path).run()?;
+            } else {
+                self.git(&["rm", "--force", "--quiet", "--"]).arg(&path).run()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first line of a commit's message.
+    pub fn subject(&self, rev: &str) -> Result<String, GitError> {
+        Ok(self.read(&["log", "-1", "--format=%s", rev, "--"])?)
+    }
+
     /// The current branch; none when HEAD is detached.
     pub fn branch(&self) -> Result<Option<String>, GitError> {
         self.maybe(&["symbolic-ref", "--quiet", "--short", "HEAD"])

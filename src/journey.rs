@@ -111,7 +111,7 @@ fn no_use_for(config: &Config, id: StepId) -> Option<String> {
         }
         StepId::Repos if !config.copy_repos => "left out by --no-repos",
         StepId::Publish if config.push == Push::No => "left out by --no-push",
-        StepId::Retire => "for reinstalls, by hand so far: landfall secrets rotate",
+        StepId::Retire if none => "the configuration has no secrets repository",
         _ => return None,
     };
     Some(reason.to_owned())
@@ -122,11 +122,18 @@ pub fn plan(cx: &Context, steps: &[Planned]) -> Plan {
     let rows = steps
         .iter()
         .map(|planned| {
-            let row = PlanStep::new(planned.step.id(), planned.step.effects());
+            let effects = planned.step.effects(cx);
+            let row = PlanStep::new(planned.step.id(), effects);
             if let Some(reason) = &planned.skipped {
                 return row.skipped(reason.clone());
             }
-            let elsewhere = planned.step.effects().iter().any(|e| e.machine != Machine::Source);
+            let row = row.with_details(planned.step.details(cx));
+            match planned.step.left_out(cx) {
+                Ok(None) => {}
+                Ok(Some(reason)) => return row.skipped(reason),
+                Err(error) => return row.observed(&Status::Blocked(error)),
+            }
+            let elsewhere = effects.iter().any(|e| e.machine != Machine::Source);
             if elsewhere && cx.config.target.is_none() {
                 return row.observed(&Status::Ready); // nobody to ask: as on a blank machine
             }

@@ -4,10 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use crate::age::HostKey as HostKeyPair;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, HostName, SecretPlace};
 use crate::error::StepError;
 use crate::secret::{Secret, create_private_dir, write_private};
 use crate::ssh::HostKey;
+
+/// What the names of key files of encrypted volumes begin with.
+const LUKS_PREFIX: &str = "luks";
 
 /// Where a run keeps its keys.
 #[derive(Debug, Clone)]
@@ -29,14 +32,19 @@ impl RunKeys {
         self.dir.join("ssh_host_ed25519_key.pub")
     }
 
-    /// Makes the host key, or takes over `given`; does nothing when there is one.
-    pub fn prepare(&self, comment: &str, given: Option<&Path>) -> Result<(), StepError> {
-        if self.private_path().exists() && self.public_path().exists() {
+    /// Whether the host key was made or taken over.
+    pub fn is_prepared(&self) -> bool {
+        self.private_path().exists() && self.public_path().exists()
+    }
+
+    /// Takes over the host key `known`, or makes one; does nothing when there is one.
+    pub fn prepare(&self, comment: &str, known: Option<HostKeyPair>) -> Result<(), StepError> {
+        if self.is_prepared() {
             return Ok(());
         }
         create_private_dir(&self.dir).map_err(|error| self.io(&error))?;
-        let pair = match given {
-            Some(path) => read_given(path)?,
+        let pair = match known {
+            Some(pair) => pair,
             None => HostKeyPair::generate(comment)?,
         };
         let public = format!("{}\n", pair.public_openssh()?);
@@ -95,9 +103,36 @@ impl RunKeys {
         std::fs::read_to_string(self.public_path()).map_err(|error| self.io(&error))
     }
 
+    /// The key file that opens encrypted volumes without a person; `path` is its place in
+    /// the layout of the disks. None before it was made.
+    pub fn luks_key(&self, path: &str) -> Option<Secret> {
+        std::fs::read(self.luks_path(path)).ok().map(Secret::new)
+    }
+
+    /// Makes that key file: 2048 random bytes as text, without a line break.
+    pub fn prepare_luks_key(&self, path: &str) -> Result<(), StepError> {
+        if self.luks_path(path).exists() {
+            return Ok(());
+        }
+        create_private_dir(&self.dir).map_err(|error| self.io(&error))?;
+        let bytes: [u8; 2048] = rand::random();
+        let text = Secret::from(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        write_private(&self.luks_path(path), text.expose()).map_err(|error| self.io(&error))
+    }
+
+    fn luks_path(&self, path: &str) -> PathBuf {
+        self.dir.join(format!("{LUKS_PREFIX}{}", path.replace('/', "-")))
+    }
+
+    fn luks_paths(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(LUKS_PREFIX);
+        entries.filter(|entry| ours(&entry.file_name())).map(|entry| entry.path()).collect()
+    }
+
     /// Deletes the private halves: the installed host has them, the source need not.
     pub fn forget_private(&self) -> Result<(), StepError> {
-        for path in [self.private_path(), self.initrd_path()] {
+        for path in [self.private_path(), self.initrd_path()].into_iter().chain(self.luks_paths()) {
             match std::fs::remove_file(path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(self.io(&error));
@@ -106,6 +141,14 @@ impl RunKeys {
             }
         }
         Ok(())
+    }
+
+    /// Deletes all keys of the run.
+    pub fn forget(&self) -> Result<(), StepError> {
+        match std::fs::remove_dir_all(&self.dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(self.io(&error)),
+            _ => Ok(()),
+        }
     }
 
     /// Makes the host key of the initrd's SSH server, another one than the host's:
@@ -163,6 +206,14 @@ impl RunKeys {
             error.to_string(),
             "Make that folder writable for you; landfall abandon HOST forgets the run.",
         )
+    }
+}
+
+/// Where the private host key is kept in the secrets repository, encrypted.
+pub fn stored_place(host: &HostName) -> SecretPlace {
+    SecretPlace {
+        file: format!("identities/{host}.yaml").into(),
+        key: vec!["ssh_host_ed25519_key".into()],
     }
 }
 

@@ -6,6 +6,7 @@
 //! the `Journal` and `Event`s; the `ui` shows them. Nothing flows back.
 
 pub mod age;
+pub mod build_on;
 pub mod cli;
 pub mod commands;
 pub mod config;
@@ -22,13 +23,18 @@ pub mod flash;
 pub mod git;
 pub mod hardware;
 pub mod installation;
+pub mod installers;
 pub mod inventory;
+pub mod iso;
 pub mod journal;
 pub mod journey;
+pub mod kexec;
 pub mod keys;
 pub mod known_hosts;
+pub mod layout;
 pub mod log;
 pub mod machine;
+pub mod new_host;
 pub mod nix;
 pub mod operator;
 pub mod origin;

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use landfall::cli::{Cli, Command, IsoCommand};
 use landfall::commands::{
-    abandon, bootstrap, check, init, install, iso, keys, log, plan, secrets, ssh, status, sync,
+    abandon, bootstrap, check, host, init, install, iso, keys, log, plan, secrets, ssh, status,
+    sync,
 };
 use landfall::error::{Exit, StepError};
 use landfall::state::StateDir;
@@ -36,6 +37,7 @@ fn run(cli: &Cli) -> Result<Exit, StepError> {
         Command::Sync(args) => sync::run(cli, args),
         Command::Ssh(args) => ssh::run(cli, args),
         Command::Init(args) => init::run(args, Screen::still()),
+        Command::Host(command) => host::run(command, cli),
         Command::Keys(command) => keys::run(command, out),
         Command::Secrets(command) => secrets::run(command, cli, out),
         Command::Iso(IsoCommand::Build(args)) => iso::build(cli, args),

@@ -10,10 +10,12 @@ mod json_log;
 mod listener;
 mod store_path;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 pub use error::NixError;
@@ -23,6 +25,7 @@ pub use store_path::StorePath;
 
 use listener::Listener;
 
+use crate::build_on::BuildSettings;
 use crate::event::{Events, Progress};
 use crate::exec::{Cmd, Output, Stream};
 use crate::git;
@@ -64,6 +67,13 @@ pub struct NixOptions {
     /// `-L`: lines of builders are reported.
     pub print_build_logs: bool,
     pub show_trace: bool,
+}
+
+/// Something that can be built, and the path that it will have.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Derivation {
+    pub drv: StorePath,
+    pub out: StorePath,
 }
 
 /// Something worth telling while nix works.
@@ -150,6 +160,63 @@ impl Nix {
         paths(&what, &output)
     }
 
+    /// What `installable` (`FLAKE#ATTR`) holds, after the function `apply`, as derivations
+    /// by name. They are in this machine's store afterwards, not built.
+    pub fn derivations(
+        &self,
+        installable: &str,
+        apply: &str,
+    ) -> Result<BTreeMap<String, Derivation>, NixError> {
+        self.eval_json(installable, Some(apply))
+    }
+
+    /// Builds derivations of this machine's store: here, or in the store at `elsewhere`, a
+    /// URI and `NIX_SSHOPTS`. There they stay; what its own substituters have, it takes
+    /// from them.
+    pub fn realise(
+        &self,
+        derivations: &[&Derivation],
+        elsewhere: Option<(&str, &str)>,
+        on_report: &mut dyn FnMut(Report),
+    ) -> Result<(), NixError> {
+        let mut cmd = self.plain(&["build", "-v", "--no-link"]);
+        if let Some((store, ssh_opts)) = elsewhere {
+            cmd = cmd.args(["--store", store, "--eval-store", "auto"]);
+            if !ssh_opts.is_empty() {
+                cmd = cmd.env("NIX_SSHOPTS", ssh_opts);
+            }
+        }
+        let what: Vec<&str> = derivations.iter().map(|derivation| derivation.out.name()).collect();
+        let cmd = cmd.args(derivations.iter().map(|derivation| format!("{}^*", derivation.drv)));
+        self.run(&what.join(", "), cmd, on_report).map(|_| ())
+    }
+
+    /// Copies the closures of `paths` from the store at `from` to this machine's.
+    pub fn copy_from(
+        &self,
+        from: &str,
+        paths: &[&StorePath],
+        on_report: &mut dyn FnMut(Report),
+    ) -> Result<(), NixError> {
+        let cmd = self.plain(&["copy", "-v", "--no-check-sigs", "--from", from]).args(paths);
+        self.run("the copy", cmd, on_report).map(|_| ())
+    }
+
+    /// What nix's settings say of builds on this machine.
+    pub fn build_settings(&self) -> Result<BuildSettings, NixError> {
+        let cmd = self.plain(&["config", "show", "--json"]).deadline(QUESTION);
+        let json = self.run("nix's settings", cmd, &mut |_| {})?.text();
+        let read = |path: &str| std::fs::read_to_string(path).ok();
+        BuildSettings::parse(&json, read)
+            .map_err(|why| NixError::Answer { what: "nix's settings".into(), why })
+    }
+
+    /// Whether the store at `uri` answers.
+    pub fn reaches(&self, uri: &str) -> Result<(), NixError> {
+        let cmd = self.plain(&["store", "info", "--store", uri]).deadline(QUESTION);
+        self.run(uri, cmd, &mut |_| {}).map(|_| ())
+    }
+
     /// Copies the closures of `paths` to the store at `to`.
     ///
     /// `ssh_opts` becomes `NIX_SSHOPTS`. With `substitute` the other side takes what
@@ -163,11 +230,11 @@ impl Nix {
         substitute: bool,
         on_report: &mut dyn FnMut(Report),
     ) -> Result<(), NixError> {
-        self.copy_from(None, to, paths, ssh_opts, substitute, on_report)
+        self.copy_between(None, to, paths, ssh_opts, substitute, on_report)
     }
 
     /// [`Nix::copy`], of what the store `from` has; then its signatures count.
-    pub fn copy_from(
+    pub fn copy_between(
         &self,
         from: Option<&str>,
         to: &str,

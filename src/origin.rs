@@ -210,7 +210,7 @@ fn of_flake(
             flake = scratch::flake_in(&format!("path:{}", copy.path().display()), &below);
         }
     }
-    let expression = format!("c: ({EXPRESSION}) {{ config = c; pkgs = c._module.args.pkgs; }}");
+    let expression = applied_to_system(&config.origin, EXPRESSION);
     let value: serde_json::Value = nix
         .eval_json(&format!("{flake}#{}", config.attr), Some(&expression))
         .map_err(|error| scratch::not_evaluated(error, &config.attr))?;
@@ -315,6 +315,7 @@ fn devices_in(text: &str) -> Vec<LayoutDisk> {
     let disk = |name: &str| LayoutDisk {
         name: name.rsplit('/').next().unwrap_or(name).to_owned(),
         device: name.to_owned(),
+        in_layout: None,
         luks: Vec::new(),
     };
     names.into_iter().map(disk).collect()
@@ -335,6 +336,17 @@ pub fn disko_builds(facts: &HostFacts, mode: DiskoMode, deps: bool) -> Option<(S
         DiskoMode::Mount => mount.clone(),
     };
     Some((prepare, mount))
+}
+
+/// A function of a system, as a function of what the flake's attribute is: for a flake
+/// that is no config repository, the `config` alone.
+pub fn applied_to_system(origin: &Origin, function: &str) -> String {
+    match origin {
+        Origin::Repository => function.to_owned(),
+        Origin::Flake(_) | Origin::StorePaths { .. } => {
+            format!("c: ({function}) {{ config = c; pkgs = c._module.args.pkgs; }}")
+        }
+    }
 }
 
 /// The flake as it is built: as it was evaluated, or with the hardware file that it has

@@ -4,14 +4,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{PassphraseFrom, PassphraseSource};
+use crate::config::{PassphraseFrom, PassphraseSource, SecretPlace};
 use crate::context::Context;
 use crate::error::{Advice, Exit, StepError};
 use crate::exec::{Cmd, ExecError};
 use crate::facts::LuksVolume;
 use crate::installation::{DiskKey, InstallationError};
+use crate::password;
 use crate::prompt::Question;
 use crate::secret::Secret;
+use crate::sops::stored;
+use crate::step::StepId;
+use crate::steps::secrets;
 
 /// A command may ask a person.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(5 * 60);
@@ -26,6 +30,8 @@ pub enum PassphraseError {
     Empty { volume: String },
     #[error("the passphrase of {volume} would be changed by disko: {why}")]
     Mangled { volume: String, why: &'static str },
+    #[error("there is no passphrase at {key} in {}", .file.display())]
+    Missing { file: PathBuf, key: String },
 }
 
 impl Advice for PassphraseError {
@@ -35,6 +41,7 @@ impl Advice for PassphraseError {
             Self::Command(_) => "Try the command by itself; it must print the passphrase.".into(),
             Self::Empty { .. } => "Give a passphrase of at least one character.".into(),
             Self::Mangled { .. } => "Choose another passphrase.".into(),
+            Self::Missing { file, .. } => format!("Put it there: sops {}", file.display()),
         }
     }
 
@@ -45,16 +52,19 @@ impl Advice for PassphraseError {
 
 /// Gets the passphrase of every volume that the layout formats with one.
 pub fn collect(cx: &mut Context) -> Result<(), StepError> {
-    let volumes: Vec<LuksVolume> = cx.facts()?.first().luks().cloned().collect();
-    for volume in volumes.iter().filter(|volume| volume.password_file.is_some()) {
+    let facts = cx.facts()?.first();
+    let wants = |volume: &&LuksVolume| facts.passphrase_file(volume).is_some();
+    let volumes: Vec<LuksVolume> = facts.luks().filter(wants).cloned().collect();
+    for volume in &volumes {
         if cx.answers.passphrases.contains_key(&volume.name) {
             continue;
         }
-        let file = volume.password_file.as_deref().unwrap_or_default();
-        let key = cx.config.installation.disk_keys.iter().find(|key| key.remote == file);
-        let passphrase = match (key, source_for(&cx.config.passphrases, &volume.name)) {
-            (Some(_), _) => cx.disk_key(file)?,
-            (None, Some(source)) => read(&source.from)?,
+        let file = cx.facts()?.first().passphrase_file(volume).unwrap_or_default().to_owned();
+        let key = cx.config.installation.disk_keys.iter().any(|key| key.remote == file);
+        let source = source_for(&cx.config.passphrases, &volume.name);
+        let passphrase = match (key.then_some(file), source.map(|source| source.from.clone())) {
+            (Some(file), _) => cx.disk_key(&file)?,
+            (None, Some(from)) => read(cx, &from)?,
             (None, None) => ask(cx, &volume.name)?,
         };
         let passphrase = as_disko_reads(&volume.name, &passphrase)?;
@@ -85,19 +95,44 @@ fn source_for<'a>(sources: &'a [PassphraseSource], volume: &str) -> Option<&'a P
         .or_else(|| sources.iter().find(|source| source.volume.is_none()))
 }
 
-fn read(from: &PassphraseFrom) -> Result<Secret, PassphraseError> {
+fn read(cx: &mut Context, from: &PassphraseFrom) -> Result<Secret, StepError> {
     match from {
-        PassphraseFrom::File(path) => std::fs::read(path)
+        PassphraseFrom::File(path) => Ok(std::fs::read(path)
             .map(Secret::new)
-            .map_err(|source| PassphraseError::Read { path: path.clone(), source }),
-        PassphraseFrom::Command(command) => Cmd::new("sh")
+            .map_err(|source| PassphraseError::Read { path: path.clone(), source })?),
+        PassphraseFrom::Command(command) => Ok(Cmd::new("sh")
             .args(["-c", command])
             .terminal()
             .deadline(COMMAND_DEADLINE)
             .run()
             .map(|output| Secret::new(output.stdout))
-            .map_err(PassphraseError::Command),
+            .map_err(PassphraseError::Command)?),
+        PassphraseFrom::Secret(place) => kept(cx, place),
     }
+}
+
+/// The passphrase that is kept encrypted at `place`. One that the secrets repository does
+/// not have yet is made up; the secrets step stores it before it is used.
+fn kept(cx: &mut Context, place: &SecretPlace) -> Result<Secret, StepError> {
+    let missing =
+        || PassphraseError::Missing { file: place.file.clone(), key: place.key.join("/") };
+    if place.file.is_absolute() || cx.config.secrets.is_none() {
+        let key: Vec<&str> = place.key.iter().map(String::as_str).collect();
+        return Ok(stored::read(&place.file, &key, cx.operator())?.ok_or_else(missing)?);
+    }
+    if let Some((_, made)) = cx.answers.made.iter().find(|(known, _)| known == place) {
+        return Ok(made.clone());
+    }
+    if let Some(kept) = secrets::stored_value(cx, place)? {
+        return Ok(kept);
+    }
+    // The disks have another one already.
+    if cx.finished(StepId::Disks).is_some() {
+        return Err(missing().into());
+    }
+    let made = password::generate();
+    cx.answers.made.push((place.clone(), made.clone()));
+    Ok(made)
 }
 
 fn ask(cx: &Context, volume: &str) -> Result<Secret, StepError> {

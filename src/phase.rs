@@ -9,9 +9,12 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::event::Event;
+use crate::installers;
+use crate::kexec;
 use crate::machine::{Phase, Target, TargetFacts};
 use crate::prompt::Question;
 use crate::ssh::{self, Endpoint, HostKey, Session, SshError};
+use crate::state::StateDir;
 use crate::step::StepId;
 use crate::sudo;
 
@@ -20,7 +23,9 @@ const CONTACT: Duration = Duration::from_secs(30);
 
 /// Connects to the target and establishes its phase.
 pub fn establish(cx: &mut Context) -> Result<(), StepError> {
-    let Some(endpoint) = cx.config.target.clone() else { return Ok(()) };
+    let Some(named) = cx.config.target.clone() else { return Ok(()) };
+    // After a kexec it may be another port, and another user.
+    let endpoint = kexec::endpoint_now(cx, &named);
     let installed = installed_endpoint(cx, &endpoint);
     let between = cx.finished(StepId::Install).is_some();
     let offered = match ssh::offered_key(&endpoint, CONTACT, None) {
@@ -42,6 +47,7 @@ pub fn establish(cx: &mut Context) -> Result<(), StepError> {
         let session = Session::open(&endpoint, &offered, &cx.dir, CONTACT)?;
         let target = examined(cx, session, offered)?;
         cx.phase = if target.facts.is_installer() { Phase::Installer } else { Phase::Foreign };
+        cx.config.target = Some(endpoint);
         cx.target = Some(target);
         // Nothing that is done there is done as another user.
         sudo::ensure(cx)?;
@@ -144,6 +150,10 @@ fn trust_installer(cx: &Context, endpoint: &Endpoint, offered: &HostKey) -> Resu
     let same_kind = known.iter().find(|key| key.algorithm() == offered.algorithm());
     if let Some(known) = same_kind {
         return Err(another_key(endpoint, offered, &[("your known_hosts", &known.fingerprint())]));
+    }
+    if let Some(name) = installers::recorded(&StateDir::open()?, offered) {
+        cx.events.note(format!("the host key is that of the image {name}"));
+        return keys.trust_installer(offered);
     }
     ask(cx, endpoint, offered)?;
     keys.trust_installer(offered)

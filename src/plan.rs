@@ -48,7 +48,7 @@ pub struct PlanStep {
     pub title: &'static str,
     pub machine: Machine,
     pub reversible: bool,
-    /// What it changes, in the words of its effects; for people, not in the JSON form.
+    /// What it changes, in the words of its effects, and details of that; for people, not in the JSON form.
     #[serde(skip)]
     pub effects: Vec<String>,
     pub state: State,
@@ -80,6 +80,13 @@ impl PlanStep {
     fn usual(id: StepId) -> Self {
         let reversible = !matches!(id, StepId::Installer | StepId::Disks);
         Self { reversible, ..Self::new(id, &[]) }
+    }
+
+    /// The step with more to tell people than its effects.
+    #[must_use]
+    pub fn with_details(mut self, details: Vec<String>) -> Self {
+        self.effects.extend(details);
+        self
     }
 
     /// A step that flags or the configuration leave out.

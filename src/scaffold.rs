@@ -124,7 +124,12 @@ impl Scaffold {
 
         let secrets = staging.path().join(SECRETS);
         self.render(NIX_SECRETS, &secrets)?;
-        self.encrypt(&secrets)?;
+        let of_host = HostSecrets {
+            password_hash: &self.password_hash,
+            sample: &self.sample,
+            identity: self.identity.as_deref(),
+        };
+        encrypt(&secrets, &self.values.host, &self.values.user, &of_host)?;
         let message = "Secrets of the first host";
         first_commit(&secrets, message, self.secrets_remote.as_deref())?;
 
@@ -144,27 +149,44 @@ impl Scaffold {
         }
         Ok(())
     }
+}
 
-    fn encrypt(&self, repo: &Path) -> Result<(), ScaffoldError> {
-        let name = format!("sops/{}.yaml", self.values.host);
-        let file = repo.join(&name);
-        // JSON is YAML too, and needs no second set of quoting rules.
-        let plain = json!({
-            "passwords": { &self.values.user: text(&self.password_hash) },
-            "sample": text(&self.sample),
-        });
-        let encrypted = Cmd::new("sops")
-            .args(["--config", ".sops.yaml", "encrypt", "--filename-override", &name])
-            .args(["--input-type", "json", "--output-type", "yaml"])
-            .dir(repo)
-            .stdin(Secret::from(plain.to_string()))
-            .deadline(DEADLINE)
-            .run()?;
-        write_file(&file, &encrypted.stdout)?;
-        match &self.identity {
-            Some(identity) => prove(&file, identity, &plain),
-            None => Ok(()),
-        }
+/// What goes into a host's file of secrets.
+#[derive(Debug)]
+pub struct HostSecrets<'a> {
+    /// crypt(3) hash of the primary user's password.
+    pub password_hash: &'a Secret,
+    /// Value of the sample secret.
+    pub sample: &'a Secret,
+    /// Key file that must open the result, where there is one.
+    pub identity: Option<&'a Path>,
+}
+
+/// Writes `sops/HOST.yaml` in `repo`, for the recipients that its rules name.
+pub fn encrypt(
+    repo: &Path,
+    host: &str,
+    user: &str,
+    secrets: &HostSecrets<'_>,
+) -> Result<(), ScaffoldError> {
+    let name = format!("sops/{host}.yaml");
+    let file = repo.join(&name);
+    // JSON is YAML too, and needs no second set of quoting rules.
+    let plain = json!({
+        "passwords": { user: text(secrets.password_hash) },
+        "sample": text(secrets.sample),
+    });
+    let encrypted = Cmd::new("sops")
+        .args(["--config", ".sops.yaml", "encrypt", "--filename-override", &name])
+        .args(["--input-type", "json", "--output-type", "yaml"])
+        .dir(repo)
+        .stdin(Secret::from(plain.to_string()))
+        .deadline(DEADLINE)
+        .run()?;
+    write_file(&file, &encrypted.stdout)?;
+    match secrets.identity {
+        Some(identity) => prove(&file, identity, &plain),
+        None => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@
 //! working trees: a file may lie there decrypted, and what nix evaluates ends in a
 //! store that everybody can read.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::config::Config;
@@ -13,6 +14,7 @@ use crate::context::Facts;
 use crate::error::{Exit, StepError};
 use crate::exec::{Cmd, ExecError};
 use crate::facts::{EXPRESSION, HostFacts};
+use crate::layout;
 use crate::nix::{Nix, NixError};
 use crate::origin;
 
@@ -86,20 +88,27 @@ pub fn evaluate(config: &Config, run_dir: &Path) -> Result<Facts, StepError> {
         Some((input, flake)) => nix.with_override(&input, &flake),
         None => nix.clone(),
     };
-    let full = facts_of(&with_secrets, &scratch.flake(Path::new("")), &config.attr)?;
+    let devices = &config.devices;
+    let full = facts_of(&with_secrets, &scratch.flake(Path::new("")), &config.attr, devices)?;
     let minimal = match (&config.installer, config.strategy) {
         (Some(installer), crate::config::Strategy::Staged) => {
-            Some(facts_of(&nix, &scratch.flake(&installer.dir), &installer.attr)?)
+            Some(facts_of(&nix, &scratch.flake(&installer.dir), &installer.attr, devices)?)
         }
         _ => None,
     };
     Ok(Facts { full, minimal, locked: None })
 }
 
-fn facts_of(nix: &Nix, flake: &str, attr: &str) -> Result<HostFacts, StepError> {
+fn facts_of(
+    nix: &Nix,
+    flake: &str,
+    attr: &str,
+    devices: &BTreeMap<String, String>,
+) -> Result<HostFacts, StepError> {
     let value: serde_json::Value = nix
-        .eval_json(&format!("{flake}#{attr}"), Some(EXPRESSION))
+        .eval_json(&format!("{flake}#{attr}"), Some(&layout::facts_with(EXPRESSION, devices)))
         .map_err(|error| not_evaluated(error, attr))?;
+    layout::check_names(&value, devices)?;
     understood(value, attr)
 }
 

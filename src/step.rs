@@ -187,7 +187,16 @@ pub enum Consent {
 /// `apply` it must say `Done`.
 pub trait Step {
     fn id(&self) -> StepId;
-    fn effects(&self) -> &'static [Effect];
+    /// What it changes; where that depends on the configuration, what it would change here.
+    fn effects(&self, cx: &Context) -> &'static [Effect];
+    /// What the plan tells of it beyond its effects.
+    fn details(&self, _cx: &Context) -> Vec<String> {
+        Vec::new()
+    }
+    /// Why this configuration has no use for the step; then it is not looked at.
+    fn left_out(&self, _cx: &Context) -> Result<Option<String>, StepError> {
+        Ok(None)
+    }
     fn observe(&self, cx: &Context) -> Result<Status, StepError>;
     /// Asks a person, early and once, whether and how the step may run.
     fn confirm(&self, _cx: &mut Context) -> Result<Consent, StepError> {

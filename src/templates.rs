@@ -36,6 +36,7 @@ pub const NIX_CONFIG: &[Template] = templates!("nix-config":
     "hosts/common/disks/btrfs-disk.nix",
     "hosts/common/disks/btrfs-luks-disk.nix",
     "hosts/common/disks/btrfs-luks-impermanence-disk.nix",
+    "hosts/common/disks/ext4-disk.nix",
     "hosts/common/users/authorized_keys",
     "hosts/common/users/default.nix",
     "hosts/nixos/guppy/default.nix",

@@ -11,6 +11,9 @@ const ME: &str = "age1v8zjc47jmlqwefyu66s0d4ke98qr4vnuj3cpvs4z9npfdw833dxqwjrhzv
 const OLD: &str = "age1hjm3aujg9e79f5yth8a2cejzdjg5n9vnu96l05p70uvfpeltnpms7yy3pp";
 const NEW: &str = "age17044m9wgakla6pzftf4srtl3h5mcsr85jysgt5fg23zpnta8sfdqhzn452";
 
+const OTHER: &str = "age1xyey63dkk2jh24xk7qvzkgm8nndvq4w4adran0reyyptuwh7kc3qymazzd";
+const THIRD: &str = "age1vucwk6zemzkw4a05zun3rytlsuqyjj47g6c507rsugja0xkdr5wqngvn67";
+
 fn addition(host: &str, rules: &[usize]) -> Addition {
     Addition {
         host: host.into(),
@@ -36,8 +39,9 @@ fn adds(text: &str, added: &[&str]) -> String {
         })
         .collect();
     assert_eq!(found, added, "{edited}");
-    let who = Who { name: "new", recipient: Some(NEW), ..Who::default() };
-    assert_eq!(edit::remove(&edited, &who, &[]).unwrap().text, text);
+    // Its name alone says whose key it is.
+    let removed = edit::remove(&edited, &Who::named("new"), &[]).unwrap();
+    assert_eq!(removed.text, text);
     edited
 }
 
@@ -50,15 +54,15 @@ fn flow_lists_strings_and_quotes() {
             "  - key_groups: [{age: [*me, *host_old, *host_new]}]",
         ],
     );
-    adds("creation_rules:\n  - age: ME,OLD\n", &["  - age: ME,OLD,NEW"]);
-    adds("creation_rules:\n  - age: \"ME, OLD\"\n", &["  - age: \"ME, OLD, NEW\""]);
+    adds("creation_rules:\n  - age: ME,OLD\n", &["  - age: ME,OLD,NEW # new: NEW"]);
+    adds("creation_rules:\n  - age: \"ME, OLD\"\n", &["  - age: \"ME, OLD, NEW\" # new: NEW"]);
     adds(
         "creation_rules:\n  - age: >-\n      ME,\n      OLD\n    path_regex: x\n",
-        &["      OLD,", "      NEW"],
+        &["  - age: >- # new: NEW", "      OLD,", "      NEW"],
     );
     adds(
         "creation_rules:\n  - age: &all [ME, OLD]\n  - path_regex: y\n    age: [ME]\n",
-        &["  - age: &all [ME, OLD, NEW]"],
+        &["  - age: &all [ME, OLD, NEW] # new: NEW"],
     );
     adds(
         "keys:\n  - &me \"ME\"\ncreation_rules:\n  - key_groups:\n      - age:\n          - *me\n",
@@ -72,6 +76,26 @@ fn flow_lists_strings_and_quotes() {
         "creation_rules:\n  - key_groups:\n    - age:\n      - 'ME' # laptop\n",
         &["      - 'NEW' # new"],
     );
+}
+
+#[test]
+fn keys_in_one_text_are_told_apart_by_their_names() {
+    let config = format!("creation_rules:\n  - age: {ME},{OLD}   # me, my phone\n");
+    let one = edit::add(&config, &addition("one", &[0])).unwrap().text;
+    let two = Addition { recipient: OTHER.into(), ..addition("two", &[0]) };
+    let both = edit::add(&one, &two).unwrap().text;
+    let named = format!("# me, my phone, one: {NEW}, two: {OTHER}\n");
+    assert!(both.ends_with(&named), "{both}");
+    let replaced = edit::replace(&both, &Who::named("one"), THIRD).unwrap().text;
+    assert_eq!(replaced, both.replace(NEW, THIRD));
+    let renamed = edit::rename(&both, &Who::named("two"), "three").unwrap().text;
+    assert_eq!(renamed, both.replace("two: ", "three: "));
+    let without = edit::remove(&renamed, &Who::named("one"), &[]).unwrap().text;
+    let three = format!("{ME},{OLD},{OTHER}   # me, my phone, three: {OTHER}\n");
+    assert!(without.ends_with(&three), "{without}");
+    assert_eq!(edit::remove(&without, &Who::named("three"), &[]).unwrap().text, config);
+    // A name in front of all is nobody's in particular.
+    assert_eq!(edit::remove(&config, &Who::named("me"), &[]).unwrap().text, config);
 }
 
 #[test]
@@ -116,7 +140,7 @@ fn keys_of_other_kinds_stay() {
         "creation_rules:\n  - key_groups:\n      - pgp:\n          - ABCD\n",
         &["        age:", "          - NEW # new"],
     );
-    adds("creation_rules:\n  - pgp: ABCD\n", &["    age: NEW"]);
+    adds("creation_rules:\n  - pgp: ABCD\n", &["    age: NEW # new"]);
     adds(
         "keys:\n  - &me ME\ncreation_rules:\n  - path_regex: a\n    age: *me\n",
         &["  - &new NEW", "    key_groups: [{age: [*me, *new]}]"],
@@ -127,7 +151,7 @@ fn keys_of_other_kinds_stay() {
     );
     adds(
         "default: &default\n  key_groups:\n    - age: [ME]\ncreation_rules:\n  - <<: *default\n    path_regex: a\n",
-        &["    - age: [ME, NEW]"],
+        &["    - age: [ME, NEW] # new: NEW"],
     );
 }
 

@@ -13,8 +13,7 @@ use landfall::sops::rekey::{Rekeyed, rekey};
 use libfuzzer_sys::fuzz_target;
 
 /// Opens the seeds and nothing else in the world.
-const IDENTITY: &str =
-    "AGE-SECRET-KEY-1859UJMUTXY8EMJ8Y5AR99ZNLF2NNK5N2XVG9P62FRAVVTWRWUXHSKCN6US";
+const IDENTITY: &str = "AGE-SECRET-KEY-1859UJMUTXY8EMJ8Y5AR99ZNLF2NNK5N2XVG9P62FRAVVTWRWUXHSKCN6US";
 const OTHER: &str = "age17044m9wgakla6pzftf4srtl3h5mcsr85jysgt5fg23zpnta8sfdqhzn452";
 
 type Values = Vec<(Vec<String>, Vec<u8>)>;

@@ -23,8 +23,7 @@ fn there_and_back(text: &str, addition: &Addition, drop: &[String]) {
     }
     let again = Addition { new_rules: Vec::new(), ..addition.clone() };
     assert_eq!(edit::add(&added.text, &again).expect("adding again").text, added.text);
-    let who =
-        Who { role: addition.role, name: HOST, recipient: Some(KEY), ..Who::default() };
+    let who = Who { role: addition.role, name: HOST, recipient: Some(KEY), ..Who::default() };
     if let Ok(replaced) = edit::replace(&added.text, &who, OTHER_KEY) {
         assert_eq!(replaced.text, added.text.replace(KEY, OTHER_KEY));
     }
@@ -38,6 +37,15 @@ fuzz_target!(|text: &str| {
     let Ok(rules) = Rules::parse(text) else { return };
     let Ok(all) = rules.rules() else { return };
     let _ = rules.rule_for(Path::new("hosts/a/x.yaml"));
+    // A rule that holds only the host's key goes with it, also when it had none before.
+    let keyless = all.iter().any(|rule| rule.groups.iter().all(|group| group.keys.is_empty()));
+    if keyless {
+        let _ = edit::add(
+            text,
+            &Addition { rules: vec![0], recipient: KEY.into(), ..Addition::default() },
+        );
+        return;
+    }
     let addition = |role, rules: Vec<usize>, new_rules| Addition {
         role,
         host: HOST.into(),
@@ -51,6 +59,11 @@ fuzz_target!(|text: &str| {
         there_and_back(text, &addition(role, vec![0], Vec::new()), &[]);
         there_and_back(text, &addition(role, every.clone(), Vec::new()), &[]);
     }
-    let new_rule = NewRule { path_regex: REGEX.into(), others: vec![OTHER_KEY.into()], before: Some(0) };
+    // A section without rules looks the same whether it was there or was made.
+    if all.is_empty() {
+        return;
+    }
+    let new_rule =
+        NewRule { path_regex: REGEX.into(), others: vec![OTHER_KEY.into()], before: Some(0) };
     there_and_back(text, &addition(Role::Host, Vec::new(), vec![new_rule]), &[REGEX.into()]);
 });

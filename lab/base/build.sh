@@ -31,6 +31,7 @@ main() {
   make_busybox
   make_certificates
   make_image_tools
+  make_kexec_bundle
   make_own_programs
   rm -rf "$out/unpacked"
 }
@@ -319,6 +320,24 @@ make_image_tools() {
   rm -rf "$components"/{squashfs-tools,xorriso,mtools}-*
   sed -i '/^\(squashfs-tools\|xorriso\|mtools\)\t/d' "$out/components.tsv"
   register image-tools "$to"
+}
+
+# A kexec that runs on any Linux: it comes with its libraries and their loader.
+make_kexec_bundle() {
+  local to=$components/kexec-bundle-1 loader program
+  mkdir -p "$to/lib" "$to/libexec"
+  loader=("$components"/libc6-*/lib64/ld-linux-x86-64.so.2)
+  program=("$components"/kexec-tools-*/bin/kexec)
+  cp -L "${program[0]}" "$to/libexec/kexec"
+  "${loader[0]}" --library-path "$library_path" --list "${program[0]}" | awk '$3 ~ /^\// { print $3 }' | xargs cp -Lt "$to/lib"
+  cp -L "${loader[0]}" "$to/lib/ld.so"
+  cat > "$to/kexec" <<'END'
+#!/bin/sh
+here=$(dirname "$(readlink -f "$0")")
+exec "$here/lib/ld.so" --library-path "$here/lib" "$here/libexec/kexec" "$@"
+END
+  chmod 755 "$to/kexec"
+  register kexec-bundle "$to"
 }
 
 # The files of an initrd with the libraries they are linked with: looking these up takes a machine

@@ -103,6 +103,7 @@ let
     "btrfs-disk"
     "btrfs-luks-disk"
     "btrfs-luks-impermanence-disk"
+    "ext4-disk"
   ];
   inEach = flake: f: lib.genAttrs layouts (layout: f (withLayout flake layout).config);
   isDerivation = path: lib.hasSuffix ".drv" path;
@@ -154,6 +155,7 @@ in
         "/var/lib"
         "/var/log"
       ];
+      ext4-disk = [ "/" ];
     };
   };
   key-that-opens-the-secrets = {
@@ -162,6 +164,7 @@ in
       btrfs-disk = [ "/etc/ssh/ssh_host_ed25519_key" ];
       btrfs-luks-disk = [ "/etc/ssh/ssh_host_ed25519_key" ];
       btrfs-luks-impermanence-disk = [ "/persist/etc/ssh/ssh_host_ed25519_key" ];
+      ext4-disk = [ "/etc/ssh/ssh_host_ed25519_key" ];
     };
   };
   same-host-key-in-both = {

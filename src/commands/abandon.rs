@@ -1,15 +1,24 @@
-//! `landfall abandon`: forgets an unfinished run, and says what it left behind.
+//! `landfall abandon`: forgets an unfinished run, and says what it left behind;
+//! `--undo` takes back what can be.
 
-use crate::cli::{AbandonArgs, Cli};
+use std::sync::mpsc;
+
+use clap::Parser;
+
+use crate::cli::{AbandonArgs, Cli, Journey};
+use crate::config::{Config, Place};
+use crate::context::Context;
 use crate::error::{Exit, StepError};
+use crate::event::{Event, Events};
 use crate::journal::{self, Journal, Line};
 use crate::keys::RunKeys;
 use crate::prompt::{Question, prompter};
-use crate::state::StateDir;
+use crate::state::{RunDir, StateDir};
 use crate::step::StepId;
+use crate::steps::undo;
 use crate::ui::{Screen, say};
 
-pub fn run(_cli: &Cli, args: &AbandonArgs) -> Result<Exit, StepError> {
+pub fn run(cli: &Cli, args: &AbandonArgs) -> Result<Exit, StepError> {
     let host = StateDir::open()?.host(&args.host)?;
     let Some(dir) = host.current()? else {
         return Err(StepError::new(
@@ -21,42 +30,120 @@ pub fn run(_cli: &Cli, args: &AbandonArgs) -> Result<Exit, StepError> {
     };
     // Locked: a run that is at work cannot be abandoned.
     let journal = Journal::open(&dir.journal())?;
-    let left = leftovers(journal.lines());
+    if args.undo {
+        undoable(journal.lines(), &args.host)?;
+    }
     say(format!("The run {} of {} leaves behind:", dir.id(), args.host));
-    for line in &left {
+    for line in leftovers(journal.lines(), args.undo) {
         say(format!("  {line}"));
     }
-    let question = Question::new("Forget the run?", "--yes").answered_by_yes();
+    let what =
+        if args.undo { "Take back what can be, and forget the run?" } else { "Forget the run?" };
+    let question = Question::new(what, "--yes").answered_by_yes();
     if !prompter(args.yes, Screen::still()).confirm(&question)? {
         return Ok(Exit::Person);
     }
-    // A machine that was installed has its key itself; nobody else needs it.
-    RunKeys::in_dir(dir.path()).forget_private()?;
+    let keys = RunKeys::in_dir(dir.path());
+    if args.undo {
+        take_back(cli, args, &dir, journal)?;
+        keys.forget()?;
+        say(
+            "The run's keys are deleted. What was pushed stays readable in git's history to whoever has a copy of its key.",
+        );
+    } else {
+        // A machine that was installed has its key itself; nobody else needs it.
+        keys.forget_private()?;
+    }
     host.forget_current()?;
     say(format!("Forgotten. Its log stays: {}", dir.log().display()));
     Ok(Exit::Done)
 }
 
-/// What each step that ran has left, in the words of a person who must tidy up.
-fn leftovers(lines: &[Line]) -> Vec<String> {
+/// A machine that runs needs what would be taken from it.
+fn undoable(lines: &[Line], host: &str) -> Result<(), StepError> {
+    let refuse = |what: &str, hint: String| {
+        Err(StepError::new(format!("the run of {host} is not taken back"), what, hint)
+            .exit(Exit::Usage))
+    };
+    if journal::completed(lines) {
+        let hint = format!("To take its secrets away: landfall secrets remove-host {host}");
+        return refuse("it is complete, and the machine runs with its key", hint);
+    }
+    if journal::intention(lines, StepId::Retire).is_some() {
+        let hint = format!("Finish the run, or forget it without --undo: landfall abandon {host}");
+        return refuse("the key before it is being retired, and there is no way back", hint);
+    }
+    Ok(())
+}
+
+/// A host of which only the name is given.
+#[derive(Debug, Parser)]
+struct OfHost {
+    #[command(flatten)]
+    journey: Journey,
+}
+
+fn take_back(
+    cli: &Cli,
+    args: &AbandonArgs,
+    dir: &RunDir,
+    journal: Journal,
+) -> Result<(), StepError> {
+    let place = Place::find(cli.directory.as_deref(), cli.settings.as_deref())?;
+    let of_host = OfHost::try_parse_from(["landfall", &args.host]).map_err(|error| {
+        StepError::new(format!("{} is not a host's name", args.host), error.to_string(), "Name it.")
+            .exit(Exit::Usage)
+    })?;
+    let mut config = Config::load(&place, &of_host.journey)?;
+    config.push = undo::pushed_to(journal.lines());
+    let Some(identity) = journal::identity(journal.lines()).cloned() else { return Ok(()) };
+    crate::log::start(dir, cli.verbose)?;
+    let (sender, receiver) = mpsc::channel();
+    let events = Events::new(args.host.as_str(), sender);
+    let prompter = prompter(true, Screen::still());
+    let cx = Context::new(config, identity, dir.path().to_owned(), journal, events, prompter);
+    // The commits first: where the secrets lie in the configuration, they are pushed with it.
+    let result = undo::config(&cx).and_then(|mut done| {
+        done.extend(undo::secrets(&cx)?);
+        Ok(done)
+    });
+    for stamped in receiver.try_iter() {
+        if let Event::Note { text } | Event::Warning { text } = stamped.event {
+            say(text);
+        }
+    }
+    for line in result? {
+        say(format!("Taken back: {line}."));
+    }
+    Ok(())
+}
+
+/// What each step that ran has left, in the words of a person who must tidy up, and
+/// what an undo does about it.
+fn leftovers(lines: &[Line], undo: bool) -> Vec<String> {
     let began = |step| journal::intention(lines, step).is_some();
     let mut left = Vec::new();
-    if began(StepId::Secrets) {
-        let recipient = journal::intention(lines, StepId::Secrets)
-            .and_then(|evidence| evidence.fact("recipient"))
-            .unwrap_or("the host's recipient");
+    let (out, reverted) = match undo {
+        true => ("is taken out, and the files get new data keys", "are reverted"),
+        false => ("landfall secrets remove-host takes it out", "git revert takes them back"),
+    };
+    if let Some(recipient) = undo::added(lines) {
+        left.push(format!("{recipient} in the secrets repository: {out}"));
+    }
+    if began(StepId::Hardware) || began(StepId::Lock) {
         left.push(format!(
-            "{recipient} in the secrets repository: landfall secrets remove-host takes it out"
+            "local commits of the hardware file and the locks in nix-config: {reverted}"
         ));
     }
-    if began(StepId::Hardware) {
-        left.push("a local commit with the hardware file and the locks in nix-config".into());
+    if journal::finished(lines, StepId::Publish).is_some() {
+        left.push("nix-config, pushed with them: that stays".into());
     }
     if began(StepId::Disks) {
         left.push("formatted disks: what was on them is gone".into());
     }
     if journal::finished(lines, StepId::Install).is_some() {
-        left.push("an installed system with the host key of this run".into());
+        let loses = if undo { ", which will not open the secrets any more" } else { "" };
+        left.push(format!("an installed system with the host key of this run{loses}"));
     }
     if left.is_empty() {
         left.push("nothing but its log".into());

@@ -71,6 +71,8 @@ pub struct InitArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Layout {
     /// Not encrypted
+    Ext4,
+    /// Not encrypted
     Btrfs,
     /// Encrypted
     BtrfsLuks,
@@ -79,8 +81,10 @@ pub enum Layout {
 }
 
 impl Layout {
-    fn name(self) -> &'static str {
+    /// Its file in `hosts/common/disks`, without `-disk.nix`.
+    pub fn name(self) -> &'static str {
         match self {
+            Self::Ext4 => "ext4",
             Self::Btrfs => "btrfs",
             Self::BtrfsLuks => "btrfs-luks",
             Self::BtrfsLuksImpermanence => "btrfs-luks-impermanence",
@@ -112,7 +116,7 @@ pub enum InitError {
 impl Advice for InitError {
     fn hint(&self) -> String {
         match self {
-            Self::Invalid { flag, .. } => format!("Give another value with {flag}."),
+            Self::Invalid { flag, .. } => format!("Give another value for {flag}."),
             Self::File { .. } => "Check the path and its permissions.".into(),
             Self::Password { .. } => {
                 "Put the password alone in the file's first line, or leave --password-file out."
@@ -241,6 +245,12 @@ fn check(holds: bool, flag: &'static str, value: &str, why: &'static str) -> Res
     Err(InitError::Invalid { flag, value: value.to_owned(), why })
 }
 
+/// Whether a host can have this name and this disk.
+pub fn check_names(host: &str, disk: &str) -> Result<(), InitError> {
+    check(is_host_name(host), "NAME", host, "not a host name (letters, digits, hyphens)")?;
+    check(is_device(disk), "--disk", disk, "not the path of a device")
+}
+
 /// What NixOS takes for `networking.hostName`, in lower case as in known_hosts.
 fn is_host_name(name: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -290,7 +300,8 @@ fn authorized_keys(
     Ok(operator::authorized_keys(&file)?)
 }
 
-fn read_password(path: &Path) -> Result<Secret, InitError> {
+/// The password in the first line of a file.
+pub fn read_password(path: &Path) -> Result<Secret, InitError> {
     let bytes =
         std::fs::read(path).map_err(|source| InitError::File { path: path.to_owned(), source })?;
     let refuse = |why| InitError::Password { path: path.to_owned(), why };
@@ -305,7 +316,7 @@ fn read_password(path: &Path) -> Result<Secret, InitError> {
 }
 
 /// A new password, on disk before it is used.
-fn make_password(user: &str, host: &str, home: &Path) -> Result<(Secret, PathBuf), InitError> {
+pub fn make_password(user: &str, host: &str, home: &Path) -> Result<(Secret, PathBuf), InitError> {
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
     let dir = state.unwrap_or_else(|| home.join(".local/state")).join("landfall");
     let path = dir.join(format!("password-{user}@{host}"));

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::{ChangedLayoutArg, Cli, NixOptions, Reach};
+use crate::build_on::BuildOn;
+use crate::cli::{ChangedLayoutArg, Cli, Kexec, NixOptions, Reach};
 use crate::commands::run::{self, Purpose};
 use crate::config::{Config, ConfigError, HostName};
 use crate::error::{Exit, StepError};
@@ -51,6 +52,17 @@ pub struct InstallArgs {
 
     #[command(flatten)]
     pub reach: Reach,
+
+    #[command(flatten)]
+    pub kexec: Kexec,
+
+    /// Where the system is built: auto, local, remote (as source and target), or the URI of a nix store
+    #[arg(long, value_name = "WHERE", default_value = "auto", conflicts_with = "store_paths")]
+    pub build_on: BuildOn,
+
+    /// The same as --build-on remote (deprecated)
+    #[arg(long, conflicts_with_all = ["vm_test", "build_on"])]
+    pub build_on_remote: bool,
 
     #[command(flatten)]
     pub installation: InstallationArgs,
@@ -194,6 +206,14 @@ impl InstallArgs {
         let alone = self.flake.is_some() || !self.store_paths.is_empty();
         let positional = if alone { self.system.as_ref() } else { self.target.as_ref() };
         self.target_host.as_ref().or(positional).map(String::as_str)
+    }
+
+    pub fn build_on(&self) -> BuildOn {
+        // What is built already is nobody's to build.
+        if !self.store_paths.is_empty() {
+            return BuildOn::Source;
+        }
+        if self.build_on_remote { BuildOn::Target } else { self.build_on.clone() }
     }
 
     pub fn installation(&self) -> Result<Installation, InstallationError> {

@@ -3,20 +3,29 @@
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
+use crate::age::HostKey as HostKeyPair;
 use crate::cli::{Cli, IsoBuildArgs, NixOptions};
 use crate::config::Place;
 use crate::error::{Exit, StepError};
 use crate::event::Events;
+use crate::keys::read_given;
 use crate::nix::{Nix, report_to};
+use crate::operator;
 use crate::remote::encode;
 use crate::scratch::flake_in;
+use crate::ssh::HostKey;
+use crate::state::StateDir;
 use crate::ui::{Ui, say};
+use crate::{installers, iso};
 
 mod flash;
 
 pub use flash::{IsoFlashArgs, flash};
 
 pub fn build(cli: &Cli, args: &IsoBuildArgs) -> Result<Exit, StepError> {
+    if let Some(output) = args.output.as_deref().filter(|_| args.customize) {
+        return customize(cli, args, output);
+    }
     let image = built(cli, args.attr.as_deref(), &args.nix)?;
     match &args.output {
         Some(output) => {
@@ -28,18 +37,51 @@ pub fn build(cli: &Cli, args: &IsoBuildArgs) -> Result<Exit, StepError> {
     Ok(Exit::Done)
 }
 
+/// A copy with a key of its own; its public half is remembered, so that a run trusts it.
+fn customize(cli: &Cli, args: &IsoBuildArgs, output: &Path) -> Result<Exit, StepError> {
+    let host_key = match &args.host_key {
+        Some(file) => read_given(file)?,
+        None => HostKeyPair::generate("root@installer")?,
+    };
+    let mut authorized_keys = String::new();
+    for file in &args.ssh_key {
+        authorized_keys += &operator::authorized_keys(file)?;
+    }
+    iso::check_output(output)?;
+    let state = StateDir::open()?;
+    let image = match &args.image {
+        Some(image) => image.clone(),
+        None => built(cli, args.attr.as_deref(), &args.nix)?,
+    };
+    let public = host_key.public_openssh()?.parse::<HostKey>()?;
+    let fingerprint = host_key.fingerprint();
+    iso::customize(&image, output, &iso::Custom { host_key, authorized_keys })?;
+    let name = std::path::absolute(output).unwrap_or_else(|_| output.to_owned());
+    installers::record(&state, &public, &name.display().to_string()).map_err(|error| {
+        StepError::new(
+            "the image's host key could not be remembered",
+            error.to_string(),
+            format!("The image is whole: name its key with --installer-fingerprint {fingerprint}"),
+        )
+    })?;
+    say(output.display());
+    say(format!("host key {fingerprint}"));
+    Ok(Exit::Done)
+}
+
 /// The image in the nix store, built where it is not there yet.
 fn built(cli: &Cli, attr: Option<&str>, nix: &NixOptions) -> Result<PathBuf, StepError> {
     let place = Place::find(cli.directory.as_deref(), cli.settings.as_deref())?;
-    let mut iso = place.iso()?;
+    let mut wanted = place.iso()?;
     if let Some(attr) = attr {
-        attr.clone_into(&mut iso.attr);
+        attr.clone_into(&mut wanted.attr);
     }
     let (sender, receiver) = mpsc::channel();
-    let ui = Ui::start(cli.log_format, cli.color, None, receiver);
+    // Standard output is for the path alone: $(landfall iso build) is a file.
+    let ui = Ui::start_beside(cli.log_format, cli.color, receiver);
     let events = Events::new("iso", sender);
     let base = format!("git+file://{}", encode(&place.repo));
-    let installable = format!("{}#{}", flake_in(&base, &iso.dir), iso.attr);
+    let installable = format!("{}#{}", flake_in(&base, &wanted.dir), wanted.attr);
     let built =
         Nix::find(nix.to_nix()).and_then(|nix| nix.build(&[&installable], &mut report_to(&events)));
     ui.finish();
@@ -49,7 +91,7 @@ fn built(cli: &Cli, attr: Option<&str>, nix: &NixOptions) -> Result<PathBuf, Ste
     image.ok_or_else(|| {
         StepError::new(
             "the build holds no .iso file",
-            format!("{} is not an installer image", iso.attr),
+            format!("{} is not an installer image", wanted.attr),
             "Name the image's attribute with --attr, or `iso` in landfall.toml.",
         )
         .exit(Exit::Usage)

@@ -3,6 +3,7 @@
 pub mod abandon;
 pub mod bootstrap;
 pub mod check;
+pub mod host;
 pub mod init;
 pub mod install;
 pub mod iso;

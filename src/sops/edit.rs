@@ -9,6 +9,7 @@ use super::host::{self, Entry, Role, Unfound, Who};
 use super::keylist;
 use super::meaning::{self, RuleMeaning};
 use super::new_rule::{self, NewRule};
+use super::note::Note;
 use super::patch::{Patch, Unclear};
 use super::place;
 use super::rules::{Rules, RulesError};
@@ -277,6 +278,14 @@ pub fn replace(text: &str, who: &Who<'_>, recipient: &str) -> Result<Edited, Edi
             patch.replace(start..start + found.len(), recipient);
         }
     });
+    let all = rules.rules()?;
+    for (group, key) in
+        all.iter().flat_map(|rule| &rule.groups).flat_map(|g| g.keys.iter().map(move |k| (g, k)))
+    {
+        if let Some(note) = Note::of_key(&rules, group, key).filter(|_| key.value == old) {
+            note.replace(&mut patch, &old, recipient);
+        }
+    }
     let edited = Edited { text: patch.apply(), warnings };
     let kept: Vec<&str> = rules
         .anchored()

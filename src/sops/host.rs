@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::note::Note;
 use super::rules::Rules;
 use super::yaml::{Node, Position, position};
 
@@ -241,15 +242,23 @@ pub fn only_anchored<'n>(node: &'n Node<'n>) -> Option<&'n Node<'n>> {
     }
 }
 
-/// A literal recipient in a rule whose line ends with a comment that begins with the host's name.
+/// A literal recipient in a rule that a comment says to be the host's: one that begins
+/// with its name behind the key, or the note of a list in one line.
 fn commented<'n>(rules: &'n Rules<'_>, host: &str) -> Option<Entry<'n>> {
     let all = rules.rules().ok()?;
-    for key in all.iter().flat_map(|rule| &rule.groups).flat_map(|group| &group.keys) {
-        let literal = key.kind == "age" && key.node.scalar().is_some();
-        if literal
-            && line_comment(rules, key.node.span.end).is_some_and(|text| first_word(text) == host)
-        {
-            return Some(Entry { anchor: None, recipient: key.value.clone() });
+    for group in all.iter().flat_map(|rule| &rule.groups) {
+        for key in group.keys.iter().filter(|key| key.kind == "age") {
+            let said = match Note::of_key(rules, group, key) {
+                Some(note) => note.says(group, key, host),
+                None => {
+                    let comment = line_comment(rules, key.node.span.end);
+                    key.node.scalar().is_some()
+                        && comment.is_some_and(|text| first_word(text) == host)
+                }
+            };
+            if said {
+                return Some(Entry { anchor: None, recipient: key.value.clone() });
+            }
         }
     }
     None

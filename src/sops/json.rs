@@ -108,7 +108,9 @@ impl<'a> Parser<'a> {
     fn string(&mut self) -> Result<Node<'a>, YamlError> {
         let start = self.at;
         self.expect(b'"')?;
-        let length = self.text.as_bytes()[self.at..].iter().position(|b| matches!(b, b'"' | b'\\'));
+        // Line breaks and other control characters must be written as escapes.
+        let special = |b: &u8| matches!(b, b'"' | b'\\' | 0..0x20);
+        let length = self.text.as_bytes()[self.at..].iter().position(special);
         let plain_end = length.map(|length| self.at + length);
         let value = match plain_end {
             Some(end) if self.text.as_bytes()[end] == b'"' => {
@@ -125,11 +127,15 @@ impl<'a> Parser<'a> {
         let mut out = String::new();
         loop {
             let rest = &self.text[self.at..];
-            let Some(stop) = rest.find(['"', '\\']) else {
+            let Some(stop) = rest.find(|c| matches!(c, '"' | '\\' | '\0'..'\x20')) else {
                 return Err(self.error("a string does not end"));
             };
             out.push_str(&rest[..stop]);
-            self.at += stop + 1;
+            self.at += stop;
+            if rest.as_bytes()[stop] < 0x20 {
+                return Err(self.error("a control character in a string"));
+            }
+            self.at += 1;
             if rest.as_bytes()[stop] == b'"' {
                 return Ok(out);
             }
@@ -185,14 +191,32 @@ impl<'a> Parser<'a> {
             self.at += 1;
         }
         let word = &self.text[start..self.at];
-        let number = word.starts_with(|c: char| c == '-' || c.is_ascii_digit())
-            && word.parse::<f64>().is_ok();
-        if !number && !matches!(word, "true" | "false" | "null") {
+        if !is_number(word) && !matches!(word, "true" | "false" | "null") {
             self.at = start;
             return Err(self.error("a value was expected"));
         }
         Ok(self.node(Kind::Scalar { value: Cow::Borrowed(word), style: ScalarStyle::Plain }, start))
     }
+}
+
+/// Stricter than Rust: no `1.`, no `01`, no `-inf`.
+fn is_number(word: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let word = word.strip_prefix('-').unwrap_or(word);
+    let (mantissa, exponent) = match word.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => {
+            (mantissa, Some(exponent.strip_prefix(['+', '-']).unwrap_or(exponent)))
+        }
+        None => (word, None),
+    };
+    let (whole, fraction) = match mantissa.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (mantissa, None),
+    };
+    digits(whole)
+        && (whole == "0" || !whole.starts_with('0'))
+        && fraction.is_none_or(digits)
+        && exponent.is_none_or(digits)
 }
 
 /// A string as JSON.
@@ -216,7 +240,23 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_refused_with_its_place() {
-        for text in ["", "{", "{\"a\" 1}", "[1,]", "{\"a\":1} x", "\"\\x\"", "nul", "[1 2]"] {
+        for text in [
+            "",
+            "{",
+            "{\"a\" 1}",
+            "[1,]",
+            "{\"a\":1} x",
+            "\"\\x\"",
+            "nul",
+            "[1 2]",
+            "01",
+            "1.",
+            "-inf",
+            "-",
+            "1e",
+            "\"a\tb\"",
+            "\"\\n\0\"",
+        ] {
             assert!(parse(text).unwrap_err().to_string().contains("line 1"), "{text}");
         }
         assert!(parse(&"[".repeat(5000)).is_err());

@@ -1,6 +1,7 @@
 //! A host's key joins the lists of the rules; [`super::unlist`] is the way back.
 
 use super::host::Role;
+use super::note::Note;
 use super::patch::{Patch, Unclear};
 use super::place::{self, Place};
 use super::rules::{Group, Key, Rule, Rules};
@@ -72,7 +73,7 @@ pub fn add(
         if let Some(shared) = age.iter().find(|known| known.shared) {
             warn_shared(lists.all, rule, shared, warnings);
         }
-        add_to_group(lists, patch, rule, group, &age, key)?;
+        add_to_group(lists, patch, rule, group, &age, key, warnings)?;
     }
     Ok(())
 }
@@ -171,17 +172,20 @@ fn add_to_group(
     group: &Group<'_>,
     age: &[&Key<'_>],
     key: &NewKey<'_>,
+    warnings: &mut Vec<String>,
 ) -> Result<(), Unclear> {
     let rules = lists.rules;
     let Some(last) = age.last() else {
         return add_age_entry(rules, patch, rule, group, key);
     };
     let Some(list) = last.list else {
-        return if last.node.alias().is_some() {
-            group_flat_alias(rules, patch, rule, last, key)
-        } else {
-            join_string(rules, patch, &last.node, age, key)
-        };
+        if last.node.alias().is_some() {
+            return group_flat_alias(rules, patch, rule, last, key, warnings);
+        }
+        join_string(rules, patch, &last.node, age, key)?;
+        // Behind the key, which may end the line itself.
+        note(rules, patch, &last.node, key);
+        return Ok(());
     };
     let pattern = age
         .iter()
@@ -192,8 +196,18 @@ fn add_to_group(
     let raw = &rules.text[pattern.node.span.clone()];
     let quote = place::quote_of(raw);
     let text = if list.style() == Some(Style::Flow) { key.item(quote) } else { key.line(quote) };
+    if list.style() == Some(Style::Flow) {
+        note(rules, patch, &list, key);
+    }
     let end = patch.content_end(&pattern.node);
     patch.insert_after(&list, &pattern.node, end, &text)
+}
+
+/// A key that is written out has its name in the comment of the line.
+fn note(rules: &Rules<'_>, patch: &mut Patch<'_>, holder: &Node<'_>, key: &NewKey<'_>) {
+    if key.alias.is_none() {
+        Note::of(rules, holder).add(patch, key.comment, key.recipient);
+    }
 }
 
 /// A group (or flat rule) without age keys gets an `age` entry behind its last one.
@@ -207,6 +221,7 @@ fn add_age_entry(
     if let Some((_, empty)) = group.node.entry("age") {
         if empty.items().is_some_and(<[_]>::is_empty) {
             patch.replace(empty.span.clone(), format!("[{}]", key.item("")));
+            note(rules, patch, empty, key);
             return Ok(());
         }
         return Err(patch.unclear(empty.span.start, "the list of age keys is empty"));
@@ -216,10 +231,11 @@ fn add_age_entry(
     };
     let end = patch.content_end(last).max(last_key.span.end);
     if group.node.style() == Some(Style::Flow) {
+        note(rules, patch, last, key);
         return patch.insert_after(group.node, last_key, end, &format!("age: [{}]", key.item("")));
     }
     if !rule.grouped {
-        return patch.insert_after(group.node, last_key, end, &format!("age: {}", key.item("")));
+        return patch.insert_after(group.node, last_key, end, &format!("age: {}", key.line("")));
     }
     let column = patch.block_prefix(false, last_key.start())?;
     let dash = last.items().filter(|_| last.style() == Some(Style::Block)).and_then(<[_]>::first);
@@ -239,27 +255,32 @@ fn add_age_entry(
     )
 }
 
-/// `age: *one` holds one key; with a second it becomes a key group on the same line.
+/// `age: *one` holds one key; with a second it becomes a key group on the same line, or,
+/// beside keys of other kinds, a list.
 fn group_flat_alias(
     rules: &Rules<'_>,
     patch: &mut Patch<'_>,
     rule: &Rule<'_>,
     known: &Key<'_>,
     key: &NewKey<'_>,
+    warnings: &mut Vec<String>,
 ) -> Result<(), Unclear> {
-    let flat = rule.groups.iter().flat_map(|group| &group.keys).any(|key| key.kind != "age");
-    let entry = rule.node.entry("age").filter(|_| !rule.grouped && !flat);
-    let Some((name, value)) = entry else {
-        return Err(patch.unclear(
-            known.node.span.start,
-            "the rule mixes flat keys of several kinds: write them as key_groups first",
-        ));
+    let Some((name, value)) = rule.node.entry("age").filter(|_| !rule.grouped) else {
+        return Err(patch.unclear(known.node.span.start, "its only key is an alias from elsewhere"));
     };
     let alias = &rules.text[value.span.clone()];
-    patch.replace(
-        name.span.start..value.span.end,
-        format!("key_groups: [{{age: [{alias}, {}]}}]", key.item("")),
-    );
+    let others = rule.groups.iter().flat_map(|group| &group.keys).any(|key| key.kind != "age");
+    if others {
+        warnings.push(format!(
+            "{} has a list under age: now, which sops before 3.11 cannot read",
+            rule.name()
+        ));
+        patch.replace(value.span.clone(), format!("[{alias},{}]", key.item("")));
+    } else {
+        let group = format!("key_groups: [{{age: [{alias}, {}]}}]", key.item(""));
+        patch.replace(name.span.start..value.span.end, group);
+    }
+    note(rules, patch, value, key);
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! A host's new name, everywhere the config says the old one.
 
 use super::host::{Entry, anchor_part, first_word, line_comment_span};
+use super::note::Note;
 use super::patch::Patch;
 use super::rules::Rules;
 
@@ -42,6 +43,12 @@ pub fn apply(
     }
     rename_comments(rules, patch, entry, old, new);
     for rule in rules.rules().unwrap_or_default() {
+        for (group, key) in rule.groups.iter().flat_map(|g| g.keys.iter().map(move |k| (g, k))) {
+            let own = key.kind == "age" && key.value == entry.recipient;
+            if let Some(note) = Note::of_key(rules, group, key).filter(|_| own) {
+                note.rename(patch, &entry.recipient, old, new);
+            }
+        }
         let Some(node) = rule.node.get("path_regex") else { continue };
         let raw = &rules.text[node.span.clone()];
         let renamed = in_regex(raw, old, new);

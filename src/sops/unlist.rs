@@ -1,7 +1,10 @@
 //! A host's key leaves the lists of the rules, and its definition the file.
 
+use std::ops::Range;
+
 use super::host::Entry;
 use super::keylist::parts;
+use super::note::Note;
 use super::patch::{Patch, Unclear};
 use super::rules::{Group, Key, Rule, Rules};
 use super::yaml::{Kind, Node, Style};
@@ -69,6 +72,11 @@ fn remove_from_group(
     if gone.is_empty() {
         return Ok(());
     }
+    for key in &gone {
+        if let Some(note) = Note::of_key(rules, group, key) {
+            note.remove(patch, &key.value);
+        }
+    }
     if gone.len() == group.keys.len() && rule.grouped {
         let list = rule.node.get("key_groups").map(|list| rules.resolve(list));
         let at = list.and_then(|list| {
@@ -87,10 +95,8 @@ fn remove_from_group(
             return patch.remove(group.node, index);
         }
     }
-    if let Some(text) = ungrouped(rules, rule, &age, &gone)
-        && let Some((name, value)) = rule.node.entry("key_groups")
-    {
-        patch.replace(name.span.start..value.span.end, text);
+    if let Some((span, text)) = ungrouped(rules, rule, &age, &gone) {
+        patch.replace(span, text);
         return Ok(());
     }
     for key in gone {
@@ -99,22 +105,27 @@ fn remove_from_group(
     Ok(())
 }
 
-/// The reverse of [`keylist`]'s `group_flat_alias`, for exactly what that writes.
+/// The reverse of [`keylist`](super::keylist)'s `group_flat_alias`, for exactly what that writes.
 fn ungrouped(
     rules: &Rules<'_>,
     rule: &Rule<'_>,
     age: &[&Key<'_>],
     gone: &[&&Key<'_>],
-) -> Option<String> {
-    let (_, value) = rule.node.entry("key_groups")?;
+) -> Option<(Range<usize>, String)> {
     let kept: Vec<_> =
         age.iter().filter(|key| !gone.iter().any(|gone| gone.node == key.node)).collect();
     let [kept] = kept.as_slice() else { return None };
+    kept.node.alias()?;
     let alias = &rules.text[kept.node.span.clone()];
     let others: Vec<_> = gone.iter().map(|key| &rules.text[key.node.span.clone()]).collect();
-    let written = format!("[{{age: [{alias}, {}]}}]", others.join(", "));
-    (kept.node.alias().is_some() && rules.text[value.span.clone()] == written)
-        .then(|| format!("age: {alias}"))
+    if let Some((name, value)) = rule.node.entry("key_groups") {
+        let written = format!("[{{age: [{alias}, {}]}}]", others.join(", "));
+        let own = rules.text[value.span.clone()] == written;
+        return own.then(|| (name.span.start..value.span.end, format!("age: {alias}")));
+    }
+    let (_, value) = rule.node.entry("age")?;
+    let written = format!("[{alias},{}]", others.join(", "));
+    (rules.text[value.span.clone()] == written).then(|| (value.span.clone(), alias.to_owned()))
 }
 
 fn remove_key(

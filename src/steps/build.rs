@@ -1,16 +1,20 @@
 //! Step 7: everything that will be installed is built before a disk is touched.
 //!
-//! One nix run builds the first system, the disko scripts and, when staged, the
-//! full system too: what cannot be built is found while the disks still hold
-//! what they held.
+//! The first system, the disko scripts and, when staged, the full system too: what
+//! cannot be built is found while the disks still hold what they held. Where the target
+//! builds for itself, only disko's scripts can be built by now; its systems wait for
+//! the disks, since the installer's memory would not hold them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::build_on::Builder;
 use crate::config::Push;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::installation::{DiskoMode, Installation};
-use crate::nix::{Nix, StorePath, report_to};
+use crate::installation::Installation;
+use crate::layout;
+use crate::nix::{Derivation, Nix, StorePath, report_to};
 use crate::origin::{self, Origin};
 use crate::remote::encode;
 use crate::scratch::flake_in;
@@ -18,23 +22,53 @@ use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 
 pub struct Build;
 
-/// Names of the facts, in the order in which they are built.
+/// Names of the facts: what each path is.
 const FIRST: &str = "system";
 const FORMAT: &str = "format";
 const MOUNT: &str = "mount";
 const FULL: &str = "full";
+/// The fact of how much the first system takes, where it is known by now.
+const CLOSURE: &str = "closure_bytes";
 
 impl Step for Build {
     fn id(&self) -> StepId {
         StepId::Build
     }
 
-    fn effects(&self) -> &'static [Effect] {
-        &[Effect {
-            machine: Machine::Source,
-            change: "builds the systems and disko's scripts into the nix store",
-            reversible: true,
-        }]
+    fn effects(&self, cx: &Context) -> &'static [Effect] {
+        match cx.builder() {
+            Ok(Builder::Target) => &[
+                Effect {
+                    machine: Machine::Source,
+                    change: "evaluates the systems",
+                    reversible: true,
+                },
+                Effect {
+                    machine: Machine::Target,
+                    change: "builds disko's scripts, in the installer's memory",
+                    reversible: true,
+                },
+            ],
+            Ok(Builder::Store(_)) => &[Effect {
+                machine: Machine::Source,
+                change: "has the store of --build-on build the systems and disko's scripts, and fetches them",
+                reversible: true,
+            }],
+            _ => &[Effect {
+                machine: Machine::Source,
+                change: "builds the systems and disko's scripts into the nix store",
+                reversible: true,
+            }],
+        }
+    }
+
+    fn details(&self, cx: &Context) -> Vec<String> {
+        match cx.builder() {
+            Ok(Builder::Target) => {
+                vec!["what cannot be built is found only after the disks were erased".to_owned()]
+            }
+            _ => Vec::new(),
+        }
     }
 
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
@@ -43,47 +77,54 @@ impl Step for Build {
         }
         let Some(built) = cx.evidence(StepId::Build) else { return Ok(Status::Ready) };
         let Ok(revision) = revision(cx) else { return Ok(Status::Ready) };
-        let nix = cx.nix()?;
-        let paths = built.facts.values().filter_map(|path| path.parse::<StorePath>().ok());
-        let mut there = built.fact("revision") == Some(&revision)
-            && built.fact("disko") == Some(&disko_kind(cx));
-        for path in paths {
-            there = there && nix.is_valid_in("auto", &path, "")?;
-        }
-        Ok(if there { Status::Done(built.clone()) } else { Status::Ready })
+        let same = built.fact("revision") == Some(&revision)
+            && built.fact("disko") == Some(&disko_kind(cx))
+            && built.fact("on") == Some(&cx.builder()?.to_string())
+            && built.fact("devices") == Some(&cx.config.named_devices());
+        Ok(if same && all_there(cx)? { Status::Done(built.clone()) } else { Status::Ready })
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        let builder = cx.builder()?.clone();
+        let evidence = Evidence::default()
+            .with("revision", revision(cx)?)
+            .with("disko", disko_kind(cx))
+            .with("on", builder.to_string())
+            .with("devices", cx.config.named_devices());
         if let Origin::StorePaths { disko, system } = &cx.config.origin {
-            let evidence = Evidence::default().with(FORMAT, disko.to_string());
-            return finish(cx, evidence.with(FIRST, system.to_string()));
+            let evidence = evidence.with(FORMAT, disko.to_string());
+            return here(cx, evidence.with(FIRST, system.to_string()), &system.clone());
         }
         let wanted = wanted(cx)?;
-        let installables: Vec<&str> = wanted.iter().map(|(_, what)| what.as_str()).collect();
-        let nix = nix_for_full(cx)?;
-        let paths = nix
-            .build(&installables, &mut report_to(&cx.events))
-            .map_err(|error| StepError::from(error).doing("the system could not be built"))?;
-        let mut evidence = Evidence::default();
-        for ((name, _), path) in wanted.iter().zip(&paths) {
-            evidence = evidence.with(name, path.to_string());
+        let mut evidence = wanted.iter().fold(evidence, |evidence, (name, derivation)| {
+            evidence
+                .with(name, derivation.out.to_string())
+                .with(&format!("{name}_drv"), derivation.drv.to_string())
+        });
+        let first = &wanted[FIRST];
+        if builder == Builder::Target {
+            let scripts = SCRIPTS.iter().filter_map(|name| wanted.get(*name));
+            let scripts: Vec<&Derivation> = scripts.collect();
+            realise_on_target(cx, &scripts, None)?;
+            evidence.summary = format!("{}, to be built on the target", first.out.name());
+        } else {
+            realise_here(cx, &builder, &wanted.values().collect::<Vec<_>>())?;
+            return here(cx, evidence, &first.out);
         }
-        finish(cx, evidence)
+        cx.produced.insert(StepId::Build, evidence);
+        Ok(())
     }
 }
 
-/// Notes what was built, of which revision, and how large it is.
-fn finish(cx: &mut Context, mut evidence: Evidence) -> Result<(), StepError> {
-    let system = parse(evidence.fact(FIRST).unwrap_or_default())?;
-    let size = cx.nix()?.closure_size(&system)?;
-    evidence.summary = format!("{}, closure of {}", system.name(), crate::disks::bytes(size));
-    evidence = evidence.with("closure_bytes", size.to_string()).with("revision", revision(cx)?);
-    evidence = evidence.with("disko", disko_kind(cx));
-    cx.produced.insert(StepId::Build, evidence);
+/// Notes what is in the source's store, and how large it is.
+fn here(cx: &mut Context, mut evidence: Evidence, first: &StorePath) -> Result<(), StepError> {
+    let size = cx.nix()?.closure_size(first)?;
+    evidence.summary = format!("{}, closure of {}", first.name(), crate::disks::bytes(size));
+    cx.produced.insert(StepId::Build, evidence.with(CLOSURE, size.to_string()));
     Ok(())
 }
 
-/// Which of disko's scripts were built.
+/// Which of disko's scripts are built.
 fn disko_kind(cx: &Context) -> String {
     let Installation { disko_mode, disko_deps, phases, .. } = cx.config.installation;
     match (phases.disko, disko_deps) {
@@ -102,19 +143,78 @@ fn revision(cx: &Context) -> Result<String, StepError> {
     }
 }
 
+/// Whether what the step made is where it must be.
+fn all_there(cx: &Context) -> Result<bool, StepError> {
+    let nix = cx.nix()?;
+    let built = cx.evidence(StepId::Build);
+    let scripts = SCRIPTS.into_iter();
+    let mut names: Vec<&str> =
+        scripts.filter(|name| built.is_some_and(|built| built.fact(name).is_some())).collect();
+    let on_target = *cx.builder()? == Builder::Target;
+    if !on_target {
+        names.push(FIRST);
+        names.extend(cx.staged().then_some(FULL));
+    }
+    for name in names {
+        let path = path(cx, name)?;
+        let there = match (on_target, &cx.target) {
+            (true, Some(target)) => {
+                let session = &target.session;
+                nix.is_valid_in(&session.nix_store_url(None), &path, &session.nix_ssh_opts())?
+            }
+            (true, None) => false,
+            (false, _) => nix.is_valid_in("auto", &path, "")?,
+        };
+        if !there {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Builds into the source's store: here, or elsewhere and fetched from there.
+pub fn realise_here(
+    cx: &Context,
+    builder: &Builder,
+    derivations: &[&Derivation],
+) -> Result<(), StepError> {
+    let failed = |error| StepError::from(error).doing("the system could not be built");
+    let nix = cx.nix()?;
+    let mut report = report_to(&cx.events);
+    let Builder::Store(uri) = builder else {
+        return nix.realise(derivations, None, &mut report).map_err(failed);
+    };
+    nix.realise(derivations, Some((uri, "")), &mut report).map_err(failed)?;
+    let paths: Vec<&StorePath> = derivations.iter().map(|derivation| &derivation.out).collect();
+    nix.copy_from(uri, &paths, &mut report).map_err(|error| {
+        StepError::from(error).doing(format!("the system could not be fetched from {uri}"))
+    })
+}
+
+/// Builds in the target's store, or in the one below `root` there.
+pub fn realise_on_target(
+    cx: &Context,
+    derivations: &[&Derivation],
+    root: Option<&str>,
+) -> Result<(), StepError> {
+    let session = &cx.target()?.session;
+    let (store, opts) = (session.nix_store_url(root), session.nix_ssh_opts());
+    cx.nix()?.realise(derivations, Some((&store, &opts)), &mut report_to(&cx.events)).map_err(
+        |error| StepError::from(error).doing("the system could not be built on the target"),
+    )
+}
+
 /// What is built, by the name of the fact that will hold its path.
-fn wanted(cx: &Context) -> Result<Vec<(&'static str, String)>, StepError> {
+fn wanted(cx: &Context) -> Result<BTreeMap<String, Derivation>, StepError> {
     if let Origin::Flake(reference) = &cx.config.origin {
         let system = format!("{}#{}", origin::locked(cx, reference)?.reference, cx.config.attr);
-        let build = |name: &str| format!("{system}.system.build.{name}");
-        let mut wanted = vec![(FIRST, build("toplevel"))];
+        let mut builds = vec![(FIRST, "toplevel".to_owned())];
         if cx.config.installation.phases.disko {
-            wanted.extend(scripts(cx)?.into_iter().map(|(fact, name)| (fact, build(&name))));
+            builds.extend(scripts(cx)?);
         }
-        return Ok(wanted);
+        return derivations(cx, &system, &builds);
     }
-    let revision = cx.fact(StepId::Hardware, "revision")?;
-    let base = repo_at(&cx.config.repo, revision);
+    let base = repo_at(&cx.config.repo, cx.fact(StepId::Hardware, "revision")?);
     let full = format!("{base}#{}", cx.config.attr);
     let first = match (&cx.config.installer, cx.staged()) {
         (Some(installer), true) => {
@@ -122,11 +222,12 @@ fn wanted(cx: &Context) -> Result<Vec<(&'static str, String)>, StepError> {
         }
         _ => full.clone(),
     };
-    let build = |system: &str, name: &str| format!("{system}.config.system.build.{name}");
-    let mut wanted = vec![(FIRST, build(&first, "toplevel"))];
-    wanted.extend(scripts(cx)?.into_iter().map(|(fact, name)| (fact, build(&first, &name))));
+    let toplevel = "toplevel".to_owned();
+    let mut builds = vec![(FIRST, toplevel.clone())];
+    builds.extend(scripts(cx)?);
+    let mut wanted = derivations(cx, &first, &builds)?;
     if cx.staged() {
-        wanted.push((FULL, build(&full, "toplevel")));
+        wanted.extend(derivations(cx, &full, &[(FULL, toplevel)])?);
     }
     Ok(wanted)
 }
@@ -144,9 +245,54 @@ fn scripts(cx: &Context) -> Result<Vec<(&'static str, String)>, StepError> {
             )
             .exit(Exit::Usage)
         })?;
-    // What nix is asked for twice it answers once.
-    let prepare = (disko_mode != DiskoMode::Mount).then_some((FORMAT, prepare));
-    Ok(prepare.into_iter().chain([(MOUNT, mount)]).collect())
+    Ok(vec![(FORMAT, prepare), (MOUNT, mount)])
+}
+
+/// The names that are told from those of the system that `--disk` extends.
+const SCRIPTS: [&str; 2] = [FORMAT, MOUNT];
+
+/// Elements of `config.system.build` of the system at `installable`, by the names given:
+/// systems as they are committed, scripts with the devices of `--disk`.
+fn derivations(
+    cx: &Context,
+    installable: &str,
+    builds: &[(&str, String)],
+) -> Result<BTreeMap<String, Derivation>, StepError> {
+    let devices = &cx.config.devices;
+    let mut set = String::new();
+    for (name, build) in builds {
+        if SCRIPTS.contains(name) {
+            set.push_str(&format!("{name} = told moved.{build}; "));
+            continue;
+        }
+        set.push_str(&format!("{name} = told sys.config.system.build.{build}; "));
+        if !devices.is_empty() {
+            set.push_str(&format!("{name}_extended = told moved.{build}; "));
+        }
+    }
+    let apply = format!(
+        "sys: let moved = {}.config.system.build; \
+         told = build: {{ drv = build.drvPath; out = build.outPath; }}; in {{ {set}}}",
+        layout::extended(devices)
+    );
+    let apply = origin::applied_to_system(&cx.config.origin, &apply);
+    let mut told = nix_for_full(cx)?
+        .derivations(installable, &apply)
+        .map_err(|error| StepError::from(error).doing("the system could not be evaluated"))?;
+    for (name, _) in builds {
+        let extended = told.remove(&format!("{name}_extended"));
+        if extended.is_some_and(|extended| extended != told[*name]) {
+            return Err(layout::not_described(devices));
+        }
+    }
+    Ok(told)
+}
+
+/// The full system of a commit, not built yet.
+pub fn full_derivation(cx: &Context, revision: &str) -> Result<Derivation, StepError> {
+    let full = format!("{}#{}", repo_at(&cx.config.repo, revision), cx.config.attr);
+    let mut told = derivations(cx, &full, &[(FULL, "toplevel".to_owned())])?;
+    told.remove(FULL).ok_or_else(|| StepError::new("nix told of no system", "", "See the log."))
 }
 
 /// The flake of the repository at a commit; a shallow clone must be named as one.
@@ -172,6 +318,10 @@ fn path(cx: &Context, name: &str) -> Result<StorePath, StepError> {
     parse(cx.fact(StepId::Build, name)?)
 }
 
+fn derivation(cx: &Context, name: &str) -> Result<Derivation, StepError> {
+    Ok(Derivation { drv: path(cx, &format!("{name}_drv"))?, out: path(cx, name)? })
+}
+
 /// A store path that the journal remembers.
 pub fn parse(text: &str) -> Result<StorePath, StepError> {
     text.parse().map_err(|why: String| {
@@ -193,13 +343,20 @@ pub fn full_system(cx: &Context) -> Result<StorePath, StepError> {
     path(cx, if cx.staged() { FULL } else { FIRST })
 }
 
+/// The system that is installed first, as something to build.
+pub fn first_derivation(cx: &Context) -> Result<Derivation, StepError> {
+    derivation(cx, FIRST)
+}
+
+/// How much the first system takes; not known before the target has built it.
+pub fn closure_bytes(cx: &Context) -> Option<u64> {
+    cx.fact(StepId::Build, CLOSURE).ok()?.parse().ok()
+}
+
 /// disko's script that prepares the disks, in the mode of this run; it erases unless that
 /// is to mount them.
 pub fn preparing_script(cx: &Context) -> Result<StorePath, StepError> {
-    match cx.config.installation.disko_mode {
-        DiskoMode::Mount => mounting_script(cx),
-        DiskoMode::Disko | DiskoMode::Format => path(cx, FORMAT),
-    }
+    path(cx, FORMAT)
 }
 
 /// disko's script that only mounts.

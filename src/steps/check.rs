@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use crate::build_on::{BuildOn, Builder};
 use crate::config::Push;
 use crate::context::Context;
 use crate::disks;
@@ -12,7 +13,9 @@ use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::installation::DiskoMode;
 use crate::inventory;
+use crate::kexec;
 use crate::keys;
+use crate::layout;
 use crate::machine::Phase;
 use crate::origin::Origin;
 use crate::passphrase;
@@ -24,8 +27,6 @@ pub struct Check;
 
 /// Below this nixos-install and nix's daemon do not fit beside the installer.
 const LEAST_MEMORY: u64 = 900 << 20;
-/// Room for the smallest systems; the real size is known after the build.
-const LEAST_DISK: u64 = 3 << 30;
 /// Mount points that NixOS always mounts in the initrd.
 const EARLY_MOUNTS: [&str; 9] =
     ["/", "/nix", "/nix/store", "/var", "/var/log", "/var/lib", "/var/lib/nixos", "/etc", "/usr"];
@@ -35,7 +36,7 @@ impl Step for Check {
         StepId::Check
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[Effect { machine: Machine::Both, change: "nothing", reversible: true }]
     }
 
@@ -60,6 +61,10 @@ impl Step for Check {
             configuration(cx, &mut findings);
             secrets_repo(cx, &mut findings);
             target(cx, &mut findings);
+            // A passphrase that was made up has to find a place.
+            if findings.problems.is_empty() && !cx.answers.made.is_empty() {
+                findings.take(secrets::preflight(cx));
+            }
         }
         let evidence = findings.verdict(cx)?;
         cx.produced.insert(StepId::Check, evidence);
@@ -169,7 +174,9 @@ fn pushable(cx: &Context, repo: &Repo) -> Result<(), StepError> {
 fn configuration(cx: &Context, findings: &mut Findings) {
     if cx.config.installation.phases.disko {
         findings.take(layout(cx));
+        tell_devices(cx);
     }
+    findings.take(builder(cx));
     match cx.config.origin {
         Origin::Repository => findings.take(hardware::hardware_file(cx).map(|_| ())),
         Origin::Flake(_) | Origin::StorePaths { .. } => findings.take(flake_hardware::check(cx)),
@@ -181,10 +188,15 @@ fn configuration(cx: &Context, findings: &mut Findings) {
     if cx.config.installation.phases.reboot {
         findings.take(logins(cx));
     }
-    if cx.config.copy_repos {
-        for dir in repos::dirs(cx) {
-            findings.take(Repo::open(&dir).map(|_| ()).map_err(Into::into));
+    match repos::copied(cx) {
+        Ok(true) => {
+            for dir in repos::dirs(cx) {
+                findings.take(Repo::open(&dir).map(|_| ()).map_err(Into::into));
+            }
         }
+        Ok(false) => {}
+        // That the user is not clear is found by itself.
+        Err(_) => {}
     }
 }
 
@@ -198,6 +210,19 @@ fn layout(cx: &Context) -> Result<(), StepError> {
         )
         .exit(Exit::Usage));
     }
+    for volume in facts.luks().filter(|volume| facts.key_files(volume).is_empty()) {
+        if let Some(file) = facts.crypttab_key_file(&volume.name) {
+            return Err(StepError::new(
+                format!("nothing makes {file}, with which {} is opened", volume.name),
+                "/etc/crypttab names it, and the layout of the disks has no key file",
+                format!(
+                    "Set additionalKeyFiles = [ \"{file}\" ] in the layout of {}.",
+                    volume.name
+                ),
+            )
+            .exit(Exit::Usage));
+        }
+    }
     if !facts.disks.is_empty() && facts.builds.iter().any(|build| build != "toplevel") {
         return Ok(());
     }
@@ -209,14 +234,57 @@ fn layout(cx: &Context) -> Result<(), StepError> {
     .exit(Exit::Usage))
 }
 
-/// A host key on a file system that is mounted late comes too late for the secrets.
+/// What is chosen for the builds can build.
+fn builder(cx: &Context) -> Result<(), StepError> {
+    let system = &cx.facts()?.full.system;
+    let nix = cx.nix()?;
+    let settings = nix.build_settings()?;
+    match cx.builder()? {
+        Builder::Source if !settings.can_build(system) => Err(settings.cannot_build(system)),
+        Builder::Store(uri) => nix.reaches(uri).map_err(|error| {
+            StepError::from(error).doing(format!("the store {uri} of --build-on does not answer"))
+        }),
+        Builder::Target if cx.config.build_on == BuildOn::Auto => {
+            cx.events.note(format!(
+                "nothing here builds for {system}: the target builds its systems itself"
+            ));
+            Ok(())
+        }
+        Builder::Source | Builder::Target => Ok(()),
+    }
+}
+
+/// `--disk` leaves the layout as it is, which then tells of other disks.
+fn tell_devices(cx: &Context) {
+    if cx.config.devices.is_empty() || cx.phase == Phase::Installed {
+        return;
+    }
+    let Ok(facts) = cx.facts() else { return };
+    let mut text = "the layout is used with other devices than it names:".to_owned();
+    for disk in &facts.first().disks {
+        if let Some(said) = &disk.in_layout {
+            let said = if said.is_empty() { "no device" } else { said };
+            text.push_str(&format!("\n  {}: {}, not {said}", disk.name, disk.device));
+        }
+    }
+    text.push_str(
+        "\nThe configuration stays as it is. So that it tells of these disks, write into it:\n",
+    );
+    text.push_str(&layout::to_write(&cx.config.devices));
+    cx.events.warn(text);
+}
+
+/// A host key or age key on a file system that is mounted late comes too late for the
+/// secrets.
 fn early_keys(cx: &Context) -> Result<(), StepError> {
     let facts = &cx.facts()?.full;
-    for path in install::key_paths(cx)? {
+    let host_keys = install::key_paths(cx)?.into_iter().map(|path| ("host key", path));
+    let age_key = facts.age_key_file.iter().map(|path| ("age key", facts.stored_at(path)));
+    for (key, path) in host_keys.chain(age_key) {
         let Some(fs) = facts.file_system_of(&path) else { continue };
         if !fs.needed_for_boot && !EARLY_MOUNTS.contains(&fs.mount_point.as_str()) {
             return Err(StepError::new(
-                format!("the host key would be mounted too late ({})", fs.mount_point),
+                format!("the {key} would be mounted too late ({})", fs.mount_point),
                 format!("{path} is read before file systems that the initrd does not mount"),
                 format!("Set fileSystems.\"{}\".neededForBoot = true.", fs.mount_point),
             )
@@ -292,13 +360,15 @@ fn no_secrets(cx: &Context) -> Result<(), StepError> {
 
 fn target(cx: &mut Context, findings: &mut Findings) {
     let Some(target) = &cx.target else { return };
+    let facts = target.facts.clone();
     if cx.phase == Phase::Foreign {
-        findings.take(Err(installer::not_an_installer(&target.facts)));
+        findings.take(architecture(cx, &facts.system));
+        findings.take(replaceable(cx));
+        findings.take(disks_named(cx));
     }
     if cx.phase != Phase::Installer {
         return;
     }
-    let facts = target.facts.clone();
     findings.take(architecture(cx, &facts.system));
     findings.take(memory(facts.memory_bytes));
     findings.take(firmware(cx, facts.uefi));
@@ -320,6 +390,18 @@ fn target(cx: &mut Context, findings: &mut Findings) {
             findings.take(Err(problem));
         }
     }
+}
+
+/// Whether what runs there may and can make way for the installer.
+fn replaceable(cx: &Context) -> Result<(), StepError> {
+    let target = cx.target()?;
+    // Under --yes nobody can be asked, and only a named image has been agreed to.
+    let agreed = cx.config.kexec.is_some() || cx.prompter.is_interactive();
+    if cx.config.no_kexec || !agreed {
+        return Err(installer::not_an_installer(&target.facts));
+    }
+    let image = kexec::image(cx)?;
+    kexec::preflight(&target.session, &target.facts, &image).map(|_| ())
 }
 
 fn architecture(cx: &Context, system: &str) -> Result<(), StepError> {
@@ -366,8 +448,13 @@ fn disks_usable(cx: &Context) -> Result<(), StepError> {
     if cx.config.installation.disko_mode == DiskoMode::Mount {
         return Ok(());
     }
-    disks::check_usable(&matched, LEAST_DISK)?;
+    disks::check_usable(&matched, disks::LEAST_BYTES)?;
     inventory::check_alone(&matched, disks)?;
+    disks_named(cx)
+}
+
+fn disks_named(cx: &Context) -> Result<(), StepError> {
+    let matched = crate::steps::disks::matched(cx)?;
     if !cx.prompter.is_interactive() && cx.finished(StepId::Disks).is_none() {
         disks::check_named(&matched, &cx.config.erase)?;
     }

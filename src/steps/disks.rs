@@ -11,6 +11,7 @@ use crate::cli::ChangedLayoutArg;
 use crate::context::Context;
 use crate::disks::{self, Matched};
 use crate::error::{Exit, StepError};
+use crate::facts::{HostFacts, LayoutDisk, LuksVolume};
 use crate::installation::DiskoMode;
 use crate::inventory;
 use crate::journal;
@@ -39,7 +40,7 @@ if findmnt --mountpoint /mnt >/dev/null; then umount -R /mnt; fi
 for name in "$@"; do cryptsetup close "$name" 2>/dev/null || true; done
 "#;
 
-/// Runs disko with the passphrase files that the layout names, which live only as
+/// Runs disko with the passphrase and key files that the layout names, which live only as
 /// long as this script. Standard input: for each file its length on a line, then
 /// its bytes. Arguments: the number of files, the files, then the command.
 const WITH_PASSPHRASES: &str = r#"
@@ -71,12 +72,24 @@ impl Step for Disks {
         StepId::Disks
     }
 
-    fn effects(&self) -> &'static [Effect] {
-        &[Effect {
+    fn effects(&self, cx: &Context) -> &'static [Effect] {
+        const ENCRYPTS: Effect = Effect {
             machine: Machine::Target,
             change: "ERASES the disks of the layout, partitions, encrypts and formats them",
             reversible: false,
-        }]
+        };
+        const FORMATS: Effect = Effect {
+            change: "ERASES the disks of the layout, partitions and formats them",
+            ..ENCRYPTS
+        };
+        match cx.facts() {
+            Ok(facts) if facts.first().luks().next().is_none() => &[FORMATS],
+            _ => &[ENCRYPTS],
+        }
+    }
+
+    fn details(&self, cx: &Context) -> Vec<String> {
+        cx.facts().map(|facts| described(facts.first())).unwrap_or_default()
     }
 
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
@@ -137,18 +150,18 @@ impl Step for Disks {
         let now = TargetFacts::read(&cx.target()?.session)?.disks;
         let matched = of_layout(cx, &now)?;
         if writes {
-            disks::check_usable(&matched, needed_bytes(cx)?)?;
+            disks::check_usable(&matched, needed_bytes(cx))?;
             inventory::check_alone(&matched, &now)?;
             same_disks(cx, &matched)?;
             release(cx)?;
             if mode(cx) == DiskoMode::Disko {
                 teardown::run(cx, &matched)?;
             }
-            run_script(cx, &script)?;
+            run_script(cx, &script, true)?;
         }
         // Some scripts leave mounted what they made, others do not.
         if !mounted(cx)? {
-            run_script(cx, &build::mounting_script(cx)?)?;
+            run_script(cx, &build::mounting_script(cx)?, false)?;
         }
         if !mounted(cx)? {
             return Err(StepError::new(
@@ -192,9 +205,26 @@ fn release(cx: &Context) -> Result<(), StepError> {
     Ok(())
 }
 
-fn run_script(cx: &Context, script: &StorePath) -> Result<(), StepError> {
+fn run_script(cx: &Context, script: &StorePath, erases: bool) -> Result<(), StepError> {
     copy_script(cx, script)?;
-    run_disko(cx, script.as_ref())
+    run_disko(cx, script.as_ref(), erases)
+}
+
+/// Each disk of the layout with its device, and the key files that are made for them.
+fn described(facts: &HostFacts) -> Vec<String> {
+    let disk = |disk: &LayoutDisk| match &disk.in_layout {
+        None => format!("{}: {}", disk.name, disk.device),
+        Some(said) if said.is_empty() => format!("{}: {} by --disk", disk.name, disk.device),
+        Some(said) => {
+            format!("{}: {} by --disk, in the layout {said}", disk.name, disk.device)
+        }
+    };
+    let key = |volume: &LuksVolume| {
+        let files = facts.key_files(volume).into_iter();
+        let name = volume.name.clone();
+        files.map(move |file| format!("{name}: opened by a new key file, {}", file.path))
+    };
+    facts.disks.iter().map(disk).chain(facts.luks().flat_map(key)).collect()
 }
 
 /// A person sees what is on each disk and types its name, unless flags named it.
@@ -291,51 +321,80 @@ fn same_disks(cx: &Context, now: &[Matched]) -> Result<(), StepError> {
 }
 
 /// The system, room for a second generation of it, and for the file systems themselves.
-fn needed_bytes(cx: &Context) -> Result<u64, StepError> {
-    let closure: u64 = cx.fact(StepId::Build, "closure_bytes")?.parse().unwrap_or(0);
-    Ok(closure * 2 + (512 << 20))
+fn needed_bytes(cx: &Context) -> u64 {
+    build::closure_bytes(cx).map_or(disks::LEAST_BYTES, |closure| closure * 2 + (512 << 20))
 }
 
 fn copy_script(cx: &Context, script: &StorePath) -> Result<(), StepError> {
+    if cx.target_builds() {
+        return Ok(()); // it was built there
+    }
     let target = cx.target()?;
     copy::to_store(cx, &target.session, None, std::slice::from_ref(script))
         .map_err(|error| error.doing("disko's script could not be copied to the target"))
 }
 
-fn run_disko(cx: &Context, script: &str) -> Result<(), StepError> {
-    let mut input = Vec::new();
-    let mut files = Vec::new();
-    let mut given = BTreeMap::new();
-    let keys = passphrase::disk_keys(cx)?;
-    for (remote, bytes) in &keys {
-        input.extend_from_slice(format!("{}\n", bytes.expose().len()).as_bytes());
-        input.extend_from_slice(bytes.expose());
-        files.push(remote.as_str());
-    }
-    for volume in cx.facts()?.first().luks() {
-        let Some(file) = &volume.password_file else { continue };
-        if keys.iter().any(|(remote, _)| remote == file) {
-            continue;
-        }
-        let passphrase = cx.answers.passphrases.get(&volume.name).ok_or_else(|| {
-            StepError::new(
-                format!("there is no passphrase for {}", volume.name),
-                "",
-                "Give --luks-passphrase-file FILE.",
-            )
-            .exit(Exit::Person)
-        })?;
-        let bytes = passphrase.expose();
-        if let Some(other) = given.insert(file.as_str(), bytes) {
-            if other != bytes {
-                return Err(one_file_for_two(file));
+/// The files with passphrases and keys that disko reads, by their paths on the installer.
+fn key_material(cx: &Context, erases: bool) -> Result<BTreeMap<String, Secret>, StepError> {
+    let facts = cx.facts()?.first();
+    let mut files: BTreeMap<String, Secret> = BTreeMap::new();
+    let given = passphrase::disk_keys(cx)?;
+    for volume in facts.luks() {
+        if let Some(file) = facts.passphrase_file(volume) {
+            let passphrase = cx
+                .answers
+                .passphrases
+                .get(&volume.name)
+                .ok_or_else(|| no_passphrase(&volume.name))?
+                .clone();
+            match files.get(file) {
+                Some(other) if other.expose() != passphrase.expose() => {
+                    return Err(one_file_for_two(file));
+                }
+                _ => drop(files.insert(file.to_owned(), passphrase)),
             }
-            continue;
         }
-        input.extend_from_slice(format!("{}\n", bytes.len()).as_bytes());
-        input.extend_from_slice(bytes);
-        files.push(file.as_str());
+        for file in facts.key_files(volume) {
+            // The user's own key of that place comes below.
+            if given.iter().any(|(remote, _)| *remote == file.path) {
+                continue;
+            }
+            if erases {
+                cx.keys().prepare_luks_key(&file.path)?;
+            }
+            let key = cx.keys().luks_key(&file.path);
+            files.insert(file.path.clone(), key.ok_or_else(|| no_key_file(&file.path))?);
+        }
     }
+    files.extend(given);
+    Ok(files)
+}
+
+fn no_passphrase(volume: &str) -> StepError {
+    StepError::new(
+        format!("there is no passphrase for {volume}"),
+        "",
+        "Give --luks-passphrase-file FILE.",
+    )
+    .exit(Exit::Person)
+}
+
+fn no_key_file(path: &str) -> StepError {
+    StepError::new(
+        format!("the key file {path} of the encrypted disks is gone from the run's folder"),
+        "without it they cannot be opened again",
+        "Forget the run and begin anew: landfall abandon HOST. The disks are erased then.",
+    )
+}
+
+fn run_disko(cx: &Context, script: &str, erases: bool) -> Result<(), StepError> {
+    let material = key_material(cx, erases)?;
+    let mut input = Vec::new();
+    for content in material.values() {
+        input.extend_from_slice(format!("{}\n", content.expose().len()).as_bytes());
+        input.extend_from_slice(content.expose());
+    }
+    let files: Vec<&str> = material.keys().map(String::as_str).collect();
     let script = executable(cx, script)?;
     let count = files.len().to_string();
     let mut args = vec![count.as_str()];

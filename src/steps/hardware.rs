@@ -23,7 +23,7 @@ impl Step for Hardware {
         StepId::Hardware
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[
             Effect {
                 machine: Machine::Target,

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
+use crate::age::HostKey;
 use crate::context::Context;
 use crate::error::StepError;
+use crate::keys;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::steps::secrets;
 
 pub struct Identity;
 
@@ -13,10 +16,10 @@ impl Step for Identity {
         StepId::Identity
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[Effect {
             machine: Machine::Source,
-            change: "makes the SSH host key of the host, in the run's private folder",
+            change: "makes or restores the SSH host key, in the run's private folder",
             reversible: true,
         }]
     }
@@ -66,7 +69,17 @@ impl Step for Identity {
             return cx.keys().keep(&cx.target()?.host_key);
         }
         let comment = format!("root@{}", cx.config.host);
-        cx.keys().prepare(&comment, given_key(cx)?.as_deref())?;
+        if !cx.keys().is_prepared() {
+            let given = given_key(cx)?;
+            let known = match &given {
+                Some(path) => Some(keys::read_given(path)?),
+                None => stored(cx)?,
+            };
+            if let Some(key) = known.as_ref().filter(|_| given.is_none()) {
+                cx.events.note(format!("the host keeps its key: {} is stored", key.fingerprint()));
+            }
+            cx.keys().prepare(&comment, known)?;
+        }
         if needs_initrd_key(cx)? {
             cx.keys().prepare_initrd(&format!("initrd@{}", cx.config.host))?;
         }
@@ -81,6 +94,18 @@ fn given_key(cx: &Context) -> Result<Option<PathBuf>, StepError> {
     }
     let place = cx.facts()?.full.ed25519_host_key();
     Ok(place.and_then(|path| cx.config.installation.extra_file(path)))
+}
+
+/// The host's key as the secrets repository keeps it; none where it keeps none.
+pub fn stored(cx: &Context) -> Result<Option<HostKey>, StepError> {
+    if cx.config.secrets.is_none() {
+        return Ok(None);
+    }
+    let place = secrets::place(cx)?;
+    place.look(&place.base()?, |root| {
+        let secrets = secrets::secrets_in(cx, &place, root)?;
+        secrets::stored_host_key(cx, &secrets)
+    })
 }
 
 fn needs_initrd_key(cx: &Context) -> Result<bool, StepError> {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::config::Strategy;
-use crate::context::Context;
+use crate::context::{Context, Facts};
 use crate::error::{Exit, StepError};
 use crate::installation::{DiskoMode, KeptKeys};
 use crate::secret::Secret;
@@ -46,7 +46,7 @@ impl Step for Install {
         StepId::Install
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[
             Effect {
                 machine: Machine::Target,
@@ -125,11 +125,12 @@ impl Step for Install {
 pub fn key_paths(cx: &Context) -> Result<Vec<String>, StepError> {
     let facts = cx.facts()?;
     let mut paths = Vec::new();
-    for config in [Some(facts.first()), Some(&facts.full)].into_iter().flatten() {
-        if let Some(path) = config.ed25519_host_key()
-            && !paths.iter().any(|known| known == path)
-        {
-            paths.push(path.to_owned());
+    for config in [facts.first(), &facts.full] {
+        if let Some(path) = config.ed25519_host_key() {
+            let path = config.stored_at(path);
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
         }
     }
     if paths.is_empty() {
@@ -167,6 +168,41 @@ fn public_half(cx: &Context, path: &str) -> Result<Option<HostKey>, StepError> {
     Ok(if output.status.success() { output.text().parse().ok() } else { None })
 }
 
+/// A file that the installed system reads.
+struct Placed {
+    path: String,
+    mode: &'static str,
+    content: Secret,
+}
+
+/// The private files that the configuration names, beside the host key.
+fn other_keys(cx: &Context) -> Result<Vec<Placed>, StepError> {
+    let Facts { full, .. } = cx.facts()?;
+    let mut placed = Vec::new();
+    // The same identity in age's form: one recipient opens the secrets either way.
+    if let Some(path) = full.age_key_file.as_ref().filter(|_| cx.keys().has_private()) {
+        let content = cx.keys().pair()?.identity()?.key_file();
+        placed.push(Placed { path: full.stored_at(path), mode: "0600", content });
+    }
+    if let Some(initrd) = cx.keys().initrd() {
+        for path in &full.initrd_host_keys {
+            let content = initrd.private_openssh()?;
+            placed.push(Placed { path: full.stored_at(path), mode: "0600", content });
+        }
+    }
+    let first = cx.facts()?.first();
+    for volume in first.luks() {
+        for file in first.key_files(volume) {
+            let Some(content) = cx.keys().luks_key(&file.path) else { continue };
+            for path in &file.installed {
+                let content = content.clone();
+                placed.push(Placed { path: full.stored_at(path), mode: "0400", content });
+            }
+        }
+    }
+    Ok(placed)
+}
+
 fn put_keys(cx: &Context) -> Result<(), StepError> {
     let pair = cx.keys().pair()?;
     let public = cx.keys().public_line()?;
@@ -174,14 +210,8 @@ fn put_keys(cx: &Context) -> Result<(), StepError> {
         put(cx, &path, "0600", pair.private_openssh()?)?;
         put(cx, &format!("{path}.pub"), "0644", Secret::new(public.clone().into_bytes()))?;
     }
-    // The same identity in age's form: one recipient opens the secrets either way.
-    if let Some(path) = &cx.facts()?.full.age_key_file {
-        put(cx, path, "0600", pair.identity()?.key_file())?;
-    }
-    if let Some(initrd) = cx.keys().initrd() {
-        for path in &cx.facts()?.full.initrd_host_keys {
-            put(cx, path, "0600", initrd.private_openssh()?)?;
-        }
+    for Placed { path, mode, content } in other_keys(cx)? {
+        put(cx, &path, mode, content)?;
     }
     Ok(())
 }
@@ -198,14 +228,22 @@ fn put(cx: &Context, path: &str, mode: &str, content: Secret) -> Result<(), Step
     Ok(())
 }
 
-/// Compares public halves only: the private key is not read back over the wire.
+/// Compares public halves only: a private key is not read back over the wire. The
+/// other files were written whole or not at all, on disks that this run has formatted.
 fn keys_in_place(cx: &Context) -> Result<bool, StepError> {
     let Some(public) = cx.keys().public() else { return Ok(false) };
     if let Some(KeptKeys::In(dir)) = &cx.config.installation.kept_keys {
         return Ok(public_half(cx, &format!("{dir}/ssh_host_ed25519_key"))? == Some(public));
     }
+    let session = &cx.target()?.session;
     for path in key_paths(cx)? {
         if public_half(cx, &path)?.as_ref() != Some(&public) {
+            return Ok(false);
+        }
+    }
+    for Placed { path, .. } in other_keys(cx)? {
+        let file = format!("{ROOT}{path}");
+        if !session.root(&["test", "-s", &file]).output()?.status.success() {
             return Ok(false);
         }
     }

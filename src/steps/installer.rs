@@ -1,9 +1,12 @@
-//! Step 5: the target runs a NixOS installer.
+//! Step 5: the target runs a NixOS installer, if need be in place of what ran there.
 
 use crate::context::Context;
+use crate::disks::bytes;
 use crate::error::{Exit, StepError};
+use crate::kexec;
 use crate::machine::{Phase, TargetFacts};
-use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::prompt::Question;
+use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 
 pub struct Installer;
 
@@ -12,11 +15,11 @@ impl Step for Installer {
         StepId::Installer
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[Effect {
             machine: Machine::Target,
-            change: "nothing: the installer must have been booted",
-            reversible: true,
+            change: "ENDS what runs there by kexec, unless it is an installer already",
+            reversible: false,
         }]
     }
 
@@ -26,28 +29,83 @@ impl Step for Installer {
         }
         let target = cx.target()?;
         if cx.phase == Phase::Installer {
-            return Ok(Status::Done(
-                Evidence::new(format!("host key {}", target.host_key.fingerprint()))
-                    .with("boot_id", &target.facts.boot_id)
-                    .with("host_key", target.host_key.fingerprint()),
-            ));
+            let mut evidence = Evidence::new(format!("host key {}", target.host_key.fingerprint()))
+                .with("boot_id", &target.facts.boot_id)
+                .with("host_key", target.host_key.fingerprint());
+            for name in ["image", "sha256"] {
+                if let Some(value) = cx.evidence(StepId::Installer).and_then(|e| e.fact(name)) {
+                    evidence = evidence.with(name, value);
+                }
+            }
+            return Ok(Status::Done(evidence));
         }
-        Ok(Status::Blocked(not_an_installer(&target.facts)))
+        if cx.config.no_kexec {
+            return Ok(Status::Blocked(not_an_installer(&target.facts)));
+        }
+        Ok(Status::Ready)
     }
 
-    fn apply(&self, _cx: &mut Context) -> Result<(), StepError> {
-        Ok(())
+    fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
+        // Whoever named the image has said that it is to be used.
+        if cx.config.kexec.is_some() {
+            return Ok(Consent::Given);
+        }
+        let target = cx.target()?;
+        let image = kexec::published(&target.facts.system);
+        let (host, runs) = (&target.session.endpoint().host, running(&target.facts));
+        let question = Question::new(
+            format!("End {runs} on {host}, and start the installer in its place?"),
+            "--kexec URL|FILE",
+        )
+        .detail("What runs there is killed by kexec; its disks stay as they are until step 8.")
+        .detail(format!("the installer: {image}"));
+        if cx.prompter.confirm(&question)? {
+            return Ok(Consent::Given);
+        }
+        Err(not_an_installer(&target.facts))
+    }
+
+    fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
+        let target = cx.target()?;
+        Ok(Evidence::new(format!("replaces {} by the installer", running(&target.facts)))
+            .with(kexec::INTENDED, "yes")
+            .with("boot_id", &target.facts.boot_id))
+    }
+
+    fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        let image = kexec::image(cx)?;
+        let target = cx.target()?;
+        let old_boot = target.facts.boot_id.clone();
+        let folder = kexec::preflight(&target.session, &target.facts, &image)?;
+        cx.events.note(format!(
+            "starts {} ({}, sha256 {})",
+            image.from,
+            bytes(image.size),
+            image.sha256
+        ));
+        cx.produced.insert(
+            StepId::Installer,
+            Evidence::default().with("image", &image.from).with("sha256", &image.sha256),
+        );
+        kexec::upload(cx, &folder, &image)?;
+        kexec::start(cx, &folder)?;
+        kexec::wait(cx, &old_boot)
     }
 }
 
-/// What to say of a target that runs anything else.
+/// The system of a target, in a few words.
+fn running(facts: &TargetFacts) -> String {
+    let os = if facts.os.is_empty() { "an unknown system" } else { &facts.os };
+    format!("{os} {}", facts.variant).trim_end().to_owned()
+}
+
+/// What to say of a target that runs anything else, and keeps it.
 pub fn not_an_installer(facts: &TargetFacts) -> StepError {
-    let runs = if facts.os.is_empty() { "an unknown system" } else { &facts.os };
     StepError::new(
         "the target does not run a NixOS installer",
-        format!("it runs {runs} {}", facts.variant).trim_end().to_owned(),
-        "Boot the image that `landfall iso build` makes, or any NixOS installer with SSH. \
-         Replacing a running system by kexec is not part of landfall yet.",
+        format!("it runs {}", running(facts)),
+        "Boot the image that `landfall iso build` makes, or let landfall start one in its \
+         place: --kexec URL|FILE ends what runs there.",
     )
     .exit(Exit::Person)
 }

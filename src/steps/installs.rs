@@ -25,12 +25,16 @@ fn initrd_secrets(cx: &Context) -> Result<(), StepError> {
     let mut written = install::key_paths(cx).unwrap_or_default();
     written.extend(facts.initrd_host_keys.iter().cloned());
     written.extend(facts.age_key_file.iter().cloned());
+    for file in facts.luks().flat_map(|volume| facts.key_files(volume)) {
+        written.extend(file.installed);
+    }
     let missing: Vec<&str> = facts
         .initrd_secrets
         .iter()
-        .filter(|path| !written.contains(path))
+        .map(|secret| secret.source.as_str())
+        .filter(|path| !path.starts_with("/nix/store/"))
+        .filter(|path| !written.iter().any(|known| known == path))
         .filter(|path| cx.config.installation.extra_file(path).is_none())
-        .map(String::as_str)
         .collect();
     if missing.is_empty() {
         return Ok(());

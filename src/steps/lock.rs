@@ -15,7 +15,7 @@ impl Step for Lock {
         StepId::Lock
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[Effect {
             machine: Machine::Source,
             change: "moves the secrets input in flake.lock to the pushed revision",

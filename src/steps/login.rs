@@ -28,7 +28,7 @@ impl Step for Login {
         StepId::Login
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[Effect {
             machine: Machine::Target,
             change: "adds the forges' published host keys to the user's known_hosts",
@@ -68,7 +68,7 @@ impl Step for Login {
 /// Lines for the hosts that the repositories' remotes are on: published keys of
 /// the large forges, else those that the operator trusts already.
 fn forge_lines(cx: &Context) -> Result<Vec<String>, StepError> {
-    if !cx.config.copy_repos {
+    if !super::repos::copied(cx)? {
         return Ok(Vec::new());
     }
     let mut lines = Vec::new();

@@ -1,7 +1,7 @@
 //! One file per step of the journey.
 
 mod boot;
-mod build;
+pub mod build;
 mod check;
 mod copy;
 mod disks;
@@ -20,9 +20,10 @@ mod rebuild;
 pub mod remote;
 mod repos;
 mod retire;
-mod secrets;
+pub mod secrets;
 mod switch;
 mod teardown;
+pub mod undo;
 
 use crate::step::{Step, StepId};
 

@@ -26,7 +26,7 @@ impl Step for Publish {
         StepId::Publish
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[Effect {
             machine: Machine::Source,
             change: "pushes nix-config; a clean clone must give the running system",
@@ -49,10 +49,9 @@ impl Step for Publish {
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
         let Some(evidence) = cx.evidence(StepId::Publish) else { return Ok(Status::Ready) };
         let repo = Repo::open(&cx.config.repo)?;
-        let head = repo.head()?;
-        let pushed = evidence.fact(REVISION).unwrap_or_default();
-        let same = evidence.fact(LOCAL) == Some(&head) || retire::only_moved_the_lock(cx, &head);
-        let published = same && Destination::of(&repo, &cx.config.push)?.has(pushed)?;
+        let fact = |name| evidence.fact(name).unwrap_or_default();
+        let published = retire::still_at(cx, &repo, fact(LOCAL))?
+            && Destination::of(&repo, &cx.config.push)?.has(fact(REVISION))?;
         Ok(if published { Status::Done(evidence.clone()) } else { Status::Ready })
     }
 

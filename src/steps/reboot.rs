@@ -24,7 +24,7 @@ impl Step for Reboot {
         StepId::Reboot
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[
             Effect {
                 machine: Machine::Target,

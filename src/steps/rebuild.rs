@@ -6,19 +6,23 @@
 
 use std::time::Duration;
 
+use crate::build_on::Builder;
 use crate::cli::ActivateArg;
 use crate::context::Context;
 use crate::error::StepError;
 use crate::git::Repo;
 use crate::machine::Phase;
-use crate::nix::{StorePath, report_to};
+use crate::nix::StorePath;
 use crate::prompt::Question;
 use crate::ssh::Session;
 use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::boot;
-use crate::steps::build::{first_system, full_system, nix_for_full, parse, repo_at};
-use crate::steps::copy::to_store;
+use crate::steps::build::{
+    first_system, full_derivation, full_system, parse, realise_here, realise_on_target,
+};
+use crate::steps::copy::{sources_to, to_store};
 use crate::steps::lock::short;
+use crate::steps::retire;
 use crate::steps::switch::switch;
 use crate::sudo;
 
@@ -40,12 +44,40 @@ impl Step for Rebuild {
         StepId::Rebuild
     }
 
-    fn effects(&self) -> &'static [Effect] {
-        &[Effect {
+    fn effects(&self, cx: &Context) -> &'static [Effect] {
+        const VERIFIES: Effect = Effect {
             machine: Machine::Target,
-            change: "makes the full configuration the system, by a reboot or, if told so, live",
+            change: "nothing: generation, secrets and units are verified",
             reversible: true,
-        }]
+        };
+        const COPIES: Effect = Effect {
+            machine: Machine::Target,
+            change: "copies the full configuration and the sources of its inputs",
+            reversible: true,
+        };
+        const BUILDS: Effect = Effect {
+            machine: Machine::Target,
+            change: "builds the full configuration there, with the sources of its inputs",
+            reversible: true,
+        };
+        const BOOTS: Effect = Effect {
+            machine: Machine::Target,
+            change: "makes the full configuration the system profile, and reboots into it",
+            reversible: true,
+        };
+        const SWITCHES: Effect = Effect {
+            machine: Machine::Target,
+            change: "makes the full configuration the system profile, and switches to it",
+            reversible: true,
+        };
+        let live = cx.config.activate == ActivateArg::Switch;
+        match (cx.staged(), cx.target_builds(), live) {
+            (false, ..) => &[VERIFIES],
+            (true, false, false) => &[COPIES, BOOTS],
+            (true, false, true) => &[COPIES, SWITCHES],
+            (true, true, false) => &[BUILDS, BOOTS],
+            (true, true, true) => &[BUILDS, SWITCHES],
+        }
     }
 
     fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
@@ -120,13 +152,16 @@ fn runs(cx: &Context, full: &StorePath) -> Result<bool, StepError> {
 
 /// The full system of the commit that is checked out; none when it is not built yet.
 fn current_full(cx: &Context) -> Result<Option<StorePath>, StepError> {
-    let head = Repo::open(&cx.config.repo)?.head()?;
-    let built = cx.evidence(StepId::Build).and_then(|evidence| evidence.fact("revision"));
-    if built == Some(&head) {
+    let repo = Repo::open(&cx.config.repo)?;
+    let is_current = |step| match cx.evidence(step).and_then(|built| built.fact("revision")) {
+        Some(revision) => retire::still_at(cx, &repo, revision),
+        None => Ok(false),
+    };
+    if is_current(StepId::Build)? {
         return Ok(Some(full_system(cx)?));
     }
-    let rebuilt =
-        cx.evidence(StepId::Rebuild).filter(|built| built.fact("revision") == Some(&head));
+    let current = is_current(StepId::Rebuild)?;
+    let rebuilt = cx.evidence(StepId::Rebuild).filter(|_| current);
     match rebuilt.and_then(|built| built.fact("system")) {
         Some(path) => Ok(Some(parse(path)?)),
         None => Ok(None),
@@ -140,40 +175,27 @@ fn build_if_moved(cx: &Context) -> Result<(StorePath, String), StepError> {
         return Ok((full, head));
     }
     cx.events.note(format!("the configuration moved on to {}: building it anew", short(&head)));
-    let installable = format!(
-        "{}#{}.config.system.build.toplevel",
-        repo_at(&cx.config.repo, &head),
-        cx.config.attr
-    );
-    let built =
-        nix_for_full(cx)?.build(&[&installable], &mut report_to(&cx.events)).map_err(|error| {
-            StepError::from(error).doing("the full configuration could not be built")
-        })?;
-    match built.into_iter().next() {
-        Some(path) => Ok((path, head)),
-        None => Err(StepError::new("nix built nothing", "", "See the log of the step.")),
+    let full = full_derivation(cx, &head)?;
+    match cx.builder()? {
+        Builder::Target => {} // with `bring`
+        builder => realise_here(cx, builder, &[&full])
+            .map_err(|error| error.doing("the full configuration could not be built"))?,
     }
+    Ok((full.out, head))
 }
 
-/// Copies the closure, and the sources of all inputs: the owner can rebuild there
-/// without credentials for the private ones.
+/// Copies the closure, or has it built there, and copies the sources of all inputs.
 fn bring(cx: &Context, full: &StorePath) -> Result<(), StepError> {
-    let session = &cx.target()?.session;
-    to_store(cx, session, None, std::slice::from_ref(full))
-        .map_err(|error| error.doing("the full configuration could not be copied to the target"))?;
     let revision = Repo::open(&cx.config.repo)?.head()?;
-    let (store, opts) = (session.nix_store_url(None), session.nix_ssh_opts());
-    nix_for_full(cx)?
-        .flake_archive_to(
-            &repo_at(&cx.config.repo, &revision),
-            &store,
-            &opts,
-            &mut report_to(&cx.events),
-        )
-        .map(|_| ())
-        .map_err(|error| {
-            StepError::from(error).doing("the sources of the flake's inputs could not be copied")
-        })
+    if cx.target_builds() {
+        realise_on_target(cx, &[&full_derivation(cx, &revision)?], None)
+            .map_err(|error| error.doing("the full configuration could not be built there"))?;
+    } else {
+        to_store(cx, &cx.target()?.session, None, std::slice::from_ref(full)).map_err(|error| {
+            error.doing("the full configuration could not be copied to the target")
+        })?;
+    }
+    sources_to(cx, &revision, None)
 }
 
 fn set_profile(cx: &Context, full: &StorePath) -> Result<(), StepError> {

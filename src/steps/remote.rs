@@ -106,6 +106,14 @@ impl<'a> Place<'a> {
         &self.repo
     }
 
+    /// The branch that is pushed to; none where nothing is pushed.
+    pub fn branch(&self) -> Result<Option<String>, StepError> {
+        Ok(match self.push {
+            Push::No => None,
+            push => Some(Destination::of(&self.repo, push)?.branch),
+        })
+    }
+
     /// The commit that an edit is made on: the remote's newest, or what is checked out
     /// where that is further.
     pub fn base(&self) -> Result<String, StepError> {

@@ -54,12 +54,16 @@ impl Step for Repos {
         StepId::Repos
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[Effect {
             machine: Machine::Target,
             change: "copies the repositories into the user's home",
             reversible: true,
         }]
+    }
+
+    fn left_out(&self, cx: &Context) -> Result<Option<String>, StepError> {
+        kept(cx).map(|kept| kept.err())
     }
 
     fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
@@ -121,6 +125,25 @@ impl Step for Repos {
         }
         Ok(())
     }
+}
+
+/// Whether the repositories are copied; where not, why.
+pub fn copied(cx: &Context) -> Result<bool, StepError> {
+    Ok(cx.config.copy_repos && kept(cx)?.is_ok())
+}
+
+/// Whether the places of the repositories outlast a reboot; where not, how to say so.
+fn kept(cx: &Context) -> Result<Result<(), String>, StepError> {
+    let full = &cx.facts()?.full;
+    let user = cx.primary_user()?;
+    let home = full.users.iter().find(|known| known.name == user).map(|known| known.home.as_str());
+    let home = home.unwrap_or("/root");
+    let places = dirs(cx).into_iter().map(|dir| place(cx, &dir));
+    let lost = places.into_iter().find(|place| !full.keeps(&format!("{home}/{place}")));
+    Ok(match lost {
+        None => Ok(()),
+        Some(place) => Err(format!("--no-repos by default: ~/{place} would be lost at a boot")),
+    })
 }
 
 /// The repositories that go along: the config, and the secrets where they are apart.

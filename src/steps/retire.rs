@@ -1,33 +1,247 @@
-//! Step 16: after a reinstall, what the previous identity could open is closed.
+//! Step 16: after a reinstall, what the previous key of the host could open is closed.
 //!
-//! A host that was not known before has no previous identity. One that was is told
-//! what to run by the secrets step; doing it here is not part of landfall yet.
+//! Until here both keys are in the rules, so that a run that fails leaves a machine
+//! that can be gone back to. Now that the new system is proven, the old recipient
+//! goes, the files that it opened get new data keys, and the lock follows. What git's
+//! history holds stays readable to the old key.
 
+use std::path::{Path, PathBuf};
+
+use crate::config::{Push, SecretsRepo};
 use crate::context::Context;
 use crate::error::StepError;
-use crate::step::{Effect, Status, Step, StepId};
+use crate::git::Repo;
+use crate::journal;
+use crate::prompt::Question;
+use crate::sops::edit;
+use crate::sops::host::Who;
+use crate::sops::plan::{self, EditSettings};
+use crate::sops::repo::files_below;
+use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
+use crate::steps::hardware;
+use crate::steps::lock::{self, short};
+use crate::steps::remote::{Edit, Place};
+use crate::steps::repos::Repos;
+use crate::steps::secrets::{self, RETIRES};
 
 pub struct Retire;
+
+/// The fact that names the recipient that went.
+const RETIRED: &str = "retired";
 
 impl Step for Retire {
     fn id(&self) -> StepId {
         StepId::Retire
     }
 
-    fn effects(&self) -> &'static [Effect] {
-        &[]
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
+        &[Effect {
+            machine: Machine::Source,
+            change: "after a reinstall: takes the previous key out, rotates data keys, pushes",
+            reversible: false,
+        }]
     }
 
-    fn observe(&self, _cx: &Context) -> Result<Status, StepError> {
-        Ok(Status::Superseded("data keys are rotated by hand: landfall secrets rotate".into()))
+    fn observe(&self, cx: &Context) -> Result<Status, StepError> {
+        let Some(old) = previous(cx)? else {
+            let reason = format!("{} has no previous key to retire", cx.config.host);
+            return Ok(Status::Superseded(reason));
+        };
+        let Some(evidence) = cx.evidence(StepId::Retire) else { return Ok(Status::Ready) };
+        if evidence.fact(RETIRED) != Some(&old) {
+            return Ok(Status::Ready);
+        }
+        let place = secrets::place(cx)?;
+        let named = place
+            .look(&place.base()?, |root| named_in(&secrets::secrets_in(cx, &place, root)?, &old))?;
+        Ok(if named.is_empty() { Status::Done(evidence.clone()) } else { Status::Ready })
     }
 
-    fn apply(&self, _cx: &mut Context) -> Result<(), StepError> {
+    fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
+        let Some(old) = previous(cx)? else { return Ok(Consent::Given) };
+        let host = &cx.config.host;
+        let question = Question::new(
+            format!("Retire the previous key of {host} at the end?"),
+            "--skip retire",
+        )
+        .detail(format!("{old} goes from the rules, and its files get new data keys."))
+        .answered_by_yes();
+        Ok(match cx.prompter.confirm(&question)? {
+            true => Consent::Given,
+            false => {
+                Consent::Declined(format!("declined; {old} opens the secrets from now on too"))
+            }
+        })
+    }
+
+    fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
+        let old = previous(cx)?.unwrap_or_default();
+        Ok(Evidence::new(format!("takes out {old}")).with(RETIRED, old))
+    }
+
+    fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        let Some(old) = previous(cx)? else { return Ok(()) };
+        if cx.finished(StepId::Rebuild).is_none() {
+            return Err(not_proven(cx, &old));
+        }
+        let revision = take_out(cx, &old)?;
+        let mut evidence = Evidence::new(format!(
+            "the previous key is out, data keys rotated, commit {}",
+            short(&revision)
+        ))
+        .with(RETIRED, old)
+        .with("revision", &revision);
+        if cx.config.secrets_apart() && cx.config.push != Push::No {
+            evidence = evidence.with("config", move_lock(cx, &revision)?);
+        }
+        if cx.config.copy_repos && cx.target.is_some() {
+            // What is checked out on the machine follows.
+            Repos.apply(cx)?;
+        }
+        cx.produced.insert(StepId::Retire, evidence);
         Ok(())
     }
 }
 
-/// Whether `head` is the commit of this step, which moves a lock and no more.
-pub fn only_moved_the_lock(cx: &Context, head: &str) -> bool {
-    cx.evidence(StepId::Retire).and_then(|evidence| evidence.fact("config")) == Some(head)
+/// Whether what is checked out is `since` or, on it, the commit of this step, which
+/// moves a lock and nothing that runs.
+pub fn still_at(cx: &Context, repo: &Repo, since: &str) -> Result<bool, StepError> {
+    if repo.head()? == since {
+        return Ok(true);
+    }
+    let began = journal::intention(cx.journal.lines(), StepId::Retire).is_some();
+    Ok(began
+        && repo.rev("HEAD~1").is_ok_and(|parent| parent == since)
+        && repo.subject("HEAD")? == message(cx))
+}
+
+fn message(cx: &Context) -> String {
+    format!("{}: lock the secrets without its previous key", cx.config.host)
+}
+
+/// The recipient that the host had before: as the secrets step found it, else as the
+/// rules have it now.
+fn previous(cx: &Context) -> Result<Option<String>, StepError> {
+    if let Some(evidence) = cx.finished(StepId::Secrets) {
+        return Ok(evidence.fact(RETIRES).map(ToOwned::to_owned));
+    }
+    let place = secrets::place(cx)?;
+    let known = place.look(&place.base()?, |root| {
+        secrets::recipient_of(&secrets::secrets_in(cx, &place, root)?, cx.config.host.as_str())
+    })?;
+    let ours = match cx.keys().has_private() {
+        true => Some(cx.keys().pair()?.recipient()?.to_string()),
+        false => None,
+    };
+    Ok(known.filter(|known| Some(known) != ours.as_ref()))
+}
+
+/// Takes `old` out of the rules and files of the secrets; gives the commit in which it
+/// is out.
+fn take_out(cx: &Context, old: &str) -> Result<String, StepError> {
+    let place = secrets::place(cx)?;
+    let published = place
+        .edit(|root| {
+            let secrets = secrets::secrets_in(cx, &place, root)?;
+            replace(cx, &secrets, old)?;
+            secrets::prove(cx, &secrets)?;
+            if let Some(file) = named_in(&secrets, old)?.first() {
+                return Err(still_named(old, file));
+            }
+            let paths = Repo::open(root)?.dirty()?;
+            let message = format!("{}: the previous key is out", cx.config.host);
+            Ok((!paths.is_empty()).then_some(Edit { paths, message }))
+        })
+        .map_err(|error| error.doing("the previous key could not be retired"))?;
+    published.tell(cx, place.repo());
+    Ok(published.revision)
+}
+
+/// The entry of the host gets the key of this run, in place of the one that goes.
+fn replace(cx: &Context, secrets: &SecretsRepo, old: &str) -> Result<(), StepError> {
+    let host = cx.config.host.as_str();
+    let new = cx.keys().pair()?.recipient()?;
+    let rotated = named_in(secrets, old)?;
+    let path = secrets.dir.join(&secrets.sops_config);
+    let settings = EditSettings { allow_dirty: true, ..EditSettings::default() };
+
+    let mut text = read(&path)?;
+    let meanwhile = secrets::name_meanwhile(&cx.config.host);
+    if secrets::recipient_of(secrets, &meanwhile)?.as_deref() == Some(new.as_str()) {
+        text = edit::remove(&text, &Who::named(&meanwhile), &[])?.text;
+    }
+    if secrets::recipient_of(secrets, host)?.as_deref() == Some(old) {
+        text = edit::replace(&text, &Who::named(host), new.as_str())?.text;
+    }
+    // In a private tree, which goes when anything fails.
+    std::fs::write(&path, text).map_err(|error| unwritten(&path, &error))?;
+    let files = secrets::files(cx, secrets)?;
+    let change =
+        plan::plan_add_host(&secrets.dir, &path, host, &new, &files, &settings, cx.operator())?;
+    plan::commit(&change)?;
+    let files: Vec<PathBuf> = rotated.into_iter().filter(|file| *file != path).collect();
+    if !files.is_empty() {
+        let change = plan::plan_rotate(&secrets.dir, &path, &files, &settings, cx.operator())?;
+        plan::commit(&change)?;
+    }
+    Ok(())
+}
+
+/// The files, `.sops.yaml` among them, in which a recipient is named.
+pub fn named_in(secrets: &SecretsRepo, recipient: &str) -> Result<Vec<PathBuf>, StepError> {
+    let config = secrets.dir.join(&secrets.sops_config);
+    let dir = config.parent().unwrap_or(&secrets.dir);
+    let mut named = Vec::new();
+    for file in files_below(&secrets.dir, dir)? {
+        let path = dir.join(file);
+        // What is no text names nobody.
+        if std::fs::read_to_string(&path).is_ok_and(|text| text.contains(recipient)) {
+            named.push(path);
+        }
+    }
+    Ok(named)
+}
+
+/// Moves the lock of nix-config to the commit in which the old key is out.
+fn move_lock(cx: &Context, revision: &str) -> Result<String, StepError> {
+    // Where nix-config was not pushed, this commit of it is not either.
+    let kept = Push::No;
+    let push = if cx.finished(StepId::Publish).is_some() { &cx.config.push } else { &kept };
+    let place = Place::at(&cx.config.repo, push, &cx.dir)?.with_own(hardware::own_commits(cx));
+    let published = place.edit(|root| {
+        lock::lock_in(cx, root, revision)?;
+        let paths = Repo::open(root)?.dirty()?;
+        Ok((!paths.is_empty()).then(|| Edit { paths, message: message(cx) }))
+    })?;
+    published.tell(cx, place.repo());
+    Ok(published.revision)
+}
+
+fn read(path: &Path) -> Result<String, StepError> {
+    std::fs::read_to_string(path).map_err(|error| unwritten(path, &error))
+}
+
+pub fn unwritten(path: &Path, error: &std::io::Error) -> StepError {
+    StepError::new(
+        format!("{} could not be edited", path.display()),
+        error.to_string(),
+        "Make room on the disk that holds your state folder.",
+    )
+}
+
+pub fn still_named(old: &str, file: &Path) -> StepError {
+    StepError::new(
+        format!("{old} is still named in {}", file.display()),
+        "it stands there as somebody else's too, or the file falls to no rule",
+        "Take it out by hand, commit and push that; then run the same command again.",
+    )
+}
+
+fn not_proven(cx: &Context, old: &str) -> StepError {
+    let host = &cx.config.host;
+    StepError::new(
+        format!("the previous key of {host} stays"),
+        format!("the full configuration was not booted and verified, so {old} may be needed"),
+        "Let the rebuild step run with the same command; --skip retire leaves the key for good.",
+    )
 }

@@ -8,21 +8,26 @@
 use std::path::{Path, PathBuf};
 
 use crate::age::{HostKey, Recipient};
-use crate::config::{HostName, SecretsRepo};
+use crate::config::{HostName, SecretPlace, SecretsRepo};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::journal;
+use crate::keys;
 use crate::prompt::Question;
+use crate::secret::Secret;
 use crate::sops::format::Format;
 use crate::sops::host::{self, Who};
+use crate::sops::patch::unified_diff;
 use crate::sops::plan::{self as sops_plan, Change, EditSettings, SopsError};
 use crate::sops::proof::{self, Need};
 use crate::sops::repo;
 use crate::sops::rules::Rules;
+use crate::sops::stored;
 use crate::sops::transaction::is_left_over;
 use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::hardware::{self, as_paths};
+use crate::steps::identity;
 use crate::steps::lock::short;
 use crate::steps::remote::{Edit, Place};
 
@@ -33,7 +38,7 @@ impl Step for Secrets {
         StepId::Secrets
     }
 
-    fn effects(&self) -> &'static [Effect] {
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
         &[
             Effect {
                 machine: Machine::Source,
@@ -60,7 +65,9 @@ impl Step for Secrets {
         let base = place.base()?;
         place.look(&base, |root| {
             let secrets = secrets_in(cx, &place, root)?;
-            if !plan(cx, &secrets, &recipient)?.is_empty() {
+            if !plan(cx, &secrets, &recipient)?.is_empty()
+                || !to_store(cx, &secrets, &cx.keys().pair()?, &mut |_| ())?.is_empty()
+            {
                 return Ok(Status::Ready);
             }
             // Not the tip: later commits need not be about this host's secrets.
@@ -85,8 +92,7 @@ impl Step for Secrets {
     }
 
     fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
-        let recipient = cx.keys().pair()?.recipient()?;
-        let (diff, files) = planned(cx, |change, files| (change.diff.clone(), files), &recipient)?;
+        let (diff, files) = planned(cx, &cx.keys().pair()?)?;
         if files.is_empty() {
             return Ok(Consent::Given);
         }
@@ -110,12 +116,22 @@ impl Step for Secrets {
     }
 
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
-        let recipient = cx.keys().pair()?.recipient()?;
-        let files = planned(cx, |_, files| files, &recipient)?;
+        let pair = cx.keys().pair()?;
+        let recipient = pair.recipient()?;
+        let (diff, files) = planned(cx, &pair)?;
+        let adds =
+            diff.lines().any(|line| line.starts_with('+') && line.contains(recipient.as_str()));
         let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-        Ok(Evidence::new(format!("adds {recipient}"))
+        let mut intention = Evidence::new(format!("lets {recipient} open the secrets"))
             .with("recipient", recipient.as_str())
-            .with("files", files.join("\n")))
+            .with("files", files.join("\n"));
+        if adds {
+            intention = intention.with(ADDS, recipient.as_str());
+        }
+        if let Some(branch) = place(cx)?.branch()? {
+            intention = intention.with(BRANCH, branch);
+        }
+        Ok(intention)
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
@@ -131,18 +147,21 @@ impl Step for Secrets {
 
 fn publish(cx: &Context) -> Result<(), StepError> {
     let place = place(cx)?;
-    let recipient = cx.keys().pair()?.recipient()?;
+    let pair = cx.keys().pair()?;
     let published = place
         .edit(|root| {
             let secrets = secrets_in(cx, &place, root)?;
-            let change = plan(cx, &secrets, &recipient)?;
-            for warning in &change.warnings {
-                cx.events.warn(warning.clone());
+            make(cx, &secrets, &pair, &mut |warning| cx.events.warn(warning))?;
+            if let Some(old) = previous(cx, &secrets, &pair.recipient()?)? {
+                cx.events.note(format!(
+                    "{} has the key {old} until now: both open its secrets, until the last step \
+                     takes the old one out",
+                    cx.config.host
+                ));
             }
-            sops_plan::commit(&change)?;
             // Nothing is shared with others before the new key has proven itself.
             prove(cx, &secrets)?;
-            let paths = paths_of(&change, root);
+            let paths = Repo::open(root)?.dirty()?;
             let message = format!("{}: recipient of the new host", cx.config.host);
             Ok((!paths.is_empty()).then_some(Edit { paths, message }))
         })
@@ -154,8 +173,20 @@ fn publish(cx: &Context) -> Result<(), StepError> {
     Ok(())
 }
 
+/// The fact of an intention that names a recipient that was in no rule before.
+pub const ADDS: &str = "adds";
+
+/// The fact of an intention that names the branch to push to; none where nothing is pushed.
+pub const BRANCH: &str = "branch";
+
 /// The fact that names the host's recipient until now, which step 16 takes out.
 pub const RETIRES: &str = "retires";
+
+pub fn secrets_repo(cx: &Context) -> Result<&SecretsRepo, StepError> {
+    cx.config.secrets.as_ref().ok_or_else(|| {
+        StepError::new("there is no secrets repository", "", "Set `secrets` in landfall.toml.")
+    })
+}
 
 /// The repository of the secrets, for edits that are shared.
 pub fn place(cx: &Context) -> Result<Place<'_>, StepError> {
@@ -176,29 +207,98 @@ pub fn secrets_in(cx: &Context, place: &Place<'_>, root: &Path) -> Result<Secret
     Ok(SecretsRepo { dir: root.join(below), ..config.clone() })
 }
 
-/// What the step would change now, and the files of it, from the repository's root.
-fn planned<T>(
-    cx: &Context,
-    tell: impl FnOnce(&Change, Vec<PathBuf>) -> T,
-    recipient: &Recipient,
-) -> Result<T, StepError> {
+/// What the step would change now: the rules, as a diff, and the files, from the
+/// repository's root.
+fn planned(cx: &Context, pair: &HostKey) -> Result<(String, Vec<PathBuf>), StepError> {
     let place = place(cx)?;
     place.look(&place.base()?, |root| {
-        let change = plan(cx, &secrets_in(cx, &place, root)?, recipient)?;
-        let files = paths_of(&change, root);
-        Ok(tell(&change, files))
+        let secrets = secrets_in(cx, &place, root)?;
+        let rules = secrets.dir.join(&secrets.sops_config);
+        let read = || std::fs::read_to_string(&rules).unwrap_or_default();
+        let before = read();
+        make(cx, &secrets, pair, &mut |_| ())?;
+        let diff = unified_diff(&secrets.sops_config.display().to_string(), &before, &read());
+        Ok((diff, Repo::open(root)?.dirty()?))
     })
 }
 
-/// The files of a change, from the root of the tree in which it is made.
-pub fn paths_of(change: &Change, root: &Path) -> Vec<PathBuf> {
-    change.paths().map(|path| path.strip_prefix(root).unwrap_or(path).to_owned()).collect()
+/// Makes the edit in a private tree: the recipient, and what is to be stored.
+fn make(
+    cx: &Context,
+    secrets: &SecretsRepo,
+    pair: &HostKey,
+    warn: &mut dyn FnMut(String),
+) -> Result<(), StepError> {
+    let recipient = pair.recipient()?;
+    let change = plan(cx, secrets, &recipient)?;
+    change.warnings.iter().cloned().for_each(&mut *warn);
+    sops_plan::commit(&change)?;
+    let old = previous(cx, secrets, &recipient)?;
+    let never: Vec<&str> =
+        [Some(recipient.as_str()), old.as_deref()].into_iter().flatten().collect();
+    for (SecretPlace { file, key }, value) in to_store(cx, secrets, pair, warn)? {
+        let key: Vec<&str> = key.iter().map(String::as_str).collect();
+        let rules = secrets.dir.join(&secrets.sops_config);
+        stored::write(&secrets.dir, &rules, &file, &key, &value, &never, cx.operator())?;
+    }
+    Ok(())
 }
 
-pub fn secrets_repo(cx: &Context) -> Result<&SecretsRepo, StepError> {
-    cx.config.secrets.as_ref().ok_or_else(|| {
-        StepError::new("there is no secrets repository", "", "Set `secrets` in landfall.toml.")
-    })
+/// What the repository has to keep and does not yet: the private host key, passphrases
+/// that were made.
+fn to_store(
+    cx: &Context,
+    secrets: &SecretsRepo,
+    pair: &HostKey,
+    warn: &mut dyn FnMut(String),
+) -> Result<Vec<(SecretPlace, Secret)>, StepError> {
+    let mut values = Vec::new();
+    if cx.config.store_host_key {
+        let kept = stored_host_key(cx, secrets)?;
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.fingerprint() != pair.fingerprint()) {
+            warn(format!("another host key is stored, {}: it is replaced", kept.fingerprint()));
+        }
+        if kept.is_none_or(|kept| kept.fingerprint() != pair.fingerprint()) {
+            values.push((keys::stored_place(&cx.config.host), pair.private_openssh()?));
+        }
+    }
+    for (place, value) in &cx.answers.made {
+        if read_stored(cx, secrets, place)?.is_none() {
+            values.push((place.clone(), value.clone()));
+        }
+    }
+    Ok(values)
+}
+
+/// The private host key that the repository keeps.
+pub fn stored_host_key(cx: &Context, secrets: &SecretsRepo) -> Result<Option<HostKey>, StepError> {
+    let place = keys::stored_place(&cx.config.host);
+    let Some(value) = read_stored(cx, secrets, &place)? else { return Ok(None) };
+    let key = HostKey::parse(value.expose_str().unwrap_or_default());
+    let failed = |error| {
+        StepError::from(error)
+            .doing(format!("{} keeps no host key that can be used", place.file.display()))
+    };
+    Ok(Some(key.map_err(failed)?))
+}
+
+/// A value that a tree of the repository keeps encrypted, opened with the operator's
+/// identities.
+fn read_stored(
+    cx: &Context,
+    secrets: &SecretsRepo,
+    place: &SecretPlace,
+) -> Result<Option<Secret>, StepError> {
+    let rules = secrets.dir.join(&secrets.sops_config);
+    let path = rules.parent().unwrap_or(&secrets.dir).join(&place.file);
+    let key: Vec<&str> = place.key.iter().map(String::as_str).collect();
+    Ok(stored::read(&path, &key, cx.operator())?)
+}
+
+/// The same in the newest commit.
+pub fn stored_value(cx: &Context, at: &SecretPlace) -> Result<Option<Secret>, StepError> {
+    let place = place(cx)?;
+    place.look(&place.base()?, |root| read_stored(cx, &secrets_in(cx, &place, root)?, at))
 }
 
 /// The name under which a host that is installed anew has its new key while the old
@@ -250,12 +350,15 @@ pub fn recipient_of(secrets: &SecretsRepo, name: &str) -> Result<Option<String>,
 /// the rules can be edited, and the operator's identity opens the files.
 pub fn preflight(cx: &Context) -> Result<(), StepError> {
     let keys = cx.keys();
-    let recipient = match keys.public() {
-        Some(_) if keys.has_private() => keys.pair()?.recipient()?,
-        // Any recipient shows whether the edit is possible.
-        _ => HostKey::generate("preflight")?.recipient()?,
+    if !keys.is_prepared() && cx.config.host_key.is_none() {
+        identity::stored(cx)?;
+    }
+    let pair = match keys.public() {
+        Some(_) if keys.has_private() => keys.pair()?,
+        // Any key shows whether the edit is possible.
+        _ => HostKey::generate("preflight")?,
     };
-    planned(cx, |_, _| (), &recipient)
+    planned(cx, &pair).map(|_| ())
 }
 
 /// The encrypted files that the host's configuration reads, in the secrets repository.

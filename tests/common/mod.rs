@@ -6,6 +6,7 @@ pub mod git;
 pub mod installer;
 pub mod journey;
 pub mod plain_flake;
+pub mod round_trip;
 pub mod secrets;
 pub mod sshd;
 pub mod users;

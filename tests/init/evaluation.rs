@@ -111,6 +111,12 @@ fn an_unencrypted_disk() {
 }
 
 #[test]
+fn an_ext4_disk() {
+    let Some(config) = evaluates("ext4") else { return };
+    assert_eq!(config.full("config.fileSystems.\"/\".fsType"), "ext4");
+}
+
+#[test]
 fn an_encrypted_disk_and_secrets() {
     let Some(config) = evaluates("btrfs-luks") else { return };
     let root = config.full("config.fileSystems.\"/\".device");

@@ -4,6 +4,7 @@
 
 mod bench;
 mod cache;
+mod corpus;
 mod forge;
 mod journey;
 mod lab;
@@ -33,6 +34,8 @@ enum Command {
     /// Measure landfall beside what people use now
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Edit every .sops.yaml of a corpus, and show what becomes of each
+    Corpus(corpus::CorpusArgs),
     /// Pieces of the virtual lab
     #[command(subcommand)]
     Lab(lab::LabCommand),
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => journey::run(&args),
         Command::Test(args) => tests::run(&args),
         Command::Bench(command) => bench::run(&command),
+        Command::Corpus(args) => corpus::run(&args),
         Command::Lab(command) => lab::run(command),
     };
     match result {

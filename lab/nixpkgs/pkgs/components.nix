@@ -1,8 +1,10 @@
 # Components of the base as derivations.
 #
 # Each is a fixed-output derivation whose output is in the store already: nothing is ever built,
-# and whoever copies a closure copies these like any other path. `needs` are the components that
-# a program wants to find in the running system's /usr.
+# and whoever copies a closure copies these like any other path. The output is its own input as
+# well, so that whoever copies derivations, to build them elsewhere, copies it along: there is no
+# cache to take it from. `needs` are the components that a program wants to find in the running
+# system's /usr.
 { system, base }:
 let
   component =
@@ -22,6 +24,7 @@ let
       outputHashMode = "recursive";
       outputHash = entry.hash;
       preferLocalBuild = true;
+      itself = builtins.appendContext entry.path { ${entry.path}.path = true; };
     }
     // (if name == "bash" then { shellPath = "/bin/bash"; } else { })
     // {

@@ -13,15 +13,7 @@ let
   toplevel = config.system.build.toplevel;
   image = config.isoImage;
 
-  initrd =
-    pkgs.runCommand "initrd-live"
-      {
-        modules = "squashfs loop overlay isofs cdrom sr_mod sd_mod ahci ata_piix virtio_blk virtio_scsi nls_utf8";
-        kernelModules = kernel.modules;
-        init = ./programs/live-init.sh;
-        inherit (pkgs) busybox;
-      }
-      (builtins.readFile ./programs/make-live-initrd.sh);
+  initrd = import ./live-initrd.nix { inherit config pkgs; };
 in
 pkgs.runCommand config.image.fileName
   {

@@ -1,7 +1,7 @@
 //! How a journey goes: the repositories, the machine, the acts, the proof.
 
 use std::cell::OnceCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,11 +11,15 @@ use super::operator::Operator;
 use super::proof::{Claim, Remote};
 use super::report::{self, Step};
 use super::repos::{HOST, KnownSecrets, Repos};
-use super::scenario::{Act, Scenario, disk_path};
-use super::target::Target;
+use super::scenario::{Act, Begins, Scenario, disk_path};
+use super::target::{Begin, Target};
 use crate::cache::Cache;
 use crate::forge::Forge;
-use crate::run::{tail, wait_until};
+use crate::lab::foreign;
+use crate::run::{quiet, tail, wait_until};
+
+/// Below the operator's home: a key that only a customized image lets in.
+pub const GUEST_KEY: &str = ".ssh/guest";
 
 /// How far into a step a kill comes.
 const INTO_THE_STEP: Duration = Duration::from_secs(5);
@@ -88,11 +92,19 @@ fn prepare(cache: &Cache, dir: &Path, scenario: &Scenario) -> Result<Journey> {
         }
         repos.publish(cache, &operator).map(|()| repos)
     })?;
-    let image = said("installer image", start, || repos.installer_image(&operator))?;
+    let begin = match scenario.begins {
+        Begins::Installer => Begin::Image(said("installer image", start, || {
+            let image = repos.installer_image(&operator)?;
+            if scenario.customized { customize(&operator, &repos, &image) } else { Ok(image) }
+        })?),
+        Begins::Debian => {
+            Begin::System { disk: foreign::image(cache), root_key: operator.public_key()? }
+        }
+    };
     let target = said("machine on", start, || {
-        Target::start(cache, dir, &image, scenario, &known.passphrase)
+        Target::start(cache, dir, &begin, scenario, &known.passphrase)
     })?;
-    let shown = said("installer up", start, || target.installer_fingerprint())?;
+    let shown = said("machine up", start, || target.installer_fingerprint())?;
     let installer = Remote::scan(&operator, target.port, "installer")?;
     let answering = installer.fingerprint()?;
     ensure!(answering == shown, "{answering} answers, but the console shows {shown}");
@@ -111,6 +123,18 @@ fn prepare(cache: &Cache, dir: &Path, scenario: &Scenario) -> Result<Journey> {
         installed,
         start,
     })
+}
+
+/// A copy of the image with a host key of its own, and the key of a guest who may log in.
+fn customize(operator: &Operator, repos: &Repos, image: &Path) -> Result<PathBuf> {
+    let (copy, guest) = (operator.path("stick.iso"), operator.path(GUEST_KEY));
+    let mut keygen = Command::new("ssh-keygen");
+    quiet(keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "guest", "-f"]).arg(&guest))?;
+    let mut landfall = operator.landfall()?;
+    landfall.arg("-C").arg(&repos.config).args(["iso", "build", "--customize"]);
+    landfall.arg("--image").arg(image).arg("-o").arg(&copy);
+    quiet(landfall.arg("--ssh-key").arg(guest.with_extension("pub")))?;
+    Ok(copy)
 }
 
 /// Prints when a part of the preparation is done.
@@ -161,16 +185,23 @@ impl Journey {
     /// `landfall bootstrap` with everything that an unattended run needs.
     pub fn bootstrap_command(&self) -> Result<Command> {
         let shown = self.installer.fingerprint()?;
-        let expected = self.scenario.expects.unwrap_or(&shown);
+        self.bootstrap_command_expecting(self.scenario.expects.unwrap_or(&shown))
+    }
+
+    /// The same, with the installer expected under this host key.
+    pub fn bootstrap_command_expecting(&self, expected: &str) -> Result<Command> {
         let passphrase = self.operator.secret_file("passphrase", &self.known.passphrase)?;
         let mut landfall = self.landfall()?;
         landfall
             .args(["bootstrap", HOST, "root@127.0.0.1", "-p", &self.target.port.to_string()])
             .arg("-i")
             .arg(self.operator.ssh_key())
-            .args(["--yes", "--installer-fingerprint", expected, "--luks-passphrase-file"])
+            .args(["--yes", "--luks-passphrase-file"])
             .arg(passphrase)
             .stdin(Stdio::null());
+        if !self.scenario.customized {
+            landfall.args(["--installer-fingerprint", expected]);
+        }
         for disk in &self.scenario.disks {
             landfall.args(["--erase", disk.serial.as_deref().context("a disk without serial")?]);
         }
@@ -211,6 +242,15 @@ impl Journey {
     pub fn steps(&self) -> Result<Vec<Step>> {
         let json = crate::run::output(self.landfall()?.args(["status", HOST, "--json"]))?;
         report::steps(&json)
+    }
+
+    /// A fact that a step of the run has proven.
+    pub fn evidence(&self, step: &str, fact: &str) -> Result<String> {
+        let steps = self.steps()?;
+        let seen =
+            steps.iter().find(|seen| seen.id == step).and_then(|seen| seen.evidence.as_ref());
+        let value = seen.and_then(|evidence| evidence.facts.get(fact)).cloned();
+        value.with_context(|| format!("the step {step} tells no {fact}"))
     }
 
     /// The installed system, under the key that answers at the first call.

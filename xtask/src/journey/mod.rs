@@ -18,13 +18,13 @@ use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::cache::Cache;
-use crate::lab::{enter, setup};
+use crate::lab::{enter, foreign, setup};
 use crate::run::{catch_interrupts, interrupted};
 use crate::scratch::Scratch;
 use crate::vm::Bus;
-use course::Outcome;
-use scenario::Act;
+use scenario::{Act, Begins};
 
+pub use course::Outcome;
 pub use scenario::{Ends, Scenario, Share};
 pub use scenarios::{Sabotage, all, named};
 
@@ -76,6 +76,9 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     let cache = Cache::open()?;
     if !enter::is_inside(&cache) {
         setup::run(&cache)?;
+        if scenario.begins == Begins::Debian {
+            foreign::ensure(&cache)?;
+        }
         setup::build_landfall()?;
         let again: Vec<String> = std::env::args().collect();
         return enter::run(&cache, &again);

@@ -5,15 +5,20 @@
 //! (installer) or scanned and proven by a recipient (installed system).
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::course::Journey;
 use super::operator::{Operator, USER};
 use super::repos::{CONFIG, HOST, SECRETS};
-use crate::run::{output, quiet};
+use crate::run::{output, quiet, wait_until};
+
+/// Three to four times what a quiet machine needs.
+const REBOOT_DEADLINE: Duration = Duration::from_secs(400);
 
 /// Something that must hold, and how it is looked at; gives what shows it.
 #[derive(Clone, Copy)]
@@ -99,17 +104,64 @@ impl Remote {
 
     /// Runs a command there and gives its output without the last newline.
     pub fn run(&self, operator: &Operator, user: &str, command: &str) -> Result<String> {
-        let text = output(
-            operator
-                .command("ssh")
-                .args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"])
-                .args(["-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=30", "-i"])
-                .arg(operator.ssh_key())
-                .arg("-o")
-                .arg(format!("UserKnownHostsFile={}", self.known_hosts.display()))
-                .args(["-p", &self.port.to_string(), &format!("{user}@127.0.0.1"), command]),
-        )?;
+        let text = output(&mut self.ssh(operator, user, command))?;
         Ok(text.trim_end().to_string())
+    }
+
+    /// `algorithm base64` of the host key.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// [`Remote::run`] for whoever has the login key in this file.
+    pub fn run_with_key(
+        &self,
+        operator: &Operator,
+        user: &str,
+        command: &str,
+        login_key: &Path,
+    ) -> Result<String> {
+        Ok(output(&mut self.ssh_as(operator, user, command, login_key))?.trim_end().to_string())
+    }
+
+    fn ssh(&self, operator: &Operator, user: &str, command: &str) -> Command {
+        self.ssh_as(operator, user, command, &operator.ssh_key())
+    }
+
+    fn ssh_as(&self, operator: &Operator, user: &str, command: &str, login_key: &Path) -> Command {
+        let mut ssh = operator.command("ssh");
+        ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"])
+            .args(["-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=30", "-i"])
+            .arg(login_key)
+            .arg("-o")
+            .arg(format!("UserKnownHostsFile={}", self.known_hosts.display()))
+            .args(["-p", &self.port.to_string(), &format!("{user}@127.0.0.1"), command]);
+        ssh
+    }
+
+    /// [`Remote::run`] with a line of standard input.
+    pub fn run_with_input(
+        &self,
+        operator: &Operator,
+        user: &str,
+        command: &str,
+        line: &str,
+    ) -> Result<String> {
+        let mut child = self
+            .ssh(operator, user, command)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start ssh")?;
+        let mut input = child.stdin.take().context("ssh takes no input")?;
+        writeln!(input, "{line}")?;
+        drop(input);
+        let done = child.wait_with_output()?;
+        let text = String::from_utf8_lossy(&done.stdout).trim_end().to_string();
+        let errors = String::from_utf8_lossy(&done.stderr);
+        ensure!(done.status.success(), "`{command}` failed on the target: {text}{errors}");
+        Ok(text)
     }
 
     pub fn boot_id(&self, operator: &Operator, user: &str) -> Result<String> {
@@ -159,6 +211,56 @@ impl Journey {
         let typed = self.target.typed();
         ensure!(typed >= boots, "the passphrase was typed {typed} times, not at {boots} boots");
         Ok(format!("{source}, passphrase typed at {typed} boots"))
+    }
+
+    /// The root is a file system of this type, straight on a partition.
+    pub fn root_is(&self, kind: &str) -> Result<String> {
+        let look = "findmnt -no FSTYPE,SOURCE /";
+        let found = self.installed()?.run(&self.operator, USER, look)?;
+        let plain = found.starts_with(kind) && !found.contains("/dev/mapper/");
+        ensure!(plain, "the root is {found}, not {kind} on a partition");
+        Ok(found.split_whitespace().collect::<Vec<_>>().join(" on "))
+    }
+
+    /// The age key file is there for root alone, and is the identity of the host key.
+    pub fn age_key(&self) -> Result<String> {
+        let file = "/var/lib/sops-nix/key.txt";
+        let look = format!("stat -c '%a %U' {file} && grep -c AGE-SECRET-KEY- {file}");
+        let found = self.as_root(&look)?;
+        ensure!(found == "600 root\n1", "{file} is {found}");
+        Ok(format!("{file}, mode 600, root's"))
+    }
+
+    /// After one more boot a file that nothing keeps is gone, one in the persist folder is
+    /// still there, and host key and secrets are what they were.
+    pub fn next_boot_forgets(&self) -> Result<String> {
+        self.as_root("echo kept > /persist/kept && echo lost > /lost && sync")?;
+        self.reboot()?;
+        let look = "cat /persist/kept; test -e /lost && echo lost || echo gone";
+        let found = self.as_root(look)?;
+        ensure!(found == "kept\ngone", "after the boot: {found}");
+        self.secret()?;
+        Ok("/lost is gone, /persist/kept is there; host key and secret as before".to_string())
+    }
+
+    /// Reboots the installed system, and waits until it answers with the same host key.
+    pub fn reboot(&self) -> Result<()> {
+        let remote = self.installed()?;
+        let before = remote.boot_id(&self.operator, USER)?;
+        // The answer may be lost with the connection.
+        let _ = self.as_root("systemctl reboot");
+        let again = || remote.boot_id(&self.operator, USER).is_ok_and(|now| now != before);
+        ensure!(wait_until(REBOOT_DEADLINE, again)?, "it did not come back");
+        // PAM lets nobody in before the boot is done.
+        let up = "systemctl is-system-running --wait || true";
+        remote.run(&self.operator, USER, up).map(drop)
+    }
+
+    /// Runs a command as root on the installed system, with the user's password.
+    pub fn as_root(&self, command: &str) -> Result<String> {
+        let remote = self.installed()?;
+        let sudo = format!("sudo -S -p '' sh -c {}", shell_word(command));
+        remote.run_with_input(&self.operator, USER, &sudo, &self.known.password)
     }
 
     /// What booted is what runs, and what a clean clone of the pushed commit evaluates to.
@@ -244,4 +346,9 @@ impl Journey {
         }
         Ok(clone)
     }
+}
+
+/// A word for a POSIX shell.
+fn shell_word(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
 }

@@ -1,5 +1,6 @@
 //! What is printed at the end of a journey.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -16,6 +17,14 @@ pub struct Step {
     pub title: String,
     pub state: String,
     pub seconds: Option<f64>,
+    /// What proves that it is done, as the plan has it.
+    pub evidence: Option<Evidence>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Evidence {
+    #[serde(default)]
+    pub facts: BTreeMap<String, String>,
 }
 
 /// The steps in what `landfall status HOST --json` prints.

@@ -154,7 +154,25 @@ impl Repos {
         })
     }
 
-    #[allow(dead_code)]
+    /// Removes the text from the first `from` up to the next `to` in a file of the
+    /// configuration.
+    pub fn cut(&self, file: &str, from: &str, to: &str) -> Result<()> {
+        self.edit(file, |text| {
+            let start = text.find(from).with_context(|| format!("{file} has no {from:?}"))?;
+            let rest = &text[start + from.len()..];
+            let length = rest.find(to).with_context(|| format!("{file} has no {to:?} there"))?;
+            Ok(format!("{}{}", &text[..start], &rest[length..]))
+        })
+    }
+
+    /// The value of a secret of the host, as the operator can read it. `key` is in sops'
+    /// form: `["a"]["b"]`.
+    pub fn secret(&self, operator: &Operator, key: &str) -> Result<String> {
+        output(
+            operator.command("sops").args(["decrypt", "--extract", key]).arg(self.host_secrets()),
+        )
+    }
+
     /// Replaces what must be there, once, in a file of the configuration.
     pub fn replace(&self, file: &str, from: &str, to: &str) -> Result<()> {
         self.edit(file, |text| {
@@ -163,7 +181,8 @@ impl Repos {
         })
     }
 
-    fn edit(&self, file: &str, change: impl FnOnce(&str) -> Result<String>) -> Result<()> {
+    /// Changes a file of the configuration.
+    pub fn edit(&self, file: &str, change: impl FnOnce(&str) -> Result<String>) -> Result<()> {
         let path = self.config.join(file);
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}", path.display()))?;

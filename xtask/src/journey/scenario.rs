@@ -18,6 +18,15 @@ pub const SERIAL: &str = "landfall-demo";
 /// not commit.
 pub type Edit = fn(&Repos, &Operator) -> Result<()>;
 
+/// What answers on the machine at the beginning.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub enum Begins {
+    /// The installer, from its image.
+    Installer,
+    /// A Debian on the first disk, and no medium.
+    Debian,
+}
+
 /// How often a journey is made.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub enum Share {
@@ -54,6 +63,7 @@ pub struct Scenario {
     /// What it shows, on a line.
     pub shows: &'static str,
     pub share: Share,
+    pub begins: Begins,
     /// Layout of the first disk, as `landfall init` names it.
     pub layout: String,
     /// Blank disks of the machine; each may be erased.
@@ -63,6 +73,9 @@ pub struct Scenario {
     pub edits: Vec<Edit>,
     /// Further flags of `landfall bootstrap`.
     pub flags: Vec<String>,
+    /// The machine starts from a copy of the image that has a host key of its own; then
+    /// landfall is told none.
+    pub customized: bool,
     /// Host key under which the installer is expected, if not its own.
     pub expects: Option<&'static str>,
     pub acts: Vec<Act>,
@@ -78,11 +91,13 @@ impl Scenario {
             name: "staged",
             shows: "staged, LUKS, secrets",
             share: Share::InTurn,
+            begins: Begins::Installer,
             layout: "btrfs-luks".to_string(),
             disks: vec![disk(SERIAL, "8G", Bus::Virtio)],
             memory: 2048,
             edits: Vec::new(),
             flags: Vec::new(),
+            customized: false,
             expects: None,
             acts: vec![Act::Bootstrap],
             ends: Ends::Well,
@@ -93,7 +108,7 @@ impl Scenario {
 
 /// A blank disk.
 pub fn disk(serial: &str, size: &str, bus: Bus) -> Disk {
-    Disk { size: size.to_string(), serial: Some(serial.to_string()), bus }
+    Disk { size: size.to_string(), serial: Some(serial.to_string()), bus, holds: None }
 }
 
 /// The name that udev gives a disk.

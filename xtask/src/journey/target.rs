@@ -2,7 +2,7 @@
 //! from the screen, and types the disk's passphrase at each boot.
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -20,6 +20,14 @@ use crate::vm::{DiskState, Firmware, Lifetime, Machine, Spec};
 const BOOT_DEADLINE: Duration = Duration::from_secs(300);
 const LOGIN_DEADLINE: Duration = Duration::from_secs(120);
 
+/// What the machine starts from.
+pub enum Begin {
+    /// An installer in the CD drive.
+    Image(PathBuf),
+    /// A system on the first disk, which lets this key in.
+    System { disk: PathBuf, root_key: String },
+}
+
 pub struct Target {
     machine: Machine,
     pub port: u16,
@@ -31,24 +39,34 @@ pub struct Target {
 }
 
 impl Target {
-    /// Powers a machine with blank disks on, with the installer in its CD drive.
-    /// `passphrase` is what whoever attends the console types.
+    /// Powers a machine with these disks on, with an image in its CD drive where there is
+    /// one. `passphrase` is what whoever attends the console types.
     pub fn start(
         cache: &Cache,
         machines: &Path,
-        image: &Path,
+        begin: &Begin,
         scenario: &Scenario,
         passphrase: &str,
     ) -> Result<Target> {
         let port = free_port()?;
-        let spec = Spec {
+        let mut spec = Spec {
             disks: scenario.disks.clone(),
-            iso: Some(image.to_path_buf()),
+            iso: None,
             mem: scenario.memory,
             firmware: Firmware::Uefi,
             accel: None,
+            root_key: None,
             ssh_port: port,
         };
+        match begin {
+            Begin::Image(image) => spec.iso = Some(image.clone()),
+            Begin::System { disk, root_key } => {
+                spec.root_key = Some(root_key.clone());
+                if let Some(first) = spec.disks.first_mut() {
+                    first.holds = Some(disk.clone());
+                }
+            }
+        }
         let machine = Machine::start(cache, machines, "target", &spec, Lifetime::Tethered)?;
         let (attendant, seen, others) = (RefCell::default(), Arc::default(), Arc::default());
         let passphrase = passphrase.to_string();

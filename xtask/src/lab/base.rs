@@ -16,7 +16,7 @@ use crate::cache::{Cache, hash_of, remove};
 use crate::run::{output, quiet};
 
 /// The inputs of a configuration that the lab stands in for.
-pub const INPUTS: [&str; 3] = ["nixpkgs", "disko", "sops-nix"];
+pub const INPUTS: [&str; 4] = ["nixpkgs", "disko", "sops-nix", "nixos-images"];
 
 /// Where a stand-in is for `nix flake lock --override-input`.
 pub fn input(cache: &Cache, name: &str) -> PathBuf {

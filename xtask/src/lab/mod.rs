@@ -4,6 +4,7 @@
 pub mod base;
 mod daemon;
 pub mod enter;
+pub mod foreign;
 mod namespace;
 mod nix_bundle;
 mod packages;

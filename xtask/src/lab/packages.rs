@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::run::{in_path, output, quiet};
 
 /// A file that shows the package is there, and the package.
-const NEEDED: [(&str, &str); 10] = [
+pub const NEEDED: [(&str, &str); 10] = [
     ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
     ("/usr/bin/qemu-img", "qemu-utils"),
     ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
@@ -21,18 +21,24 @@ const NEEDED: [(&str, &str); 10] = [
 ];
 
 /// Programs that are taken from wherever they are.
-const PROGRAMS: [(&str, &str); 2] = [("git", "git"), ("pip", "python3-pip")];
+pub const PROGRAMS: [(&str, &str); 2] = [("git", "git"), ("pip", "python3-pip")];
 
 /// The packages that are not installed.
-pub fn missing() -> Vec<&'static str> {
-    let files = NEEDED.iter().filter(|(file, _)| !std::path::Path::new(file).exists());
-    let programs = PROGRAMS.iter().filter(|(program, _)| !in_path(program));
+pub fn missing(
+    needed: &[(&'static str, &'static str)],
+    programs: &[(&'static str, &'static str)],
+) -> Vec<&'static str> {
+    let files = needed.iter().filter(|(file, _)| !std::path::Path::new(file).exists());
+    let programs = programs.iter().filter(|(program, _)| !in_path(program));
     files.chain(programs).map(|(_, package)| *package).collect()
 }
 
 /// Installs what is missing, after saying what that is.
-pub fn ensure() -> Result<()> {
-    let missing = missing();
+pub fn ensure(
+    needed: &[(&'static str, &'static str)],
+    programs: &[(&'static str, &'static str)],
+) -> Result<()> {
+    let missing = missing(needed, programs);
     if missing.is_empty() {
         return Ok(());
     }

@@ -13,7 +13,7 @@ use crate::run::quiet;
 pub fn run(cache: &Cache) -> Result<()> {
     println!("the lab's cache folder: {}", cache.root().display());
     let _lock = cache.lock()?;
-    step("packages", packages::ensure)?;
+    step("packages", || packages::ensure(&packages::NEEDED, &packages::PROGRAMS))?;
     step("nix", || nix_bundle::ensure(cache))?;
     step("sops", || sops::ensure(cache))?;
     step("base", || base::ensure(cache))?;

@@ -202,12 +202,12 @@ fn prepare(dir: &Path, spec: &Spec) -> Result<()> {
             .context("cannot copy the firmware's variables: is the package ovmf installed?")?;
     }
     for (index, disk) in spec.disks.iter().enumerate() {
-        quiet(
-            Command::new("qemu-img")
-                .args(["create", "-q", "-f", "qcow2"])
-                .arg(dir.join(qemu::disk_file(index)))
-                .arg(&disk.size),
-        )?;
+        let mut create = Command::new("qemu-img");
+        create.args(["create", "-q", "-f", "qcow2"]);
+        if let Some(image) = &disk.holds {
+            create.args(["-F", "qcow2", "-b"]).arg(image);
+        }
+        quiet(create.arg(dir.join(qemu::disk_file(index))).arg(&disk.size))?;
     }
     fs::write(dir.join("spec.json"), serde_json::to_string_pretty(spec)?)?;
     Ok(())

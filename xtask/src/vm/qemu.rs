@@ -33,6 +33,12 @@ pub fn arguments(name: &str, spec: &Spec, accel: Accel, dir: &Path) -> Vec<Strin
     words.extend(pair("-qmp", &format!("unix:{},server=on,wait=off", file("control.sock"))));
     words.extend(pair("-device", "virtio-rng-pci"));
     words.extend(network(spec.ssh_port));
+    if let Some(key) = &spec.root_key {
+        // How systemd takes root's authorized keys.
+        let credential = format!("io.systemd.credential:ssh.authorized_keys.root={}", key.trim());
+        let value = escaped(Path::new(&credential));
+        words.extend(pair("-smbios", &format!("type=11,value={value}")));
+    }
     if spec.firmware == Firmware::Uefi {
         words.extend(pair(
             "-drive",
@@ -114,13 +120,14 @@ mod tests {
             mem: 1024,
             firmware: Firmware::Uefi,
             accel: None,
+            root_key: None,
             ssh_port: 2200,
         }
     }
 
     #[test]
     fn disks_come_before_the_cd_and_commas_are_escaped() {
-        let disk = |bus| Disk { size: "8G".into(), serial: None, bus };
+        let disk = |bus| Disk { size: "8G".into(), serial: None, bus, holds: None };
         let spec = spec(vec![disk(Bus::Ahci), disk(Bus::Nvme)]);
         let words = arguments("m", &spec, Accel::Tcg, Path::new("/d"));
         let line = words.join(" ");

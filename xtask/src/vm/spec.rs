@@ -31,6 +31,9 @@ pub struct Disk {
     pub size: String,
     pub serial: Option<String>,
     pub bus: Bus,
+    /// What is on it at the beginning, as a qcow2 image; blank without one.
+    #[serde(default)]
+    pub holds: Option<PathBuf>,
 }
 
 impl FromStr for Disk {
@@ -42,7 +45,7 @@ impl FromStr for Disk {
         if !size.starts_with(|first: char| first.is_ascii_digit()) {
             bail!("a disk begins with its size, as in 8G,serial=landfall-1");
         }
-        let mut disk = Disk { size: size.to_string(), serial: None, bus: Bus::Virtio };
+        let mut disk = Disk { size: size.to_string(), serial: None, bus: Bus::Virtio, holds: None };
         for part in parts {
             match part.split_once('=') {
                 Some(("serial", serial)) => disk.serial = Some(serial.to_string()),
@@ -76,6 +79,9 @@ pub struct Spec {
     /// How it is run [default: by the hypervisor where one works]
     #[arg(long, value_enum)]
     pub accel: Option<Accel>,
+    /// A public key that may log in as root, for guests that take systemd's credentials
+    #[arg(long, value_name = "KEY")]
+    pub root_key: Option<String>,
     /// The port on 127.0.0.1 that leads to the machine's port 22
     #[arg(long)]
     pub ssh_port: u16,
@@ -88,7 +94,8 @@ mod tests {
     #[test]
     fn a_disk_is_read_from_its_parts() {
         let disk: Disk = "8G,serial=one,bus=ahci".parse().expect("a valid disk");
-        assert_eq!(disk, Disk { size: "8G".into(), serial: Some("one".into()), bus: Bus::Ahci });
+        let serial = Some("one".into());
+        assert_eq!(disk, Disk { size: "8G".into(), serial, bus: Bus::Ahci, holds: None });
         let plain: Disk = "512M".parse().expect("a valid disk");
         assert_eq!(plain.bus, Bus::Virtio);
     }

@@ -49,6 +49,19 @@ mkdir -p /system/nix/.rw-store/store /system/nix/.rw-store/work
 mount -t overlay -o "lowerdir=/system/nix/.ro-store,upperdir=/system/nix/.rw-store/store,workdir=/system/nix/.rw-store/work" overlay /system/nix/store
 [ "$image" = /nix-store.squashfs ] || mount --move /iso /system/iso
 
+# What the system before a kexec hands over: who may log in, how it is known, where it is reached.
+if [ -d /handover ]; then
+  mkdir -p /system/etc/ssh /run/systemd/network
+  mkdir -p -m 700 /system/root /system/root/.ssh
+  [ ! -s /handover/ssh/authorized_keys ] || cp /handover/ssh/authorized_keys /system/root/.ssh/
+  for key in /handover/ssh/ssh_host_*; do
+    [ ! -e "$key" ] || cp -p "$key" /system/etc/ssh/
+  done
+  for file in /handover/network/*.network; do
+    [ ! -e "$file" ] || cp "$file" /run/systemd/network/
+  done
+fi
+
 mkdir -p /system/dev /system/proc /system/sys /system/run /system/etc
 touch /system/etc/NIXOS
 for dir in dev proc sys run; do

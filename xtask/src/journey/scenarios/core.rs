@@ -1,7 +1,6 @@
 //! The main journey, and what interrupts it.
 
-use crate::journey::scenario::{Act, SERIAL, Scenario, Share, disk};
-use crate::vm::Bus;
+use crate::journey::scenario::{Act, Scenario, Share};
 
 pub fn scenarios() -> Vec<Scenario> {
     vec![
@@ -11,13 +10,6 @@ pub fn scenarios() -> Vec<Scenario> {
             shows: "killed in the middle of the copy, then run again",
             share: Share::Core,
             acts: vec![Act::KilledDuring("copy".to_string()), Act::Bootstrap],
-            ..Scenario::staged()
-        },
-        Scenario {
-            name: "impermanence",
-            shows: "AHCI disk, root empty at every boot",
-            layout: "btrfs-luks-impermanence".to_string(),
-            disks: vec![disk(SERIAL, "8G", Bus::Ahci)],
             ..Scenario::staged()
         },
     ]

@@ -1,9 +1,12 @@
 //! All journeys. A list for each subject.
 
+mod again;
 mod core;
 mod disks;
+mod edits;
 mod forms;
 mod matrix;
+mod reach;
 mod sabotage;
 
 use anyhow::{Context, Result};
@@ -14,7 +17,15 @@ pub use sabotage::{Sabotage, sabotaged};
 
 /// Every journey that there is.
 pub fn all() -> Vec<Scenario> {
-    [core::scenarios(), disks::scenarios(), forms::scenarios(), sabotage::scenarios()].concat()
+    [
+        core::scenarios(),
+        disks::scenarios(),
+        forms::scenarios(),
+        reach::scenarios(),
+        sabotage::scenarios(),
+        again::scenarios(),
+    ]
+    .concat()
 }
 
 /// The journey of this name.

@@ -1,5 +1,11 @@
-# A system that runs from memory alone: kernel and initrd, started by another system's kexec.
-{ lib, ... }:
+# A system that runs from memory alone: kernel and initrd, started over the network or by another
+# system's kexec.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 {
   imports = [ ../live-store.nix ];
 
@@ -20,6 +26,11 @@
     fileSystems = lib.mkImageMediaOverride {
       "/nix/.ro-store".device = "../nix-store.squashfs";
     };
-    system.build.kexecTarball = throw "the lab builds no kexec images yet";
+    system.build.netbootRamdisk = import ../../../../system/netboot.nix { inherit config lib pkgs; };
+    # NixOS has these too; what landfall and its like take is the tarball of nixos-images.
+    system.build.kexecTree = throw "the miniature nixpkgs has no kexec tree: use its nixos-images";
+    system.build.kexecTarball = lib.mkDefault (
+      throw "the miniature nixpkgs has no kexec tarball: use its nixos-images"
+    );
   };
 }

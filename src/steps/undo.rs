@@ -1,0 +1,152 @@
+//! What an abandoned run takes back: its local commits, and what it gave the host's key.
+//!
+//! Each part looks first and does what is left to do, so that an undo that was cut off
+//! is finished by the next. Disks are no part of it, and git's history is not rewritten.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::Push;
+use crate::context::Context;
+use crate::error::StepError;
+use crate::git::Repo;
+use crate::journal::{self, Entry, Line};
+use crate::sops::edit;
+use crate::sops::host::Who;
+use crate::sops::plan::{self, EditSettings};
+use crate::sops::proof;
+use crate::step::StepId;
+use crate::steps::lock::short;
+use crate::steps::remote::Edit;
+use crate::steps::retire::{named_in, still_named, unwritten};
+use crate::steps::{hardware, secrets};
+
+/// Where the run pushed to, as it wrote down before it did.
+pub fn pushed_to(lines: &[Line]) -> Push {
+    let intended = journal::intention(lines, StepId::Secrets);
+    match intended.and_then(|intention| intention.fact(secrets::BRANCH)) {
+        Some(branch) => Push::Branch(branch.to_owned()),
+        None => Push::No,
+    }
+}
+
+/// Reverts the run's commits of nix-config that were not pushed, and restores what it
+/// left changed; says what was done.
+pub fn config(cx: &Context) -> Result<Vec<String>, StepError> {
+    let repo = Repo::open(&cx.config.repo)?;
+    let mut done = Vec::new();
+    let changed: Vec<PathBuf> =
+        repo.dirty()?.into_iter().filter(|path| hardware::left_by_this_run(cx, path)).collect();
+    if !changed.is_empty() {
+        let paths: Vec<&Path> = changed.iter().map(PathBuf::as_path).collect();
+        repo.restore(&paths)?;
+        let names: Vec<String> = changed.iter().map(|path| path.display().to_string()).collect();
+        done.push(format!("{} as before", names.join(", ")));
+    }
+    let Ok(upstream) = repo.rev("@{upstream}") else { return Ok(done) };
+    let commits = repo.commits(&upstream, "HEAD")?;
+    let reverted = |hash: &str| {
+        let words = format!("This reverts commit {hash}");
+        commits.iter().any(|(_, message)| message.contains(&words))
+    };
+    for (hash, message) in &commits {
+        let changed = repo.changed(&format!("{hash}~1"), hash)?;
+        let ours = message.trim_end() == hardware::message(cx, &changed)
+            && changed.iter().all(|path| hardware::left_by_this_run(cx, path));
+        if ours && !reverted(hash) {
+            repo.revert(hash).map_err(|error| {
+                StepError::from(error).doing(format!("the commit {} was not reverted", short(hash)))
+            })?;
+            done.push(format!("commit {} of {} reverted", short(hash), repo.root().display()));
+        }
+    }
+    Ok(done)
+}
+
+/// The recipient that this run was the first to put into the rules.
+pub fn added(lines: &[Line]) -> Option<&str> {
+    lines.iter().find_map(|line| match &line.entry {
+        Entry::Started { step: StepId::Secrets, intention } => intention.fact(secrets::ADDS),
+        _ => None,
+    })
+}
+
+/// Takes the run's recipient out of the rules and files, which get new data keys, and
+/// pushes that; says what was done.
+pub fn secrets(cx: &Context) -> Result<Vec<String>, StepError> {
+    let Some(recipient) = added(cx.journal.lines()) else { return Ok(Vec::new()) };
+    let place = secrets::place(cx)?;
+    let published = place
+        .edit(|root| {
+            take_back(cx, root, recipient)?;
+            let paths = Repo::open(root)?.dirty()?;
+            let message = format!("{}: the recipient is taken back", cx.config.host);
+            Ok((!paths.is_empty()).then_some(Edit { paths, message }))
+        })
+        .map_err(|error| error.doing("the recipient could not be taken back"))?;
+    published.tell(cx, place.repo());
+    let revision = short(&published.revision);
+    Ok(vec![format!("{recipient} out of the secrets, their data keys rotated, commit {revision}")])
+}
+
+fn take_back(cx: &Context, root: &Path, recipient: &str) -> Result<(), StepError> {
+    let place = secrets::place(cx)?;
+    let secrets = secrets::secrets_in(cx, &place, root)?;
+    let path = secrets.dir.join(&secrets.sops_config);
+    let files = named_in(&secrets, recipient)?;
+    let files: Vec<PathBuf> = files.into_iter().filter(|file| *file != path).collect();
+    let mut text = std::fs::read_to_string(&path).map_err(|error| unwritten(&path, &error))?;
+    if !text.contains(recipient) && files.is_empty() {
+        return Ok(()); // by an undo that was cut off
+    }
+    match before_the_run(cx, root, &path, &text, recipient)? {
+        Some(before) => text = before,
+        None => {
+            let meanwhile = secrets::name_meanwhile(&cx.config.host);
+            for name in [meanwhile.as_str(), cx.config.host.as_str()] {
+                if secrets::recipient_of(&secrets, name)?.as_deref() == Some(recipient) {
+                    text = edit::remove(&text, &Who::named(name), &[])?.text;
+                }
+            }
+        }
+    }
+    std::fs::write(&path, text).map_err(|error| unwritten(&path, &error))?;
+    let settings = EditSettings { allow_dirty: true, ..EditSettings::default() };
+    if !files.is_empty() {
+        for plan in [plan::plan_update, plan::plan_rotate] {
+            plan::commit(&plan(&secrets.dir, &path, &files, &settings, cx.operator())?)?;
+        }
+    }
+    if let Some(file) = named_in(&secrets, recipient)?.first() {
+        return Err(still_named(recipient, file));
+    }
+    if cx.keys().has_private() {
+        proof::prove_shut_out(&cx.keys().pair()?.identity()?, &files)?;
+    }
+    Ok(())
+}
+
+/// The rules as they were before this run, where nobody has changed them since; what the
+/// run stored beside them goes with them.
+fn before_the_run(
+    cx: &Context,
+    root: &Path,
+    path: &Path,
+    now: &str,
+    recipient: &str,
+) -> Result<Option<String>, StepError> {
+    let repo = Repo::open(root)?;
+    let Some(commit) = repo.introduced(recipient, path)? else { return Ok(None) };
+    let parent = format!("{commit}~1");
+    let stored = path.with_file_name(crate::keys::stored_place(&cx.config.host).file);
+    if stored.exists()
+        && repo.show(&commit, &stored)?.is_some()
+        && repo.show(&parent, &stored)?.is_none()
+    {
+        std::fs::remove_file(&stored).map_err(|error| unwritten(&stored, &error))?;
+    }
+    let as_made = repo.show(&commit, path)?.as_deref() == Some(now.as_bytes());
+    if !as_made || !now.contains(recipient) {
+        return Ok(None);
+    }
+    Ok(repo.show(&parent, path)?.and_then(|text| String::from_utf8(text).ok()))
+}

@@ -1,0 +1,86 @@
+//! Changes of the repositories that several journeys make.
+
+use anyhow::{Context, Result};
+
+use crate::journey::operator::{Operator, USER};
+use crate::journey::repos::{HOST, Repos};
+
+const USERS: &str = "hosts/common/users/default.nix";
+const SOPS: &str = "hosts/common/core/sops.nix";
+
+/// A configuration that knows nothing of sops: no module, no input, no `.sops.yaml`. The
+/// password's hash stands in it.
+pub fn without_sops(repos: &Repos, operator: &Operator) -> Result<()> {
+    let hash = repos.secret(operator, &format!("[\"passwords\"][\"{USER}\"]"))?;
+    repos.cut("flake.nix", "    sops-nix = {", "  };\n\n  outputs")?;
+    repos.cut("hosts/common/core/default.nix", "    ./sops.nix\n", "  ];")?;
+    repos.cut(USERS, "\n  sops.secrets = {", "}\n")?;
+    repos.replace(
+        USERS,
+        "hashedPasswordFile = config.sops.secrets.\"passwords/${username}\".path;",
+        &format!("hashedPassword = \"{hash}\";"),
+    )?;
+    repos.replace(USERS, "{ config, vars, ... }", "{ vars, ... }")?;
+    let sops = repos.config.join(SOPS);
+    std::fs::remove_file(&sops).with_context(|| format!("cannot remove {}", sops.display()))
+}
+
+/// The secrets are opened with an age key file alone, not with the SSH host key.
+pub fn age_key_file_alone(repos: &Repos, _: &Operator) -> Result<()> {
+    repos.replace(
+        SOPS,
+        "  sops = {\n",
+        "  sops = {\n    age.keyFile = \"/var/lib/sops-nix/key.txt\";\n    age.sshKeyPaths = [ ];\n",
+    )
+}
+
+/// The secrets can be opened with an age key file, and with the SSH host key.
+pub fn age_key_file_too(repos: &Repos, _: &Operator) -> Result<()> {
+    repos.replace(
+        SOPS,
+        "  sops = {\n",
+        "  sops = {\n    age.keyFile = \"/var/lib/sops-nix/key.txt\";\n",
+    )
+}
+
+/// The second disk's serial number.
+pub const DATA_SERIAL: &str = "landfall-data";
+
+/// A second disk with LUKS, which the running system opens with a key file in the persist
+/// folder. The layout names a device that no machine has.
+pub fn second_disk(repos: &Repos, _: &Operator) -> Result<()> {
+    repos.edit(&format!("hosts/nixos/{HOST}/disks.nix"), |text| {
+        let body = text.trim_end().strip_suffix('}').context("disks.nix ends without }")?;
+        Ok(format!("{body}{SECOND_DISK}}}\n"))
+    })
+}
+
+const SECOND_DISK: &str = r#"
+  disko.devices.disk.data = {
+    type = "disk";
+    device = "/dev/disk/by-id/somewhere-else";
+    content = {
+      type = "gpt";
+      partitions.luks = {
+        size = "100%";
+        content = {
+          type = "luks";
+          name = "data";
+          initrdUnlock = false;
+          settings.keyFile = "/persist/etc/luks/data.key";
+          # The key is random: nothing is gained by a slow derivation.
+          extraFormatArgs = [ "--pbkdf" "pbkdf2" "--pbkdf-force-iterations" "1000" ];
+          content = {
+            type = "filesystem";
+            format = "ext4";
+            mountpoint = "/data";
+          };
+        };
+      };
+    };
+  };
+
+  environment.etc.crypttab.text = ''
+    data /dev/disk/by-partlabel/disk-data-luks /persist/etc/luks/data.key luks
+  '';
+"#;
