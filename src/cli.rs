@@ -46,6 +46,12 @@ pub enum Command {
     #[command(after_help = "Example:\n  landfall plan guppy root@192.168.1.20 --format mermaid")]
     Plan(PlanArgs),
 
+    /// Any flake's system onto a machine: what nixos-anywhere does, with its flags
+    #[command(
+        after_help = "Example:\n  landfall install .#guppy root@192.168.1.20 --erase WD-WX11A12345"
+    )]
+    Install(Box<crate::commands::install::InstallArgs>),
+
     /// Preflight alone: config, repositories, secrets, target, disks
     #[command(after_help = "Example:\n  landfall check guppy root@192.168.1.20")]
     Check(CheckArgs),
@@ -192,6 +198,8 @@ pub enum HardwareArg {
     Keep,
     /// Write what nixos-generate-config reports
     GenerateConfig,
+    /// Write what nixos-facter reports
+    Facter,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -295,6 +303,9 @@ pub struct Journey {
     /// Do not copy the repositories to the target
     #[arg(long)]
     pub no_repos: bool,
+
+    #[command(flatten)]
+    pub installation: crate::installation::InstallationArgs,
 
     #[command(flatten)]
     pub nix: NixOptions,

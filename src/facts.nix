@@ -85,6 +85,7 @@ in
     "toplevel"
     "destroyFormatMount"
     "formatMount"
+    "format"
     "mount"
     "diskoScript"
     "formatScript"
@@ -134,6 +135,18 @@ in
       + builtins.length (user.openssh.authorizedKeys.keyFiles or [ ]);
     sops = homeSops user.name;
   }) (builtins.filter (user: user.isNormalUser or false) (values c.users.users));
+  # nixos.org's own cache is known to every installer.
+  substituters = builtins.filter (url: builtins.match "https?://cache.nixos.org/?" url == null) (
+    c.nix.settings.substituters or [ ]
+  );
+  trustedPublicKeys = c.nix.settings.trusted-public-keys or [ ];
+  facterReport =
+    let path = c.hardware.facter.reportPath or null;
+    in if path == null then null else toString path;
+  lanzabooteBundle =
+    if (c.boot.lanzaboote.enable or false) && !(c.boot.lanzaboote.autoGenerateKeys.enable or false) then
+      toString (c.boot.lanzaboote.pkiBundle or "/var/lib/sbctl")
+    else null;
   rootKeys = builtins.length (c.users.users.root.openssh.authorizedKeys.keys or [ ])
     + builtins.length (c.users.users.root.openssh.authorizedKeys.keyFiles or [ ]);
 }

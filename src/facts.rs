@@ -8,7 +8,7 @@ use serde::Deserialize;
 /// The expression that turns a `nixosConfigurations.HOST` into [`HostFacts`].
 pub const EXPRESSION: &str = include_str!("facts.nix");
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HostFacts {
     pub host_name: String,
@@ -42,6 +42,17 @@ pub struct HostFacts {
     pub gnupg_ssh_key_paths: Vec<String>,
     pub users: Vec<User>,
     pub root_keys: u32,
+    /// Beyond the cache of nixos.org.
+    #[serde(default)]
+    pub substituters: Vec<String>,
+    #[serde(default)]
+    pub trusted_public_keys: Vec<String>,
+    /// `hardware.facter.reportPath`, as it is in the nix store.
+    #[serde(default)]
+    pub facter_report: Option<String>,
+    /// The PKI bundle that lanzaboote signs with and does not make by itself.
+    #[serde(default)]
+    pub lanzaboote_bundle: Option<String>,
 }
 
 /// A disk of the disko layout.
@@ -245,6 +256,12 @@ impl HostFacts {
             (_, [only]) => Some(only),
             _ => None,
         }
+    }
+
+    /// Who logs in when nobody was named: the primary user where that one has a key, else
+    /// root.
+    pub fn login(&self) -> &str {
+        self.primary_user().filter(|user| user.keys > 0).map_or("root", |user| &user.name)
     }
 
     /// The mount point that holds `path` on the installed system.

@@ -64,8 +64,30 @@ impl RunKeys {
         self.private_path().exists()
     }
 
+    /// Where the key is that the machine had before and keeps.
+    fn kept_path(&self) -> PathBuf {
+        self.dir.join("kept.pub")
+    }
+
+    /// The host key that the machine had before the installation and keeps; its private
+    /// half never left it.
+    pub fn kept(&self) -> Option<HostKey> {
+        std::fs::read_to_string(self.kept_path()).ok()?.parse().ok()
+    }
+
+    /// From now on the installed system must show `key`; one that was made goes.
+    pub fn keep(&self, key: &HostKey) -> Result<(), StepError> {
+        create_private_dir(&self.dir)
+            .and_then(|()| write_private(&self.kept_path(), format!("{key}\n").as_bytes()))
+            .map_err(|error| self.io(&error))?;
+        self.forget_private()
+    }
+
     /// The key that the installed system must show; none before it was made.
     pub fn public(&self) -> Option<HostKey> {
+        if let Some(kept) = self.kept() {
+            return Some(kept);
+        }
         std::fs::read_to_string(self.public_path()).ok()?.parse().ok()
     }
 

@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::error::{Advice, Exit, StepError};
 use crate::exec::{Cmd, ExecError};
 use crate::facts::LuksVolume;
+use crate::installation::{DiskKey, InstallationError};
 use crate::password;
 use crate::prompt::Question;
 use crate::secret::Secret;
@@ -58,15 +59,33 @@ pub fn collect(cx: &mut Context) -> Result<(), StepError> {
         if cx.answers.passphrases.contains_key(&volume.name) {
             continue;
         }
+        let file = cx.facts()?.first().passphrase_file(volume).unwrap_or_default().to_owned();
+        let key = cx.config.installation.disk_keys.iter().any(|key| key.remote == file);
         let source = source_for(&cx.config.passphrases, &volume.name);
-        let passphrase = match source.map(|source| source.from.clone()) {
-            Some(from) => read(cx, &from)?,
-            None => ask(cx, &volume.name)?,
+        let passphrase = match (key.then_some(file), source.map(|source| source.from.clone())) {
+            (Some(file), _) => cx.disk_key(&file)?,
+            (None, Some(from)) => read(cx, &from)?,
+            (None, None) => ask(cx, &volume.name)?,
         };
         let passphrase = as_disko_reads(&volume.name, &passphrase)?;
         cx.answers.passphrases.insert(volume.name.clone(), passphrase);
     }
     Ok(())
+}
+
+/// The files of `--disk-encryption-keys`, byte for byte, by their place on the target.
+pub fn disk_keys(cx: &Context) -> Result<Vec<(String, Secret)>, StepError> {
+    let keys = &cx.config.installation.disk_keys;
+    keys.iter().map(|key| Ok((key.remote.clone(), cx.disk_key(&key.remote)?))).collect()
+}
+
+/// A key that the user gives in a file, or in a pipe, which can be read once only.
+pub fn read_key(key: &DiskKey) -> Result<Secret, InstallationError> {
+    std::fs::read(&key.local).map(Secret::new).map_err(|error| InstallationError::DiskKey {
+        remote: key.remote.clone(),
+        local: key.local.clone(),
+        why: error.to_string(),
+    })
 }
 
 fn source_for<'a>(sources: &'a [PassphraseSource], volume: &str) -> Option<&'a PassphraseSource> {

@@ -11,6 +11,7 @@ use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::journal::{self, Entry};
 use crate::machine::Phase;
+use crate::origin::Origin;
 use crate::step::StepId;
 use crate::steps::lock::short;
 
@@ -42,7 +43,9 @@ pub fn same_machine(cx: &Context) -> Result<(), StepError> {
 /// Says what is not as it was when the run was last worked on, and remembers it.
 pub fn note_changes(cx: &mut Context) -> Result<(), StepError> {
     let mut now = cx.config.settings();
-    now.insert("nix-config".into(), Repo::open(&cx.config.repo)?.head()?);
+    if cx.config.origin == Origin::Repository {
+        now.insert("nix-config".into(), Repo::open(&cx.config.repo)?.head()?);
+    }
     let Some(before) = journal::settings(cx.journal.lines()).cloned() else {
         return Ok(cx.journal.append(Entry::Settings { settings: now })?);
     };

@@ -6,6 +6,7 @@ pub mod bootstrap;
 pub mod check;
 pub mod host;
 pub mod init;
+pub mod install;
 pub mod iso;
 pub mod keys;
 pub mod log;

@@ -8,8 +8,10 @@ use crate::error::{Exit, StepError};
 use crate::event::Event;
 use crate::exec::ExecError;
 use crate::facts::HostFacts;
+use crate::machine::Target;
 use crate::phase;
 use crate::ssh::{Endpoint, HostKey, Other, Seen, SshError, WaitError, wait_for};
+use crate::step::StepId;
 
 const INSTALLER: &str = "the installer";
 const INITRD: &str = "the initrd";
@@ -70,6 +72,7 @@ pub fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), 
         .map_err(|error| explained(error, person))?;
         let target = phase::examined(cx, session, key.clone())?;
         if target.facts.boot_id != old_boot {
+            is_what_was_installed(cx, &target)?;
             cx.target = Some(target);
             cx.phase = crate::machine::Phase::Installed;
             cx.events.emit(Event::Arrived { what: format!("{host} is up") });
@@ -137,6 +140,24 @@ fn explained(error: WaitError, person: bool) -> StepError {
     }
     // With an encrypted disk it is a person who did not come.
     if person && error.exit == Exit::Failed { error.exit(Exit::Person) } else { error }
+}
+
+/// A host key that the machine had before may be that of its former system, too.
+fn is_what_was_installed(cx: &Context, target: &Target) -> Result<(), StepError> {
+    if cx.keys().kept().is_none() {
+        return Ok(());
+    }
+    let expected = cx.fact(StepId::Build, "system")?;
+    let runs = target.facts.booted_system.as_deref().unwrap_or("a system that is no NixOS");
+    if runs == expected {
+        return Ok(());
+    }
+    Err(StepError::new(
+        format!("{} did not start the system that was installed", cx.config.host),
+        format!("it runs {runs}\nexpected {expected}"),
+        "Put the disk that was installed on first in the firmware's boot order, reboot it, then \
+         run the same command again.",
+    ))
 }
 
 fn no_target() -> StepError {

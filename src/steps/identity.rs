@@ -1,5 +1,7 @@
 //! Step 2: the target's final keys exist, on the source, before anything refers to them.
 
+use std::path::PathBuf;
+
 use crate::age::{HostKey, Identity as AgeIdentity};
 use crate::context::Context;
 use crate::error::StepError;
@@ -24,6 +26,10 @@ impl Step for Identity {
 
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
         let keys = cx.keys();
+        if let Some(kept) = keys.kept() {
+            let evidence = Evidence::new(format!("{}, kept", kept.fingerprint()));
+            return Ok(Status::Done(evidence.with("fingerprint", kept.fingerprint())));
+        }
         let Some(public) = keys.public() else { return Ok(Status::Ready) };
         // Once the system is installed, the private half may be gone from here; before
         // that, another key under the same name would be a lie to everybody who has the first.
@@ -62,13 +68,17 @@ impl Step for Identity {
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        if cx.config.installation.kept_keys.is_some() {
+            return cx.keys().keep(&cx.target()?.host_key);
+        }
         let comment = format!("root@{}", cx.config.host);
         if !cx.keys().is_prepared() {
-            let known = match &cx.config.host_key {
+            let given = given_key(cx)?;
+            let known = match &given {
                 Some(path) => Some(keys::read_given(path)?),
                 None => stored(cx)?,
             };
-            if let Some(key) = known.as_ref().filter(|_| cx.config.host_key.is_none()) {
+            if let Some(key) = known.as_ref().filter(|_| given.is_none()) {
                 cx.events.note(format!("the host keeps its key: {} is stored", key.fingerprint()));
             }
             cx.keys().prepare(&comment, known)?;
@@ -84,6 +94,15 @@ impl Step for Identity {
         }
         Ok(())
     }
+}
+
+/// The key that the user gives, by its own flag or among the extra files.
+fn given_key(cx: &Context) -> Result<Option<PathBuf>, StepError> {
+    if let Some(file) = &cx.config.host_key {
+        return Ok(Some(file.clone()));
+    }
+    let place = cx.facts()?.full.ed25519_host_key();
+    Ok(place.and_then(|path| cx.config.installation.extra_file(path)))
 }
 
 /// The host's key as the secrets repository keeps it; none where it keeps none.

@@ -3,7 +3,7 @@
 
 use crate::address::{ADDRESS, ADDRESSES};
 use crate::context::Context;
-use crate::error::StepError;
+use crate::error::{Exit, StepError};
 use crate::known_hosts;
 use crate::machine::Phase;
 use crate::ssh::{known_hosts_name, user_known_hosts};
@@ -64,6 +64,15 @@ impl Step for Reboot {
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        // The target that this run knows has not got its system from somebody else.
+        if cx.finished(StepId::Install).is_none() {
+            return Err(StepError::new(
+                "nothing was installed by this run",
+                "after the reboot no system could prove itself",
+                "Take the install phase along: --phases install,reboot.",
+            )
+            .exit(Exit::Usage));
+        }
         let config = cx.facts()?.first().clone();
         let mut old_boot = String::new();
         if let Some(target) = &cx.target {

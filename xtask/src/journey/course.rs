@@ -107,7 +107,7 @@ fn prepare(cache: &Cache, dir: &Path, scenario: &Scenario) -> Result<Journey> {
     let jump = way.jump.then(|| Jump::start(&dir.join("jump"), &operator)).transpose()?;
     let place = Place { second_port: way.moves_to, medium_first: scenario.medium_first };
     let target = said("machine on", start, || {
-        Target::start(cache, dir, &begin, &scenario.disks, &place, &known.passphrase)
+        Target::start(cache, dir, &begin, scenario, &place, &known.passphrase)
     })?;
     let shown = said("machine up", start, || target.installer_fingerprint())?;
     let installer = Remote::scan(&operator, target.port, "installer")?;

@@ -93,6 +93,8 @@ pub struct Scenario {
     pub layout: String,
     /// Blank disks of the machine; each may be erased.
     pub disks: Vec<Disk>,
+    /// Memory of the machine, MiB.
+    pub memory: u32,
     pub edits: Vec<Edit>,
     /// Further flags of `landfall bootstrap`.
     pub flags: Vec<String>,
@@ -119,6 +121,7 @@ impl Scenario {
             medium_first: false,
             layout: "btrfs-luks".to_string(),
             disks: vec![disk(SERIAL, "8G", Bus::Virtio)],
+            memory: 2048,
             edits: Vec::new(),
             flags: Vec::new(),
             customized: false,
