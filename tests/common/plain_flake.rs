@@ -52,6 +52,7 @@ const FLAKE: &str = r##"{
         // both (n: program n false) "format" // both (n: program n true) "mount";
       host = scripts: more: {
         config = {
+          boot.initrd = { };
           networking.hostName = "guppy";
           nixpkgs.hostPlatform.system = system;
           system.build = scripts // {
@@ -90,7 +91,7 @@ const FLAKE: &str = r##"{
         old = host old { };
         facter = host new { hardware.facter.reportPath = ./facter.json; };
         sealed = host new { boot.initrd.secrets."/etc/unlock.key" = null; };
-        signed = host new { boot.lanzaboote = { enable = true; pkiBundle = "/var/lib/sbctl"; }; };
+        signed = host new { boot = { initrd = { }; lanzaboote = { enable = true; pkiBundle = "/var/lib/sbctl"; }; }; };
         broken = { config.system.build.installTest = make "vm-test-that-fails" "exit 1"; };
       };
     };

@@ -125,6 +125,8 @@ fn refused(journey: &Journey) -> Result<()> {
     };
     let other = ["--installer-fingerprint", "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"];
     let wrong: Vec<(&str, &str, Vec<String>, i32, &str)> = vec![
+        // Before the run of this host has verified a key.
+        ("an unknown host key", HOST, with(&[&pass, &erase]), 3, "was not confirmed"),
         (
             "a disk that is not there",
             "missing",
@@ -218,7 +220,6 @@ fn refused(journey: &Journey) -> Result<()> {
             3,
             "answers with another host key",
         ),
-        ("an unknown host key", HOST, with(&[&pass, &erase]), 3, "was not confirmed"),
         ("no passphrase", HOST, with(&[&known, &erase]), 3, "--luks-passphrase-file"),
         (
             "an empty passphrase",
