@@ -46,6 +46,12 @@ pub enum Command {
     #[command(after_help = "Example:\n  landfall plan guppy root@192.168.1.20 --format mermaid")]
     Plan(PlanArgs),
 
+    /// Any flake's system onto a machine: what nixos-anywhere does, with its flags
+    #[command(
+        after_help = "Example:\n  landfall install .#guppy root@192.168.1.20 --erase WD-WX11A12345"
+    )]
+    Install(Box<crate::commands::install::InstallArgs>),
+
     /// Preflight alone: config, repositories, secrets, target, disks
     #[command(after_help = "Example:\n  landfall check guppy root@192.168.1.20")]
     Check(CheckArgs),
@@ -139,6 +145,10 @@ pub struct Reach {
     #[arg(long, value_name = "OPTION")]
     pub ssh_option: Vec<String>,
 
+    /// Log in with the password in the environment variable SSHPASS [else: keys, else a question]
+    #[arg(long)]
+    pub env_password: bool,
+
     /// File with the password that sudo on the target asks for, or asks USER for
     #[arg(long, value_name = "[USER=]FILE")]
     pub sudo_password_file: Vec<String>,
@@ -188,6 +198,8 @@ pub enum HardwareArg {
     Keep,
     /// Write what nixos-generate-config reports
     GenerateConfig,
+    /// Write what nixos-facter reports
+    Facter,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -291,6 +303,9 @@ pub struct Journey {
     /// Do not copy the repositories to the target
     #[arg(long)]
     pub no_repos: bool,
+
+    #[command(flatten)]
+    pub installation: crate::installation::InstallationArgs,
 
     #[command(flatten)]
     pub nix: NixOptions,
@@ -422,6 +437,18 @@ pub struct SshArgs {
     /// Private key for the login
     #[arg(short = 'i', long = "identity-file", value_name = "FILE")]
     pub identity_file: Option<PathBuf>,
+
+    /// SSH port of the host, if another than at the last run
+    #[arg(short = 'p', long = "ssh-port", value_name = "PORT")]
+    pub port: Option<u16>,
+
+    /// Option for ssh; never one that weakens the check of the host key
+    #[arg(long, value_name = "OPTION")]
+    pub ssh_option: Vec<String>,
+
+    /// Where the host answers, if elsewhere than at the last run
+    #[arg(long, value_name = "ADDRESS")]
+    pub installed_address: Option<String>,
 
     /// What to run there [default: a shell]
     #[arg(last = true, value_name = "CMD")]

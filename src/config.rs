@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -17,9 +16,12 @@ use crate::build_on::BuildOn;
 use crate::cli::{
     ActivateArg, ChangedLayoutArg, Cli, HardwareArg, Journey, Reach, StrategyArg, Where,
 };
+use crate::commands::install::{HardwareBackend, InstallArgs};
 use crate::detect;
 use crate::error::{Advice, Exit};
+use crate::installation::{Installation, InstallationError};
 use crate::nix::NixOptions;
+use crate::origin::Origin;
 use crate::ssh::Endpoint;
 
 /// How long a person has to type the passphrase on the console of the target.
@@ -63,6 +65,8 @@ pub enum Strategy {
     Staged,
     /// Install the full configuration at once.
     Direct,
+    /// Install a system of any flake, and nothing else.
+    Install,
 }
 
 impl fmt::Display for Strategy {
@@ -70,6 +74,7 @@ impl fmt::Display for Strategy {
         f.pad(match self {
             Self::Staged => "staged",
             Self::Direct => "direct",
+            Self::Install => "install",
         })
     }
 }
@@ -182,6 +187,7 @@ pub struct Config {
     /// Where the installed system answers; as `target` unless told otherwise.
     pub installed_address: Option<Endpoint>,
     pub installer_fingerprint: Option<String>,
+    pub origin: Origin,
     /// The image that the user named.
     pub kexec: Option<KexecFrom>,
     pub no_kexec: bool,
@@ -189,17 +195,18 @@ pub struct Config {
     pub post_kexec_port: Option<u16>,
     /// Files with passwords for sudo on the target, by user; without one, for all.
     pub sudo_passwords: Vec<(Option<String>, PathBuf)>,
-    /// Root of the nix-config repository.
+    /// Root of the nix-config repository; empty where the system comes from elsewhere.
     pub repo: PathBuf,
-    /// Attribute of the host's full system.
+    /// Attribute of the host's full system; of its `config`, where it comes from a flake.
     pub attr: String,
     pub installer: Option<InstallerFlake>,
     pub strategy: Strategy,
     pub secrets: Option<SecretsRepo>,
     pub no_secrets: bool,
-    /// Relative to the repository.
+    /// Relative to the repository; absolute where there is none.
     pub hardware_file: Option<PathBuf>,
     pub hardware: Option<HardwareArg>,
+    pub installation: Installation,
     pub user: Option<String>,
     pub host_key: Option<PathBuf>,
     /// Keep the private host key in the secrets repository.
@@ -253,6 +260,14 @@ pub enum ConfigError {
     SecretPlace(String),
     #[error("the host key {path} cannot be used: {why}")]
     HostKey { path: PathBuf, why: String },
+    #[error("{path} leads to no store path: {why}")]
+    StorePath { path: PathBuf, why: String },
+    #[error("{0:?} reports no hardware")]
+    HardwareBackend(String),
+    #[error("the target is not named")]
+    NoTarget,
+    #[error(transparent)]
+    Installation(#[from] InstallationError),
 }
 
 impl Advice for ConfigError {
@@ -263,7 +278,15 @@ impl Advice for ConfigError {
             Self::Read { .. } => "Check the path and its permissions.".into(),
             Self::Settings { .. } => "Correct the line that is named; the settings are described in the README.".into(),
             Self::Target(_) => "Write the target as [user@]host[:port], ssh://…, or a name from your ssh_config.".into(),
-            Self::FlakeArgument(_) => "Write it as --flake PATH#HOST.".into(),
+            Self::FlakeArgument(_) => "Write it as FLAKE#HOST, for instance .#guppy.".into(),
+            Self::StorePath { .. } => "Build both first: --store-paths DISKO SYSTEM.".into(),
+            Self::HardwareBackend(_) => {
+                "Write it as --generate-hardware-config nixos-facter ./facter.json; the other \
+                 backend is nixos-generate-config."
+                    .into()
+            }
+            Self::NoTarget => "landfall install FLAKE#HOST TARGET, with TARGET as [user@]host[:port]".into(),
+            Self::Installation(error) => error.hint(),
             Self::DiskArgument(_) => "Write it as --disk NAME=DEVICE, as in --disk main=/dev/disk/by-id/nvme-….".into(),
             Self::DiskTwice(_) => "Give each disk of the layout one device.".into(),
             Self::NoInstaller { .. } => "Set `installer = \"FOLDER\"` in landfall.toml, or use --strategy direct.".into(),
@@ -402,6 +425,9 @@ impl Config {
         };
         let hardware_file = match &settings.hardware {
             Some(path) => Some(PathBuf::from(for_host(path))),
+            None if journey.hardware == Some(HardwareArg::Facter) => {
+                detect::facter_file(&place.repo, &place.tracked()?, host.as_str())
+            }
             None => detect::hardware_file(&place.repo, &place.tracked()?, host.as_str()),
         };
         let secrets = if journey.no_secrets { None } else { place.secrets()? };
@@ -420,8 +446,10 @@ impl Config {
                 .map(|text| text.parse().map_err(|e| ConfigError::Target(format!("{e}"))))
                 .transpose()?,
             installer_fingerprint: journey.reach.installer_fingerprint.clone(),
+            origin: Origin::Repository,
             kexec: kexec_from(journey, place)?,
-            no_kexec: journey.kexec.no_kexec,
+            no_kexec: journey.kexec.no_kexec
+                || !Installation::of(&journey.installation)?.phases.kexec,
             kexec_extra_flags: journey.kexec.kexec_extra_flags.clone(),
             post_kexec_port: journey.kexec.post_kexec_ssh_port,
             sudo_passwords: sudo_passwords(&journey.reach),
@@ -434,6 +462,7 @@ impl Config {
             hardware_file,
             hardware: journey.hardware,
             user: journey.user.clone().or_else(|| settings.user.clone()),
+            installation: Installation::of(&journey.installation)?,
             host_key: journey.host_key.clone(),
             store_host_key: journey.host_key_store
                 || settings.host_key == Some(HostKeySetting::Stored),
@@ -441,13 +470,81 @@ impl Config {
             build_on: journey.build_on.clone(),
             erase: journey.erase.clone(),
             changed_layout: journey.changed_layout,
-            passphrases: passphrases(journey)?,
+            passphrases: passphrases(
+                &journey.luks_passphrase_file,
+                &journey.luks_passphrase_command,
+                &journey.luks_passphrase_secret,
+            )?,
             push,
             copy_repos: !journey.no_repos,
             repos_dir: settings.repos.clone(),
             require_units: [journey.require_unit.clone(), settings.require_units.clone()].concat(),
             activate: journey.activate,
             nix: journey.nix.to_nix(),
+            boot_deadline: BOOT_DEADLINE,
+            passphrase_deadline: PASSPHRASE_DEADLINE,
+            host,
+        })
+    }
+
+    /// The same for `landfall install`: no repository, no settings, no secrets.
+    pub fn for_install(cli: &Cli, args: &InstallArgs) -> Result<Self, ConfigError> {
+        let base = cli.directory.clone().unwrap_or_else(|| ".".into());
+        let base = std::fs::canonicalize(&base)
+            .map_err(|source| ConfigError::Read { path: base.clone(), source })?;
+        let (origin, attr, host) = args.origin(&base)?;
+        let target = args.target().ok_or(ConfigError::NoTarget)?;
+        let hardware = args.hardware(&base)?;
+        let installation = args.installation()?;
+        let nix = crate::nix::NixOptions {
+            print_build_logs: args.nix.print_build_logs || args.debug,
+            ..args.nix.to_nix()
+        };
+        Ok(Self {
+            target: Some(endpoint_of(target, &args.reach)?),
+            installed_address: args
+                .reach
+                .installed_address
+                .as_deref()
+                .map(|text| text.parse().map_err(|e| ConfigError::Target(format!("{e}"))))
+                .transpose()?,
+            installer_fingerprint: args.reach.installer_fingerprint.clone(),
+            sudo_passwords: sudo_passwords(&args.reach),
+            kexec: kexec_of(&args.kexec, &base)?,
+            no_kexec: args.kexec.no_kexec || !installation.phases.kexec,
+            kexec_extra_flags: args.kexec.kexec_extra_flags.clone(),
+            post_kexec_port: args.kexec.post_kexec_ssh_port,
+            origin,
+            repo: PathBuf::new(),
+            attr,
+            installer: None,
+            strategy: Strategy::Install,
+            secrets: None,
+            no_secrets: true,
+            hardware: hardware.as_ref().map(|(backend, _)| match backend {
+                HardwareBackend::NixosGenerateConfig => HardwareArg::GenerateConfig,
+                HardwareBackend::NixosFacter => HardwareArg::Facter,
+            }),
+            hardware_file: hardware.map(|(_, path)| path),
+            user: args.user.clone(),
+            installation,
+            host_key: args.host_key.clone(),
+            store_host_key: false,
+            devices: BTreeMap::new(),
+            build_on: args.build_on(),
+            changed_layout: args.changed_layout,
+            erase: args.erase.clone(),
+            passphrases: passphrases(
+                &args.luks_passphrase_file,
+                &args.luks_passphrase_command,
+                &[],
+            )?,
+            push: Push::No,
+            copy_repos: false,
+            repos_dir: None,
+            require_units: Vec::new(),
+            activate: ActivateArg::Boot,
+            nix,
             boot_deadline: BOOT_DEADLINE,
             passphrase_deadline: PASSPHRASE_DEADLINE,
             host,
@@ -477,13 +574,16 @@ impl Config {
         [
             ("target", endpoint(&self.target)),
             ("installed_address", endpoint(&self.installed_address)),
+            ("flake", self.origin.reference()),
             ("attr", Some(self.attr.clone())),
+            ("--disko-mode", Some(format!("{:?}", self.installation.disko_mode).to_lowercase())),
             ("installer", installer),
             ("secrets", secrets),
             ("hardware", path(&self.hardware_file)),
             ("--hardware", self.hardware.map(|how| format!("{how:?}").to_lowercase())),
             ("user", self.user.clone()),
             ("push", Some(push)),
+            ("--host-key-store", self.store_host_key.then(|| "yes".to_owned())),
             ("--no-repos", (!self.copy_repos).then(|| "yes".to_owned())),
             ("repos", path(&self.repos_dir)),
             ("--disk", Some(self.named_devices())),
@@ -540,8 +640,12 @@ fn target_of(place: &Where, reach: &Reach) -> Result<Option<Endpoint>, ConfigErr
     else {
         return Ok(None);
     };
+    endpoint_of(text, reach).map(Some)
+}
+
+fn endpoint_of(text: &str, reach: &Reach) -> Result<Endpoint, ConfigError> {
     let endpoint = text.parse().map_err(|error| ConfigError::Target(format!("{error}")))?;
-    Ok(Some(reached_by(endpoint, reach)))
+    Ok(reached_by(endpoint, reach))
 }
 
 /// A machine that was named, reached as the flags say.
@@ -549,7 +653,7 @@ pub fn reached_by(mut endpoint: Endpoint, reach: &Reach) -> Endpoint {
     endpoint.port = reach.port.or(endpoint.port);
     endpoint.identity_file.clone_from(&reach.identity_file);
     endpoint.options.clone_from(&reach.ssh_option);
-    endpoint.may_ask = std::io::stderr().is_terminal();
+    endpoint.may_ask = true;
     endpoint
 }
 
@@ -578,6 +682,19 @@ fn kexec_from(journey: &Journey, place: &Place) -> Result<Option<KexecFrom>, Con
         .map_err(|source| ConfigError::Read { path, source })
 }
 
+/// The flag's URL or file.
+fn kexec_of(args: &crate::cli::Kexec, base: &Path) -> Result<Option<KexecFrom>, ConfigError> {
+    let Some(text) = &args.kexec else { return Ok(None) };
+    if text.contains("://") {
+        let (url, sha256) = (text.clone(), args.kexec_sha256.clone());
+        return Ok(Some(KexecFrom::Url { url, sha256 }));
+    }
+    let path = base.join(text);
+    std::fs::canonicalize(&path)
+        .map(|path| Some(KexecFrom::File(path)))
+        .map_err(|source| ConfigError::Read { path, source })
+}
+
 /// The pairs of `--disk NAME=DEVICE`; both end up in a Nix string.
 fn devices(arguments: &[String]) -> Result<BTreeMap<String, String>, ConfigError> {
     let plain =
@@ -596,17 +713,21 @@ fn devices(arguments: &[String]) -> Result<BTreeMap<String, String>, ConfigError
     Ok(devices)
 }
 
-fn passphrases(journey: &Journey) -> Result<Vec<PassphraseSource>, ConfigError> {
-    let files = journey.luks_passphrase_file.iter().map(|text| {
+fn passphrases(
+    files: &[String],
+    commands: &[String],
+    secrets: &[String],
+) -> Result<Vec<PassphraseSource>, ConfigError> {
+    let files = files.iter().map(|text| {
         let (volume, rest) = named(text);
         PassphraseSource { volume, from: PassphraseFrom::File(rest.into()) }
     });
-    let commands = journey.luks_passphrase_command.iter().map(|text| {
+    let commands = commands.iter().map(|text| {
         let (volume, rest) = named(text);
         PassphraseSource { volume, from: PassphraseFrom::Command(rest.into()) }
     });
     let mut sources: Vec<PassphraseSource> = files.chain(commands).collect();
-    for text in &journey.luks_passphrase_secret {
+    for text in secrets {
         let (volume, rest) = named(text);
         let (file, key) = rest
             .rsplit_once(':')

@@ -1,6 +1,6 @@
 //! What a step works with: the configuration, the run's memory, the machines.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,8 +15,9 @@ use crate::journal::{self, Journal, RunIdentity};
 use crate::keys::RunKeys;
 use crate::machine::{Phase, Target};
 use crate::nix::Nix;
+use crate::origin::{self, Locked};
+use crate::passphrase;
 use crate::prompt::Prompter;
-use crate::scratch;
 use crate::secret::Secret;
 use crate::sops::identities::{Identities, Places};
 use crate::step::{Consent, Evidence, Status, StepId};
@@ -37,7 +38,10 @@ pub struct Context {
     /// paths that were built, the checks that passed.
     pub produced: BTreeMap<StepId, Evidence>,
     pub answers: Answers,
+    /// What the target reported of its hardware in this process.
+    pub hardware_report: Option<String>,
     facts: OnceCell<Facts>,
+    disk_keys: RefCell<BTreeMap<String, Secret>>,
     builder: OnceCell<Builder>,
     operator: OnceCell<Identities>,
 }
@@ -65,6 +69,8 @@ pub struct Facts {
     pub full: HostFacts,
     /// The minimal system of the installer flake; staged only.
     pub minimal: Option<HostFacts>,
+    /// The flake that was evaluated, where it is no host of the config repository.
+    pub locked: Option<Locked>,
 }
 
 impl Facts {
@@ -94,7 +100,9 @@ impl Context {
             target: None,
             produced: BTreeMap::new(),
             answers: Answers::default(),
+            hardware_report: None,
             facts: OnceCell::new(),
+            disk_keys: RefCell::default(),
             builder: OnceCell::new(),
             operator: OnceCell::new(),
         }
@@ -116,7 +124,7 @@ impl Context {
         if let Some(facts) = self.facts.get() {
             return Ok(facts);
         }
-        let facts = scratch::evaluate(&self.config, &self.dir)?;
+        let facts = origin::evaluate(&self.config, &self.dir)?;
         Ok(self.facts.get_or_init(|| facts))
     }
 
@@ -162,6 +170,21 @@ impl Context {
         journal::finished(self.journal.lines(), step)
     }
 
+    /// The bytes of a key of `--disk-encryption-keys`, read when they are first needed.
+    pub fn disk_key(&self, remote: &str) -> Result<Secret, StepError> {
+        let mut read = self.disk_keys.borrow_mut();
+        if let Some(bytes) = read.get(remote) {
+            return Ok(bytes.clone());
+        }
+        let keys = &self.config.installation.disk_keys;
+        let key = keys.iter().find(|key| key.remote == remote).ok_or_else(|| {
+            StepError::new(format!("no key was given for {remote}"), "", "This is a bug.")
+        })?;
+        let bytes = passphrase::read_key(key)?;
+        read.insert(remote.to_owned(), bytes.clone());
+        Ok(bytes)
+    }
+
     /// What `step` made in this process, else what the journal says of it.
     pub fn evidence(&self, step: StepId) -> Option<&Evidence> {
         self.produced.get(&step).or_else(|| self.finished(step))
@@ -197,6 +220,9 @@ impl Context {
     pub fn primary_user(&self) -> Result<String, StepError> {
         if let Some(user) = &self.config.user {
             return Ok(user.clone());
+        }
+        if self.config.strategy == Strategy::Install {
+            return Ok(self.facts()?.full.login().to_owned());
         }
         let users = &self.facts()?.full.users;
         self.facts()?.full.primary_user().map(|user| user.name.clone()).ok_or_else(|| {

@@ -87,15 +87,37 @@ pub fn hardware_file(repo: &Path, tracked: &[PathBuf], host: &str) -> Option<Pat
     let of_host = |path: &&PathBuf| {
         path.parent().is_some_and(|dir| dir.components().any(|part| part.as_os_str() == host))
     };
-    let known = tracked.iter().filter(of_host).find(|path| {
-        path.file_name()
-            .is_some_and(|name| name == "hardware-configuration.nix" || name == "hardware.nix")
-    });
-    if let Some(path) = known {
+    let known = |names: &[&str]| {
+        tracked.iter().filter(of_host).find(|path| {
+            path.file_name().is_some_and(|name| names.iter().any(|known| name == *known))
+        })
+    };
+    let modules = known(&["hardware-configuration.nix", "hardware.nix"]);
+    if let Some(path) = modules.or_else(|| known(&["facter.json"])) {
         return Some(path.clone());
     }
-    let import =
-        Regex::new(r"(?m)^[^#\n]*?\./([A-Za-z0-9_./-]*hardware[A-Za-z0-9_-]*\.nix)").ok()?;
+    imported(repo, tracked, host, r"[A-Za-z0-9_./-]*hardware[A-Za-z0-9_-]*\.nix")
+        .or_else(|| facter_file(repo, tracked, host))
+}
+
+/// The report of nixos-facter that belongs to `host`, tracked or still to be made.
+pub fn facter_file(repo: &Path, tracked: &[PathBuf], host: &str) -> Option<PathBuf> {
+    let of_host = |path: &&PathBuf| {
+        path.ends_with("facter.json")
+            && path
+                .parent()
+                .is_some_and(|dir| dir.components().any(|part| part.as_os_str() == host))
+    };
+    let known = tracked.iter().find(of_host).cloned();
+    known.or_else(|| imported(repo, tracked, host, r"[A-Za-z0-9_./-]*facter[A-Za-z0-9_-]*\.json"))
+}
+
+/// The file that a module of the host names as `./FILE`.
+fn imported(repo: &Path, tracked: &[PathBuf], host: &str, file: &str) -> Option<PathBuf> {
+    let of_host = |path: &&PathBuf| {
+        path.parent().is_some_and(|dir| dir.components().any(|part| part.as_os_str() == host))
+    };
+    let import = Regex::new(&format!(r"(?m)^[^#\n]*?\./({file})")).ok()?;
     let modules = tracked.iter().filter(|path| path.extension().is_some_and(|ext| ext == "nix"));
     modules
         .filter(|path| of_host(path) || path.file_stem().is_some_and(|stem| stem == host))

@@ -36,6 +36,8 @@ pub enum DiskError {
     InUse { disk: String, mount: String },
     #[error("{disk} is too small: {size} for a layout that needs {needed}")]
     TooSmall { disk: String, size: String, needed: String },
+    #[error("{disk} is part of {holder}, and so is {other}, which the layout does not erase")]
+    Shared { disk: String, holder: String, other: String },
     #[error("nothing says that {disk} may be erased")]
     NotNamed { disk: String, name: String },
     #[error("--erase {given:?} is no disk of the layout")]
@@ -53,6 +55,9 @@ impl Advice for DiskError {
             Self::Same { .. } => "Give each disk of the layout a device of its own.".into(),
             Self::ReadOnly { .. } => "Lift its write protection, or choose another disk.".into(),
             Self::InUse { .. } => "Unmount it, or choose another disk; the installer's own medium cannot be installed on.".into(),
+            Self::Shared { holder, .. } => format!(
+                "Take {holder} apart by hand first, or give the layout all of its disks."
+            ),
             Self::TooSmall { .. } => "Choose a larger disk.".into(),
             Self::NotNamed { name, .. } => format!("If it may be erased, add --erase {name}"),
             Self::NotInLayout { layout, .. } => format!("The layout's disks are {}.", layout.join(", ")),
@@ -97,6 +102,24 @@ pub fn match_layout(layout: &[LayoutDisk], disks: &[Disk]) -> Result<Vec<Matched
         });
     }
     Ok(matched)
+}
+
+/// The disks among the devices that a script names; it erases no others.
+pub fn match_named(named: &[LayoutDisk], disks: &[Disk]) -> Result<Vec<Matched>, DiskError> {
+    let mut matched: Vec<Matched> = Vec::new();
+    for LayoutDisk { name, device, .. } in named {
+        let disk = disks.iter().find(|disk| disk.path == *device || disk.links.contains(device));
+        if let Some(disk) = disk
+            && !matched.iter().any(|other| other.disk.path == disk.path)
+        {
+            matched.push(Matched {
+                name: name.clone(),
+                device: device.clone(),
+                disk: disk.clone(),
+            });
+        }
+    }
+    if matched.is_empty() { Err(DiskError::NoLayout) } else { Ok(matched) }
 }
 
 /// Refuses disks that must not be erased whatever the user says. `ours` tells
@@ -273,8 +296,8 @@ mod tests {
             path: "/dev/vda1".into(),
             size_bytes: 1,
             fs_type: Some("ext4".into()),
-            label: None,
             mounts: vec!["/iso".into()],
+            ..Part::default()
         });
         let matched = match_layout(&layout(&["/dev/vda"]), &[used.clone()]).unwrap();
         assert!(matches!(check_usable(&matched, 0), Err(DiskError::InUse { .. })));

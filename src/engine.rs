@@ -56,8 +56,7 @@ pub fn run(cx: &mut Context, plan: &[Planned]) -> Result<(), Failure> {
         cx.events = events;
     }
     // A part of the journey, as `check` runs it, completes nothing.
-    let whole = plan.len() == StepId::ALL.len() && plan.iter().all(|planned| !planned.left_out);
-    if whole {
+    if crate::journey::is_whole(&cx.config, plan) {
         cx.journal
             .append(Entry::Completed)
             .map_err(|error| Failure { step: StepId::Retire, error: error.into() })?;

@@ -8,13 +8,14 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -28,9 +29,6 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 const TICK: Duration = Duration::from_millis(100);
 /// What a command gets between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(3);
-/// How long the last words of an ended child are waited for. Long, because a busy machine
-/// may let the reader wait, and words that are lost would be taken for an empty answer.
-const DRAIN: Duration = Duration::from_secs(5);
 /// Small enough for a progress bar that moves, large enough to cost nothing.
 const SENT_AT_ONCE: usize = 256 << 10;
 /// Lines of standard error kept for an error message.
@@ -328,8 +326,9 @@ impl Cmd {
         if self.clear_env {
             process.env_clear();
         }
-        // The one variable of the user's that is a private key is nobody's business.
-        process.env_remove("SOPS_AGE_KEY");
+        // What of the user's is a password or a private key is nobody's business: landfall
+        // has read it.
+        process.env_remove("SSHPASS").env_remove("SOPS_AGE_KEY");
         process.envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(dir) = &self.dir {
             process.current_dir(dir);
@@ -344,13 +343,7 @@ impl Cmd {
         tracing::info!(%command, dir = ?self.dir, "start");
 
         let mut process = self.process();
-        process.stdout(match &self.input {
-            Input::Socket(socket) => {
-                Stdio::from(OwnedFd::from(socket.try_clone().map_err(io_error)?))
-            }
-            _ => Stdio::piped(),
-        });
-        process.stderr(Stdio::piped());
+        process.stdout(Stdio::piped()).stderr(Stdio::piped());
         process.stdin(match (&self.input, &self.preamble) {
             (Input::Null, None) => Stdio::null(),
             (Input::File(path), None) if self.on_sent.is_none() => {
@@ -367,11 +360,23 @@ impl Cmd {
             .map_err(|source| ExecError::Start { command: command.clone(), source })?;
 
         let (sender, receiver) = mpsc::channel();
-        if let Some(stdout) = child.stdout.take() {
-            pump(stdout, Stream::Stdout, sender.clone());
+        let ended = Arc::new(AtomicBool::new(false));
+        match (child.stdout.take(), &self.input) {
+            (Some(stdout), Input::Socket(socket)) => {
+                // Not the child's own: ssh would make it non-blocking for this side too.
+                let socket = socket.try_clone().map_err(io_error)?;
+                let until_then = sender.clone();
+                std::thread::spawn(move || {
+                    // Where it breaks, the child's end tells why.
+                    let _ = relay(stdout, socket);
+                    drop(until_then);
+                });
+            }
+            (Some(stdout), _) => pump(stdout, Stream::Stdout, sender.clone(), ended.clone()),
+            (None, _) => {}
         }
         if let Some(stderr) = child.stderr.take() {
-            pump(stderr, Stream::Stderr, sender);
+            pump(stderr, Stream::Stderr, sender, ended.clone());
         }
         if let Some(mut pipe) = child.stdin.take() {
             // A child may end without reading: its exit status tells more than EPIPE.
@@ -385,7 +390,6 @@ impl Cmd {
 
         let mut stdout = Vec::new();
         let mut stderr = String::new();
-        let mut ended_at = None;
         loop {
             match receiver.recv_timeout(TICK) {
                 Ok((stream, bytes)) => {
@@ -405,12 +409,6 @@ impl Cmd {
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
-                // A daemon that the child left behind may hold the pipes open for ever.
-                Err(RecvTimeoutError::Timeout)
-                    if ended_at.is_some_and(|at: Instant| at.elapsed() > DRAIN) =>
-                {
-                    break;
-                }
                 Err(RecvTimeoutError::Timeout) => {}
             }
             if interrupted() {
@@ -424,8 +422,8 @@ impl Cmd {
                 tracing::warn!(%command, "deadline passed");
                 return Err(ExecError::Deadline { command, deadline, stderr });
             }
-            if ended_at.is_none() && child.try_wait().map_err(io_error)?.is_some() {
-                ended_at = Some(Instant::now());
+            if !ended.load(Ordering::Acquire) && child.try_wait().map_err(io_error)?.is_some() {
+                ended.store(true, Ordering::Release);
             }
         }
         let status = wait(&mut child, self.deadline.map(|d| started + d), &command, &stderr)?;
@@ -474,14 +472,14 @@ fn feed(pipe: &mut impl Write, input: Input, on_sent: Option<OnSent>) -> io::Res
     }
 }
 
-/// Not `io::copy`: its splice keeps the pipe locked while it waits for the socket, and
-/// what was fed before cannot be read until more comes.
-fn relay(mut socket: UnixStream, pipe: &mut impl Write) -> io::Result<()> {
+/// Not `io::copy`: its splice keeps a pipe locked while it waits for a socket, and what
+/// was fed before cannot be read until more comes.
+fn relay(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
     loop {
-        match socket.read(&mut buffer)? {
+        match from.read(&mut buffer)? {
             0 => return Ok(()),
-            count => pipe.write_all(&buffer[..count])?,
+            count => to.write_all(&buffer[..count])?,
         }
     }
 }
@@ -503,18 +501,54 @@ fn send(path: &Path, to: &mut impl Write, on_sent: Option<OnSent>) -> io::Result
     }
 }
 
-fn pump(stream: impl Read + Send + 'static, kind: Stream, sender: mpsc::Sender<(Stream, Vec<u8>)>) {
+/// Hands the lines of `stream` on, to its end. A daemon that the child left behind may hold
+/// it open for ever: once the child has `ended`, what is there is read, and no more waited for.
+fn pump(
+    mut stream: impl Read + AsFd + Send + 'static,
+    kind: Stream,
+    sender: mpsc::Sender<(Stream, Vec<u8>)>,
+    ended: Arc<AtomicBool>,
+) {
     std::thread::spawn(move || {
-        let mut reader = BufReader::new(stream);
+        let mut buffer = vec![0; 64 << 10];
+        let mut line = Vec::new();
         loop {
-            let mut line = Vec::new();
-            match reader.read_until(b'\n', &mut line) {
-                Ok(0) | Err(_) => return,
-                Ok(_) if sender.send((kind, line)).is_err() => return,
-                Ok(_) => {}
+            // Looked at first: what the child wrote before its end is there by then.
+            let last = ended.load(Ordering::Acquire);
+            if !is_readable(&stream) {
+                if last {
+                    break;
+                }
+                continue;
+            }
+            match stream.read(&mut buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => {
+                    for part in buffer[..count].split_inclusive(|byte| *byte == b'\n') {
+                        line.extend_from_slice(part);
+                        if part.ends_with(b"\n")
+                            && sender.send((kind, std::mem::take(&mut line))).is_err()
+                        {
+                            return;
+                        }
+                    }
+                }
             }
         }
+        if !line.is_empty() {
+            // Without a receiver the run was given up.
+            let _ = sender.send((kind, line));
+        }
     });
+}
+
+/// Whether there is something to read, or the end, after at most a tick.
+fn is_readable(stream: &impl AsFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let tick = Timespec::try_from(TICK).ok();
+    let mut files = [PollFd::new(stream, PollFlags::IN)];
+    // An interrupted look is a look in vain.
+    poll(&mut files, tick.as_ref()).is_ok_and(|ready| ready > 0)
 }
 
 fn end(child: &mut Child, terminal: bool) {
@@ -572,12 +606,22 @@ pub fn quote(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufRead, BufReader};
 
     #[test]
     fn output_is_captured_by_stream() {
         let output = Cmd::new("sh").args(["-c", "echo out; echo err >&2"]).run().unwrap();
         assert_eq!(output.text(), "out");
         assert_eq!(output.stderr, "err\n");
+    }
+
+    #[test]
+    fn what_a_child_leaves_behind_is_not_waited_for() {
+        let started = Instant::now();
+        let output =
+            Cmd::new("sh").args(["-c", "echo said; sleep 60 & printf more"]).run().unwrap();
+        assert_eq!(output.text(), "said\nmore");
+        assert!(started.elapsed() < Duration::from_secs(30));
     }
 
     #[test]

@@ -28,7 +28,9 @@ let
     sopsFile = toString s.sopsFile;
     key = s.key or name;
     format = s.format or "yaml";
-    path = s.path or "/run/secrets/${name}";
+    path = s.path or (
+      if s.neededForUsers or false then "/run/secrets-for-users/${name}" else "/run/secrets/${name}"
+    );
     neededForUsers = s.neededForUsers or false;
   };
 
@@ -60,6 +62,21 @@ let
     in
     kept storage (path: path) (p.directories or [ ] ++ p.files or [ ])
     ++ builtins.concatLists (named ofUser (p.users or { }));
+
+  isGit = package:
+    builtins.match "git(-(minimal|full|svn|with-svn))?(-[0-9].*)?" (package.pname or package.name or "")
+    != null;
+  anyGit = builtins.any isGit;
+
+  # home-manager's sops of a user.
+  homeSops = user:
+    let home = (c.home-manager.users or { }).${user} or { };
+    in
+    if home ? sops then {
+      keyFile = home.sops.age.keyFile or null;
+      sshKeyPaths = map toString (home.sops.age.sshKeyPaths or [ ]);
+      secrets = named secretOf (home.sops.secrets or { });
+    } else null;
 in
 {
   hostName = c.networking.hostName;
@@ -68,6 +85,7 @@ in
     "toplevel"
     "destroyFormatMount"
     "formatMount"
+    "format"
     "mount"
     "diskoScript"
     "formatScript"
@@ -89,6 +107,11 @@ in
   }) (initrd.secrets or { });
   rootIsMadeNew = mentions [ "btrfs subvolume delete" "zfs rollback" ] initrdScripts;
   persisted = builtins.concatLists (named keptBelow (c.environment.persistence or { }));
+  hasGit = c.programs.git.enable or false
+    || anyGit (c.environment.systemPackages or [ ])
+    || builtins.any (user: anyGit (user.packages or [ ])) (values c.users.users)
+    || builtins.any (home: home.programs.git.enable or false || anyGit (home.home.packages or [ ]))
+      (values (c.home-manager.users or { }));
   systemdBoot = c.boot.loader.systemd-boot.enable or false;
   sshEnabled = c.services.openssh.enable;
   sshPorts = c.services.openssh.ports or [ 22 ];
@@ -97,6 +120,10 @@ in
     if c.boot.initrd.network.ssh.enable or false then
       map toString (c.boot.initrd.network.ssh.hostKeys or [ ])
     else [ ];
+  initrdSshPort =
+    if c.boot.initrd.network.ssh.enable or false then
+      c.boot.initrd.network.ssh.port or 22
+    else null;
   secrets = named secretOf (c.sops.secrets or { });
   ageKeyFile = c.sops.age.keyFile or null;
   ageSshKeyPaths = map toString (c.sops.age.sshKeyPaths or [ ]);
@@ -106,7 +133,20 @@ in
     groups = user.extraGroups or [ ];
     keys = builtins.length (user.openssh.authorizedKeys.keys or [ ])
       + builtins.length (user.openssh.authorizedKeys.keyFiles or [ ]);
+    sops = homeSops user.name;
   }) (builtins.filter (user: user.isNormalUser or false) (values c.users.users));
+  # nixos.org's own cache is known to every installer.
+  substituters = builtins.filter (url: builtins.match "https?://cache.nixos.org/?" url == null) (
+    c.nix.settings.substituters or [ ]
+  );
+  trustedPublicKeys = c.nix.settings.trusted-public-keys or [ ];
+  facterReport =
+    let path = c.hardware.facter.reportPath or null;
+    in if path == null then null else toString path;
+  lanzabooteBundle =
+    if (c.boot.lanzaboote.enable or false) && !(c.boot.lanzaboote.autoGenerateKeys.enable or false) then
+      toString (c.boot.lanzaboote.pkiBundle or "/var/lib/sbctl")
+    else null;
   rootKeys = builtins.length (c.users.users.root.openssh.authorizedKeys.keys or [ ])
     + builtins.length (c.users.users.root.openssh.authorizedKeys.keyFiles or [ ]);
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 /// The expression that turns a `nixosConfigurations.HOST` into [`HostFacts`].
 pub const EXPRESSION: &str = include_str!("facts.nix");
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HostFacts {
     pub host_name: String,
@@ -26,16 +26,33 @@ pub struct HostFacts {
     /// What impermanence keeps elsewhere.
     pub persisted: Vec<Persisted>,
     pub systemd_boot: bool,
+    /// Whether somebody who logs in finds git.
+    #[serde(default)]
+    pub has_git: bool,
     pub ssh_enabled: bool,
     pub ssh_ports: Vec<u16>,
     pub host_keys: Vec<HostKeyFile>,
     pub initrd_host_keys: Vec<String>,
+    /// Where SSH listens in the initrd, if it does.
+    #[serde(default)]
+    pub initrd_ssh_port: Option<u16>,
     pub secrets: Vec<SecretFact>,
     pub age_key_file: Option<String>,
     pub age_ssh_key_paths: Vec<String>,
     pub gnupg_ssh_key_paths: Vec<String>,
     pub users: Vec<User>,
     pub root_keys: u32,
+    /// Beyond the cache of nixos.org.
+    #[serde(default)]
+    pub substituters: Vec<String>,
+    #[serde(default)]
+    pub trusted_public_keys: Vec<String>,
+    /// `hardware.facter.reportPath`, as it is in the nix store.
+    #[serde(default)]
+    pub facter_report: Option<String>,
+    /// The PKI bundle that lanzaboote signs with and does not make by itself.
+    #[serde(default)]
+    pub lanzaboote_bundle: Option<String>,
 }
 
 /// A disk of the disko layout.
@@ -122,6 +139,18 @@ pub struct User {
     pub groups: Vec<String>,
     /// Number of authorized SSH keys.
     pub keys: u32,
+    /// home-manager's sops, where the user has it.
+    #[serde(default)]
+    pub sops: Option<HomeSops>,
+}
+
+/// `home-manager.users.USER.sops`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HomeSops {
+    pub key_file: Option<String>,
+    pub ssh_key_paths: Vec<String>,
+    pub secrets: Vec<SecretFact>,
 }
 
 impl HostFacts {
@@ -227,6 +256,12 @@ impl HostFacts {
             (_, [only]) => Some(only),
             _ => None,
         }
+    }
+
+    /// Who logs in when nobody was named: the primary user where that one has a key, else
+    /// root.
+    pub fn login(&self) -> &str {
+        self.primary_user().filter(|user| user.keys > 0).map_or("root", |user| &user.name)
     }
 
     /// The mount point that holds `path` on the installed system.

@@ -1,9 +1,10 @@
 //! The steps of one journey: which of the sixteen run, and why the others do not.
 
 use crate::cli::BootstrapArgs;
-use crate::config::{Config, Push};
+use crate::config::{Config, Push, Strategy};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
+use crate::installation::Installation;
 use crate::plan::{Plan, PlanStep};
 use crate::step::{Machine, Status, Step, StepId};
 use crate::steps;
@@ -25,6 +26,18 @@ pub struct Selection {
     until: Option<StepId>,
 }
 
+/// The steps of `landfall install`.
+const INSTALL: [StepId; 9] = [
+    StepId::Check,
+    StepId::Identity,
+    StepId::Installer,
+    StepId::Hardware,
+    StepId::Build,
+    StepId::Disks,
+    StepId::Copy,
+    StepId::Install,
+    StepId::Reboot,
+];
 /// What proves that nothing is destroyed or trusted by mistake always runs.
 const ALWAYS: [StepId; 2] = [StepId::Check, StepId::Installer];
 /// Later steps rest on what these prove: they run, or have run, or nothing does.
@@ -62,10 +75,27 @@ impl Selection {
 pub fn steps(config: &Config, selection: &Selection) -> Vec<Planned> {
     let planned = |step: Box<dyn Step>| {
         let id = step.id();
-        let left_out = selection.leaves_out(id);
+        let left_out = selection.leaves_out(id).or_else(|| no_phase_of(config, id));
         Planned { step, left_out: left_out.is_some(), skipped: no_use_for(config, id).or(left_out) }
     };
-    StepId::ALL.into_iter().map(steps::step).map(planned).collect()
+    StepId::ALL
+        .into_iter()
+        .filter(|id| config.strategy != Strategy::Install || INSTALL.contains(id))
+        .map(steps::step)
+        .map(planned)
+        .collect()
+}
+
+/// Why a step is left out by `--phases`.
+fn no_phase_of(config: &Config, id: StepId) -> Option<String> {
+    let Installation { phases, only_phases, .. } = config.installation;
+    (only_phases && !phases.has(id)).then(|| "not among --phases".into())
+}
+
+/// Whether `plan` has every step that there is for its configuration.
+pub fn is_whole(config: &Config, plan: &[Planned]) -> bool {
+    let all = if config.strategy == Strategy::Install { INSTALL.len() } else { StepId::ALL.len() };
+    plan.len() == all && plan.iter().all(|planned| !planned.left_out)
 }
 
 /// Why this configuration has no use for a step.
@@ -76,6 +106,9 @@ fn no_use_for(config: &Config, id: StepId) -> Option<String> {
         StepId::Lock if none => "the configuration has no secrets repository",
         StepId::Lock if !config.secrets_apart() => "the secrets lie in the configuration itself",
         StepId::Lock if config.push == Push::No => "nothing is pushed, so nothing can be locked",
+        StepId::Hardware if config.strategy == Strategy::Install && config.hardware.is_none() => {
+            "not asked for: --generate-hardware-config"
+        }
         StepId::Repos if !config.copy_repos => "left out by --no-repos",
         StepId::Publish if config.push == Push::No => "left out by --no-push",
         StepId::Retire if none => "the configuration has no secrets repository",

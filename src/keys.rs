@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::age::HostKey as HostKeyPair;
+use crate::age::{HostKey as HostKeyPair, Identity};
 use crate::config::{ConfigError, HostName, SecretPlace};
 use crate::error::StepError;
 use crate::secret::{Secret, create_private_dir, write_private};
@@ -64,8 +64,30 @@ impl RunKeys {
         self.private_path().exists()
     }
 
+    /// Where the key is that the machine had before and keeps.
+    fn kept_path(&self) -> PathBuf {
+        self.dir.join("kept.pub")
+    }
+
+    /// The host key that the machine had before the installation and keeps; its private
+    /// half never left it.
+    pub fn kept(&self) -> Option<HostKey> {
+        std::fs::read_to_string(self.kept_path()).ok()?.parse().ok()
+    }
+
+    /// From now on the installed system must show `key`; one that was made goes.
+    pub fn keep(&self, key: &HostKey) -> Result<(), StepError> {
+        create_private_dir(&self.dir)
+            .and_then(|()| write_private(&self.kept_path(), format!("{key}\n").as_bytes()))
+            .map_err(|error| self.io(&error))?;
+        self.forget_private()
+    }
+
     /// The key that the installed system must show; none before it was made.
     pub fn public(&self) -> Option<HostKey> {
+        if let Some(kept) = self.kept() {
+            return Some(kept);
+        }
         std::fs::read_to_string(self.public_path()).ok()?.parse().ok()
     }
 
@@ -110,7 +132,8 @@ impl RunKeys {
 
     /// Deletes the private halves: the installed host has them, the source need not.
     pub fn forget_private(&self) -> Result<(), StepError> {
-        for path in [self.private_path(), self.initrd_path()].into_iter().chain(self.luks_paths()) {
+        let keys = [self.private_path(), self.initrd_path(), self.user_age_path()];
+        for path in keys.into_iter().chain(self.luks_paths()) {
             match std::fs::remove_file(path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(self.io(&error));
@@ -119,6 +142,28 @@ impl RunKeys {
             }
         }
         Ok(())
+    }
+
+    /// Takes over the age key `known` of the primary user, or makes one; does nothing when
+    /// there is one.
+    pub fn prepare_user_age(&self, known: Option<Identity>) -> Result<(), StepError> {
+        if self.user_age_path().exists() {
+            return Ok(());
+        }
+        create_private_dir(&self.dir).map_err(|error| self.io(&error))?;
+        let identity = known.unwrap_or_else(Identity::generate);
+        write_private(&self.user_age_path(), identity.key_file().expose())
+            .map_err(|error| self.io(&error))
+    }
+
+    fn user_age_path(&self) -> PathBuf {
+        self.dir.join("user_age_keys.txt")
+    }
+
+    /// The primary user's age key, where this run brings it.
+    pub fn user_age(&self) -> Option<Identity> {
+        let secret = Secret::new(std::fs::read(self.user_age_path()).ok()?);
+        secret.expose_str()?.lines().find_map(|line| Identity::parse(line).ok())
     }
 
     /// Deletes all keys of the run.
@@ -193,6 +238,11 @@ pub fn stored_place(host: &HostName) -> SecretPlace {
         file: format!("identities/{host}.yaml").into(),
         key: vec!["ssh_host_ed25519_key".into()],
     }
+}
+
+/// Where the age key of a user is kept beside it.
+pub fn stored_user_place(host: &HostName, user: &str) -> SecretPlace {
+    SecretPlace { key: vec!["age".into(), user.into()], ..stored_place(host) }
 }
 
 /// The host key that the user gave.

@@ -5,6 +5,7 @@
 //! the `engine` runs the plan's `Step`s against source and target, and writes
 //! the `Journal` and `Event`s; the `ui` shows them. Nothing flows back.
 
+pub mod address;
 pub mod age;
 pub mod build_on;
 pub mod cli;
@@ -21,7 +22,10 @@ pub mod facts;
 pub mod fault;
 pub mod flash;
 pub mod git;
+pub mod hardware;
+pub mod installation;
 pub mod installers;
+pub mod inventory;
 pub mod iso;
 pub mod journal;
 pub mod journey;
@@ -34,6 +38,7 @@ pub mod machine;
 pub mod new_host;
 pub mod nix;
 pub mod operator;
+pub mod origin;
 pub mod passphrase;
 pub mod password;
 pub mod phase;

@@ -57,6 +57,8 @@ pub struct TargetFacts {
     /// The closure that runs, where the system is NixOS.
     pub current_system: Option<String>,
     pub booted_system: Option<String>,
+    /// Addresses at which others may reach it, IPv4 and IPv6.
+    pub addresses: Vec<String>,
     pub disks: Vec<Disk>,
 }
 
@@ -78,9 +80,13 @@ pub struct Disk {
 }
 
 /// Something on a disk: a partition, a file system, a LUKS container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Part {
     pub path: String,
+    /// As lsblk names it: disk, part, crypt, lvm, raid1, …
+    pub kind: String,
+    /// The volume group or imported pool that it is a part of, as `volume group vg0`.
+    pub group: Option<String>,
     pub size_bytes: u64,
     pub fs_type: Option<String>,
     pub label: Option<String>,
@@ -98,9 +104,21 @@ printf 'memory_kib=%s\n' "$(awk '/^MemTotal:/ {print $2}' /proc/meminfo)"
 [ -d /sys/firmware/efi ] && echo uefi=yes
 printf 'current_system=%s\n' "$(readlink -f /run/current-system 2>/dev/null)"
 printf 'booted_system=%s\n' "$(readlink -f /run/booted-system 2>/dev/null)"
+ip -o addr show scope global 2>/dev/null | while read -r _ _ _ address _; do
+  printf 'address=%s\n' "${address%/*}"
+done
 for link in /dev/disk/by-id/* /dev/disk/by-path/*; do
   [ -e "$link" ] && printf 'link=%s %s\n' "$link" "$(readlink -f "$link")"
 done
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n -- "$@"; fi 2>/dev/null; }
+if command -v pvs >/dev/null 2>&1; then
+  as_root pvs --noheadings --options pv_name,vg_name |
+    while read -r device group; do [ -z "$group" ] || printf 'member=%s volume group %s\n' "$device" "$group"; done
+fi
+if command -v zpool >/dev/null 2>&1; then
+  as_root zpool list -vHP -o name |
+    awk '/^[^\t]/ { pool = $1 } /^\t/ && $1 ~ "^/" { print "member=" $1 " pool " pool }'
+fi
 echo lsblk
 lsblk --json --bytes --output NAME,PATH,TYPE,SIZE,MODEL,SERIAL,RM,RO,FSTYPE,LABEL,PARTLABEL,PTUUID,MOUNTPOINTS
 "#;
@@ -126,10 +144,14 @@ impl TargetFacts {
         let (lines, lsblk) = text.split_once("\nlsblk\n").ok_or("lsblk printed nothing")?;
         let mut values: BTreeMap<&str, &str> = BTreeMap::new();
         let mut links: Vec<(&str, &str)> = Vec::new();
+        let mut addresses: Vec<String> = Vec::new();
+        let mut members: Vec<(&str, &str)> = Vec::new();
         for line in lines.lines() {
             let Some((name, value)) = line.split_once('=') else { continue };
             match name {
+                "address" => addresses.push(value.to_owned()),
                 "link" => links.extend(value.split_once(' ')),
+                "member" => members.extend(value.split_once(' ')),
                 _ => drop(values.insert(name, value)),
             }
         }
@@ -145,11 +167,12 @@ impl TargetFacts {
             uefi: values.contains_key("uefi"),
             current_system: path("current_system"),
             booted_system: path("booted_system"),
+            addresses,
             disks: lsblk
                 .blockdevices
                 .into_iter()
                 .filter(|device| device.kind == "disk")
-                .map(|device| device.into_disk(&links))
+                .map(|device| device.into_disk(&links, &members))
                 .collect(),
         })
     }
@@ -198,9 +221,9 @@ struct Device {
 }
 
 impl Device {
-    fn into_disk(self, links: &[(&str, &str)]) -> Disk {
+    fn into_disk(self, links: &[(&str, &str)], members: &[(&str, &str)]) -> Disk {
         let mut parts = Vec::new();
-        self.collect(&mut parts);
+        self.collect(members, &mut parts);
         let tidy = |text: Option<String>| {
             text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
         };
@@ -222,11 +245,16 @@ impl Device {
     }
 
     /// What is on the device, the device itself included where it holds something.
-    fn collect(&self, parts: &mut Vec<Part>) {
+    fn collect(&self, members: &[(&str, &str)], parts: &mut Vec<Part>) {
         let mounts: Vec<String> = self.mountpoints.iter().flatten().cloned().collect();
         if self.kind != "disk" || self.fstype.is_some() || !mounts.is_empty() {
             parts.push(Part {
                 path: self.path.clone(),
+                kind: self.kind.clone(),
+                group: members
+                    .iter()
+                    .find(|(device, _)| *device == self.path)
+                    .map(|(_, group)| (*group).to_owned()),
                 size_bytes: self.size,
                 fs_type: self.fstype.clone(),
                 label: self.label.clone().or_else(|| self.partlabel.clone()),
@@ -234,7 +262,7 @@ impl Device {
             });
         }
         for child in &self.children {
-            child.collect(parts);
+            child.collect(members, parts);
         }
     }
 }
@@ -251,8 +279,11 @@ memory_kib=2048
 uefi=yes
 current_system=/nix/store/aaa-nixos-system
 booted_system=
+address=10.0.2.15
+address=fec0::5054:ff:fe12:3456
 link=/dev/disk/by-id/virtio-S1 /dev/vda
 link=/dev/disk/by-id/virtio-S1-part1 /dev/vda1
+member=/dev/vda1 volume group vg0
 lsblk
 {"blockdevices": [
  {"name":"vda","path":"/dev/vda","type":"disk","size":8589934592,"model":null,"serial":" S1 ","rm":false,"ro":false,
@@ -270,11 +301,14 @@ lsblk
         assert_eq!(facts.memory_bytes, 2 * 1024 * 1024);
         assert_eq!(facts.current_system.as_deref(), Some("/nix/store/aaa-nixos-system"));
         assert_eq!(facts.booted_system, None);
+        assert_eq!(facts.addresses, ["10.0.2.15", "fec0::5054:ff:fe12:3456"]);
         let [disk] = facts.disks.as_slice() else { panic!("one disk") };
         assert_eq!(disk.serial.as_deref(), Some("S1"));
         assert_eq!(disk.links, ["/dev/disk/by-id/virtio-S1"]);
         assert_eq!(disk.guid.as_deref(), Some("abcd"));
         assert_eq!(disk.parts[0].mounts, ["/mnt/boot"]);
+        assert_eq!(disk.parts[0].kind, "part");
+        assert_eq!(disk.parts[0].group.as_deref(), Some("volume group vg0"));
     }
 
     #[test]

@@ -5,13 +5,17 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use landfall::cli::{Cli, Command, IsoCommand};
 use landfall::commands::{
-    abandon, bootstrap, check, host, init, iso, keys, log, plan, secrets, ssh, status, sync,
+    abandon, bootstrap, check, host, init, install, iso, keys, log, plan, secrets, ssh, status,
+    sync,
 };
 use landfall::error::{Exit, StepError};
 use landfall::state::StateDir;
 use landfall::ui::{Screen, Style, report_error};
 
 fn main() -> ExitCode {
+    if let Some(exit) = landfall::ssh::started_by_ssh() {
+        return exit;
+    }
     let cli = Cli::parse();
     landfall::signals::install();
     let result = run(&cli);
@@ -27,6 +31,7 @@ fn run(cli: &Cli) -> Result<Exit, StepError> {
     let out = &mut std::io::stdout();
     match &cli.command {
         Command::Bootstrap(args) => bootstrap::run(cli, args),
+        Command::Install(args) => install::run(cli, args),
         Command::Plan(args) => plan::run(cli, args),
         Command::Check(args) => check::run(cli, args),
         Command::Status(args) => status::run(args, &StateDir::open()?, style, out),

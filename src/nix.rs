@@ -230,7 +230,24 @@ impl Nix {
         substitute: bool,
         on_report: &mut dyn FnMut(Report),
     ) -> Result<(), NixError> {
-        let mut cmd = self.plain(&["copy", "-v", "--no-check-sigs"]).args(["--to", to]);
+        self.copy_between(None, to, paths, ssh_opts, substitute, on_report)
+    }
+
+    /// [`Nix::copy`], of what the store `from` has; then its signatures count.
+    pub fn copy_between(
+        &self,
+        from: Option<&str>,
+        to: &str,
+        paths: &[StorePath],
+        ssh_opts: &str,
+        substitute: bool,
+        on_report: &mut dyn FnMut(Report),
+    ) -> Result<(), NixError> {
+        let mut cmd = self.plain(&["copy", "-v"]).args(["--to", to]);
+        cmd = match from {
+            Some(store) => cmd.args(["--from", store]),
+            None => cmd.arg("--no-check-sigs"),
+        };
         if substitute {
             cmd = cmd.arg("--substitute-on-destination");
         }

@@ -9,12 +9,13 @@ use crate::context::Context;
 use crate::error::{Advice, Exit, StepError};
 use crate::exec::{Cmd, ExecError};
 use crate::facts::LuksVolume;
+use crate::installation::{DiskKey, InstallationError};
 use crate::password;
 use crate::prompt::Question;
 use crate::secret::Secret;
 use crate::sops::stored;
 use crate::step::StepId;
-use crate::steps::secrets;
+use crate::steps::kept;
 
 /// A command may ask a person.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(5 * 60);
@@ -58,15 +59,33 @@ pub fn collect(cx: &mut Context) -> Result<(), StepError> {
         if cx.answers.passphrases.contains_key(&volume.name) {
             continue;
         }
+        let file = cx.facts()?.first().passphrase_file(volume).unwrap_or_default().to_owned();
+        let key = cx.config.installation.disk_keys.iter().any(|key| key.remote == file);
         let source = source_for(&cx.config.passphrases, &volume.name);
-        let passphrase = match source.map(|source| source.from.clone()) {
-            Some(from) => read(cx, &from)?,
-            None => ask(cx, &volume.name)?,
+        let passphrase = match (key.then_some(file), source.map(|source| source.from.clone())) {
+            (Some(file), _) => cx.disk_key(&file)?,
+            (None, Some(from)) => read(cx, &from)?,
+            (None, None) => ask(cx, &volume.name)?,
         };
         let passphrase = as_disko_reads(&volume.name, &passphrase)?;
         cx.answers.passphrases.insert(volume.name.clone(), passphrase);
     }
     Ok(())
+}
+
+/// The files of `--disk-encryption-keys`, byte for byte, by their place on the target.
+pub fn disk_keys(cx: &Context) -> Result<Vec<(String, Secret)>, StepError> {
+    let keys = &cx.config.installation.disk_keys;
+    keys.iter().map(|key| Ok((key.remote.clone(), cx.disk_key(&key.remote)?))).collect()
+}
+
+/// A key that the user gives in a file, or in a pipe, which can be read once only.
+pub fn read_key(key: &DiskKey) -> Result<Secret, InstallationError> {
+    std::fs::read(&key.local).map(Secret::new).map_err(|error| InstallationError::DiskKey {
+        remote: key.remote.clone(),
+        local: key.local.clone(),
+        why: error.to_string(),
+    })
 }
 
 fn source_for<'a>(sources: &'a [PassphraseSource], volume: &str) -> Option<&'a PassphraseSource> {
@@ -88,13 +107,13 @@ fn read(cx: &mut Context, from: &PassphraseFrom) -> Result<Secret, StepError> {
             .run()
             .map(|output| Secret::new(output.stdout))
             .map_err(PassphraseError::Command)?),
-        PassphraseFrom::Secret(place) => kept(cx, place),
+        PassphraseFrom::Secret(place) => stored_at(cx, place),
     }
 }
 
 /// The passphrase that is kept encrypted at `place`. One that the secrets repository does
 /// not have yet is made up; the secrets step stores it before it is used.
-fn kept(cx: &mut Context, place: &SecretPlace) -> Result<Secret, StepError> {
+fn stored_at(cx: &mut Context, place: &SecretPlace) -> Result<Secret, StepError> {
     let missing =
         || PassphraseError::Missing { file: place.file.clone(), key: place.key.join("/") };
     if place.file.is_absolute() || cx.config.secrets.is_none() {
@@ -104,7 +123,7 @@ fn kept(cx: &mut Context, place: &SecretPlace) -> Result<Secret, StepError> {
     if let Some((_, made)) = cx.answers.made.iter().find(|(known, _)| known == place) {
         return Ok(made.clone());
     }
-    if let Some(kept) = secrets::stored_value(cx, place)? {
+    if let Some(kept) = kept::value(cx, place)? {
         return Ok(kept);
     }
     // The disks have another one already.

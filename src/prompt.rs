@@ -51,6 +51,12 @@ impl Question {
     }
 
     #[must_use]
+    pub fn details(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        self.detail.extend(lines);
+        self
+    }
+
+    #[must_use]
     pub fn answered_by_yes(mut self) -> Self {
         self.yes_answers = true;
         self

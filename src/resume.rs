@@ -11,6 +11,7 @@ use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::journal::{self, Entry};
 use crate::machine::Phase;
+use crate::origin::Origin;
 use crate::step::StepId;
 use crate::steps::lock::short;
 
@@ -42,7 +43,9 @@ pub fn same_machine(cx: &Context) -> Result<(), StepError> {
 /// Says what is not as it was when the run was last worked on, and remembers it.
 pub fn note_changes(cx: &mut Context) -> Result<(), StepError> {
     let mut now = cx.config.settings();
-    now.insert("nix-config".into(), Repo::open(&cx.config.repo)?.head()?);
+    if cx.config.origin == Origin::Repository {
+        now.insert("nix-config".into(), Repo::open(&cx.config.repo)?.head()?);
+    }
     let Some(before) = journal::settings(cx.journal.lines()).cloned() else {
         return Ok(cx.journal.append(Entry::Settings { settings: now })?);
     };
@@ -52,13 +55,15 @@ pub fn note_changes(cx: &mut Context) -> Result<(), StepError> {
     for line in changes(&before, &now) {
         cx.events.note(line);
     }
-    // The commit of the run itself is no change that somebody made.
+    // The commits of the run itself are no change that somebody made.
     let head = now.get("nix-config");
     let by_run = cx.finished(StepId::Hardware).and_then(|done| done.fact("revision"));
+    let by_retire = cx.finished(StepId::Retire).and_then(|done| done.fact("config"));
     let was = before.get("nix-config");
     if let (Some(head), Some(was)) = (head, was)
         && head != was
         && by_run != Some(head)
+        && by_retire != Some(head)
     {
         let since = by_run.map_or(was.as_str(), |revision| revision);
         cx.events.note(format!("nix-config moved on: {} → {}", short(since), short(head)));

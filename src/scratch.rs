@@ -16,9 +16,7 @@ use crate::exec::{Cmd, ExecError};
 use crate::facts::{EXPRESSION, HostFacts};
 use crate::layout;
 use crate::nix::{Nix, NixError};
-
-/// Stands in for a hardware file that the target has yet to give.
-const STUB: &str = "{ lib, ... }: { nixpkgs.hostPlatform = lib.mkDefault \"@system@\"; }\n";
+use crate::origin;
 
 /// A private copy of the config repository and, beside it, of the secrets.
 #[derive(Debug)]
@@ -45,8 +43,7 @@ impl Scratch {
                 if let Some(folder) = path.parent() {
                     std::fs::create_dir_all(folder).map_err(failed)?;
                 }
-                let system = format!("{}-linux", std::env::consts::ARCH);
-                std::fs::write(&path, STUB.replace("@system@", &system)).map_err(failed)?;
+                std::fs::write(&path, origin::stub_of(&path)).map_err(failed)?;
             }
         }
         let input = config.secrets.as_ref().and_then(|secrets| secrets.input.clone());
@@ -99,7 +96,7 @@ pub fn evaluate(config: &Config, run_dir: &Path) -> Result<Facts, StepError> {
         }
         _ => None,
     };
-    Ok(Facts { full, minimal })
+    Ok(Facts { full, minimal, locked: None })
 }
 
 fn facts_of(
@@ -112,6 +109,11 @@ fn facts_of(
         .eval_json(&format!("{flake}#{attr}"), Some(&layout::facts_with(EXPRESSION, devices)))
         .map_err(|error| not_evaluated(error, attr))?;
     layout::check_names(&value, devices)?;
+    understood(value, attr)
+}
+
+/// The answer of [`EXPRESSION`].
+pub fn understood(value: serde_json::Value, attr: &str) -> Result<HostFacts, StepError> {
     serde_json::from_value(value).map_err(|error| {
         StepError::new(
             format!("{attr} evaluated to something unexpected"),
@@ -122,7 +124,7 @@ fn facts_of(
     })
 }
 
-fn not_evaluated(error: NixError, attr: &str) -> StepError {
+pub fn not_evaluated(error: NixError, attr: &str) -> StepError {
     let missing = error.to_string().contains("does not provide attribute");
     let error = StepError::from(error).exit(Exit::Usage);
     if !missing {

@@ -5,14 +5,20 @@
 //! one machine and one boot, through which everything else runs; [`wait_for`]
 //! polls until the machine that is expected answers.
 //!
+//! [`Askpass`] answers what ssh asks on the way, [`Session::root`] runs commands as root
+//! where another user logs in.
+//!
 //! Invariant: no connection is made without the check of the host key, and the
 //! only key that a session accepts is the one that it was opened with. Jump
 //! hosts are the operator's own: their keys are checked by their own settings.
 
+mod askpass;
+mod desk;
 mod endpoint;
 mod error;
 mod host_key;
 mod known;
+mod lookout;
 mod offered;
 mod options;
 mod quote;
@@ -21,13 +27,16 @@ mod session;
 mod store;
 mod wait;
 
+pub use askpass::{Askpass, started_by_ssh};
+pub use desk::Desk;
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::SshError;
 pub use host_key::{HostKey, HostKeyError};
-pub use known::{known_hosts_name, known_keys, user_known_hosts};
-pub use offered::{check_key, identify, offered_key};
+pub use known::{Known, known, known_hosts_name, known_keys, user_known_hosts};
+pub use lookout::Lookout;
+pub use offered::{check_key, identify, offered_key, offered_keys};
 pub use options::interactive;
 pub use quote::{quote, remote_command};
 pub use root::{Asks, Privilege};
 pub use session::Session;
-pub use wait::{Seen, WaitError, wait_for};
+pub use wait::{Other, Seen, WaitError, wait_for};

@@ -57,6 +57,18 @@ fn an_undo_takes_back_the_recipient_the_commits_and_the_keys() {
     let key = identity(&journey, "key");
     journey.sops(&key).succeeds();
 
+    // Another configuration is not taken for the run's.
+    let other = journey.root.path().join("elsewhere/nix-config");
+    for name in ["nix-config", "nix-secrets"] {
+        let (from, to) = (journey.remote(name), other.with_file_name(name));
+        let (from, to) = (from.display().to_string(), to.display().to_string());
+        journey.git(journey.root.path(), &["clone", "-q", &from, &to]);
+    }
+    let mut elsewhere = journey.command(assert_cmd::cargo::cargo_bin!("landfall"));
+    elsewhere.arg("-C").arg(&other).args(["abandon", HOST, "--undo", "--yes"]);
+    run(&mut elsewhere).ends(2, &["the run worked with the secrets in", "landfall -C DIR"]);
+    assert!(journey.run_dir().exists());
+
     let seen = journey.seen();
     let words = ["is taken out", "are reverted", "--yes"];
     abandon(&journey, &["--undo"]).ends(3, &words);

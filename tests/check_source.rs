@@ -229,6 +229,17 @@ impl ReadOnly {
 }
 
 #[test]
+fn a_first_system_without_git_is_found_before_it_is_needed() {
+    let Some(journey) = Journey::new() else { return };
+    let minimal = journey.config().join("nixos-installer/minimal-configuration.nix");
+    let text = fs::read_to_string(&minimal).unwrap();
+    fs::write(&minimal, text.replace("programs.git.enable = true;", "")).unwrap();
+    journey.commit_config("Without git");
+    journey.refuses(USAGE, &["has no git", "programs.git.enable", "--no-repos"], |_| ());
+    journey.check_with(|args| args.push("--no-repos".into())).succeeds();
+}
+
+#[test]
 fn secrets_that_the_operator_cannot_open_stop_the_run() {
     let Some(journey) = Journey::new() else { return };
     let key = journey.operator_key();

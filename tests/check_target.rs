@@ -6,9 +6,11 @@ mod common;
 use std::fs;
 
 use common::installer::{DEVICE, SERIAL, disk};
-use common::journey::{Journey, Ran, run};
+use common::journey::{Journey, Ran, files_below, run};
 use common::sshd::{free_port, keygen};
-use landfall::ssh::HostKey;
+use common::users::PASSWORD;
+use landfall::installers;
+use landfall::state::StateDir;
 use serde_json::json;
 
 const FAILED: i32 = 1;
@@ -136,13 +138,14 @@ fn what_the_hardware_tool_prints_must_be_nix() {
     assert_eq!(journey.steps()["hardware"]["state"], "failed");
 }
 
-/// `landfall check` where the machine's known_hosts holds this key for the target.
-fn check_knowing(journey: &Journey, key: &HostKey) -> Ran {
+/// `landfall check` where the machine's known_hosts holds these lines, with `NAME` for the
+/// target's name.
+fn check_knowing(journey: &Journey, lines: &str) -> Ran {
     let etc = journey.root.path().join("tmp/etc-ssh");
     let copied = journey.command("cp").arg("-a").arg("/etc/ssh").arg(&etc).status().unwrap();
     assert!(copied.success());
     let name = format!("[127.0.0.1]:{}", journey.target.sshd.port);
-    fs::write(etc.join("ssh_known_hosts"), key.known_hosts_line(&name) + "\n").unwrap();
+    fs::write(etc.join("ssh_known_hosts"), lines.replace("NAME", &name) + "\n").unwrap();
     // ssh finds the operator's own file by the user database, whatever HOME says; the
     // one for all users is covered, for this process alone.
     let mut args = journey.args("check");
@@ -160,15 +163,67 @@ fn check_knowing(journey: &Journey, key: &HostKey) -> Ran {
 fn known_hosts_decides_where_no_fingerprint_is_given() {
     let Some(journey) = Journey::new() else { return };
     let shown = &journey.target.sshd.host_key;
-    check_knowing(&journey, shown).succeeds();
+    check_knowing(&journey, &format!("NAME {shown}")).succeeds();
     let other = keygen(journey.root.path(), "other", "ed25519").public;
-    check_knowing(&journey, &other).ends(
-        PERSON,
-        &[
-            "answers with another host key",
-            &shown.fingerprint(),
-            &other.fingerprint(),
-            "known_hosts",
-        ],
-    );
+    let both = [&shown.fingerprint()[..], &other.fingerprint()];
+    let words = [&["answers with another host key", "known_hosts"], &both[..]].concat();
+    check_knowing(&journey, &format!("NAME {other}")).ends(PERSON, &words);
+    // A key of another kind is no reason to ask about a new one.
+    let rsa = keygen(journey.root.path(), "rsa", "rsa").public;
+    let words = ["answers with another host key", &rsa.fingerprint()];
+    check_knowing(&journey, &format!("NAME {rsa}")).ends(PERSON, &words);
+    let words = ["a host key that is revoked", &shown.fingerprint(), "Nothing was sent"];
+    check_knowing(&journey, &format!("@revoked * {shown}")).ends(PERSON, &words);
+    let words = ["was not confirmed", "takes certificates of", &other.fingerprint()];
+    check_knowing(&journey, &format!("@cert-authority * {other}")).ends(PERSON, &words);
+}
+
+#[test]
+fn an_image_that_landfall_made_is_known_by_its_key() {
+    let Some(journey) = Journey::new() else { return };
+    let state = StateDir::at(journey.state()).unwrap();
+    let other = keygen(journey.root.path(), "other", "ed25519").public;
+    installers::record(&state, &other, "another stick").unwrap();
+    let no_flag = |args: &mut Vec<String>| without(args, "--installer-fingerprint");
+    journey.check_with(no_flag).ends(PERSON, &["was not confirmed"]);
+    installers::record(&state, &journey.target.sshd.host_key, "the stick").unwrap();
+    journey.check_with(no_flag).ends(0, &["the host key is that of the image the stick"]);
+}
+
+#[test]
+fn another_machine_in_the_place_of_the_installer_learns_nothing() {
+    let Some(mut journey) = Journey::new() else { return };
+    let mut begun = journey.landfall();
+    run(begun.args(journey.args("bootstrap")).args(["--until", "identity"])).succeeds();
+    let shown = journey.target.sshd.host_key.fingerprint();
+    journey.target.is_replaced();
+    let thief = journey.target.sshd.host_key.fingerprint();
+    assert_ne!(shown, thief);
+    let mut args = journey.args("bootstrap");
+    without(&mut args, "--installer-fingerprint");
+    let words = ["was not confirmed", &shown, &thief, "Nothing was sent to it"];
+    run(journey.landfall().args(args)).ends(PERSON, &words);
+    let sshd = &journey.target.sshd;
+    assert_eq!(sshd.attempts(), 0, "{}", sshd.log());
+}
+
+#[test]
+fn a_password_opens_the_installer_and_is_seen_nowhere() {
+    let Some(journey) = Journey::new() else { return };
+    let mut args = journey.args("bootstrap");
+    without(&mut args, "-i");
+    args.extend(["--env-password", "--until", "identity"].map(str::to_owned));
+    let words = ["--env-password finds no password", "SSHPASS"];
+    run(journey.landfall().args(&args)).ends(USAGE, &words);
+    let wrong = run(journey.landfall().env("SSHPASS", "not this one").args(&args));
+    wrong.ends(FAILED, &["refuses the login", "not right"]);
+    let ran = run(journey.landfall().env("SSHPASS", PASSWORD).args(&args));
+    ran.succeeds();
+    let log = journey.target.sshd.log();
+    assert_eq!(log.matches("Accepted password").count(), 1, "{log}");
+    assert!(!ran.text.contains(PASSWORD));
+    for file in files_below(&journey.state()) {
+        let text = String::from_utf8_lossy(&fs::read(&file).unwrap()).into_owned();
+        assert!(!text.contains(PASSWORD) && !text.contains("not this one"), "{}", file.display());
+    }
 }

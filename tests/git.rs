@@ -261,10 +261,16 @@ fn a_worktree_holds_the_commit_and_leaves_nothing() {
     let trees = || git(forge.work(), &["worktree", "list"]).lines().count();
     assert_eq!((trees(), fs::read_dir(&base).unwrap().count()), (1, 0));
 
-    // As a killed process leaves it.
-    std::mem::forget(forge.repo.worktree("HEAD", &base).unwrap());
-    assert_eq!((trees(), fs::read_dir(&base).unwrap().count()), (2, 1));
-    drop(forge.repo.worktree("HEAD", &base).unwrap());
+    // One that another repository's work needs stays; what a killed process left goes.
+    let other = Forge::new();
+    let left = base.join("tree-1-left/work");
+    git(other.work(), &["worktree", "add", "-q", "--detach", left.to_str().unwrap()]);
+    let outer = forge.repo.worktree("HEAD", &base).unwrap();
+    let inner = forge.repo.worktree("HEAD", &base).unwrap();
+    assert_eq!(Repo::open(outer.path()).unwrap().dirty().unwrap(), Vec::<PathBuf>::new());
+    assert_eq!((trees(), left.exists()), (3, false));
+    assert_eq!(git(other.work(), &["worktree", "list"]).lines().count(), 1);
+    drop((outer, inner));
     assert_eq!((trees(), fs::read_dir(&base).unwrap().count()), (1, 0));
 }
 

@@ -161,6 +161,29 @@ fn a_config_that_others_changed_meanwhile_is_published_and_said_to_differ() {
 }
 
 #[test]
+fn a_lock_that_others_moved_too_is_made_anew_on_theirs() {
+    let Some(journey) = Journey::new() else { return };
+    run(&mut journey.bootstrap()).succeeds();
+    let hardware = fs::read(journey.hardware_file()).unwrap();
+    journey.somebody_pushes("nix-secrets", "theirs", "x\n");
+    let others = journey.others("nix-config");
+    let flake = others.display().to_string();
+    run(journey.command("nix").args(["flake", "update", "nix-secrets", "--flake", &flake]))
+        .succeeds();
+    let lock = fs::read_to_string(others.join("flake.lock")).unwrap();
+    journey.somebody_pushes("nix-config", "theirs", "y\n");
+    let journey = journey.installed();
+    let ran = run(&mut journey.only(&["publish"]));
+    ran.ends(0, &["made again on theirs", "changes guppy"]);
+    let shown =
+        |file: &str| journey.git(&journey.remote("nix-config"), &["show", &format!("main:{file}")]);
+    assert_eq!(shown("flake.lock"), lock.trim_end());
+    assert!(lock.contains(&journey.remote_main("nix-secrets")));
+    let path = format!("hosts/nixos/{HOST}/hardware-configuration.nix");
+    assert_eq!(shown(&path).as_bytes(), hardware.trim_ascii_end());
+}
+
+#[test]
 fn without_a_push_everything_is_installed_and_what_to_push_is_said() {
     let Some(journey) = Journey::new() else { return };
     // Where nothing is pushed, it does not matter what others do.

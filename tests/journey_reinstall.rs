@@ -110,6 +110,31 @@ fn retired(journey: &Journey, old: &Path, new: &Path, meanwhile: &str) {
 }
 
 #[test]
+fn the_name_for_the_new_key_is_nobody_elses() {
+    let Some((journey, old, given_up)) = again() else { return };
+    // A second attempt: the key of the first goes, the host's own stays.
+    run(journey.landfall().args(["abandon", HOST, "--yes"]))
+        .ends(0, &["landfall abandon guppy --undo takes back"]);
+    run(&mut journey.bootstrap()).succeeds();
+    let new = identity(&journey, "third");
+    assert_ne!(journey.sops(&given_up).code, Some(0));
+    journey.sops(&old).succeeds();
+    journey.sops(&new).succeeds();
+
+    // A host that happens to be called so keeps its key.
+    run(journey.landfall().args(["abandon", HOST, "--yes"])).succeeds();
+    let other = landfall::age::Identity::generate().recipient();
+    let text = rules(&journey).replace(&recipient(&new), other.as_str());
+    fs::write(journey.secrets().join(".sops.yaml"), text).unwrap();
+    journey.git(&journey.secrets(), &["commit", "-q", "-am", "Another host"]);
+    journey.git(&journey.secrets(), &["push", "-q"]);
+    let before = journey.remote_main("nix-secrets");
+    let words = ["have a key of guppy-next already", other.as_str(), "remove-host guppy-next"];
+    run(&mut journey.bootstrap()).ends(2, &words);
+    assert_eq!(journey.remote_main("nix-secrets"), before);
+}
+
+#[test]
 fn a_host_that_is_new_has_nothing_to_retire() {
     let Some(journey) = Journey::new() else { return };
     run(&mut journey.bootstrap()).succeeds();

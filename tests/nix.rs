@@ -239,14 +239,7 @@ fn closures_travel_to_root_where_sudo_asks_for_a_password() {
 
     let top = nix.build(&[&flake.attr("top")], &mut |_| {}).unwrap().remove(0);
     assert!(!nix.is_valid_in(&url, &top, &opts).unwrap());
-    let mut last = None;
-    nix.copy(&url, std::slice::from_ref(&top), &opts, true, &mut |report| {
-        if let Report::Progress(progress) = report {
-            last = Some(progress);
-        }
-    })
-    .unwrap();
-    assert_eq!(last.unwrap().items_done, Some(2));
+    nix.copy(&url, std::slice::from_ref(&top), &opts, true, &mut |_| {}).unwrap();
     assert!(nix.is_valid_in(&url, &top, &opts).unwrap());
     assert!(mnt.join(&top.as_str()[1..]).exists());
     let source = nix.flake_archive_to(&flake.reference, &url, &opts, &mut |_| {}).unwrap();

@@ -127,6 +127,20 @@ fn groups_of_hosts_in_lists_and_maps() {
 }
 
 #[test]
+fn an_anchor_without_a_key_is_no_pattern() {
+    // Found by fuzzing: the new name and its key were written as one word.
+    for hosts in ["- &pike", "- &pike\n    - &perch OLD"] {
+        let config = format!("keys:\n  - &hosts:\n    {hosts}").replace("OLD", OLD);
+        let added = edit::add(&config, &addition("new", &[])).unwrap();
+        let defined = added.text.contains(&format!("- &new {NEW}"));
+        assert_eq!(defined, hosts.contains("perch"), "{}", added.text);
+        assert!(defined || added.text == config, "{}", added.text);
+        let removed = edit::remove(&added.text, &Who::named("new"), &[]).unwrap();
+        assert_eq!(removed.text, config);
+    }
+}
+
+#[test]
 fn hosts_too_big_to_copy_leave_the_key_in_the_rule() {
     adds(
         "keys:\n  hosts:\n    old:\n      serial: 7\n      age:\n        - &old OLD\ncreation_rules:\n  - key_groups:\n      - age:\n          - *old\n",

@@ -9,8 +9,8 @@ use common::sshd::{Sshd, free_port, is_root, keygen, user_name};
 use landfall::error::{Advice, Exit};
 use landfall::secret::Secret;
 use landfall::ssh::{
-    Endpoint, Privilege, Seen, Session, SshError, WaitError, identify, interactive, offered_key,
-    wait_for,
+    Endpoint, HostKey, Other, Privilege, Seen, Session, SshError, WaitError, identify, interactive,
+    offered_key, wait_for,
 };
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -252,6 +252,10 @@ fn a_second_sshd_can_be_reached_through_a_first() {
     assert_eq!(error.exit(), Exit::Person);
 }
 
+fn the_installer(key: HostKey) -> Other {
+    Other { name: "the installer".into(), key, may_stay: false }
+}
+
 #[test]
 fn waiting_passes_over_nothing_and_the_installer_until_the_expected_one_comes() {
     let first = Sshd::start();
@@ -261,7 +265,7 @@ fn waiting_passes_over_nothing_and_the_installer_until_the_expected_one_comes() 
     let installed = keygen(first.dir.path(), "installed", "ed25519");
     let expected = installed.public.clone();
     let run_dir = tempfile::tempdir().unwrap();
-    let others = [("the installer".to_owned(), installer)];
+    let others = [the_installer(installer)];
 
     let (seen_by_test, seen) = std::sync::mpsc::channel();
     let session = std::thread::scope(|scope| {
@@ -269,7 +273,7 @@ fn waiting_passes_over_nothing_and_the_installer_until_the_expected_one_comes() 
             let seen_until = |wanted: fn(&Seen) -> bool| {
                 while !wanted(&seen.recv_timeout(DEADLINE).unwrap()) {}
             };
-            seen_until(|seen| matches!(seen, Seen::Other { name } if name == "the installer"));
+            seen_until(|seen| matches!(seen, Seen::Other { name, .. } if name == "the installer"));
             let dir = first.stop();
             seen_until(|seen| matches!(seen, Seen::Nothing { .. }));
             let second = Sshd::start_at(dir, port, &[installed], "");
@@ -278,7 +282,7 @@ fn waiting_passes_over_nothing_and_the_installer_until_the_expected_one_comes() 
             drop(second);
         });
         let session = wait_for(
-            &endpoint,
+            &[endpoint],
             &expected,
             &others,
             run_dir.path(),
@@ -295,7 +299,7 @@ fn waiting_ends_at_once_for_a_key_that_nobody_knows() {
     let server = Sshd::start();
     let expected = keygen(server.dir.path(), "expected", "ed25519").public;
     let started = Instant::now();
-    let error = wait_for(&server.endpoint(), &expected, &[], server.dir.path(), DEADLINE, |_| {})
+    let error = wait_for(&[server.endpoint()], &expected, &[], server.dir.path(), DEADLINE, |_| {})
         .unwrap_err();
     assert!(matches!(error, WaitError::Ssh(SshError::KeyMismatch { .. })), "{error:?}");
     assert!(started.elapsed() < Duration::from_secs(10));
@@ -305,9 +309,9 @@ fn waiting_ends_at_once_for_a_key_that_nobody_knows() {
 fn waiting_ends_at_its_deadline_and_tells_what_it_saw_last() {
     let server = Sshd::start();
     let expected = keygen(server.dir.path(), "expected", "ed25519").public;
-    let others = [("the installer".to_owned(), server.host_key.clone())];
+    let others = [the_installer(server.host_key.clone())];
     let error = wait_for(
-        &server.endpoint(),
+        &[server.endpoint()],
         &expected,
         &others,
         server.dir.path(),
@@ -329,48 +333,4 @@ fn store_urls_name_user_root_and_the_way_to_be_root() {
     }
     assert!(session.nix_store_url(None).starts_with("ssh-ng://"));
     assert!(!session.nix_ssh_opts().contains(['\'', '"', '\n']));
-}
-
-/// Tells the other half of the next test, which has a terminal, where to log in.
-const ASK: &str = "LANDFALL_TEST_ASK";
-
-#[test]
-fn a_passphrase_is_asked_for_once_and_only_where_somebody_may_be_asked() {
-    if let Ok(place) = std::env::var(ASK) {
-        return log_in_with_a_passphrase(&place);
-    }
-    let server = Sshd::start();
-    let locked = std::process::Command::new("ssh-keygen")
-        .args(["-q", "-p", "-P", "", "-N", "open sesame", "-f"])
-        .arg(&server.user_key)
-        .status();
-    assert!(locked.unwrap().success());
-    let silent = Session::open(&server.endpoint(), &server.host_key, server.dir.path(), DEADLINE);
-    assert!(matches!(silent, Err(SshError::Auth { .. })), "{silent:?}");
-
-    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "--nocapture"]);
-    command.arg("a_passphrase_is_asked_for_once_and_only_where_somebody_may_be_asked");
-    command.env_remove("SSH_AUTH_SOCK");
-    command
-        .env(ASK, format!("{}\n{}\n{}", server.port, server.user_key.display(), server.host_key));
-    let mut terminal = rexpect::session::spawn_command(command, Some(20_000)).unwrap();
-    terminal.exp_string("Enter passphrase for key").unwrap();
-    terminal.send_line("open sesame").unwrap();
-    terminal.exp_string("opened, and again: twice").unwrap();
-    terminal.exp_eof().unwrap();
-}
-
-fn log_in_with_a_passphrase(place: &str) {
-    let mut lines = place.lines();
-    let mut next = || lines.next().unwrap();
-    let mut endpoint: Endpoint = format!("{}@127.0.0.1:{}", user_name(), next()).parse().unwrap();
-    endpoint.identity_file = Some(next().into());
-    endpoint.may_ask = true;
-    let key = next().parse().unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let session = Session::open(&endpoint, &key, dir.path(), DEADLINE).unwrap();
-    let once = session.run(&["echo", "again"]).read().unwrap();
-    let twice = session.run(&["echo", "twice"]).read().unwrap();
-    println!("opened, and {once}: {twice}");
 }

@@ -12,7 +12,8 @@ use landfall::secret::Secret;
 use landfall::ssh::{Asks, Privilege, Session};
 
 const DEADLINE: Duration = Duration::from_secs(60);
-const WITH_PASSWORD: Rules = Rules { sudoers: "lander ALL=(ALL:ALL) ALL", doas: "", sshd: "" };
+const WITH_PASSWORD: Rules =
+    Rules { sudoers: "lander ALL=(ALL:ALL) ALL", doas: "", password: "", sshd: "" };
 
 fn open(server: &Sshd) -> Session {
     Session::open(&endpoint(server), &server.host_key, server.dir.path(), DEADLINE).unwrap()

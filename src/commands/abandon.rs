@@ -37,6 +37,9 @@ pub fn run(cli: &Cli, args: &AbandonArgs) -> Result<Exit, StepError> {
     for line in leftovers(journal.lines(), args.undo) {
         say(format!("  {line}"));
     }
+    if !args.undo && undoable(journal.lines(), &args.host).is_ok() {
+        say(format!("landfall abandon {} --undo takes back what can be.", args.host));
+    }
     let what =
         if args.undo { "Take back what can be, and forget the run?" } else { "Forget the run?" };
     let question = Question::new(what, "--yes").answered_by_yes();

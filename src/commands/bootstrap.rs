@@ -21,9 +21,13 @@ pub fn run(cli: &Cli, args: &BootstrapArgs) -> Result<Exit, StepError> {
             PlanArgs { journey: args.journey.clone(), format: PlanFormat::Text, json: false };
         return plan::show(cli, &args, &selection);
     }
+    travel(run::open(cli, &args.journey, args.yes, Purpose::Journey)?, &selection)
+}
+
+/// Goes through the selected steps of an open run.
+pub fn travel(mut run: run::Run, selection: &Selection) -> Result<Exit, StepError> {
     let started = Instant::now();
-    let mut run = run::open(cli, &args.journey, args.yes, Purpose::Journey)?;
-    let steps = journey::steps(&run.cx.config, &selection);
+    let steps = journey::steps(&run.cx.config, selection);
     let result = engine::run(&mut run.cx, &steps);
     let whole = journal::completed(run.cx.journal.lines());
     if result.is_ok() && whole {

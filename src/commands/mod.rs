@@ -1,10 +1,12 @@
 //! One file per subcommand.
 
 pub mod abandon;
+pub mod answering;
 pub mod bootstrap;
 pub mod check;
 pub mod host;
 pub mod init;
+pub mod install;
 pub mod iso;
 pub mod keys;
 pub mod log;

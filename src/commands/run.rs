@@ -6,7 +6,8 @@ use std::sync::mpsc;
 
 use uuid::Uuid;
 
-use crate::cli::{Cli, Journey};
+use crate::cli::{Cli, Journey, Reach};
+use crate::commands::answering;
 use crate::config::{Config, Place};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
@@ -50,6 +51,17 @@ pub fn open(cli: &Cli, journey: &Journey, yes: bool, purpose: Purpose) -> Result
         )
         .exit(Exit::Usage));
     }
+    open_config(cli, config, &journey.reach, yes, purpose)
+}
+
+/// The same for a configuration that was put together already.
+pub fn open_config(
+    cli: &Cli,
+    config: Config,
+    reach: &Reach,
+    yes: bool,
+    purpose: Purpose,
+) -> Result<Run, StepError> {
     let state = StateDir::open()?;
     let mut passing = None;
     let (dir, resumed) = match state.host(config.host.as_str())?.current()? {
@@ -81,6 +93,7 @@ pub fn open(cli: &Cli, journey: &Journey, yes: bool, purpose: Purpose) -> Result
     let prompter = prompt::prompter(yes, ui.screen());
     let path: PathBuf = dir.path().to_owned();
     let mut cx = Context::new(config, identity, path, journal, events, prompter);
+    answering::start(&mut cx, reach)?;
     cx.events.emit(Event::RunStarted {
         run: cx.run.run.to_string(),
         strategy: cx.config.strategy.to_string(),
@@ -95,9 +108,10 @@ pub fn open(cli: &Cli, journey: &Journey, yes: bool, purpose: Purpose) -> Result
     if purpose == Purpose::Journey && is_another_machine(&cx) {
         cx.events.note("the last run is complete, and an installer answers: a new run begins");
         state.host(cx.config.host.as_str())?.forget_current()?;
+        let config = cx.config.clone();
         drop(cx);
         ui.finish();
-        return open(cli, journey, yes, purpose);
+        return open_config(cli, config, reach, yes, purpose);
     }
     if let Err(error) = look_back(&mut cx, purpose) {
         ui.finish();
@@ -146,13 +160,18 @@ fn as_begun(begun: &RunIdentity, config: &Config) -> Result<RunIdentity, StepErr
     if begun.strategy == strategy {
         return Ok(begun.clone());
     }
+    let hint = if begun.strategy == "install" {
+        format!("Go on with landfall install, or forget the run: landfall abandon {}", begun.host)
+    } else {
+        format!(
+            "Go on with landfall bootstrap --strategy {}, or forget the run: landfall abandon {}",
+            begun.strategy, begun.host
+        )
+    };
     Err(StepError::new(
         format!("the run of {} was begun as {}, not as {strategy}", begun.host, begun.strategy),
         "",
-        format!(
-            "Go on with --strategy {}, or forget the run: landfall abandon {}",
-            begun.strategy, begun.host
-        ),
+        hint,
     )
     .exit(Exit::Usage))
 }
@@ -164,8 +183,8 @@ fn resume_command(config: &Config, yes: bool) -> String {
     if let Some(program) = words.first_mut() {
         *program = "landfall".into();
     }
-    let is_bootstrap = words.iter().any(|word| word == "bootstrap");
-    if is_bootstrap {
+    let goes_on = words.iter().any(|word| word == "bootstrap" || word == "install");
+    if goes_on {
         return words.iter().map(|word| crate::exec::quote(word)).collect::<Vec<_>>().join(" ");
     }
     let target = config.target.as_ref().map(ToString::to_string).unwrap_or("TARGET".into());

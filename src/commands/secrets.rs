@@ -51,6 +51,7 @@ pub fn run(command: &SecretsCommand, cli: &Cli, out: &mut dyn Write) -> Result<E
         SecretsCommand::RenameHost(args) => {
             let settings = EditSettings {
                 anchor: args.anchor.clone(),
+                old_recipient: args.old_recipient.clone(),
                 allow_dirty: args.change.allow_dirty,
                 ..EditSettings::default()
             };

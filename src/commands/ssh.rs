@@ -1,5 +1,6 @@
 //! `landfall ssh`: a session on a host, with the key that its run pinned.
 
+use crate::address::ADDRESS;
 use crate::cli::{Cli, SshArgs};
 use crate::error::{Exit, StepError};
 use crate::journal;
@@ -24,9 +25,12 @@ pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
     let key = RunKeys::in_dir(dir.path()).public().ok_or_else(none)?;
     // Where it answered last; the installer may have had another address.
     let reboot = journal::finished(&lines, StepId::Reboot);
-    let address = reboot.and_then(|evidence| evidence.fact("address")).unwrap_or(&identity.target);
+    let last = reboot.and_then(|evidence| evidence.fact(ADDRESS)).unwrap_or(&identity.target);
+    let address = args.installed_address.as_deref().unwrap_or(last);
     let mut endpoint: Endpoint = address.parse().map_err(StepError::from)?;
+    endpoint.port = args.port.or(endpoint.port);
     endpoint.identity_file.clone_from(&args.identity_file);
+    endpoint.options.clone_from(&args.ssh_option);
     if let Some(user) = journal::finished(&lines, StepId::Login).and_then(|e| e.fact("user")) {
         endpoint = endpoint.with_user(user);
     }

@@ -11,6 +11,7 @@ use clap::{Args, Parser};
 use uuid::Uuid;
 
 use crate::cli::{ActivateArg, Cli, Journey, NixOptions, Reach, StrategyArg, Where};
+use crate::commands::answering;
 use crate::config::{Config, Place, reached_by};
 use crate::context::Context;
 use crate::engine;
@@ -92,6 +93,7 @@ pub fn run(cli: &Cli, args: &SyncArgs) -> Result<Exit, StepError> {
     let prompter = prompt::prompter(args.yes, ui.screen());
     let path = dir.path().to_owned();
     let mut cx = Context::new(config, identity, path, journal, events, prompter);
+    answering::start(&mut cx, &args.reach)?;
     let activates = args.boot || args.switch;
     let connected = connect(&mut cx, &known).and_then(|()| {
         // Asked for before the long work.

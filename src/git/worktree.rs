@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::{GitError, Repo};
+use super::{GitError, LOCAL, Repo, git_in};
 
 /// A second working tree, removed when it is dropped.
 #[derive(Debug)]
@@ -27,25 +27,26 @@ impl Drop for Worktree {
     }
 }
 
-/// Folders of working trees begin like this.
+/// Folders of working trees begin like this, followed by the process that uses them.
 const PREFIX: &str = "tree-";
 
 impl Repo {
     /// A second working tree of the commit `rev`, in a private folder below `base`, which
-    /// is used by one process at a time: what a killed one left there is removed first.
+    /// is used by one process at a time: what another one left there is removed first.
     pub fn worktree(&self, rev: &str, base: &Path) -> Result<Worktree, GitError> {
         let io = |source| GitError::Io { doing: "making a private folder", source };
-        // Beside nothing else, and under the repository's name: flakes show it.
-        let name = self.root.file_name().unwrap_or_else(|| "tree".as_ref());
+        let ours = format!("{PREFIX}{}-", std::process::id());
         for left in std::fs::read_dir(base).map_err(io)?.flatten() {
-            if left.file_name().to_string_lossy().starts_with(PREFIX) {
-                self.remove_worktree(&left.path().join(name));
-                let _ = std::fs::remove_dir_all(left.path());
+            let name = left.file_name().to_string_lossy().into_owned();
+            if name.starts_with(PREFIX) && !name.starts_with(&ours) {
+                remove_left_over(&left.path());
             }
         }
         let private = std::fs::Permissions::from_mode(0o700);
         let builder = &mut tempfile::Builder::new();
-        let dir = builder.prefix(PREFIX).permissions(private).tempdir_in(base).map_err(io)?;
+        let dir = builder.prefix(&ours).permissions(private).tempdir_in(base).map_err(io)?;
+        // Beside nothing else, and under the repository's name: flakes show it.
+        let name = self.root.file_name().unwrap_or_else(|| "tree".as_ref());
         let path = dir.path().join(name);
         self.git(&["worktree", "add", "--quiet", "--detach"]).arg(&path).arg(rev).run()?;
         Ok(Worktree { repo: self.clone(), path, _dir: dir })
@@ -55,4 +56,17 @@ impl Repo {
         // What is left in git's list is pruned by git itself some time.
         let _ = self.git(&["worktree", "remove", "--force", "--force"]).arg(path).run();
     }
+}
+
+/// Removes a folder of working trees of a killed process, of whatever repository.
+fn remove_left_over(folder: &Path) {
+    for tree in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let tree = tree.path();
+        let common = ["rev-parse", "--path-format=absolute", "--git-common-dir"];
+        if let Ok(common) = git_in(&tree).args(common).deadline(LOCAL).read() {
+            let remove = ["worktree", "remove", "--force", "--force"];
+            let _ = git_in(Path::new(&common)).args(remove).arg(&tree).deadline(LOCAL).run();
+        }
+    }
+    let _ = std::fs::remove_dir_all(folder);
 }

@@ -12,6 +12,8 @@ use super::StorePath;
 pub struct Metadata {
     /// The flake's source in the store.
     pub path: StorePath,
+    /// The locked reference, where the flake can be locked; else as it was resolved.
+    pub url: String,
     /// The commit, unless the tree is dirty or no repository.
     pub revision: Option<String>,
     /// The direct inputs by name.
@@ -66,6 +68,8 @@ impl Input {
 #[derive(Deserialize)]
 struct Raw {
     path: StorePath,
+    #[serde(default)]
+    url: String,
     revision: Option<String>,
     locks: Locks,
 }
@@ -112,7 +116,7 @@ impl Metadata {
                 Some((name.clone(), Input { original, locked }))
             })
             .collect();
-        Ok(Self { path: raw.path, revision: raw.revision, inputs })
+        Ok(Self { path: raw.path, url: raw.url, revision: raw.revision, inputs })
     }
 }
 

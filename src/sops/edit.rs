@@ -49,7 +49,10 @@ impl Advice for EditError {
             Self::Several { .. } => {
                 "Rename one of them, or name the right one: --anchor NAME".into()
             }
-            Self::NoHost(host) => format!("Add it: landfall secrets add-host {host}"),
+            Self::NoHost(host) => format!(
+                "Add it: landfall secrets add-host {host} --key FILE. If it has another name in \
+                 .sops.yaml, or none: --anchor NAME, or --old-recipient RECIPIENT."
+            ),
             Self::OtherKey { host, .. } => {
                 format!("Replace it: landfall secrets add-host {host} --key FILE")
             }
@@ -228,6 +231,16 @@ fn verify_addition(
         let made = found.iter().find(|made| made.path_regex.as_ref() == Some(&rule.path_regex));
         if !made.is_some_and(|made| made.groups.iter().any(|group| group.contains(&key))) {
             return Err(EditError::Meaning(format!("the rule {} was not made", rule.path_regex)));
+        }
+    }
+    if let Some(place) = joined {
+        let defined = after.anchored().into_iter().any(|node| {
+            let name = node.anchor.as_ref().map(|anchor| anchor.plain_name());
+            name == Some(place.anchor.as_str())
+                && node.filled().is_some_and(|value| value.trim() == addition.recipient)
+        });
+        if !defined {
+            return Err(EditError::Meaning(format!("{} was not defined", place.anchor)));
         }
     }
     compare_settings(before, &after)

@@ -134,7 +134,7 @@ pub fn find<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Entry<'n>, Unfoun
     let named = |wanted: &dyn Fn(&str) -> bool| -> Vec<&'n Node<'n>> {
         let matching = anchored.iter().copied().filter(|node| {
             let name = node.anchor.as_ref().map(|anchor| anchor.plain_name());
-            node.scalar().is_some_and(|value| !value.is_empty()) && name.is_some_and(wanted)
+            node.filled().is_some() && name.is_some_and(wanted)
         });
         matching.collect()
     };
@@ -232,7 +232,7 @@ fn keyed<'n>(rules: &'n Rules<'_>, host: &str) -> Option<Entry<'n>> {
 pub fn only_anchored<'n>(node: &'n Node<'n>) -> Option<&'n Node<'n>> {
     let mut found = Vec::new();
     node.walk(&mut |child| {
-        if child.anchor.is_some() && child.scalar().is_some_and(|value| !value.is_empty()) {
+        if child.anchor.is_some() && child.filled().is_some() {
             found.push(child);
         }
     });

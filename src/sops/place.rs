@@ -111,7 +111,7 @@ fn members(collection: &Node<'_>) -> usize {
 fn is_key_member(collection: &Node<'_>, index: usize) -> bool {
     let Some(node) = member(collection, index) else { return false };
     match collection.items() {
-        Some(_) => node.anchor.is_some() && node.scalar().is_some_and(|value| !value.is_empty()),
+        Some(_) => node.anchor.is_some() && node.filled().is_some(),
         // Members written in lines of their own are groups, or hosts too big to be copied.
         None => node.style() != Some(Style::Block) && only_anchored(node).is_some(),
     }

@@ -208,7 +208,7 @@ impl Staged {
     }
 
     /// The first one is on disk before any other is touched.
-    fn rename_all(self) -> Result<(), WriteError> {
+    fn rename_all(mut self) -> Result<(), WriteError> {
         let mut folders = BTreeSet::new();
         for (index, StagedFile { staged, real }) in self.0.iter().enumerate() {
             let failed = |source| WriteError::Write { path: real.clone(), source };
@@ -220,11 +220,13 @@ impl Staged {
                 folders.insert(real.parent().unwrap_or(real));
             }
         }
-        let folders: Vec<&Path> = folders.into_iter().collect();
+        let folders: Vec<PathBuf> = folders.into_iter().map(Path::to_owned).collect();
+        // All are in place: nothing is left to be removed.
+        self.0.clear();
         let synced = in_parallel(&folders, |folder| {
             fault::disk("syncing a folder");
             let synced = File::open(folder).and_then(|folder| folder.sync_all());
-            synced.map_err(|source| WriteError::Write { path: folder.to_path_buf(), source })
+            synced.map_err(|source| WriteError::Write { path: folder.clone(), source })
         });
         synced.into_iter().collect()
     }

@@ -153,6 +153,11 @@ impl<'a> Node<'a> {
             if matches!(value.as_ref(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
+    /// A scalar that says something: not an absent value, which an anchor may stand before.
+    pub fn filled(&self) -> Option<&str> {
+        self.scalar().filter(|value| !value.trim().is_empty() && !self.is_null())
+    }
+
     /// The node below (or this one) whose anchor begins at byte `offset`.
     pub fn with_anchor_at(&self, offset: usize) -> Option<&Node<'a>> {
         if self.anchor.as_ref().is_some_and(|anchor| anchor.span.start == offset) {

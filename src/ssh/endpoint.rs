@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::Askpass;
 use crate::error::{Advice, Exit};
 
 /// A machine as the user names it: an address or a name from ssh_config.
@@ -17,8 +18,9 @@ pub struct Endpoint {
     pub identity_file: Option<PathBuf>,
     /// `--ssh-option` values, as `Name=value`; checked when a connection is made.
     pub options: Vec<String>,
-    /// Whether ssh may ask on the terminal (a key's passphrase, a token's touch)
-    /// when the first connection is made.
+    /// Who answers what ssh asks; without one it asks nothing.
+    pub askpass: Option<Askpass>,
+    /// Whether a person may be asked now, and not only what was answered before be used.
     pub may_ask: bool,
 }
 
@@ -50,6 +52,7 @@ impl Endpoint {
             port: None,
             identity_file: None,
             options: Vec::new(),
+            askpass: None,
             may_ask: false,
         }
     }
@@ -57,6 +60,11 @@ impl Endpoint {
     #[must_use]
     pub fn with_user(&self, user: impl Into<String>) -> Self {
         Self { user: Some(user.into()), ..self.clone() }
+    }
+
+    /// Whether somebody can answer what ssh asks.
+    pub(super) fn can_ask(&self) -> bool {
+        self.may_ask && self.askpass.as_ref().is_some_and(Askpass::can_answer)
     }
 
     /// The host as it stands in a URL: an IPv6 address in brackets.

@@ -25,12 +25,16 @@ pub enum SshError {
     JumpKey { to: String, why: String },
     #[error("{to} refuses the login\n{why}")]
     Auth { to: String, why: String },
+    #[error("nobody could be asked on the way to {to}: {question}")]
+    Unanswered { to: String, question: String },
     #[error("the ssh option {option:?} cannot be used: {why}")]
     Option { option: String, why: &'static str },
     #[error("this ssh cannot do what is needed\n{why}")]
     TooOld { why: String },
     #[error("the connection to {to} failed\n{why}")]
     Failed { to: String, why: String },
+    #[error("there is no address to look at")]
+    NoPlace,
     #[error("{doing} failed: {source}")]
     Io { doing: &'static str, source: std::io::Error },
     #[error(transparent)]
@@ -139,17 +143,31 @@ impl Advice for SshError {
                  then run the same command again."
                     .into()
             }
+            Self::Unanswered { .. } => {
+                "Run it in a terminal without --yes, add the key to your agent (ssh-add), or \
+                 give the password in SSHPASS with --env-password."
+                    .into()
+            }
+            Self::Auth { why, .. } if why.contains("Too many authentication failures") => {
+                "The agent offers more keys than the machine lets anybody try: name the right one \
+                 with -i FILE (its public half is enough), or, for a login with a password, add \
+                 --ssh-option PubkeyAuthentication=no."
+                    .into()
+            }
             Self::Auth { .. } => {
                 "Name the key with -i FILE, or add it to the agent (ssh-add); a root login needs \
-                 the key in the machine's authorized_keys. `ssh -v` shows which keys are tried."
+                 the key in the machine's authorized_keys. A login with a password takes a \
+                 terminal, or SSHPASS and --env-password. `ssh -v` shows what is tried."
                     .into()
             }
             Self::Option { .. } => {
-                "Leave it out; connections that are not pinned to the machine's key are not made."
+                "Leave it out. What else ssh knows can be set with --ssh-option, or in your \
+                 ssh_config; the check of the host key stays as it is."
                     .into()
             }
             Self::TooOld { .. } => "Install OpenSSH 8.5 or newer on this machine.".into(),
             Self::Failed { .. } => "Try `ssh -v` to the same machine to see more.".into(),
+            Self::NoPlace => "Name the machine: landfall bootstrap HOST TARGET".into(),
             Self::Io { .. } => "Check the folder's permissions and the space on its disk.".into(),
             Self::Exec(error) => error.hint(),
         }
@@ -157,10 +175,11 @@ impl Advice for SshError {
 
     fn exit(&self) -> Exit {
         match self {
-            Self::KeyMismatch { .. } | Self::UnknownKey { .. } | Self::JumpKey { .. } => {
-                Exit::Person
-            }
-            Self::Option { .. } | Self::TooOld { .. } => Exit::Usage,
+            Self::KeyMismatch { .. }
+            | Self::UnknownKey { .. }
+            | Self::JumpKey { .. }
+            | Self::Unanswered { .. } => Exit::Person,
+            Self::Option { .. } | Self::TooOld { .. } | Self::NoPlace => Exit::Usage,
             Self::Exec(error) => error.exit(),
             _ => Exit::Failed,
         }

@@ -9,30 +9,44 @@ use crate::exec::{Cmd, ExecError};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The keys by which the operator's ssh knows `endpoint`; empty when it does not.
-///
-/// Revoked keys are left out, and so are certificate authorities.
-pub fn known_keys(endpoint: &Endpoint) -> Result<Vec<HostKey>, SshError> {
-    let known = KnownAs::of(endpoint)?;
-    keys_in(&known.files, &known.name)
+/// What known_hosts says of a name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The keys that it may show; no revoked one.
+    pub keys: Vec<HostKey>,
+    pub revoked: Vec<HostKey>,
+    /// Keys whose certificates are taken for the name (`@cert-authority`).
+    pub authorities: Vec<HostKey>,
 }
 
-fn keys_in(files: &[PathBuf], name: &str) -> Result<Vec<HostKey>, SshError> {
-    let mut keys = Vec::new();
-    let mut revoked = Vec::new();
+/// What the operator's ssh knows of `endpoint`; empty when it knows nothing.
+pub fn known(endpoint: &Endpoint) -> Result<Known, SshError> {
+    let known = KnownAs::of(endpoint)?;
+    known_in(&known.files, &known.name)
+}
+
+/// The keys by which the operator's ssh knows `endpoint`; empty when it does not.
+pub fn known_keys(endpoint: &Endpoint) -> Result<Vec<HostKey>, SshError> {
+    known(endpoint).map(|known| known.keys)
+}
+
+fn known_in(files: &[PathBuf], name: &str) -> Result<Known, SshError> {
+    let mut known = Known::default();
     for file in files.iter().filter(|file| file.is_file()) {
         for line in find(name, file)?.lines() {
             if let Some(rest) = line.strip_prefix("@revoked ") {
-                revoked.extend(rest.parse::<HostKey>());
+                known.revoked.extend(rest.parse::<HostKey>());
+            } else if let Some(rest) = line.strip_prefix("@cert-authority ") {
+                known.authorities.extend(rest.parse::<HostKey>());
             } else if let Ok(key) = line.parse::<HostKey>()
-                && !keys.contains(&key)
+                && !known.keys.contains(&key)
             {
-                keys.push(key);
+                known.keys.push(key);
             }
         }
     }
-    keys.retain(|key| !revoked.contains(key));
-    Ok(keys)
+    known.keys.retain(|key| !known.revoked.contains(key));
+    Ok(known)
 }
 
 /// The name under which the operator's ssh looks `endpoint` up in known_hosts: an
@@ -139,8 +153,15 @@ mod tests {
         Cmd::new("ssh-keygen").args(["-q", "-H", "-f"]).arg(&hashed).run().unwrap();
         std::fs::write(&plain, format!("@revoked * {TWO}\nh,other {TWO} c\nh {ONE}\n")).unwrap();
         let files = [hashed.clone(), plain, dir.path().join("missing")];
-        assert_eq!(keys_in(&files, "h").unwrap(), [ONE.parse().unwrap()]);
-        assert_eq!(keys_in(&[hashed], "[h]:2222").unwrap(), [TWO.parse().unwrap()]);
-        assert_eq!(keys_in(&files, "nobody").unwrap(), []);
+        let (one, two): (HostKey, HostKey) = (ONE.parse().unwrap(), TWO.parse().unwrap());
+        let known = known_in(&files, "h").unwrap();
+        assert_eq!((known.keys, known.revoked), (vec![one], vec![two.clone()]));
+        let other_port = known_in(&[hashed], "[h]:2222").unwrap();
+        assert_eq!(other_port.keys, vec![two.clone()]);
+        let nobody = Known { revoked: vec![two.clone()], ..Known::default() };
+        assert_eq!(known_in(&files, "nobody").unwrap(), nobody);
+        std::fs::write(&files[1], format!("@cert-authority *.lan {TWO}\n")).unwrap();
+        assert_eq!(known_in(&files, "a.lan").unwrap().authorities, [two]);
+        assert_eq!(known_in(&files, "a.org").unwrap(), Known::default());
     }
 }

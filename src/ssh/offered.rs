@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::options::{asking, check, config_path, plain, reach, unchanged};
+use super::options::{asking, check, config_path, patience, plain, reach, unanswered, unchanged};
 use super::{Endpoint, HostKey, SshError};
 use crate::exec::Cmd;
 use crate::secret::private_temp_dir;
@@ -36,10 +36,12 @@ pub fn offered_key(
     let record = dir.path().join("offered");
 
     let cmd = Cmd::new("ssh")
+        .arg("-N")
         .args(learning(&record, algorithms.unwrap_or(ALGORITHMS)))
         .args(reach(endpoint))
         .args(plain(deadline));
-    let cmd = asking(endpoint, cmd).args(["-N", "--", &endpoint.host]).deadline(deadline);
+    let cmd =
+        asking(endpoint, cmd).args(["--", &endpoint.host]).deadline(patience(endpoint, deadline));
     let outcome = cmd.run();
 
     if let Some(key) = read_record(&record) {
@@ -48,7 +50,7 @@ pub fn offered_key(
     let to = endpoint.to_string();
     match outcome {
         Ok(_) => Err(SshError::Failed { to, why: "ssh ended without a key exchange".into() }),
-        Err(error) => Err(SshError::classify(&to, error)),
+        Err(error) => Err(unanswered(endpoint, SshError::classify(&to, error))),
     }
 }
 
@@ -73,6 +75,24 @@ fn learning(record: &Path, algorithms: &str) -> Vec<String> {
 fn read_record(record: &Path) -> Option<HostKey> {
     let text = std::fs::read_to_string(record).ok()?;
     text.lines().rev().find_map(|line| line.parse().ok())
+}
+
+/// All host keys that answer at `endpoint`, one of each kind, the best first.
+pub fn offered_keys(endpoint: &Endpoint, deadline: Duration) -> Result<Vec<HostKey>, SshError> {
+    const KINDS: [&str; 3] = [
+        "ssh-ed25519",
+        "ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521",
+        "rsa-sha2-512,rsa-sha2-256",
+    ];
+    let mut keys = Vec::new();
+    for kind in KINDS {
+        match offered_key(endpoint, deadline, Some(kind)) {
+            Ok(key) => keys.push(key),
+            Err(SshError::NoSuchKey { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(keys)
 }
 
 /// The host key that answers, when it is one of `expected`; else the error that

@@ -6,12 +6,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Endpoint, HostKey, SshError, remote_command};
+use super::desk::Unanswered;
+use super::{Askpass, Endpoint, HostKey, SshError, remote_command};
 use crate::exec::Cmd;
 use crate::secret;
 
 /// Stands for the machine in a pinned known_hosts, whatever its address is.
-const ALIAS: &str = "landfall-target";
+pub(super) const ALIAS: &str = "landfall-target";
 
 /// Options that decide which host key is accepted; in lower case.
 const CHECKING: &[&str] = &[
@@ -49,6 +50,25 @@ const OWN: &[&str] = &[
     "host",
     "match",
 ];
+/// Options for which there is a flag; in lower case.
+const FLAGS: &[&str] = &["port", "user", "hostname"];
+/// Options that would change nothing, since landfall forwards nothing; in lower case.
+const FORWARDS: &[&str] = &[
+    "localforward",
+    "remoteforward",
+    "dynamicforward",
+    "clearallforwardings",
+    "exitonforwardfailure",
+    "gatewayports",
+    "permitremoteopen",
+    "tunnel",
+    "tunneldevice",
+    "forwardx11",
+    "forwardx11timeout",
+    "forwardx11trusted",
+    "forwardagent",
+    "stdioforward",
+];
 
 /// Refuses user options that weaken the check of the host key or break the master.
 pub(super) fn check(options: &[String]) -> Result<(), SshError> {
@@ -59,7 +79,11 @@ pub(super) fn check(options: &[String]) -> Result<(), SshError> {
             .split_once(|c: char| c == '=' || c.is_whitespace())
             .ok_or_else(|| error("it is not of the form Name=value"))?;
         let name = name.trim().to_ascii_lowercase();
-        if option.contains(['\n', '\0']) {
+        // ssh would take quotes around a name.
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric()) {
+            return Err(error("it is not of the form Name=value"));
+        }
+        if option.contains(['\n', '\r', '\0']) {
             return Err(error("it has more than one line"));
         }
         if CHECKING.contains(&name.as_str()) {
@@ -68,13 +92,21 @@ pub(super) fn check(options: &[String]) -> Result<(), SshError> {
         if OWN.contains(&name.as_str()) {
             return Err(error("landfall sets it by itself"));
         }
+        if FLAGS.contains(&name.as_str()) {
+            return Err(error("it belongs to the target: [user@]host[:port], or -p PORT"));
+        }
+        if FORWARDS.contains(&name.as_str()) {
+            return Err(error("landfall forwards nothing"));
+        }
     }
     Ok(())
 }
 
 /// How the machine is reached, without its name.
 pub(super) fn reach(endpoint: &Endpoint) -> Vec<String> {
-    let mut args = Vec::new();
+    // The user's options come first: of two values ssh takes the first.
+    let mut args: Vec<String> =
+        endpoint.options.iter().map(|option| format!("-o{option}")).collect();
     if let Some(port) = endpoint.port {
         args.extend(["-p".to_owned(), port.to_string()]);
     }
@@ -86,7 +118,6 @@ pub(super) fn reach(endpoint: &Endpoint) -> Vec<String> {
         args.push(format!("-oIdentityFile={}", config_path(file)));
         args.push("-oIdentitiesOnly=yes".to_owned());
     }
-    args.extend(endpoint.options.iter().map(|option| format!("-o{option}")));
     args
 }
 
@@ -108,12 +139,15 @@ pub(super) fn pinned(known_hosts: &Path, key: &HostKey) -> Vec<String> {
 
 /// Host keys come from where landfall says, never from elsewhere.
 ///
+/// Options that are younger than the oldest ssh that will do are ignored by that.
+///
 /// A GSSAPI key exchange, which some distributions patch into ssh, looks at no host
 /// key; plain OpenSSH does not know the option. `UseKeychain` is ignored where it is
 /// not known because macOS users write that into their files.
 pub(super) fn unchanged() -> impl Iterator<Item = String> {
     [
-        "IgnoreUnknown=GSSAPIKeyExchange,UseKeychain",
+        "IgnoreUnknown=GSSAPIKeyExchange,UseKeychain,SessionType,StdinNull,\
+         ForkAfterAuthentication",
         "GSSAPIKeyExchange=no",
         "CheckHostIP=no",
         "VerifyHostKeyDNS=no",
@@ -134,13 +168,21 @@ pub(super) fn plain(connect: Duration) -> Vec<String> {
         "-oClearAllForwardings=yes".into(),
         "-oForwardAgent=no".into(),
         "-oForwardX11=no".into(),
+        "-oTunnel=no".into(),
+        "-oVisualHostKey=no".into(),
         // OpenSSH tells at this level why a key exchange failed.
         "-oLogLevel=INFO".into(),
         "-oConnectionAttempts=1".into(),
         format!("-oConnectTimeout={}", connect.as_secs().max(1)),
     ]
-    .into()
+    .into_iter()
+    .chain(SESSION.map(str::to_owned))
+    .collect()
 }
+
+/// A session that runs what it is told, and reads its standard input.
+const SESSION: [&str; 3] =
+    ["-oSessionType=default", "-oStdinNull=no", "-oForkAfterAuthentication=no"];
 
 /// A path as a value in ssh_config: no token, one word.
 pub(super) fn config_path(path: &Path) -> String {
@@ -158,12 +200,39 @@ pub(super) fn write_pin(path: &Path, key: &HostKey) -> Result<(), SshError> {
         .map_err(|source| SshError::Io { doing: "writing the run's known_hosts", source })
 }
 
-/// Keeps ssh and the ssh of jump hosts from asking when nobody may be asked.
+/// Lets ssh and the ssh of jump hosts ask as far as somebody can answer.
 pub(super) fn asking(endpoint: &Endpoint, cmd: Cmd) -> Cmd {
-    if endpoint.may_ask {
-        return cmd.terminal();
+    match &endpoint.askpass {
+        Some(askpass) if endpoint.can_ask() => askpass.ask(cmd),
+        Some(askpass) => askpass.recall(cmd).arg("-oBatchMode=yes"),
+        None => {
+            let cmd = cmd.arg("-oBatchMode=yes");
+            cmd.env("SSH_ASKPASS_REQUIRE", "force").env("SSH_ASKPASS", "false")
+        }
     }
-    cmd.arg("-oBatchMode=yes").env("SSH_ASKPASS_REQUIRE", "force").env("SSH_ASKPASS", "false")
+}
+
+/// What a person gets to type a password.
+const ASKING: Duration = Duration::from_secs(180);
+
+/// The deadline of a connection in which a person may have to answer first; ssh itself
+/// gives up earlier on a machine that is silent.
+pub(super) fn patience(endpoint: &Endpoint, deadline: Duration) -> Duration {
+    if endpoint.can_ask() { deadline.max(ASKING) } else { deadline }
+}
+
+/// When an answer was missing, that is what went wrong, whatever ssh made of it.
+pub(super) fn unanswered(endpoint: &Endpoint, error: SshError) -> SshError {
+    match endpoint.askpass.as_ref().and_then(Askpass::unanswered) {
+        Some(Unanswered::Nobody { question }) => {
+            SshError::Unanswered { to: endpoint.to_string(), question }
+        }
+        Some(Unanswered::Wrong { question }) => {
+            let why = format!("What was given is not right: {question}");
+            SshError::Auth { to: endpoint.to_string(), why }
+        }
+        None => error,
+    }
 }
 
 /// A session for a person, with the machine's key pinned; meant for [`Cmd::exec`].
@@ -180,10 +249,14 @@ pub fn interactive(
     write_pin(&known_hosts, key)?;
     let cmd = Cmd::new("ssh")
         .args(pinned(&known_hosts, key))
-        .args(["-oControlMaster=no", "-oControlPath=none"])
-        .args(reach(endpoint))
-        .args(["--", &endpoint.host]);
-    Ok(if argv.is_empty() { cmd } else { cmd.arg(remote_command(argv)) })
+        .args(["-oControlMaster=no", "-oControlPath=none", "-oPermitLocalCommand=no"])
+        .args(SESSION)
+        .args(reach(endpoint));
+    Ok(if argv.is_empty() {
+        cmd.args(["--", &endpoint.host])
+    } else {
+        cmd.arg("-oRemoteCommand=none").args(["--", &endpoint.host]).arg(remote_command(argv))
+    })
 }
 
 #[cfg(test)]
@@ -205,6 +278,15 @@ mod tests {
             "UpdateHostKeys=yes",
             "GlobalKnownHostsFile=x",
             "ControlPath=/tmp/x",
+            "\"StrictHostKeyChecking\" no",
+            "'StrictHostKeyChecking'=no",
+            "\u{a0}StrictHostKeyChecking=no",
+            "-oStrictHostKeyChecking=no",
+            "=no",
+            "Port=2222",
+            "HostName=elsewhere",
+            "ForwardAgent=yes",
+            "LocalForward=1 x:2",
             "Compression",
             "Compression=yes\nStrictHostKeyChecking=no",
         ] {

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::options::{asking, check, config_path, pinned, plain, reach, write_pin};
+use super::options::{
+    ALIAS, asking, check, config_path, patience, pinned, plain, reach, unanswered, write_pin,
+};
 use super::root::{self, Asks, Client, Means, Privilege};
 use super::store::StoreSocket;
 use super::{Endpoint, HostKey, SshError, offered_key, remote_command};
@@ -72,12 +74,17 @@ impl Session {
         let cmd = Cmd::new("ssh")
             .args(["-f", "-N", "-oControlMaster=yes"])
             .arg(format!("-oControlPersist={PERSIST}"))
-            .args(self.options());
-        let started =
-            asking(&self.endpoint, cmd).args(["--", &self.endpoint.host]).deadline(deadline).run();
+            .args(self.options(&self.endpoint));
+        let started = asking(&self.endpoint, cmd)
+            .args(["--", &self.endpoint.host])
+            .deadline(patience(&self.endpoint, deadline))
+            .run();
         match started {
             Ok(_) => Ok(()),
-            Err(error) => Err(self.explain(SshError::classify(&self.to(), error), deadline)),
+            Err(error) => {
+                let error = unanswered(&self.endpoint, SshError::classify(&self.to(), error));
+                Err(self.explain(error, deadline))
+            }
         }
     }
 
@@ -191,7 +198,17 @@ impl Session {
             settings.push(format!("remote-program={}", percent(&format!("{prefix}nix-daemon"))));
         }
         let query = if settings.is_empty() { "" } else { "?" };
-        format!("ssh-ng://{user}{}{query}{}", self.endpoint.url_host(), settings.join("&"))
+        format!("ssh-ng://{user}{}{query}{}", self.store_host(), settings.join("&"))
+    }
+
+    /// Nix's versions read a zone in an address each in a way of its own: there the name
+    /// is another, and `NIX_SSHOPTS` says what it means.
+    fn store_host(&self) -> String {
+        if self.has_zone() { ALIAS.to_owned() } else { self.endpoint.url_host() }
+    }
+
+    fn has_zone(&self) -> bool {
+        self.endpoint.host.contains('%')
     }
 
     fn store_socket(&self, root: Option<&str>) -> PathBuf {
@@ -216,7 +233,11 @@ impl Session {
     pub fn nix_ssh_opts(&self) -> String {
         let plain =
             |arg: &String| !arg.contains(|c: char| c.is_whitespace() || "'\"\\".contains(c));
-        let options: Vec<String> = self.client_options().into_iter().filter(plain).collect();
+        let options = self.client_options(&self.linked_endpoint());
+        let mut options: Vec<String> = options.into_iter().filter(plain).collect();
+        if self.has_zone() {
+            options.push(format!("-oHostName={}", self.endpoint.host.replace('%', "%%")));
+        }
         options.join(" ")
     }
 
@@ -239,24 +260,24 @@ impl Session {
 
     fn client(&self) -> Client {
         Client {
-            options: self.client_options(),
+            options: self.client_options(&self.endpoint),
             host: self.endpoint.host.clone(),
             deadline: COMMAND,
         }
     }
 
-    fn client_options(&self) -> Vec<String> {
+    fn client_options(&self, endpoint: &Endpoint) -> Vec<String> {
         let mut options = vec!["-oControlMaster=no".to_owned(), "-oBatchMode=yes".to_owned()];
-        options.extend(self.options());
+        options.extend(self.options(endpoint));
         options
     }
 
-    fn options(&self) -> Vec<String> {
+    fn options(&self, endpoint: &Endpoint) -> Vec<String> {
         let known_hosts = self.dir.path().join("known_hosts");
         let mut options = pinned(&known_hosts, &self.key);
         options.push(format!("-oControlPath={}", config_path(&self.socket())));
+        options.extend(reach(endpoint));
         options.extend(["-oServerAliveInterval=15".into(), "-oServerAliveCountMax=4".into()]);
-        options.extend(reach(&self.linked_endpoint()));
         options.extend(plain(REQUEST));
         options
     }
@@ -274,10 +295,15 @@ impl Session {
                 .map_err(|source| SshError::Io { doing: "linking the identity file", source })
         };
         link(file, "identity")?;
-        let mut public = file.clone().into_os_string();
-        public.push(".pub");
-        let public = PathBuf::from(public);
-        if public.exists() { link(&public, "identity.pub") } else { Ok(()) }
+        // What ssh looks for beside it.
+        for end in [".pub", "-cert.pub"] {
+            let mut beside = file.clone().into_os_string();
+            beside.push(end);
+            if Path::new(&beside).exists() {
+                link(Path::new(&beside), &format!("identity{end}"))?;
+            }
+        }
+        Ok(())
     }
 
     fn linked_endpoint(&self) -> Endpoint {
@@ -320,7 +346,7 @@ fn percent(text: &str) -> String {
 }
 
 /// A private folder whose path is short and plain enough for sockets and options.
-fn socket_dir(run_dir: &Path) -> Result<TempDir, SshError> {
+pub(super) fn socket_dir(run_dir: &Path) -> Result<TempDir, SshError> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let candidates =
         [Some(run_dir.to_owned()), runtime, Some(std::env::temp_dir()), Some("/tmp".into())];

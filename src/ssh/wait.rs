@@ -4,15 +4,16 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Endpoint, HostKey, Session, SshError};
+use super::{Endpoint, HostKey, Lookout, Session, SshError};
 use crate::error::{Advice, Exit};
 use crate::exec;
 
 /// One try; a machine under load needs some seconds for a key exchange.
 const TRY: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_secs(1);
-/// What a person gets to type a passphrase.
-const ASKING: Duration = Duration::from_secs(180);
+/// A machine with another key that should go, as the installer after the reboot, and
+/// does not: it will not go by itself.
+const STAYS: Duration = Duration::from_secs(5 * 60);
 /// A system that starts answers before it lets users in; longer than this it does
 /// not know the key.
 const LOGIN_GRACE: Duration = Duration::from_secs(90);
@@ -22,8 +23,8 @@ const LOGIN_GRACE: Duration = Duration::from_secs(90);
 pub enum Seen {
     /// Nothing answers yet.
     Nothing { why: String },
-    /// A machine with another key of this run answers, by its name.
-    Other { name: String },
+    /// A machine with another key of this run answers, by its name, at an address.
+    Other { name: String, at: Box<Endpoint> },
     /// The expected machine answers, but lets nobody in yet.
     NoLogin { why: String },
 }
@@ -32,10 +33,21 @@ impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing { why } => write!(f, "nothing answers yet ({why})"),
-            Self::Other { name } => write!(f, "{name} answers"),
+            Self::Other { name, at } => write!(f, "{name} answers at {at}"),
             Self::NoLogin { why } => write!(f, "it answers, but lets nobody in yet ({why})"),
         }
     }
+}
+
+/// A machine that may answer in place of the expected one.
+#[derive(Debug, Clone)]
+pub struct Other {
+    /// For people: `the installer`.
+    pub name: String,
+    pub key: HostKey,
+    /// Whether it may stay until a person does something, as an initrd that waits for a
+    /// passphrase.
+    pub may_stay: bool,
 }
 
 /// Why the wait ended without a session.
@@ -50,7 +62,7 @@ pub enum WaitError {
 impl Advice for WaitError {
     fn hint(&self) -> String {
         match self {
-            Self::Deadline { last: Seen::Other { name }, .. } => format!(
+            Self::Deadline { last: Seen::Other { name, .. }, .. } => format!(
                 "See the machine's console: {name} answers there. The installer after a reboot \
                  means that the firmware started the stick again (take it out, or put the disk \
                  first); an initrd waits for the disk's passphrase. Then run the same command \
@@ -75,61 +87,100 @@ impl Advice for WaitError {
     }
 }
 
-/// Polls until `expected` answers at `endpoint` and lets the user in.
+/// Polls until `expected` answers at the first of `places` and lets the user in.
 ///
-/// `others` are the keys that may answer there in the meantime, with names for
-/// people; `on_tick` hears what each try saw. An unknown key ends the wait at once.
+/// The other places are looked at side by side: with the expected key, the machine has
+/// moved there. `others` may answer in the meantime; `on_tick` hears what each try saw. An
+/// unknown key at the first place ends the wait at once, elsewhere it is somebody else's.
 pub fn wait_for(
-    endpoint: &Endpoint,
+    places: &[Endpoint],
     expected: &HostKey,
-    others: &[(String, HostKey)],
+    others: &[Other],
     run_dir: &Path,
     deadline: Duration,
     mut on_tick: impl FnMut(&Seen),
 ) -> Result<Session, WaitError> {
+    let Some((first, elsewhere)) = places.split_first() else {
+        return Err(SshError::NoPlace.into());
+    };
     let started = Instant::now();
+    let lookout = Lookout::start(elsewhere, expected.negotiation());
     let mut first_answer = None;
+    let mut stays_since = None;
     loop {
         let left = deadline.saturating_sub(started.elapsed());
-        let seen = match attempt(endpoint, expected, others, run_dir, TRY.min(left))? {
+        let mut seen = match attempt(first, expected, others, run_dir, TRY.min(left))? {
             Ok(session) => return Ok(session),
             Err(seen) => seen,
         };
+        while let (Seen::Nothing { .. }, Some((place, key))) = (&seen, lookout.next(Duration::ZERO))
+        {
+            if key == *expected {
+                let place = Endpoint { may_ask: first.may_ask, ..place };
+                match log_in(&place, expected, run_dir, TRY)? {
+                    Ok(session) => return Ok(session),
+                    Err(other) => seen = other,
+                }
+            } else if let Some(other) = others.iter().find(|other| other.key == key) {
+                seen = Seen::Other { name: other.name.clone(), at: Box::new(place) };
+            }
+        }
         if let Seen::NoLogin { why } = &seen {
-            let first = *first_answer.get_or_insert_with(Instant::now);
-            if first.elapsed() > LOGIN_GRACE {
-                let (to, why) = (endpoint.to_string(), why.clone());
+            let first_answer: Instant = *first_answer.get_or_insert_with(Instant::now);
+            if first_answer.elapsed() > LOGIN_GRACE {
+                let (to, why) = (first.to_string(), why.clone());
                 return Err(SshError::Auth { to, why }.into());
             }
         }
         on_tick(&seen);
-        if started.elapsed() + PAUSE >= deadline {
-            let to = endpoint.to_string();
-            return Err(WaitError::Deadline { to, after: deadline, last: seen });
+        let stays = stays(&seen, others, &mut stays_since);
+        if stays || started.elapsed() + PAUSE >= deadline {
+            let to = first.to_string();
+            return Err(WaitError::Deadline { to, after: started.elapsed(), last: seen });
         }
         exec::sleep(PAUSE).map_err(SshError::from)?;
     }
 }
 
+/// Whether a machine that should have gone has been there for too long.
+fn stays(seen: &Seen, others: &[Other], since: &mut Option<Instant>) -> bool {
+    let should_go = matches!(seen, Seen::Other { name, .. }
+        if others.iter().any(|other| other.name == *name && !other.may_stay));
+    if !should_go {
+        *since = None;
+        return false;
+    }
+    since.get_or_insert_with(Instant::now).elapsed() > STAYS
+}
+
 fn attempt(
     endpoint: &Endpoint,
     expected: &HostKey,
-    others: &[(String, HostKey)],
+    others: &[Other],
     run_dir: &Path,
     deadline: Duration,
 ) -> Result<Result<Session, Seen>, SshError> {
     let silent = Endpoint { may_ask: false, ..endpoint.clone() };
     match answering(&silent, expected, others, deadline) {
-        Ok(None) => {}
-        Ok(Some(name)) => return Ok(Err(Seen::Other { name })),
-        Err(error) if error.may_pass() => return Ok(Err(Seen::Nothing { why: reason(&error) })),
-        Err(error) => return Err(error),
+        Ok(None) => log_in(endpoint, expected, run_dir, deadline),
+        Ok(Some(name)) => Ok(Err(Seen::Other { name, at: Box::new(silent) })),
+        Err(error) if error.may_pass() => Ok(Err(Seen::Nothing { why: reason(&error) })),
+        Err(error) => Err(error),
     }
+}
+
+fn log_in(
+    endpoint: &Endpoint,
+    expected: &HostKey,
+    run_dir: &Path,
+    deadline: Duration,
+) -> Result<Result<Session, Seen>, SshError> {
+    let silent = Endpoint { may_ask: false, ..endpoint.clone() };
     match Session::open(&silent, expected, run_dir, deadline) {
         Ok(session) => Ok(Ok(session)),
         // The key may have a passphrase: a person is asked once.
-        Err(SshError::Auth { .. }) if endpoint.may_ask => {
-            Session::open(endpoint, expected, run_dir, ASKING).map(Ok)
+        Err(SshError::Auth { .. }) if endpoint.can_ask() => {
+            Session::open(endpoint, expected, run_dir, deadline).map(Ok)
         }
         Err(error) if error.may_pass() || matches!(error, SshError::Auth { .. }) => {
             Ok(Err(Seen::NoLogin { why: reason(&error) }))
@@ -142,16 +193,16 @@ fn attempt(
 fn answering(
     endpoint: &Endpoint,
     expected: &HostKey,
-    others: &[(String, HostKey)],
+    others: &[Other],
     deadline: Duration,
 ) -> Result<Option<String>, SshError> {
     let keys: Vec<HostKey> =
-        std::iter::once(expected).chain(others.iter().map(|(_, key)| key)).cloned().collect();
+        std::iter::once(expected).chain(others.iter().map(|other| &other.key)).cloned().collect();
     let offered = super::identify(endpoint, &keys, deadline)?;
     if offered == *expected {
         return Ok(None);
     }
-    Ok(others.iter().find(|(_, key)| *key == offered).map(|(name, _)| name.clone()))
+    Ok(others.iter().find(|other| other.key == offered).map(|other| other.name.clone()))
 }
 
 /// The last line of what ssh said.

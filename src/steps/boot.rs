@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
+use crate::address;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::event::Event;
 use crate::exec::ExecError;
 use crate::facts::HostFacts;
+use crate::machine::Target;
 use crate::phase;
-use crate::ssh::{HostKey, Seen, wait_for};
+use crate::ssh::{Endpoint, HostKey, Other, Seen, SshError, WaitError, wait_for};
+use crate::step::StepId;
 
+const INSTALLER: &str = "the installer";
+const INITRD: &str = "the initrd";
 /// What a machine gets to go down after it was told to.
 const GOING_DOWN: Duration = Duration::from_secs(20);
 
@@ -33,15 +38,11 @@ pub fn reboot(cx: &mut Context) -> Result<(), StepError> {
 /// Waits until the installed system answers with the key of this run, on a boot
 /// other than `old_boot`, and connects to it.
 pub fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), StepError> {
-    let endpoint = cx.config.target.clone().ok_or_else(no_target)?;
-    let endpoint = phase::installed_endpoint(cx, &endpoint);
-    let endpoint = endpoint.with_user(cx.primary_user()?);
+    let target = cx.config.target.clone().ok_or_else(no_target)?;
+    let user = cx.primary_user()?;
+    let places = places(cx, &target.with_user(user), config);
     let key = cx.keys().public().ok_or_else(no_key)?;
-    let others: Vec<(String, HostKey)> =
-        [("the installer", cx.keys().installer()), ("the initrd", cx.keys().initrd_public())]
-            .into_iter()
-            .filter_map(|(name, key)| Some((name.to_owned(), key?)))
-            .collect();
+    let others = others(cx);
 
     let person = config.passphrase_at_boot();
     let host = cx.config.host.clone();
@@ -60,21 +61,18 @@ pub fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), 
         let left = until.saturating_duration_since(std::time::Instant::now());
         let events = cx.events.clone();
         let mut last_named = String::new();
-        let session = wait_for(&endpoint, &key, &others, &cx.dir, left, |seen| {
-            if let Seen::Other { name } = seen
+        let session = wait_for(&places, &key, &others, &cx.dir, left, |seen| {
+            if let Seen::Other { name, at } = seen
                 && *name != last_named
             {
                 last_named = name.clone();
-                events.warn(format!("{name} answers on {host}, not the installed system"));
+                events.warn(who_answers(host.as_str(), name, at));
             }
         })
-        .map_err(|error| {
-            let error = StepError::from(error);
-            // With an encrypted disk it is a person who did not come.
-            if person && error.exit == Exit::Failed { error.exit(Exit::Person) } else { error }
-        })?;
+        .map_err(|error| explained(error, person))?;
         let target = phase::examined(cx, session, key.clone())?;
         if target.facts.boot_id != old_boot {
+            is_what_was_installed(cx, &target)?;
             cx.target = Some(target);
             cx.phase = crate::machine::Phase::Installed;
             cx.events.emit(Event::Arrived { what: format!("{host} is up") });
@@ -91,6 +89,75 @@ pub fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), 
         }
         crate::exec::sleep(Duration::from_secs(2))?;
     }
+}
+
+/// Where to look; the initrd may listen at a port of its own.
+fn places(cx: &Context, target: &Endpoint, config: &HostFacts) -> Vec<Endpoint> {
+    let mut places = address::candidates(cx, target);
+    let initrd =
+        config.initrd_ssh_port.map(|port| Endpoint { port: Some(port), ..places[0].clone() });
+    let initrd = initrd.filter(|initrd| initrd.port != Some(places[0].port.unwrap_or(22)));
+    places.extend(initrd);
+    places
+}
+
+/// Who may answer in the meantime.
+fn others(cx: &Context) -> Vec<Other> {
+    let other = |name: &str, key: Option<HostKey>, may_stay| {
+        key.map(|key| Other { name: name.into(), key, may_stay })
+    };
+    let keys = cx.keys();
+    [other(INSTALLER, keys.installer(), false), other(INITRD, keys.initrd_public(), true)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn who_answers(host: &str, name: &str, at: &Endpoint) -> String {
+    if name == INITRD {
+        let port = at.port.map(|port| format!(" -p {port}")).unwrap_or_default();
+        return format!(
+            "{INITRD} of {host} answers and waits for the passphrase of the disk: type it on the \
+             console, or after ssh{port} root@{}",
+            at.host
+        );
+    }
+    format!(
+        "{name} answers on {host}, not the installed system: if it stays, the firmware has \
+         started the stick again. Take it out, or put the disk first in the boot order"
+    )
+}
+
+fn explained(error: WaitError, person: bool) -> StepError {
+    let changed = matches!(error, WaitError::Ssh(SshError::KeyMismatch { .. }));
+    let mut error = StepError::from(error);
+    if changed {
+        error.hint = format!(
+            "If its console shows the installer, the firmware has started the stick again, and a \
+             new key was made: take it out or put the disk first, and reboot it. {}",
+            error.hint
+        );
+    }
+    // With an encrypted disk it is a person who did not come.
+    if person && error.exit == Exit::Failed { error.exit(Exit::Person) } else { error }
+}
+
+/// A host key that the machine had before may be that of its former system, too.
+fn is_what_was_installed(cx: &Context, target: &Target) -> Result<(), StepError> {
+    if cx.keys().kept().is_none() {
+        return Ok(());
+    }
+    let expected = cx.fact(StepId::Build, "system")?;
+    let runs = target.facts.booted_system.as_deref().unwrap_or("a system that is no NixOS");
+    if runs == expected {
+        return Ok(());
+    }
+    Err(StepError::new(
+        format!("{} did not start the system that was installed", cx.config.host),
+        format!("it runs {runs}\nexpected {expected}"),
+        "Put the disk that was installed on first in the firmware's boot order, reboot it, then \
+         run the same command again.",
+    ))
 }
 
 fn no_target() -> StepError {

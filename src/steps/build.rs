@@ -12,8 +12,10 @@ use crate::build_on::Builder;
 use crate::config::Push;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
+use crate::installation::Installation;
 use crate::layout;
 use crate::nix::{Derivation, Nix, StorePath, report_to};
+use crate::origin::{self, Origin};
 use crate::remote::encode;
 use crate::scratch::flake_in;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
@@ -73,24 +75,27 @@ impl Step for Build {
         if let Some(status) = cx.over_since_installed(StepId::Build) {
             return Ok(status);
         }
-        let (Some(built), Some(hardware)) =
-            (cx.evidence(StepId::Build), cx.evidence(StepId::Hardware))
-        else {
-            return Ok(Status::Ready);
-        };
-        let same = built.fact("revision") == hardware.fact("revision")
+        let Some(built) = cx.evidence(StepId::Build) else { return Ok(Status::Ready) };
+        let Ok(revision) = revision(cx) else { return Ok(Status::Ready) };
+        let same = built.fact("revision") == Some(&revision)
+            && built.fact("disko") == Some(&disko_kind(cx))
             && built.fact("on") == Some(&cx.builder()?.to_string())
             && built.fact("devices") == Some(&cx.config.named_devices());
         Ok(if same && all_there(cx)? { Status::Done(built.clone()) } else { Status::Ready })
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
-        let wanted = wanted(cx)?;
         let builder = cx.builder()?.clone();
         let evidence = Evidence::default()
-            .with("revision", cx.fact(StepId::Hardware, "revision")?)
+            .with("revision", revision(cx)?)
+            .with("disko", disko_kind(cx))
             .with("on", builder.to_string())
             .with("devices", cx.config.named_devices());
+        if let Origin::StorePaths { disko, system } = &cx.config.origin {
+            let evidence = evidence.with(FORMAT, disko.to_string());
+            return here(cx, evidence.with(FIRST, system.to_string()), &system.clone());
+        }
+        let wanted = wanted(cx)?;
         let mut evidence = wanted.iter().fold(evidence, |evidence, (name, derivation)| {
             evidence
                 .with(name, derivation.out.to_string())
@@ -98,25 +103,53 @@ impl Step for Build {
         });
         let first = &wanted[FIRST];
         if builder == Builder::Target {
-            let scripts: Vec<&Derivation> = [FORMAT, MOUNT].map(|name| &wanted[name]).into();
+            let scripts = SCRIPTS.iter().filter_map(|name| wanted.get(*name));
+            let scripts: Vec<&Derivation> = scripts.collect();
             realise_on_target(cx, &scripts, None)?;
             evidence.summary = format!("{}, to be built on the target", first.out.name());
         } else {
             realise_here(cx, &builder, &wanted.values().collect::<Vec<_>>())?;
-            let size = cx.nix()?.closure_size(&first.out)?;
-            let readable = crate::disks::bytes(size);
-            evidence.summary = format!("{}, closure of {readable}", first.out.name());
-            evidence = evidence.with(CLOSURE, size.to_string());
+            return here(cx, evidence, &first.out);
         }
         cx.produced.insert(StepId::Build, evidence);
         Ok(())
     }
 }
 
+/// Notes what is in the source's store, and how large it is.
+fn here(cx: &mut Context, mut evidence: Evidence, first: &StorePath) -> Result<(), StepError> {
+    let size = cx.nix()?.closure_size(first)?;
+    evidence.summary = format!("{}, closure of {}", first.name(), crate::disks::bytes(size));
+    cx.produced.insert(StepId::Build, evidence.with(CLOSURE, size.to_string()));
+    Ok(())
+}
+
+/// Which of disko's scripts are built.
+fn disko_kind(cx: &Context) -> String {
+    let Installation { disko_mode, disko_deps, phases, .. } = cx.config.installation;
+    match (phases.disko, disko_deps) {
+        (false, _) => "none".to_owned(),
+        (true, true) => format!("{disko_mode:?}"),
+        (true, false) => format!("{disko_mode:?} without its tools"),
+    }
+}
+
+/// What tells one state of the configuration from another.
+fn revision(cx: &Context) -> Result<String, StepError> {
+    match &cx.config.origin {
+        Origin::Repository => cx.fact(StepId::Hardware, "revision").map(str::to_owned),
+        Origin::Flake(reference) => Ok(origin::locked(cx, reference)?.source.to_string()),
+        Origin::StorePaths { system, .. } => Ok(system.to_string()),
+    }
+}
+
 /// Whether what the step made is where it must be.
 fn all_there(cx: &Context) -> Result<bool, StepError> {
     let nix = cx.nix()?;
-    let mut names = vec![FORMAT, MOUNT];
+    let built = cx.evidence(StepId::Build);
+    let scripts = SCRIPTS.into_iter();
+    let mut names: Vec<&str> =
+        scripts.filter(|name| built.is_some_and(|built| built.fact(name).is_some())).collect();
     let on_target = *cx.builder()? == Builder::Target;
     if !on_target {
         names.push(FIRST);
@@ -173,7 +206,14 @@ pub fn realise_on_target(
 
 /// What is built, by the name of the fact that will hold its path.
 fn wanted(cx: &Context) -> Result<BTreeMap<String, Derivation>, StepError> {
-    let facts = cx.facts()?;
+    if let Origin::Flake(reference) = &cx.config.origin {
+        let system = format!("{}#{}", origin::locked(cx, reference)?.reference, cx.config.attr);
+        let mut builds = vec![(FIRST, "toplevel".to_owned())];
+        if cx.config.installation.phases.disko {
+            builds.extend(scripts(cx)?);
+        }
+        return derivations(cx, &system, &builds);
+    }
     let base = repo_at(&cx.config.repo, cx.fact(StepId::Hardware, "revision")?);
     let full = format!("{base}#{}", cx.config.attr);
     let first = match (&cx.config.installer, cx.staged()) {
@@ -182,24 +222,30 @@ fn wanted(cx: &Context) -> Result<BTreeMap<String, Derivation>, StepError> {
         }
         _ => full.clone(),
     };
-    let script = |names: &[&'static str]| {
-        names.iter().copied().find(|name| facts.first().has_build(name)).ok_or_else(|| {
+    let toplevel = "toplevel".to_owned();
+    let mut builds = vec![(FIRST, toplevel.clone())];
+    builds.extend(scripts(cx)?);
+    let mut wanted = derivations(cx, &first, &builds)?;
+    if cx.staged() {
+        wanted.extend(derivations(cx, &full, &[(FULL, toplevel)])?);
+    }
+    Ok(wanted)
+}
+
+/// disko's scripts, as names of facts and of attributes.
+fn scripts(cx: &Context) -> Result<Vec<(&'static str, String)>, StepError> {
+    let Installation { disko_mode, disko_deps, .. } = cx.config.installation;
+    let first = cx.facts()?.first();
+    let (prepare, mount) =
+        origin::disko_builds(first, disko_mode, disko_deps).ok_or_else(|| {
             StepError::new(
                 "the configuration has no disko scripts",
-                format!("none of {} is in config.system.build", names.join(", ")),
+                "config.system.build has none of diskoScript, destroyFormatMount and their kin",
                 "Import disko's module (disko.nixosModules.disko) and give the host a layout.",
             )
             .exit(Exit::Usage)
-        })
-    };
-    let format = script(&["destroyFormatMount", "diskoScript"])?;
-    let mount = script(&["mount", "mountScript"])?;
-    let mut wanted =
-        derivations(cx, &first, &[(FIRST, "toplevel"), (FORMAT, format), (MOUNT, mount)])?;
-    if cx.staged() {
-        wanted.extend(derivations(cx, &full, &[(FULL, "toplevel")])?);
-    }
-    Ok(wanted)
+        })?;
+    Ok(vec![(FORMAT, prepare), (MOUNT, mount)])
 }
 
 /// The names that are told from those of the system that `--disk` extends.
@@ -210,7 +256,7 @@ const SCRIPTS: [&str; 2] = [FORMAT, MOUNT];
 fn derivations(
     cx: &Context,
     installable: &str,
-    builds: &[(&str, &str)],
+    builds: &[(&str, String)],
 ) -> Result<BTreeMap<String, Derivation>, StepError> {
     let devices = &cx.config.devices;
     let mut set = String::new();
@@ -229,6 +275,7 @@ fn derivations(
          told = build: {{ drv = build.drvPath; out = build.outPath; }}; in {{ {set}}}",
         layout::extended(devices)
     );
+    let apply = origin::applied_to_system(&cx.config.origin, &apply);
     let mut told = nix_for_full(cx)?
         .derivations(installable, &apply)
         .map_err(|error| StepError::from(error).doing("the system could not be evaluated"))?;
@@ -244,7 +291,7 @@ fn derivations(
 /// The full system of a commit, not built yet.
 pub fn full_derivation(cx: &Context, revision: &str) -> Result<Derivation, StepError> {
     let full = format!("{}#{}", repo_at(&cx.config.repo, revision), cx.config.attr);
-    let mut told = derivations(cx, &full, &[(FULL, "toplevel")])?;
+    let mut told = derivations(cx, &full, &[(FULL, "toplevel".to_owned())])?;
     told.remove(FULL).ok_or_else(|| StepError::new("nix told of no system", "", "See the log."))
 }
 
@@ -306,7 +353,21 @@ pub fn closure_bytes(cx: &Context) -> Option<u64> {
     cx.fact(StepId::Build, CLOSURE).ok()?.parse().ok()
 }
 
-/// disko's script that erases, formats and mounts, and the one that only mounts.
-pub fn disko_scripts(cx: &Context) -> Result<(StorePath, StorePath), StepError> {
-    Ok((path(cx, FORMAT)?, path(cx, MOUNT)?))
+/// disko's script that prepares the disks, in the mode of this run; it erases unless that
+/// is to mount them.
+pub fn preparing_script(cx: &Context) -> Result<StorePath, StepError> {
+    path(cx, FORMAT)
+}
+
+/// disko's script that only mounts.
+pub fn mounting_script(cx: &Context) -> Result<StorePath, StepError> {
+    if let Origin::StorePaths { .. } = cx.config.origin {
+        return Err(StepError::new(
+            "the disks are formatted, but not mounted any more",
+            "--store-paths names no script that mounts them",
+            "Mount them at /mnt by hand and go on with --phases install,reboot, or begin anew: \
+             landfall abandon HOST",
+        ));
+    }
+    path(cx, MOUNT)
 }

@@ -11,14 +11,19 @@ use crate::context::Context;
 use crate::disks;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
+use crate::installation::DiskoMode;
+use crate::inventory;
 use crate::kexec;
 use crate::keys;
 use crate::layout;
 use crate::machine::Phase;
+use crate::origin::Origin;
 use crate::passphrase;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::remote::Place;
-use crate::steps::{hardware, install, installer, lock, repos, secrets};
+use crate::steps::{
+    flake_hardware, hardware, home, install, installer, installs, lock, repos, secrets,
+};
 
 pub struct Check;
 
@@ -48,8 +53,11 @@ impl Step for Check {
         // Without nix nothing else can be said.
         cx.nix()?;
         let mut findings = Findings::default();
-        findings.take(config_repo(cx));
+        if cx.config.origin == Origin::Repository {
+            findings.take(config_repo(cx));
+        }
         findings.take(given_key(cx));
+        findings.take(passphrase::disk_keys(cx).map(|_| ()));
         // Without an evaluation there is nothing further to say of the configuration.
         if findings.take(cx.facts().map(|_| ())) {
             configuration(cx, &mut findings);
@@ -68,14 +76,14 @@ impl Step for Check {
 
 /// What was found, good and bad.
 #[derive(Default)]
-struct Findings {
+pub struct Findings {
     passed: usize,
     problems: Vec<StepError>,
 }
 
 impl Findings {
     /// Notes how a check went; true when it passed.
-    fn take(&mut self, result: Result<(), StepError>) -> bool {
+    pub fn take(&mut self, result: Result<(), StepError>) -> bool {
         let passed = result.is_ok();
         match result {
             Ok(()) => self.passed += 1,
@@ -166,14 +174,26 @@ fn pushable(cx: &Context, repo: &Repo) -> Result<(), StepError> {
 }
 
 fn configuration(cx: &Context, findings: &mut Findings) {
-    findings.take(layout(cx));
+    if cx.config.installation.phases.disko {
+        findings.take(layout(cx));
+        tell_devices(cx);
+    }
     findings.take(builder(cx));
-    tell_devices(cx);
-    findings.take(hardware::hardware_file(cx).map(|_| ()));
+    match cx.config.origin {
+        Origin::Repository => findings.take(hardware::hardware_file(cx).map(|_| ())),
+        Origin::Flake(_) | Origin::StorePaths { .. } => findings.take(flake_hardware::check(cx)),
+    };
+    findings.take(flake_hardware::is_read(cx));
+    installs::check(cx, findings);
     findings.take(early_keys(cx));
-    findings.take(logins(cx));
+    // Who does not wait for the reboot need not log in after it.
+    if cx.config.installation.phases.reboot {
+        findings.take(logins(cx));
+    }
+    findings.take(home::check(cx));
     match repos::copied(cx) {
         Ok(true) => {
+            findings.take(git_there(cx));
             for dir in repos::dirs(cx) {
                 findings.take(Repo::open(&dir).map(|_| ()).map_err(Into::into));
             }
@@ -214,6 +234,19 @@ fn layout(cx: &Context) -> Result<(), StepError> {
         format!("{} has no disk layout", cx.config.host),
         "disko.devices.disk is empty, or disko's module is not imported",
         "Import disko.nixosModules.disko and a layout in the host's configuration.",
+    )
+    .exit(Exit::Usage))
+}
+
+/// The repositories are received by git on the system that is installed first.
+fn git_there(cx: &Context) -> Result<(), StepError> {
+    if cx.facts()?.first().has_git {
+        return Ok(());
+    }
+    Err(StepError::new(
+        "the system that is installed first has no git",
+        "the repositories could not be copied to it",
+        "Set programs.git.enable = true in its configuration; --no-repos leaves the repositories out.",
     )
     .exit(Exit::Usage))
 }
@@ -291,7 +324,8 @@ fn logins(cx: &Context) -> Result<(), StepError> {
             )
             .exit(Exit::Usage));
         }
-        if !config.users.iter().any(|known| known.name == user && known.keys > 0) {
+        let root = user == "root" && config.root_keys > 0;
+        if !root && !config.users.iter().any(|known| known.name == user && known.keys > 0) {
             return Err(StepError::new(
                 format!("{user} has no SSH key in the {name} configuration"),
                 "nobody could log in after the reboot",
@@ -355,9 +389,12 @@ fn target(cx: &mut Context, findings: &mut Findings) {
     findings.take(architecture(cx, &facts.system));
     findings.take(memory(facts.memory_bytes));
     findings.take(firmware(cx, facts.uefi));
-    findings.take(disks_usable(cx));
+    if cx.config.installation.phases.disko {
+        findings.take(disks_usable(cx));
+    }
     // Where nobody can be asked, what is missing is told now.
-    if !cx.prompter.is_interactive() || !cx.config.passphrases.is_empty() {
+    let asks = cx.config.installation.phases.disko;
+    if asks && (!cx.prompter.is_interactive() || !cx.config.passphrases.is_empty()) {
         findings.take(passphrase::collect(cx));
     }
     match hardware::difference(cx) {
@@ -423,7 +460,13 @@ fn memory(bytes: u64) -> Result<(), StepError> {
 
 fn disks_usable(cx: &Context) -> Result<(), StepError> {
     let matched = crate::steps::disks::matched(cx)?;
+    let disks = &cx.target()?.facts.disks;
+    cx.events.note(inventory::table(disks, &matched));
+    if cx.config.installation.disko_mode == DiskoMode::Mount {
+        return Ok(());
+    }
     disks::check_usable(&matched, disks::LEAST_BYTES)?;
+    inventory::check_alone(&matched, disks)?;
     disks_named(cx)
 }
 

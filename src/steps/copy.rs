@@ -3,13 +3,14 @@
 //! built there where the target builds for itself.
 
 use crate::context::Context;
-use crate::error::StepError;
+use crate::error::{Exit, StepError};
 use crate::nix::{NixError, StorePath, report_to};
 use crate::ssh::Session;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::build::{
     first_derivation, first_system, nix_for_full, realise_on_target, repo_at,
 };
+use crate::steps::disks;
 
 pub struct Copy;
 
@@ -52,9 +53,13 @@ impl Step for Copy {
         if cx.finished(StepId::Build).is_none() || cx.target.is_none() {
             return Ok(Status::Ready);
         }
+        // A store that is asked below an empty folder would be made there.
+        if !disks::mounted(cx)? {
+            return Ok(Status::Ready);
+        }
         let system = first_system(cx)?;
         let session = &cx.target()?.session;
-        let store = session.nix_store_url(Some(ROOT));
+        let store = store_url(cx, session, Some(ROOT));
         if !cx.nix()?.is_valid_in(&store, &system, &session.nix_ssh_opts())? {
             return Ok(Status::Ready);
         }
@@ -62,6 +67,8 @@ impl Step for Copy {
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        disks::require_mounted(cx)?;
+        tell_substituters(cx)?;
         // First what is no proof that the step is done.
         if with_sources(cx)? {
             sources_to(cx, cx.fact(StepId::Hardware, "revision")?, Some(ROOT))?;
@@ -103,12 +110,64 @@ pub fn to_store(
     root: Option<&str>,
     paths: &[StorePath],
 ) -> Result<(), StepError> {
-    let copied: Result<(), NixError> = cx.nix()?.copy(
-        &session.nix_store_url(root),
+    let transfer = &cx.config.installation.transfer;
+    let copied: Result<(), NixError> = cx.nix()?.copy_between(
+        transfer.from.as_deref(),
+        &store_url(cx, session, root),
         paths,
         &session.nix_ssh_opts(),
-        true,
+        transfer.substitute,
         &mut report_to(&cx.events),
     );
-    Ok(copied?)
+    copied.map_err(|error| {
+        let mut error = StepError::from(error);
+        if let Some(store) = &transfer.from
+            && error.exit != Exit::Interrupted
+        {
+            error.exit = Exit::Failed;
+            error.hint =
+                format!("Does {store} hold the whole closure, signed by a key that nix trusts?");
+        }
+        error
+    })
+}
+
+/// The target's store, with the settings that the user adds to its URL.
+fn store_url(cx: &Context, session: &Session, root: Option<&str>) -> String {
+    let mut url = session.nix_store_url(root);
+    for (name, value) in &cx.config.installation.transfer.store_settings {
+        let separator = if url.contains('?') { '&' } else { '?' };
+        url.push_str(&format!("{separator}{name}={value}"));
+    }
+    url
+}
+
+/// Adds lines to root's nix.conf in the installer, each once.
+const ADD_TO_CONF: &str = r#"
+set -eu
+dir=$(eval echo ~root)/.config/nix
+mkdir -p "$dir"
+touch "$dir/nix.conf"
+for line in "$@"; do
+  grep -qxF -- "$line" "$dir/nix.conf" || printf '%s\n' "$line" >> "$dir/nix.conf"
+done
+"#;
+
+/// The installer takes from the configuration's substituters what the source would have
+/// to send. An installer whose nix.conf cannot be written does without.
+fn tell_substituters(cx: &Context) -> Result<(), StepError> {
+    let facts = cx.facts()?.first();
+    let transfer = &cx.config.installation.transfer;
+    if !transfer.machine_substituters || !transfer.substitute || facts.substituters.is_empty() {
+        return Ok(());
+    }
+    let lines = [
+        format!("extra-substituters = {}", facts.substituters.join(" ")),
+        format!("extra-trusted-public-keys = {}", facts.trusted_public_keys.join(" ")),
+    ];
+    let told = cx.target()?.session.root_script(ADD_TO_CONF, &[&lines[0], &lines[1]]).run();
+    if let Err(error) = told {
+        cx.events.warn(format!("the installer was not told of the substituters: {error}"));
+    }
+    Ok(())
 }

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::context::Context;
-use crate::error::StepError;
+use crate::error::{Exit, StepError};
 use crate::nix::StorePath;
+use crate::passphrase;
 use crate::secret::Secret;
 use crate::steps::copy;
 
@@ -61,6 +62,7 @@ fn copy_script(cx: &Context, script: &StorePath) -> Result<(), StepError> {
 fn key_material(cx: &Context, erases: bool) -> Result<BTreeMap<String, Secret>, StepError> {
     let facts = cx.facts()?.first();
     let mut files: BTreeMap<String, Secret> = BTreeMap::new();
+    let given = passphrase::disk_keys(cx)?;
     for volume in facts.luks() {
         if let Some(file) = facts.passphrase_file(volume) {
             let passphrase = cx
@@ -77,6 +79,10 @@ fn key_material(cx: &Context, erases: bool) -> Result<BTreeMap<String, Secret>, 
             }
         }
         for file in facts.key_files(volume) {
+            // The user's own key of that place comes below.
+            if given.iter().any(|(remote, _)| *remote == file.path) {
+                continue;
+            }
             if erases {
                 cx.keys().prepare_luks_key(&file.path)?;
             }
@@ -84,6 +90,7 @@ fn key_material(cx: &Context, erases: bool) -> Result<BTreeMap<String, Secret>, 
             files.insert(file.path.clone(), key.ok_or_else(|| no_key_file(&file.path))?);
         }
     }
+    files.extend(given);
     Ok(files)
 }
 
@@ -93,7 +100,7 @@ fn no_passphrase(volume: &str) -> StepError {
         "",
         "Give --luks-passphrase-file FILE.",
     )
-    .exit(crate::error::Exit::Person)
+    .exit(Exit::Person)
 }
 
 fn no_key_file(path: &str) -> StepError {
@@ -112,13 +119,13 @@ fn run_disko(cx: &Context, script: &str, erases: bool) -> Result<(), StepError> 
         input.extend_from_slice(content.expose());
     }
     let files: Vec<&str> = material.keys().map(String::as_str).collect();
-    // The older script never asks; the newer one must be told that it was asked for.
     let script = executable(cx, script)?;
     let count = files.len().to_string();
     let mut args = vec![count.as_str()];
     args.extend(&files);
-    args.push(&script);
-    if erases && cx.facts()?.first().has_build("destroyFormatMount") {
+    args.push(&script.path);
+    // The older script never asks; the newer one must be told that it was asked for.
+    if script.asks {
         args.push("--yes-wipe-all-disks");
     }
     cx.target()?
@@ -137,12 +144,21 @@ fn one_file_for_two(file: &str) -> StepError {
         "disko would give both the same",
         "Give each volume a passwordFile of its own in the layout, or both one passphrase.",
     )
-    .exit(crate::error::Exit::Usage)
+    .exit(Exit::Usage)
+}
+
+/// A script on the target.
+struct Executable {
+    path: String,
+    asks: bool,
 }
 
 /// disko's newer builds are packages with a program in bin, the older ones a file.
-fn executable(cx: &Context, path: &str) -> Result<String, StepError> {
-    let probe = format!("if [ -d {path}/bin ]; then ls {path}/bin/*; else echo {path}; fi");
-    let found = cx.target()?.session.run(&["sh", "-c", &probe]).read()?;
-    Ok(found.lines().next().unwrap_or(path).to_owned())
+fn executable(cx: &Context, path: &str) -> Result<Executable, StepError> {
+    let probe = "if [ -d \"$1/bin\" ]; then set -- \"$1\"/bin/*; fi; echo \"$1\"; \
+                 grep -c -e --yes-wipe-all-disks -- \"$1\" || true";
+    let found = cx.target()?.session.script(probe, &[path]).read()?;
+    let mut lines = found.lines();
+    let path = lines.next().unwrap_or(path).to_owned();
+    Ok(Executable { path, asks: lines.next().is_some_and(|count| count != "0") })
 }

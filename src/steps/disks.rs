@@ -7,14 +7,18 @@
 use crate::cli::ChangedLayoutArg;
 use crate::context::Context;
 use crate::disks::{self, Matched};
-use crate::error::StepError;
+use crate::error::{Exit, StepError};
 use crate::facts::{HostFacts, LayoutDisk, LuksVolume};
+use crate::installation::DiskoMode;
+use crate::inventory;
 use crate::journal;
-use crate::machine::TargetFacts;
+use crate::machine::{Disk, TargetFacts};
+use crate::origin::Origin;
 use crate::passphrase;
 use crate::prompt::Question;
 use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
-use crate::steps::{build, disko};
+use crate::steps::copy::ROOT;
+use crate::steps::{build, disko, teardown};
 
 pub struct Disks;
 
@@ -57,13 +61,19 @@ impl Step for Disks {
         if let Some(status) = cx.over_since_installed(StepId::Disks) {
             return Ok(status);
         }
-        if !marked(cx)? || !mounted(cx)? || layout_changed(cx) {
+        // What only was mounted has no mark: this run must have done it.
+        let ours = match mode(cx) {
+            DiskoMode::Mount => journal::intention(cx.journal.lines(), StepId::Disks).is_some(),
+            DiskoMode::Disko | DiskoMode::Format => marked(cx)?,
+        };
+        if !ours || !mounted(cx)? || layout_changed(cx) {
             return Ok(Status::Ready);
         }
         let serials: Vec<String> =
             matched(cx)?.iter().map(|matched| matched.disk.stable_name()).collect();
+        let done = if mode(cx) == DiskoMode::Mount { "mounted" } else { "formatted, mounted" };
         Ok(Status::Done(
-            Evidence::new(format!("{} formatted, mounted at /mnt", serials.join(", ")))
+            Evidence::new(format!("{} {done} at {ROOT}", serials.join(", ")))
                 .with("disks", serials.join(" "))
                 .with(SCRIPT, formatted_with(cx).unwrap_or_default()),
         ))
@@ -71,6 +81,9 @@ impl Step for Disks {
 
     fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
         passphrase::collect(cx)?;
+        if mode(cx) == DiskoMode::Mount {
+            return Ok(Consent::Given); // nothing is written
+        }
         if marked(cx)? {
             // Formatted by this run: only mounted again, unless a new layout is to have it.
             if !layout_changed(cx) || ask_about_layout(cx)? == ChangedLayoutArg::Keep {
@@ -84,53 +97,77 @@ impl Step for Disks {
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
         let names: Vec<String> = matched(cx)?.iter().map(|m| m.disk.stable_name()).collect();
         let names = (names.join(", "), names.join(" "));
-        if marked(cx)? {
+        if mode(cx) == DiskoMode::Mount || marked(cx)? {
             return Ok(Evidence::new(format!("mounts {}", names.0)).with("disks", names.1));
         }
-        let script = build::disko_scripts(cx)?.0.to_string();
+        let script = build::preparing_script(cx)?.to_string();
         Ok(Evidence::new(format!("erases {}", names.0)).with("disks", names.1).with(SCRIPT, script))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
-        let (format, mount) = build::disko_scripts(cx)?;
-        let ours = marked(cx)?;
-        let keeps =
-            ours && (!layout_changed(cx) || ask_about_layout(cx)? == ChangedLayoutArg::Keep);
-        if ours && !keeps {
-            confirm_erasure(cx)?;
-        }
-        let erases = !keeps;
-        let script = if erases { format.clone() } else { mount };
-        cx.produced.insert(StepId::Disks, Evidence::default().with(SCRIPT, format.to_string()));
-        if keeps && mounted(cx)? {
+        let writes = writes(cx)?;
+        let script = build::preparing_script(cx)?;
+        cx.produced.insert(StepId::Disks, Evidence::default().with(SCRIPT, script.to_string()));
+        if !writes && mounted(cx)? {
             return Ok(()); // the disks stay, and are there already
         }
-        let target = cx.target()?;
         // The disks as they are now, not as they were when the run began.
-        let matched = disks::match_layout(
-            &cx.facts()?.first().disks,
-            &TargetFacts::read(&target.session)?.disks,
-        )?;
-        if erases {
+        let now = TargetFacts::read(&cx.target()?.session)?.disks;
+        let matched = of_layout(cx, &now)?;
+        if writes {
             disks::check_usable(&matched, needed_bytes(cx))?;
+            inventory::check_alone(&matched, &now)?;
             same_disks(cx, &matched)?;
-            let volumes: Vec<&str> =
-                cx.facts()?.first().luks().map(|volume| volume.name.as_str()).collect();
-            target.session.root_script(RELEASE, &volumes).run()?;
+            release(cx)?;
+            if mode(cx) == DiskoMode::Disko {
+                teardown::run(cx, &matched)?;
+            }
+            disko::run(cx, &script, true)?;
         }
-        disko::run(cx, &script, erases)?;
+        // Some scripts leave mounted what they made, others do not.
+        if !mounted(cx)? {
+            disko::run(cx, &build::mounting_script(cx)?, false)?;
+        }
         if !mounted(cx)? {
             return Err(StepError::new(
-                "the disks are formatted, but nothing is mounted at /mnt",
+                format!("nothing is mounted at {ROOT}"),
                 "disko's script ended without an error",
                 "Does the layout give a mount point to every file system, and one of them /?",
             ));
         }
-        if erases {
+        if writes {
             mark(cx, &matched)?;
         }
         Ok(())
     }
+}
+
+fn mode(cx: &Context) -> DiskoMode {
+    cx.config.installation.disko_mode
+}
+
+/// Whether this step changes what is on the disks: not those that this run has formatted,
+/// unless a new layout is to have them. Then that is confirmed anew.
+fn writes(cx: &mut Context) -> Result<bool, StepError> {
+    if mode(cx) == DiskoMode::Mount {
+        return Ok(false);
+    }
+    if !marked(cx)? {
+        return Ok(true);
+    }
+    if !layout_changed(cx) || ask_about_layout(cx)? == ChangedLayoutArg::Keep {
+        return Ok(false);
+    }
+    confirm_erasure(cx)?;
+    Ok(true)
+}
+
+/// Lets go of what an earlier try has opened on the disks.
+fn release(cx: &Context) -> Result<(), StepError> {
+    let volumes: Vec<&str> =
+        cx.facts()?.first().luks().map(|volume| volume.name.as_str()).collect();
+    cx.target()?.session.root_script(RELEASE, &volumes).run()?;
+    Ok(())
 }
 
 /// Each disk of the layout with its device, and the key files that are made for them.
@@ -161,15 +198,18 @@ fn confirm_erasure(cx: &mut Context) -> Result<(), StepError> {
         let question =
             Question::new(format!("Erase it? Type {expected} to confirm"), "--erase DISK")
                 .detail(format!("disk {name:?} of the layout: {} ({disk})", disk.path))
-                .detail(format!("on it now: {}", disk.contents()))
-                .detail("Everything on it will be lost.");
+                .details(inventory::lines(disk))
+                .detail(match mode(cx) {
+                    DiskoMode::Format => "What the layout misses is made on it.",
+                    _ => "Everything on it will be lost.",
+                });
         if !cx.prompter.type_to_confirm(&question, &expected)? {
             return Err(StepError::new(
                 format!("{disk} may not be erased"),
                 "it was not confirmed",
                 "Nothing was changed on the disks. Run the command again when it may be.",
             )
-            .exit(crate::error::Exit::Person));
+            .exit(Exit::Person));
         }
     }
     cx.answers.erasure = true;
@@ -185,7 +225,7 @@ fn formatted_with(cx: &Context) -> Option<&str> {
 
 /// Whether the layout that was built last is another one than that of the disks.
 fn layout_changed(cx: &Context) -> bool {
-    let (Some(before), Ok((now, _))) = (formatted_with(cx), build::disko_scripts(cx)) else {
+    let (Some(before), Ok(now)) = (formatted_with(cx), build::preparing_script(cx)) else {
         return false;
     };
     !before.is_empty() && before != now.to_string()
@@ -213,8 +253,17 @@ fn ask_about_layout(cx: &mut Context) -> Result<ChangedLayoutArg, StepError> {
 
 /// The disks of the layout on the target, as they were found when the run began.
 pub fn matched(cx: &Context) -> Result<Vec<Matched>, StepError> {
-    let target = cx.target()?;
-    Ok(disks::match_layout(&cx.facts()?.first().disks, &target.facts.disks)?)
+    of_layout(cx, &cx.target()?.facts.disks)
+}
+
+/// A script that was built elsewhere tells devices, not a layout: those of them that are
+/// disks of the target.
+fn of_layout(cx: &Context, disks: &[Disk]) -> Result<Vec<Matched>, StepError> {
+    let layout = &cx.facts()?.first().disks;
+    Ok(match cx.config.origin {
+        Origin::StorePaths { .. } => disks::match_named(layout, disks)?,
+        Origin::Repository | Origin::Flake(_) => disks::match_layout(layout, disks)?,
+    })
 }
 
 /// What was confirmed must be what is erased, even if device names moved meanwhile.
@@ -249,9 +298,23 @@ fn marked(cx: &Context) -> Result<bool, StepError> {
     Ok(true)
 }
 
-fn mounted(cx: &Context) -> Result<bool, StepError> {
-    let output = cx.target()?.session.run(&["findmnt", "--mountpoint", "/mnt"]).output()?;
+pub fn mounted(cx: &Context) -> Result<bool, StepError> {
+    let output = cx.target()?.session.run(&["findmnt", "--mountpoint", ROOT]).output()?;
     Ok(output.status.success())
+}
+
+/// What is copied below an empty folder of the installer fills its memory.
+pub fn require_mounted(cx: &Context) -> Result<(), StepError> {
+    if mounted(cx)? {
+        return Ok(());
+    }
+    Err(StepError::new(
+        format!("nothing is mounted at {ROOT} of the target"),
+        "the system would be copied into the memory of the installer",
+        "Take the disko phase along (--phases disko,install), if need be with --disko-mode mount; \
+         or mount the new system's file systems there by hand.",
+    )
+    .exit(Exit::Usage))
 }
 
 fn mark(cx: &Context, matched: &[Matched]) -> Result<(), StepError> {

@@ -4,12 +4,13 @@
 use std::path::PathBuf;
 
 use crate::cli::HardwareArg;
+use crate::config::Strategy;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::exec::Cmd;
 use crate::git::Repo;
 use crate::journal;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::steps::flake_hardware;
 use crate::steps::lock::short;
 
 pub struct Hardware;
@@ -26,7 +27,7 @@ impl Step for Hardware {
         &[
             Effect {
                 machine: Machine::Target,
-                change: "reads the hardware with nixos-generate-config",
+                change: "reads the hardware with nixos-generate-config or nixos-facter",
                 reversible: true,
             },
             Effect {
@@ -38,6 +39,9 @@ impl Step for Hardware {
     }
 
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
+        if cx.config.strategy == Strategy::Install {
+            return flake_hardware::observe(cx);
+        }
         if let Some(status) = cx.over_since_installed(StepId::Hardware) {
             return Ok(status);
         }
@@ -52,7 +56,7 @@ impl Step for Hardware {
             return Ok(Status::Ready);
         }
         let written = std::fs::read_to_string(cx.in_repo(&path)).unwrap_or_default();
-        if !keeps(cx, &repo)? && written != report(cx)? {
+        if !keeps(cx, &repo)? && !is_report(cx, &written)? {
             return Ok(Status::Ready);
         }
         let revision = repo.head()?;
@@ -64,6 +68,9 @@ impl Step for Hardware {
     }
 
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
+        if cx.config.strategy == Strategy::Install {
+            return Ok(Evidence::new("writes the hardware file"));
+        }
         let repo = Repo::open(&cx.config.repo)?;
         let path = hardware_file(cx)?.display().to_string();
         Ok(if keeps(cx, &repo)? {
@@ -74,11 +81,15 @@ impl Step for Hardware {
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        if cx.config.strategy == Strategy::Install {
+            return flake_hardware::apply(cx);
+        }
         let repo = Repo::open(&cx.config.repo)?;
         let path = hardware_file(cx)?;
         if !keeps(cx, &repo)? {
             let report = report(cx)?;
-            write_atomically(cx, &path, &report)?;
+            crate::hardware::write(&cx.in_repo(&path), &report)?;
+            cx.hardware_report = Some(report);
             repo.intent_to_add(&[path.as_path()])?;
         }
         let changed: Vec<PathBuf> =
@@ -145,7 +156,7 @@ pub fn hardware_file(cx: &Context) -> Result<PathBuf, StepError> {
 fn keeps(cx: &Context, repo: &Repo) -> Result<bool, StepError> {
     Ok(match cx.config.hardware {
         Some(HardwareArg::Keep) => true,
-        Some(HardwareArg::GenerateConfig) => false,
+        Some(HardwareArg::GenerateConfig | HardwareArg::Facter) => false,
         // A file that this very run meant to write is compared with a fresh report.
         None => !written_by_this_run(cx) && repo.is_tracked(&hardware_file(cx)?)?,
     })
@@ -156,25 +167,25 @@ fn written_by_this_run(cx: &Context) -> bool {
     intended.is_some_and(|intention| intention.fact(WRITES).is_some())
 }
 
-/// The hardware module as the target reports it, checked to be Nix.
+/// Whether the file holds what the target reports. nixos-facter need not say the same
+/// twice: its report is taken once per process.
+fn is_report(cx: &Context, written: &str) -> Result<bool, StepError> {
+    match &cx.hardware_report {
+        Some(report) => Ok(report == written),
+        None => Ok(written == report(cx)?),
+    }
+}
+
+/// The hardware as the target reports it.
 fn report(cx: &Context) -> Result<String, StepError> {
-    let argv = ["nixos-generate-config", "--no-filesystems", "--show-hardware-config"];
-    let failed = |error| {
-        StepError::from(error).doing("nixos-generate-config on the target gave no hardware module")
-    };
-    let text = cx.target()?.session.root(&argv).read().map_err(failed)? + "\n";
-    Cmd::new("nix-instantiate")
-        .args(["--parse", "-"])
-        .input(text.clone().into_bytes())
-        .run()
-        .map_err(|error| {
-            StepError::from(error).doing("what nixos-generate-config printed is not a Nix module")
-        })?;
-    Ok(text)
+    flake_hardware::backend(cx).report(&cx.target()?.session)
 }
 
 /// How a kept file differs from what the target reports; none when it does not.
 pub fn difference(cx: &Context) -> Result<Option<String>, StepError> {
+    if cx.config.strategy == Strategy::Install {
+        return Ok(None);
+    }
     let repo = Repo::open(&cx.config.repo)?;
     let path = hardware_file(cx)?;
     if !repo.is_tracked(&path)? || !keeps(cx, &repo)? {
@@ -187,27 +198,6 @@ pub fn difference(cx: &Context) -> Result<Option<String>, StepError> {
     }
     let diff = similar::TextDiff::from_lines(&kept, &fresh);
     Ok(Some(diff.unified_diff().context_radius(1).header("kept", "reported").to_string()))
-}
-
-fn write_atomically(cx: &Context, path: &std::path::Path, text: &str) -> Result<(), StepError> {
-    let full = cx.in_repo(path);
-    let dir = full.parent().unwrap_or(&cx.config.repo);
-    let failed = |error: std::io::Error| {
-        StepError::new(
-            format!("{} could not be written", full.display()),
-            error.to_string(),
-            "Make its folder writable for you, then run the same command again.",
-        )
-    };
-    std::fs::create_dir_all(dir).map_err(failed)?;
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
-    std::io::Write::write_all(&mut file, text.as_bytes()).map_err(failed)?;
-    use std::os::unix::fs::PermissionsExt;
-    let readable = std::fs::Permissions::from_mode(0o644);
-    file.as_file().set_permissions(readable).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(&full).map_err(|error| failed(error.error))?;
-    Ok(())
 }
 
 pub fn as_paths(paths: &[PathBuf]) -> Vec<&std::path::Path> {

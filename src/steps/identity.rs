@@ -1,11 +1,13 @@
 //! Step 2: the target's final keys exist, on the source, before anything refers to them.
 
-use crate::age::HostKey;
+use std::path::PathBuf;
+
+use crate::age::{HostKey, Identity as AgeIdentity};
 use crate::context::Context;
 use crate::error::StepError;
 use crate::keys;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
-use crate::steps::secrets;
+use crate::steps::{home, kept, secrets};
 
 pub struct Identity;
 
@@ -24,6 +26,10 @@ impl Step for Identity {
 
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
         let keys = cx.keys();
+        if let Some(kept) = keys.kept() {
+            let evidence = Evidence::new(format!("{}, kept", kept.fingerprint()));
+            return Ok(Status::Done(evidence.with("fingerprint", kept.fingerprint())));
+        }
         let Some(public) = keys.public() else { return Ok(Status::Ready) };
         // Once the system is installed, the private half may be gone from here; before
         // that, another key under the same name would be a lie to everybody who has the first.
@@ -50,6 +56,9 @@ impl Step for Identity {
         if needs_initrd_key(cx)? && cx.keys().initrd().is_none() {
             return Ok(Status::Ready);
         }
+        if home::with_file(cx)?.is_some() && keys.user_age().is_none() {
+            return Ok(Status::Ready);
+        }
         let recipient = pair.recipient()?;
         Ok(Status::Done(
             Evidence::new(public.fingerprint())
@@ -59,22 +68,41 @@ impl Step for Identity {
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        if cx.config.installation.kept_keys.is_some() {
+            return cx.keys().keep(&cx.target()?.host_key);
+        }
         let comment = format!("root@{}", cx.config.host);
         if !cx.keys().is_prepared() {
-            let known = match &cx.config.host_key {
+            let given = given_key(cx)?;
+            let known = match &given {
                 Some(path) => Some(keys::read_given(path)?),
                 None => stored(cx)?,
             };
-            if let Some(key) = known.as_ref().filter(|_| cx.config.host_key.is_none()) {
+            if let Some(key) = known.as_ref().filter(|_| given.is_none()) {
                 cx.events.note(format!("the host keeps its key: {} is stored", key.fingerprint()));
             }
             cx.keys().prepare(&comment, known)?;
+        }
+        if let Some(home) = home::with_file(cx)? {
+            let at = keys::stored_user_place(&cx.config.host, &home.user);
+            let stored = kept::value(cx, &at)?;
+            let stored = stored.and_then(|text| AgeIdentity::parse(text.expose_str()?).ok());
+            cx.keys().prepare_user_age(stored)?;
         }
         if needs_initrd_key(cx)? {
             cx.keys().prepare_initrd(&format!("initrd@{}", cx.config.host))?;
         }
         Ok(())
     }
+}
+
+/// The key that the user gives, by its own flag or among the extra files.
+fn given_key(cx: &Context) -> Result<Option<PathBuf>, StepError> {
+    if let Some(file) = &cx.config.host_key {
+        return Ok(Some(file.clone()));
+    }
+    let place = cx.facts()?.full.ed25519_host_key();
+    Ok(place.and_then(|path| cx.config.installation.extra_file(path)))
 }
 
 /// The host's key as the secrets repository keeps it; none where it keeps none.
@@ -85,7 +113,7 @@ pub fn stored(cx: &Context) -> Result<Option<HostKey>, StepError> {
     let place = secrets::place(cx)?;
     place.look(&place.base()?, |root| {
         let secrets = secrets::secrets_in(cx, &place, root)?;
-        secrets::stored_host_key(cx, &secrets)
+        kept::host_key(cx, &secrets)
     })
 }
 

@@ -4,12 +4,16 @@
 
 use std::time::Duration;
 
+use crate::config::Strategy;
 use crate::context::{Context, Facts};
 use crate::error::{Exit, StepError};
+use crate::installation::{DiskoMode, KeptKeys};
 use crate::secret::Secret;
+use crate::ssh::HostKey;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::build::first_system;
 use crate::steps::copy::ROOT;
+use crate::steps::{disks, extra_files};
 
 pub struct Install;
 
@@ -68,21 +72,32 @@ impl Step for Install {
         let session = &cx.target()?.session;
         let printed = session.root_script(INSTALLED, &[ROOT]).read()?;
         let mut lines = printed.lines();
+        let as_before = match cx.evidence(StepId::Install) {
+            Some(evidence) => evidence.fact("extra") == Some(&extra_files::fingerprint(cx)?),
+            None => !extra_files::wanted(cx),
+        };
         let profile = lines.next() == Some(system.as_ref());
         let entries = lines.next().and_then(|n| n.trim().parse::<u32>().ok()).unwrap_or(0);
-        if !profile || entries == 0 || !keys_in_place(cx)? {
+        if !profile || entries == 0 || !as_before || !keys_in_place(cx)? {
             return Ok(Status::Ready);
         }
         let keys = key_paths(cx)?.join(", ");
         Ok(Status::Done(
             Evidence::new(format!("boot loader written, host key in {keys}"))
                 .with("system", system.to_string())
+                .with("extra", extra_files::fingerprint(cx)?)
                 .with("keys", keys),
         ))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
-        put_keys(cx)?;
+        disks::require_mounted(cx)?;
+        extra_files::copy(cx)?;
+        host_keys(cx)?;
+        extra_files::give_away(cx)?;
+        // The boot loader's installer puts the initrd's secrets together there.
+        let tmp = format!("{ROOT}/tmp");
+        cx.target()?.session.root(&["mkdir", "-p", "-m", "1777", &tmp]).run()?;
         let system = first_system(cx)?.to_string();
         let argv = [
             "nixos-install",
@@ -100,6 +115,8 @@ impl Step for Install {
             .run()
             .map_err(|error| StepError::from(error).doing("nixos-install failed on the target"))?;
         cx.target()?.session.root(&["sync"]).run()?;
+        let evidence = Evidence::default().with("extra", extra_files::fingerprint(cx)?);
+        cx.produced.insert(StepId::Install, evidence);
         Ok(())
     }
 }
@@ -127,6 +144,30 @@ pub fn key_paths(cx: &Context) -> Result<Vec<String>, StepError> {
     Ok(paths)
 }
 
+/// The machine's host key: the one that it has already, or that of the run.
+fn host_keys(cx: &Context) -> Result<(), StepError> {
+    if cx.config.installation.kept_keys.is_some() {
+        return extra_files::keep_host_keys(cx);
+    }
+    // A system that is repaired stays the one that its users know.
+    if cx.config.strategy == Strategy::Install
+        && cx.config.installation.disko_mode == DiskoMode::Mount
+        && let Some(path) = cx.facts()?.first().ed25519_host_key()
+        && let Some(key) = public_half(cx, path)?
+    {
+        cx.events.note(format!("the host key that is on the disk is kept: {}", key.fingerprint()));
+        return cx.keys().keep(&key);
+    }
+    put_keys(cx)
+}
+
+/// The public half of the key at `path` of the new system; none where there is no key.
+fn public_half(cx: &Context, path: &str) -> Result<Option<HostKey>, StepError> {
+    let file = format!("{ROOT}{path}");
+    let output = cx.target()?.session.root(&["ssh-keygen", "-y", "-f", &file]).output()?;
+    Ok(if output.status.success() { output.text().parse().ok() } else { None })
+}
+
 /// A file that the installed system reads.
 struct Placed {
     path: String,
@@ -139,7 +180,7 @@ fn other_keys(cx: &Context) -> Result<Vec<Placed>, StepError> {
     let Facts { full, .. } = cx.facts()?;
     let mut placed = Vec::new();
     // The same identity in age's form: one recipient opens the secrets either way.
-    if let Some(path) = &full.age_key_file {
+    if let Some(path) = full.age_key_file.as_ref().filter(|_| cx.keys().has_private()) {
         let content = cx.keys().pair()?.identity()?.key_file();
         placed.push(Placed { path: full.stored_at(path), mode: "0600", content });
     }
@@ -191,13 +232,12 @@ fn put(cx: &Context, path: &str, mode: &str, content: Secret) -> Result<(), Step
 /// other files were written whole or not at all, on disks that this run has formatted.
 fn keys_in_place(cx: &Context) -> Result<bool, StepError> {
     let Some(public) = cx.keys().public() else { return Ok(false) };
+    if let Some(KeptKeys::In(dir)) = &cx.config.installation.kept_keys {
+        return Ok(public_half(cx, &format!("{dir}/ssh_host_ed25519_key"))? == Some(public));
+    }
     let session = &cx.target()?.session;
     for path in key_paths(cx)? {
-        let file = format!("{ROOT}{path}");
-        let output = session.root(&["ssh-keygen", "-y", "-f", &file]).output()?;
-        let same = output.status.success()
-            && output.text().parse::<crate::ssh::HostKey>().is_ok_and(|key| key == public);
-        if !same {
+        if public_half(cx, &path)?.as_ref() != Some(&public) {
             return Ok(false);
         }
     }

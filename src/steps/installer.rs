@@ -1,5 +1,6 @@
 //! Step 5: the target runs a NixOS installer, if need be in place of what ran there.
 
+use crate::address::ADDRESSES;
 use crate::context::Context;
 use crate::disks::bytes;
 use crate::error::{Exit, StepError};
@@ -31,6 +32,7 @@ impl Step for Installer {
         if cx.phase == Phase::Installer {
             let mut evidence = Evidence::new(format!("host key {}", target.host_key.fingerprint()))
                 .with("boot_id", &target.facts.boot_id)
+                .with(ADDRESSES, target.facts.addresses.join(" "))
                 .with("host_key", target.host_key.fingerprint());
             for name in ["image", "sha256"] {
                 if let Some(value) = cx.evidence(StepId::Installer).and_then(|e| e.fact(name)) {

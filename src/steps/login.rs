@@ -1,6 +1,8 @@
 //! Step 12: from here on the primary user works, not root; and that user can
 //! reach the forges that the repositories come from.
 
+use sha2::Digest;
+
 use crate::context::Context;
 use crate::error::StepError;
 use crate::git::Repo;
@@ -8,9 +10,12 @@ use crate::known_hosts;
 use crate::machine::Phase;
 use crate::ssh::{Endpoint, known_hosts_name, known_keys};
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
-use crate::steps::remote;
+use crate::steps::{home, remote};
 
 pub struct Login;
+
+/// The fact that the user's known_hosts takes no lines.
+const CLOSED: &str = "known_hosts_closed";
 
 /// Adds the lines of standard input that are not there yet.
 const ADD_KNOWN_HOSTS: &str = r#"
@@ -29,11 +34,18 @@ impl Step for Login {
     }
 
     fn effects(&self, _cx: &Context) -> &'static [Effect] {
-        &[Effect {
-            machine: Machine::Target,
-            change: "adds the forges' published host keys to the user's known_hosts",
-            reversible: true,
-        }]
+        &[
+            Effect {
+                machine: Machine::Target,
+                change: "adds the forges' published host keys to the user's known_hosts",
+                reversible: true,
+            },
+            Effect {
+                machine: Machine::Target,
+                change: "writes the user's age key, where home-manager's sops reads one",
+                reversible: true,
+            },
+        ]
     }
 
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
@@ -47,21 +59,89 @@ impl Step for Login {
             return Ok(Status::Blocked(cannot_log_in(&user, &logged_in)));
         }
         let known = session.run(&["cat", ".ssh/known_hosts"]).output()?.text();
-        if forge_lines(cx)?.iter().any(|line| !known.lines().any(|there| there == line)) {
+        let missing = |line: &String| !known.lines().any(|there| there == line);
+        // A home may be read-only, or its known_hosts made by the configuration.
+        let tried = cx.evidence(StepId::Login).is_some_and(|tried| tried.fact(CLOSED).is_some());
+        if !tried && forge_lines(cx)?.iter().any(missing) {
+            return Ok(Status::Ready);
+        }
+        if !user_key_in_place(cx)? {
             return Ok(Status::Ready);
         }
         let sudo = if session.can_be_root() { ", with sudo" } else { "" };
-        Ok(Status::Done(Evidence::new(format!("{user}{sudo}")).with("user", user)))
+        let evidence = Evidence::new(format!("{user}{sudo}")).with("user", user);
+        Ok(Status::Done(if tried { evidence.with(CLOSED, "yes") } else { evidence }))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
-        let mut lines = forge_lines(cx)?.join("\n");
-        lines.push('\n');
-        let session = &cx.target()?.session;
-        session.script_with_stdin(ADD_KNOWN_HOSTS, &[]).input(lines.into_bytes()).run().map_err(
-            |error| StepError::from(error).doing("the forges' host keys could not be written"),
-        )?;
-        Ok(())
+        let lines = forge_lines(cx)?;
+        if !lines.is_empty() {
+            add_known_hosts(cx, &(lines.join("\n") + "\n"))?;
+        }
+        put_user_key(cx)
+    }
+}
+
+/// Standard input becomes file $1, whole or not at all, readable by the user alone.
+/// What home-manager's sops could not open before is opened now.
+const PUT_KEY: &str = r#"
+set -eu
+umask 077
+mkdir -p -- "${1%/*}"
+cat > "$1.landfall"
+mv -f -- "$1.landfall" "$1"
+systemctl --user restart sops-nix.service 2>/dev/null || :
+"#;
+
+/// Prints mode and digest of file $1, where it is the user's.
+const KEY_STATE: &str = r#"
+[ -f "$1" ] && [ -O "$1" ] || exit 0
+echo "$(stat -c %a -- "$1") $(sha256sum < "$1" | cut -d' ' -f1)"
+"#;
+
+/// Whether the user's age key is there, as this run has it.
+fn user_key_in_place(cx: &Context) -> Result<bool, StepError> {
+    let Some(home) = home::with_file(cx)? else { return Ok(true) };
+    let session = &cx.target()?.session;
+    let state = session.script(KEY_STATE, &[home.key_file]).read()?;
+    let Some((mode, digest)) = state.split_once(' ') else { return Ok(false) };
+    // A run that is complete has no key to compare with.
+    let same = cx.keys().user_age().is_none_or(|key| {
+        let ours = sha2::Sha256::digest(key.key_file().expose());
+        ours.iter().map(|byte| format!("{byte:02x}")).collect::<String>() == digest
+    });
+    Ok(mode == "600" && same)
+}
+
+fn put_user_key(cx: &Context) -> Result<(), StepError> {
+    let Some(home) = home::with_file(cx)? else { return Ok(()) };
+    let Some(key) = cx.keys().user_age() else { return Ok(()) };
+    let session = &cx.target()?.session;
+    let put = session.script_with_stdin(PUT_KEY, &[home.key_file]).stdin(key.key_file());
+    put.run().map_err(|error| {
+        StepError::from(error).doing(format!("{} could not be written", home.key_file))
+    })?;
+    Ok(())
+}
+
+/// Adds lines to the user's known_hosts. A home that is closed to writing is no failure:
+/// the journey does not hang on this file.
+fn add_known_hosts(cx: &mut Context, lines: &str) -> Result<(), StepError> {
+    let session = &cx.target()?.session;
+    match session.script_with_stdin(ADD_KNOWN_HOSTS, &[]).input(lines.as_bytes()).run() {
+        Ok(_) => Ok(()),
+        // Not the connection.
+        Err(error) if error.code().is_some_and(|code| code != 255) => {
+            cx.events.warn(format!(
+                "the forges' host keys are not in the user's known_hosts: {}",
+                error.stderr().trim()
+            ));
+            cx.produced.insert(StepId::Login, Evidence::default().with(CLOSED, "yes"));
+            Ok(())
+        }
+        Err(error) => {
+            Err(StepError::from(error).doing("the forges' host keys could not be written"))
+        }
     }
 }
 

@@ -1,15 +1,21 @@
 //! One file per step of the journey.
 
 mod boot;
+mod boot_next;
 pub mod build;
 mod check;
 mod copy;
 mod disko;
 mod disks;
+mod extra_files;
+mod flake_hardware;
 mod hardware;
+mod home;
 mod identity;
 mod install;
 mod installer;
+mod installs;
+pub mod kept;
 pub mod lock;
 mod login;
 mod publish;
@@ -18,8 +24,9 @@ mod rebuild;
 pub mod remote;
 mod repos;
 mod retire;
-pub mod secrets;
+mod secrets;
 mod switch;
+mod teardown;
 pub mod undo;
 
 use crate::step::{Step, StepId};

@@ -1,13 +1,14 @@
 //! Step 11: the installed system boots, and proves itself by a new boot id and
 //! exactly the host key of step 2.
 
+use crate::address::{ADDRESS, ADDRESSES};
 use crate::context::Context;
-use crate::error::StepError;
+use crate::error::{Exit, StepError};
 use crate::known_hosts;
 use crate::machine::Phase;
 use crate::ssh::{known_hosts_name, user_known_hosts};
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
-use crate::steps::boot;
+use crate::steps::{boot, boot_next};
 
 pub struct Reboot;
 
@@ -51,7 +52,8 @@ impl Step for Reboot {
             Evidence::new(format!("host key {}, as prepared", target.host_key.fingerprint()))
                 .with("host_key", target.host_key.fingerprint())
                 .with("boot_id", &target.facts.boot_id)
-                .with("address", target.session.endpoint().to_string()),
+                .with(ADDRESS, target.session.endpoint().to_string())
+                .with(ADDRESSES, target.facts.addresses.join(" ")),
         ))
     }
 
@@ -62,11 +64,21 @@ impl Step for Reboot {
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        // The target that this run knows has not got its system from somebody else.
+        if cx.finished(StepId::Install).is_none() {
+            return Err(StepError::new(
+                "nothing was installed by this run",
+                "after the reboot no system could prove itself",
+                "Take the install phase along: --phases install,reboot.",
+            )
+            .exit(Exit::Usage));
+        }
         let config = cx.facts()?.first().clone();
         let mut old_boot = String::new();
         if let Some(target) = &cx.target {
             old_boot.clone_from(&target.facts.boot_id);
             let volumes: Vec<&str> = config.luks().map(|volume| volume.name.as_str()).collect();
+            boot_next::set(cx);
             target.session.root_script(RELEASE, &volumes).run()?;
         }
         boot::reboot(cx)?;

@@ -94,7 +94,7 @@ impl Step for Retire {
         if cx.config.secrets_apart() && cx.config.push != Push::No {
             evidence = evidence.with("config", move_lock(cx, &revision)?);
         }
-        if cx.config.copy_repos && cx.target.is_some() {
+        if cx.config.copy_repos && cx.finished(StepId::Repos).is_some() && cx.target.is_some() {
             // What is checked out on the machine follows.
             Repos.apply(cx)?;
         }

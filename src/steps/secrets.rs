@@ -11,11 +11,10 @@ use crate::age::{HostKey, Recipient};
 use crate::config::{HostName, SecretPlace, SecretsRepo};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
+use crate::facts::SecretFact;
 use crate::git::Repo;
 use crate::journal;
-use crate::keys;
 use crate::prompt::Question;
-use crate::secret::Secret;
 use crate::sops::format::Format;
 use crate::sops::host::{self, Who};
 use crate::sops::patch::unified_diff;
@@ -27,9 +26,9 @@ use crate::sops::stored;
 use crate::sops::transaction::is_left_over;
 use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::hardware::{self, as_paths};
-use crate::steps::identity;
 use crate::steps::lock::short;
 use crate::steps::remote::{Edit, Place};
+use crate::steps::{home, identity, kept};
 
 pub struct Secrets;
 
@@ -66,7 +65,12 @@ impl Step for Secrets {
         place.look(&base, |root| {
             let secrets = secrets_in(cx, &place, root)?;
             if !plan(cx, &secrets, &recipient)?.is_empty()
-                || !to_store(cx, &secrets, &cx.keys().pair()?, &mut |_| ())?.is_empty()
+                || !kept::missing(cx, &secrets, &cx.keys().pair()?, &mut |_| ())?.is_empty()
+            {
+                return Ok(Status::Ready);
+            }
+            if let Some(home) = home::of(cx)?
+                && !home.is_made(cx, &secrets)?
             {
                 return Ok(Status::Ready);
             }
@@ -124,6 +128,7 @@ impl Step for Secrets {
         let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
         let mut intention = Evidence::new(format!("lets {recipient} open the secrets"))
             .with("recipient", recipient.as_str())
+            .with(REPOSITORY, secrets_repo(cx)?.dir.display().to_string())
             .with("files", files.join("\n"));
         if adds {
             intention = intention.with(ADDS, recipient.as_str());
@@ -172,6 +177,9 @@ fn publish(cx: &Context) -> Result<(), StepError> {
     published.tell(cx, place.repo());
     Ok(())
 }
+
+/// The fact of an intention that names the checkout of the secrets.
+pub const REPOSITORY: &str = "repository";
 
 /// The fact of an intention that names a recipient that was in no rule before.
 pub const ADDS: &str = "adds";
@@ -233,72 +241,18 @@ fn make(
     let change = plan(cx, secrets, &recipient)?;
     change.warnings.iter().cloned().for_each(&mut *warn);
     sops_plan::commit(&change)?;
+    if let Some(home) = home::of(cx)? {
+        home.make(cx, secrets, warn)?;
+    }
     let old = previous(cx, secrets, &recipient)?;
     let never: Vec<&str> =
         [Some(recipient.as_str()), old.as_deref()].into_iter().flatten().collect();
-    for (SecretPlace { file, key }, value) in to_store(cx, secrets, pair, warn)? {
+    for (SecretPlace { file, key }, value) in kept::missing(cx, secrets, pair, warn)? {
         let key: Vec<&str> = key.iter().map(String::as_str).collect();
         let rules = secrets.dir.join(&secrets.sops_config);
         stored::write(&secrets.dir, &rules, &file, &key, &value, &never, cx.operator())?;
     }
     Ok(())
-}
-
-/// What the repository has to keep and does not yet: the private host key, passphrases
-/// that were made.
-fn to_store(
-    cx: &Context,
-    secrets: &SecretsRepo,
-    pair: &HostKey,
-    warn: &mut dyn FnMut(String),
-) -> Result<Vec<(SecretPlace, Secret)>, StepError> {
-    let mut values = Vec::new();
-    if cx.config.store_host_key {
-        let kept = stored_host_key(cx, secrets)?;
-        if let Some(kept) = kept.as_ref().filter(|kept| kept.fingerprint() != pair.fingerprint()) {
-            warn(format!("another host key is stored, {}: it is replaced", kept.fingerprint()));
-        }
-        if kept.is_none_or(|kept| kept.fingerprint() != pair.fingerprint()) {
-            values.push((keys::stored_place(&cx.config.host), pair.private_openssh()?));
-        }
-    }
-    for (place, value) in &cx.answers.made {
-        if read_stored(cx, secrets, place)?.is_none() {
-            values.push((place.clone(), value.clone()));
-        }
-    }
-    Ok(values)
-}
-
-/// The private host key that the repository keeps.
-pub fn stored_host_key(cx: &Context, secrets: &SecretsRepo) -> Result<Option<HostKey>, StepError> {
-    let place = keys::stored_place(&cx.config.host);
-    let Some(value) = read_stored(cx, secrets, &place)? else { return Ok(None) };
-    let key = HostKey::parse(value.expose_str().unwrap_or_default());
-    let failed = |error| {
-        StepError::from(error)
-            .doing(format!("{} keeps no host key that can be used", place.file.display()))
-    };
-    Ok(Some(key.map_err(failed)?))
-}
-
-/// A value that a tree of the repository keeps encrypted, opened with the operator's
-/// identities.
-fn read_stored(
-    cx: &Context,
-    secrets: &SecretsRepo,
-    place: &SecretPlace,
-) -> Result<Option<Secret>, StepError> {
-    let rules = secrets.dir.join(&secrets.sops_config);
-    let path = rules.parent().unwrap_or(&secrets.dir).join(&place.file);
-    let key: Vec<&str> = place.key.iter().map(String::as_str).collect();
-    Ok(stored::read(&path, &key, cx.operator())?)
-}
-
-/// The same in the newest commit.
-pub fn stored_value(cx: &Context, at: &SecretPlace) -> Result<Option<Secret>, StepError> {
-    let place = place(cx)?;
-    place.look(&place.base()?, |root| read_stored(cx, &secrets_in(cx, &place, root)?, at))
 }
 
 /// The name under which a host that is installed anew has its new key while the old
@@ -311,7 +265,7 @@ pub fn name_meanwhile(host: &HostName) -> String {
 fn plan(cx: &Context, secrets: &SecretsRepo, recipient: &Recipient) -> Result<Change, StepError> {
     let host = &cx.config.host;
     let name = match previous(cx, secrets, recipient)? {
-        Some(_) => name_meanwhile(host),
+        Some(_) => free_name_meanwhile(cx, secrets, recipient)?,
         None => host.to_string(),
     };
     Ok(sops_plan::plan_add_host(
@@ -323,6 +277,41 @@ fn plan(cx: &Context, secrets: &SecretsRepo, recipient: &Recipient) -> Result<Ch
         &EditSettings { allow_dirty: true, ..EditSettings::default() },
         cx.operator(),
     )?)
+}
+
+/// That name, where it is nobody else's: a run of this host that was given up may have
+/// left its key there, which is replaced.
+fn free_name_meanwhile(
+    cx: &Context,
+    secrets: &SecretsRepo,
+    recipient: &Recipient,
+) -> Result<String, StepError> {
+    let name = name_meanwhile(&cx.config.host);
+    let known = recipient_of(secrets, &name)?.filter(|known| known != recipient.as_str());
+    match known {
+        Some(known) if !of_an_earlier_run(cx, &known) => Err(StepError::new(
+            format!("the rules have a key of {name} already"),
+            format!(
+                "{known} is not of a run of {}, which needs that name for a while",
+                cx.config.host
+            ),
+            format!(
+                "Rename it in .sops.yaml, or take it out where nothing needs it: landfall secrets \
+                 remove-host {name}"
+            ),
+        )
+        .exit(Exit::Usage)),
+        _ => Ok(name),
+    }
+}
+
+/// Whether a run of this host that is remembered made this recipient.
+fn of_an_earlier_run(cx: &Context, recipient: &str) -> bool {
+    let runs = cx.dir.parent().and_then(|host| std::fs::read_dir(host).ok());
+    runs.into_iter().flatten().flatten().any(|run| {
+        let journal = std::fs::read_to_string(run.path().join("journal.jsonl"));
+        journal.is_ok_and(|text| text.contains(recipient))
+    })
 }
 
 /// The recipient that the rules know as the host's, where it is another one.
@@ -374,29 +363,33 @@ pub fn files(cx: &Context, secrets: &SecretsRepo) -> Result<Vec<PathBuf>, StepEr
 }
 
 /// The file in the checkout behind a path in the store.
-fn in_checkout(sops_file: &str, secrets: &SecretsRepo) -> Result<PathBuf, StepError> {
+pub fn in_checkout(sops_file: &str, secrets: &SecretsRepo) -> Result<PathBuf, StepError> {
     Ok(repo::in_checkout(Path::new(sops_file), &secrets.dir)?)
 }
 
 /// Opens every secret of the host with the host's key alone; returns how many.
 pub fn prove(cx: &Context, secrets: &SecretsRepo) -> Result<usize, StepError> {
     let identity = cx.keys().pair()?.identity()?;
-    let mut needs = Vec::new();
-    for secret in &cx.facts()?.full.secrets {
-        needs.push(Need {
-            name: secret.name.clone(),
-            file: in_checkout(&secret.sops_file, secrets)?,
-            format: Format::of_name(&secret.format).unwrap_or(Format::Binary),
-            key: key_path(secret),
-        });
-    }
+    let needs = cx.facts()?.full.secrets.iter().map(|secret| need(secret, secrets));
+    let needs: Vec<Need> = needs.collect::<Result<_, _>>()?;
     proof::prove(&identity, &needs)?;
-    Ok(needs.len())
+    let of_user = home::of(cx)?.map_or(Ok(0), |home| home.prove(cx, secrets))?;
+    Ok(needs.len() + of_user)
+}
+
+/// A secret as a proof looks for it, in a tree.
+pub fn need(secret: &SecretFact, secrets: &SecretsRepo) -> Result<Need, StepError> {
+    Ok(Need {
+        name: secret.name.clone(),
+        file: in_checkout(&secret.sops_file, secrets)?,
+        format: Format::of_name(&secret.format).unwrap_or(Format::Binary),
+        key: key_path(secret),
+    })
 }
 
 /// The place of a secret in its file, as sops-nix reads `key`: slashes go deeper,
 /// and nothing means the whole file.
-fn key_path(secret: &crate::facts::SecretFact) -> Vec<String> {
+pub fn key_path(secret: &SecretFact) -> Vec<String> {
     let whole = secret.key.is_empty() || secret.format == "binary";
     if whole { Vec::new() } else { secret.key.split('/').map(ToOwned::to_owned).collect() }
 }

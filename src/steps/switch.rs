@@ -3,18 +3,19 @@
 //!
 //! So the switch runs in a unit of its own, which ends by itself whoever listens, and
 //! leaves its exit status and its output in a folder of the target's memory. They are
-//! read back afterwards, over a new connection if need be, pinned to the same key.
+//! read back afterwards, over a new connection if need be, pinned to the same key. Every
+//! user can read them: the new system may ask for a password before it makes one root.
 
 use std::time::{Duration, Instant};
 
 use crate::context::Context;
 use crate::error::StepError;
 use crate::event::Event;
-use crate::exec;
+use crate::exec::{self, ExecError};
 use crate::machine::TargetFacts;
 use crate::nix::StorePath;
 use crate::phase;
-use crate::ssh::wait_for;
+use crate::ssh::{Session, wait_for};
 
 /// What a switch gets, restarts of many units included.
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
@@ -27,7 +28,7 @@ const UNITS_FAILED: i32 = 4;
 /// Arguments: name of the unit, system.
 const START: &str = r#"
 set -eu
-umask 077
+umask 022
 mkdir "/run/$1"
 systemd-run --quiet --no-ask-password --collect --service-type=exec \
   --unit="$1" --setenv=PATH="$PATH" -- sh -c '
@@ -87,13 +88,13 @@ pub fn switch(cx: &mut Context, system: &StorePath) -> Result<(), StepError> {
 
 fn wait(cx: &mut Context, unit: &str, until: Instant) -> Result<(i32, String), StepError> {
     loop {
-        match look(cx, unit) {
+        match look(&cx.target()?.session, unit) {
             Ok(Seen::Ended { status, output }) => return Ok((status, output)),
             Ok(Seen::Running) => {}
             Ok(Seen::Gone) => return Err(gone()),
-            Err(error) if exec::interrupted() => return Err(error),
-            // Perhaps the switch cut it off, so that only a new connection tells.
-            Err(_) => reconnect(cx, until)?,
+            // The switch cut it off: only a new connection tells.
+            Err(error) if lost(&error) => reconnect(cx, until)?,
+            Err(error) => return Err(error.into()),
         }
         if Instant::now() > until {
             return Err(StepError::new(
@@ -106,8 +107,13 @@ fn wait(cx: &mut Context, unit: &str, until: Instant) -> Result<(i32, String), S
     }
 }
 
-fn look(cx: &Context, unit: &str) -> Result<Seen, StepError> {
-    let text = cx.target()?.session.root_script(LOOK_AFTER, &[unit]).deadline(LOOK).read()?;
+/// Whether ssh lost its machine, as opposed to a command that failed there.
+fn lost(error: &ExecError) -> bool {
+    error.code() == Some(255) || matches!(error, ExecError::Deadline { .. })
+}
+
+fn look(session: &Session, unit: &str) -> Result<Seen, ExecError> {
+    let text = session.script(LOOK_AFTER, &[unit]).deadline(LOOK).read()?;
     let (first, output) = text.split_once('\n').unwrap_or((&text, ""));
     Ok(match (first, first.trim().parse()) {
         (_, Ok(status)) => Seen::Ended { status, output: output.to_owned() },
@@ -121,7 +127,7 @@ fn reconnect(cx: &mut Context, until: Instant) -> Result<(), StepError> {
     let target = cx.target()?;
     let (endpoint, key) = (target.session.endpoint().clone(), target.host_key.clone());
     let left = until.saturating_duration_since(Instant::now());
-    let session = wait_for(&endpoint, &key, &[], &cx.dir, left, |_| ()).map_err(|error| {
+    let session = wait_for(&[endpoint], &key, &[], &cx.dir, left, |_| ()).map_err(|error| {
         StepError::from(error).doing("the machine did not come back after it began to switch")
     })?;
     cx.target = Some(phase::examined(cx, session, key)?);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Push;
 use crate::context::Context;
-use crate::error::StepError;
+use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::journal::{self, Entry, Line};
 use crate::sops::edit;
@@ -32,6 +32,9 @@ pub fn pushed_to(lines: &[Line]) -> Push {
 /// Reverts the run's commits of nix-config that were not pushed, and restores what it
 /// left changed; says what was done.
 pub fn config(cx: &Context) -> Result<Vec<String>, StepError> {
+    if added(cx.journal.lines()).is_some() {
+        same_repository(cx)?;
+    }
     let repo = Repo::open(&cx.config.repo)?;
     let mut done = Vec::new();
     let changed: Vec<PathBuf> =
@@ -68,6 +71,22 @@ pub fn added(lines: &[Line]) -> Option<&str> {
         Entry::Started { step: StepId::Secrets, intention } => intention.fact(secrets::ADDS),
         _ => None,
     })
+}
+
+/// Whether this is the configuration that the run worked with.
+fn same_repository(cx: &Context) -> Result<(), StepError> {
+    let intended = journal::intention(cx.journal.lines(), StepId::Secrets);
+    let begun = intended.and_then(|intention| intention.fact(secrets::REPOSITORY));
+    let here = secrets::secrets_repo(cx)?.dir.display().to_string();
+    match begun {
+        Some(begun) if begun != here => Err(StepError::new(
+            format!("the run worked with the secrets in {begun}"),
+            format!("here they are in {here}"),
+            "Name the configuration of the run: landfall -C DIR abandon HOST --undo",
+        )
+        .exit(Exit::Usage)),
+        _ => Ok(()),
+    }
 }
 
 /// Takes the run's recipient out of the rules and files, which get new data keys, and

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::sshd::{KeyPair, Sshd, keygen};
+use super::users;
 
 /// Serial and path of the target's disk; no machine has a device of that name.
 pub const SERIAL: &str = "LANDFALL-TEST-1";
@@ -34,7 +35,11 @@ impl Installer {
         let keys = tempfile::tempdir().unwrap();
         let host = keygen(keys.path(), "host", "ed25519");
         let session = dir.join("session");
-        let more = format!("ForceCommand {}", session.display());
+        users::root_with_password(&keys);
+        let more = format!(
+            "ForceCommand {}\nPermitRootLogin yes\nPasswordAuthentication yes\nLogLevel DEBUG1",
+            session.display()
+        );
         let sshd = Sshd::start_with(keys, &[host], &more);
         let installer = Self { sshd, dir: dir.to_owned() };
         installer.runs("nixos", "installer");
@@ -43,10 +48,19 @@ impl Installer {
         installer.is_a("x86_64");
         installer.reports(HARDWARE);
         installer.script("session", SESSION);
-        installer.script("bin/lsblk", "exec cat \"$target/lsblk\"");
+        installer.script("bin/lsblk", LSBLK);
         installer.script("bin/uname", "exec cat \"$target/machine\"");
         installer.script("bin/nixos-generate-config", GENERATE_CONFIG);
         installer
+    }
+
+    /// Another machine takes its place, at the same address and open to the same key.
+    pub fn is_replaced(&mut self) {
+        let port = self.sshd.port;
+        let elsewhere = Sshd::start();
+        let dir = std::mem::replace(&mut self.sshd, elsewhere).stop();
+        let key = keygen(dir.path(), "another", "ed25519");
+        self.sshd = Sshd::start_at(dir, port, &[key], "LogLevel DEBUG1");
     }
 
     /// The same machine at the same address, with an installed system and its host key.
@@ -97,6 +111,11 @@ impl Installer {
         home
     }
 
+    /// From now on whoever logs in has this name.
+    pub fn is_used_by(&self, name: &str) {
+        self.script("bin/id", &format!("echo {name}"));
+    }
+
     /// From now on nixos-generate-config does not come to an end, or does again.
     pub fn hangs(&self, hangs: bool) {
         let file = self.dir.join("hang");
@@ -109,13 +128,33 @@ impl Installer {
         self.dir.join("waiting").exists()
     }
 
-    fn script(&self, name: &str, body: &str) {
+    /// A folder that its sessions see at `/mnt` as soon as a script has made `mounted`
+    /// here, and others that they see as `/media`, `/run` and root's home.
+    pub fn has_room(&self) -> PathBuf {
+        for dir in ["root", "mnt", "media", "run"] {
+            fs::create_dir_all(self.dir.join(dir)).unwrap();
+        }
+        self.dir.join("mnt")
+    }
+
+    /// The private half of the key that it shows.
+    pub fn host_private(&self) -> PathBuf {
+        self.sshd.dir.path().join("host")
+    }
+
+    /// A file of the target, beside what its sessions see.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Adds a program to its PATH; `$target` is its folder.
+    pub fn script(&self, name: &str, body: &str) {
         let target = self.dir.display();
         self.write(name, &format!("#!/bin/sh\ntarget='{target}'\n{body}\n"));
         fs::set_permissions(self.dir.join(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub fn write(&self, name: &str, text: &str) {
         fs::write(self.dir.join(name), text).unwrap();
     }
 }
@@ -126,10 +165,24 @@ mount --bind "$target/os-release" /etc/os-release
 mount --bind "$target/meminfo" /proc/meminfo
 mount -t tmpfs none /sys/firmware
 [ -e "$target/bios" ] || mkdir /sys/firmware/efi
+if [ -d "$target/etc-ssh" ]; then mount --bind "$target/etc-ssh" /etc/ssh; fi
+for dir in root media run; do
+  if [ -d "$target/$dir" ]; then mount --bind "$target/$dir" "/$dir"; fi
+done
+# Where /mnt of this machine is a mount point, it is none of the target.
+if mountpoint -q /mnt; then umount -R /mnt || exit 1; fi
+if [ -e "$target/mounted" ]; then mount --bind "$target/mnt" /mnt; fi
 PATH=$target/bin:$PATH
 if [ -d "$target/home" ]; then export HOME="$target/home"; cd; fi
 exec sh -c "$SSH_ORIGINAL_COMMAND"
 '"#;
+
+/// The tree of one disk, where that is asked for: nothing is stacked on it.
+const LSBLK: &str = r#"for last; do :; done
+case " $* " in
+  *" --raw "*) echo "$last disk" ;;
+  *) exec cat "$target/lsblk" ;;
+esac"#;
 
 const GENERATE_CONFIG: &str = r#"[ "$*" = '--no-filesystems --show-hardware-config' ] || exit 2
 if [ -e "$target/hang" ]; then

@@ -5,6 +5,7 @@
 pub mod git;
 pub mod installer;
 pub mod journey;
+pub mod plain_flake;
 pub mod round_trip;
 pub mod secrets;
 pub mod sshd;

@@ -62,11 +62,11 @@ impl Sshd {
         fs::write(
             &config,
             format!(
-                "Port {port}\nListenAddress 127.0.0.1\n{keys}\
+                "{more}\nPort {port}\nListenAddress 127.0.0.1\n{keys}\
                  AuthorizedKeysFile {}.pub\nStrictModes no\nUsePAM no\n\
                  PasswordAuthentication no\nKbdInteractiveAuthentication no\n\
                  PermitRootLogin prohibit-password\nPidFile none\nMaxStartups 100\n\
-                 Subsystem sftp internal-sftp\n{more}\n",
+                 Subsystem sftp internal-sftp\n",
                 user.display()
             ),
         )
@@ -93,6 +93,16 @@ impl Sshd {
         endpoint.user = Some(user_name());
         endpoint.identity_file = Some(self.user_key.clone());
         endpoint
+    }
+
+    /// What the server has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+
+    /// How often somebody tried to log in; of a server with `LogLevel DEBUG1`.
+    pub fn attempts(&self) -> usize {
+        self.log().matches("userauth-request").count()
     }
 
     /// Ends the server and its connections, and keeps its folder.

@@ -24,6 +24,8 @@ pub const PASSWORD: &str = "it's 100% \"my\" $password";
 pub struct Rules<'a> {
     pub sudoers: &'a str,
     pub doas: &'a str,
+    /// The user's password; [`PASSWORD`] where none is named.
+    pub password: &'a str,
     /// More lines for sshd_config.
     pub sshd: &'a str,
 }
@@ -53,6 +55,18 @@ pub fn endpoint(server: &Sshd) -> Endpoint {
     server.endpoint().with_user(LOGIN)
 }
 
+/// Gives the sshd in `dir` a root with [`PASSWORD`].
+pub fn root_with_password(dir: &TempDir) {
+    make_etc(dir, &Rules::default());
+    let shadow = dir.path().join("etc/shadow");
+    let text = fs::read_to_string(&shadow).unwrap();
+    let hash = landfall::password::hash(&Secret::from(PASSWORD.to_owned())).unwrap();
+    let root = format!("root:{}:20000:0:99999:7:::", hash.expose_str().unwrap());
+    let others = text.lines().filter(|line| !line.starts_with("root:"));
+    let lines: Vec<&str> = others.chain([root.as_str()]).collect();
+    fs::write(shadow, lines.join("\n") + "\n").unwrap();
+}
+
 fn make_etc(dir: &TempDir, rules: &Rules) {
     let etc = dir.path().join("etc");
     let copied = Command::new("cp").args(["-a", "/etc"]).arg(&etc).status().unwrap();
@@ -65,7 +79,8 @@ fn make_etc(dir: &TempDir, rules: &Rules) {
     };
     add("passwd", format!("{LOGIN}:x:{ID}:{ID}::{}:/bin/sh", home.display()));
     add("group", format!("{LOGIN}:x:{ID}:"));
-    let hash = landfall::password::hash(&Secret::from(PASSWORD.to_owned())).unwrap();
+    let password = if rules.password.is_empty() { PASSWORD } else { rules.password };
+    let hash = landfall::password::hash(&Secret::from(password.to_owned())).unwrap();
     add("shadow", format!("{LOGIN}:{}:20000:0:99999:7:::", hash.expose_str().unwrap()));
     let kept = "PATH NIX_REMOTE NIX_CONF_DIR NIX_USER_CONF_FILES NIX_CACHE_HOME";
     let defaults = format!("Defaults lecture = never\nDefaults env_keep += \"{kept}\"\n");

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::run::{output, quiet, tethered, wait_until};
 
-const SSHD: &str = "/usr/sbin/sshd";
+pub const SSHD: &str = "/usr/sbin/sshd";
 const START_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Refuses every push, as a forge with a protected branch would.
@@ -130,7 +130,7 @@ fn sshd_config(dir: &Path, port: u16) -> Result<String> {
 }
 
 /// As root, sshd wants an empty folder that systemd otherwise makes at boot.
-fn make_privilege_separation_folder() -> Result<()> {
+pub fn make_privilege_separation_folder() -> Result<()> {
     let dir = Path::new("/run/sshd");
     if rustix::process::geteuid().is_root() && !dir.exists() {
         fs::create_dir_all(dir).context("cannot make /run/sshd, which sshd needs")?;

@@ -34,7 +34,8 @@
   kexec-tools = "kexec-tools";
   kmod = "kmod";
   less = "less";
-  lvm2 = "dmsetup";
+  lvm2 = "lvm2";
+  mdadm = "mdadm";
   mkpasswd = "whois";
   nano = "nano";
   ncurses = "ncurses-bin";

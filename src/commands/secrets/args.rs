@@ -2,6 +2,13 @@
 
 use std::path::PathBuf;
 
+use crate::sops::go_regex;
+
+/// Refuses what sops could not compile.
+fn regex(text: &str) -> Result<String, String> {
+    go_regex::compile(text).map(|_| text.to_owned())
+}
+
 #[derive(Debug, clap::Subcommand)]
 pub enum SecretsCommand {
     /// Give a host's key what the host needs: recipient, rules, re-encryption
@@ -53,7 +60,7 @@ pub struct AddHostArgs {
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
     /// A rule that the host joins, by its path_regex; one that is new is made
-    #[arg(long, value_name = "REGEX")]
+    #[arg(long, value_name = "REGEX", value_parser = regex)]
     pub rule: Vec<String>,
     /// A file that the host needs [default: what its configuration evaluates to]
     #[arg(long, value_name = "FILE")]
@@ -94,6 +101,9 @@ pub struct RenameHostArgs {
     /// The host's name in .sops.yaml
     #[arg(long, value_name = "NAME")]
     pub anchor: Option<String>,
+    /// The host's recipient, where .sops.yaml does not tell whose it is
+    #[arg(long, value_name = "RECIPIENT")]
+    pub old_recipient: Option<String>,
     #[command(flatten)]
     pub change: ChangeArgs,
 }
@@ -109,7 +119,7 @@ pub struct UserKeyArgs {
     #[arg(long, value_name = "KEY", requires = "file")]
     pub path: Option<String>,
     /// A further rule that the key joins, by its path_regex
-    #[arg(long, value_name = "REGEX")]
+    #[arg(long, value_name = "REGEX", value_parser = regex)]
     pub rule: Vec<String>,
     /// The key's name in .sops.yaml [default: USER_HOST]
     #[arg(long, value_name = "NAME")]

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::jump::Jump;
 use super::operator::Operator;
 use super::proof::{Claim, Remote};
 use super::report::{self, Step};
 use super::repos::{HOST, KnownSecrets, Repos};
 use super::scenario::{Act, Begins, Scenario, disk_path};
-use super::target::{Begin, Target};
+use super::target::{Begin, Place, Target};
 use crate::cache::Cache;
 use crate::forge::Forge;
 use crate::lab::foreign;
@@ -34,6 +35,7 @@ pub struct Journey {
     pub repos: Repos,
     pub known: KnownSecrets,
     pub target: Target,
+    jump: Option<Jump>,
     /// The installer, under the key that the console shows.
     pub installer: Remote,
     pub installer_boot_id: String,
@@ -101,14 +103,17 @@ fn prepare(cache: &Cache, dir: &Path, scenario: &Scenario) -> Result<Journey> {
             Begin::System { disk: foreign::image(cache), root_key: operator.public_key()? }
         }
     };
+    let way = &scenario.way;
+    let jump = way.jump.then(|| Jump::start(&dir.join("jump"), &operator)).transpose()?;
+    let place = Place { second_port: way.moves_to, medium_first: scenario.medium_first };
     let target = said("machine on", start, || {
-        Target::start(cache, dir, &begin, &scenario.disks, &known.passphrase)
+        Target::start(cache, dir, &begin, scenario, &place, &known.passphrase)
     })?;
     let shown = said("machine up", start, || target.installer_fingerprint())?;
     let installer = Remote::scan(&operator, target.port, "installer")?;
     let answering = installer.fingerprint()?;
     ensure!(answering == shown, "{answering} answers, but the console shows {shown}");
-    let installer_boot_id = installer.boot_id(&operator, "root")?;
+    let installer_boot_id = installer.boot_id(&operator, way.keyed)?;
     target.attend()?;
     let installed = OnceCell::new();
     Ok(Journey {
@@ -118,6 +123,7 @@ fn prepare(cache: &Cache, dir: &Path, scenario: &Scenario) -> Result<Journey> {
         repos,
         known,
         target,
+        jump,
         installer,
         installer_boot_id,
         installed,
@@ -192,8 +198,15 @@ impl Journey {
     pub fn bootstrap_command_expecting(&self, expected: &str) -> Result<Command> {
         let passphrase = self.operator.secret_file("passphrase", &self.known.passphrase)?;
         let mut landfall = self.landfall()?;
+        let way = &self.scenario.way;
+        if let Some(password) = way.password {
+            landfall.env("SSHPASS", password);
+        }
         landfall
-            .args(["bootstrap", HOST, "root@127.0.0.1", "-p", &self.target.port.to_string()])
+            .args(["bootstrap", HOST, &format!("{}@127.0.0.1", way.user)])
+            .args(["-p", &self.target.port.to_string()])
+            .args(way.password.map(|_| "--env-password"))
+            .args(self.jump.iter().flat_map(|jump| ["--ssh-option", &jump.option]))
             .arg("-i")
             .arg(self.operator.ssh_key())
             .args(["--yes", "--luks-passphrase-file"])
@@ -258,14 +271,15 @@ impl Journey {
         if let Some(remote) = self.installed.get() {
             return Ok(remote);
         }
-        let remote = Remote::scan(&self.operator, self.target.port, "installed")?;
+        let port = self.scenario.way.moves_to.unwrap_or(self.target.port);
+        let remote = Remote::scan(&self.operator, port, "installed")?;
         Ok(self.installed.get_or_init(|| remote))
     }
 
     /// After a failure: whether the disks were touched, if the installer can still be asked.
     fn say_what_is_on_the_disk(&self) {
         let look = "wipefs --noheadings /dev/disk/by-id/*landfall-*";
-        match self.installer.run(&self.operator, "root", look) {
+        match self.installer.run(&self.operator, self.scenario.way.keyed, look) {
             Ok(found) if found.is_empty() => println!("the disk is untouched"),
             Ok(found) => println!("on the disk:\n{found}"),
             Err(error) => println!("what is on the disk cannot be asked: {error:#}"),

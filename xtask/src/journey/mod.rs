@@ -4,6 +4,7 @@
 //! people, `cargo xtask test` in many variations. A variation is a [`Scenario`].
 
 mod course;
+mod jump;
 mod operator;
 mod proof;
 mod report;

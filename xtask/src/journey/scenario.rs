@@ -27,6 +27,28 @@ pub enum Begins {
     Debian,
 }
 
+/// How landfall gets into the installer, and on.
+#[derive(Clone, Copy)]
+pub struct Way {
+    /// The user whom landfall is told of.
+    pub user: &'static str,
+    /// That user's password; without one, the operator's key lets in.
+    pub password: Option<&'static str>,
+    /// The user whom the operator's key lets in, for the proof.
+    pub keyed: &'static str,
+    /// Whether the machine is reached through another one.
+    pub jump: bool,
+    /// Where the installed system listens, if not at port 22; the same port on this machine
+    /// leads there.
+    pub moves_to: Option<u16>,
+}
+
+impl Way {
+    /// As root, by key.
+    pub const ROOT: Way =
+        Way { user: "root", password: None, keyed: "root", jump: false, moves_to: None };
+}
+
 /// How often a journey is made.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub enum Share {
@@ -64,10 +86,15 @@ pub struct Scenario {
     pub shows: &'static str,
     pub share: Share,
     pub begins: Begins,
+    pub way: Way,
+    /// Whether the firmware starts the medium at every boot, as long as it is there.
+    pub medium_first: bool,
     /// Layout of the first disk, as `landfall init` names it.
     pub layout: String,
     /// Blank disks of the machine; each may be erased.
     pub disks: Vec<Disk>,
+    /// Memory of the machine, MiB.
+    pub memory: u32,
     pub edits: Vec<Edit>,
     /// Further flags of `landfall bootstrap`.
     pub flags: Vec<String>,
@@ -90,8 +117,11 @@ impl Scenario {
             shows: "staged, LUKS, secrets",
             share: Share::InTurn,
             begins: Begins::Installer,
+            way: Way::ROOT,
+            medium_first: false,
             layout: "btrfs-luks".to_string(),
             disks: vec![disk(SERIAL, "8G", Bus::Virtio)],
+            memory: 2048,
             edits: Vec::new(),
             flags: Vec::new(),
             customized: false,

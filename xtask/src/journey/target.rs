@@ -3,19 +3,18 @@
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use regex::Regex;
 
+use super::scenario::Scenario;
 use crate::cache::Cache;
 use crate::forge::free_port;
-use crate::vm::{Disk, Firmware, Lifetime, Machine, Spec};
-
-const MEMORY_MIB: u32 = 2048;
+use crate::vm::{DiskState, Firmware, Lifetime, Machine, Spec};
 
 /// Three to four times what a quiet machine needs.
 const BOOT_DEADLINE: Duration = Duration::from_secs(300);
@@ -29,10 +28,19 @@ pub enum Begin {
     System { disk: PathBuf, root_key: String },
 }
 
+/// How the machine stands in the world.
+pub struct Place {
+    /// A port that leads to the same port of the machine, beside the one to its port 22.
+    pub second_port: Option<u16>,
+    pub medium_first: bool,
+}
+
 pub struct Target {
     machine: Machine,
     pub port: u16,
     passphrase: String,
+    /// Passphrases of single volumes, by what the prompt calls them.
+    others: Arc<Mutex<Vec<(String, String)>>>,
     attendant: RefCell<Option<Attendant>>,
     seen: Arc<Seen>,
 }
@@ -44,18 +52,21 @@ impl Target {
         cache: &Cache,
         machines: &Path,
         begin: &Begin,
-        disks: &[Disk],
+        scenario: &Scenario,
+        place: &Place,
         passphrase: &str,
     ) -> Result<Target> {
         let port = free_port()?;
         let mut spec = Spec {
-            disks: disks.to_vec(),
+            disks: scenario.disks.clone(),
             iso: None,
-            mem: MEMORY_MIB,
+            mem: scenario.memory,
             firmware: Firmware::Uefi,
             accel: None,
             root_key: None,
             ssh_port: port,
+            second_port: place.second_port,
+            medium_first: place.medium_first,
         };
         match begin {
             Begin::Image(image) => spec.iso = Some(image.clone()),
@@ -67,14 +78,34 @@ impl Target {
             }
         }
         let machine = Machine::start(cache, machines, "target", &spec, Lifetime::Tethered)?;
-        let (attendant, seen) = (RefCell::default(), Arc::default());
-        Ok(Target { machine, port, passphrase: passphrase.to_string(), attendant, seen })
+        let (attendant, seen, others) = (RefCell::default(), Arc::default(), Arc::default());
+        let passphrase = passphrase.to_string();
+        Ok(Target { machine, port, passphrase, others, attendant, seen })
     }
 
     /// Reads the fingerprint of the installer's host key from the console.
     pub fn installer_fingerprint(&self) -> Result<String> {
         let pattern = Regex::new(r"256 (SHA256:[A-Za-z0-9+/]{43}) ")?;
         self.machine.console()?.wait_for(&pattern, BOOT_DEADLINE)
+    }
+
+    /// The same, once it has started again.
+    pub fn next_installer_fingerprint(&self) -> Result<String> {
+        let pattern = Regex::new(r"256 (SHA256:[A-Za-z0-9+/]{43}) ")?;
+        let mut console = self.machine.console()?;
+        console.skip_to_end()?;
+        console.wait_for(&pattern, BOOT_DEADLINE)
+    }
+
+    /// What is typed when the prompt names this volume.
+    pub fn answer_for(&self, volume: &str, passphrase: &str) {
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        others.push((volume.to_string(), passphrase.to_string()));
+    }
+
+    /// What its disks hold, and how many bytes were written to each since power-on.
+    pub fn disks(&self) -> Result<Vec<DiskState>> {
+        self.machine.disks()
     }
 
     /// From now on somebody types the passphrase whenever the console asks for it, and
@@ -86,6 +117,7 @@ impl Target {
         let leave = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&leave);
         let passphrase = self.passphrase.clone();
+        let others = Arc::clone(&self.others);
         let events = Regex::new(
             r"(?i)enter passphrase for[^\r\n]*: ?|you are in emergency mode|kernel panic - [^\r\n]*",
         )?;
@@ -93,7 +125,9 @@ impl Target {
             while !told.load(Ordering::Relaxed) {
                 match console.find(&events)? {
                     Some(prompt) if prompt.to_lowercase().contains("passphrase") => {
-                        console.type_line(&passphrase)?;
+                        let others = others.lock().unwrap_or_else(PoisonError::into_inner);
+                        let own = others.iter().find(|(volume, _)| prompt.contains(volume));
+                        console.type_line(own.map_or(&passphrase, |(_, own)| own))?;
                         notes.typed.fetch_add(1, Ordering::Relaxed);
                     }
                     Some(_) => notes.stuck.store(true, Ordering::Relaxed),

@@ -15,9 +15,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::accel::Accel;
 use super::console::Console;
 use super::qemu;
+use super::qmp;
 use super::spec::{Firmware, Spec};
 use crate::cache::{Cache, remove};
-use crate::run::{quiet, tethered, wait_regardless, wait_until};
+use crate::run::{output, quiet, tethered, wait_regardless, wait_until};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
@@ -114,6 +115,15 @@ impl Machine {
         self.dir.join("console.log")
     }
 
+    /// The state of its disks' images while it stands still.
+    pub fn disks(&self) -> Result<Vec<DiskState>> {
+        let control = self.dir.join("control.sock");
+        qmp::ask(&control, "stop")?;
+        let states = disk_states(&self.dir, &control);
+        qmp::ask(&control, "cont")?;
+        states
+    }
+
     /// Leaves the machine running when this value goes.
     pub fn keep(mut self) {
         self.lifetime = Lifetime::Detached;
@@ -147,6 +157,36 @@ impl Drop for Machine {
             eprintln!("cannot stop the machine {}: {error:#}", self.name);
         }
     }
+}
+
+/// What one disk's image holds, and how much the guest has written to it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DiskState {
+    pub device: String,
+    pub written_bytes: u64,
+    pub sha256: String,
+}
+
+/// A machine that stands still has written its images out.
+fn disk_states(dir: &Path, control: &Path) -> Result<Vec<DiskState>> {
+    let stats = qmp::ask(control, "query-blockstats")?;
+    let mut states = Vec::new();
+    for index in 0.. {
+        let (device, image) = (format!("disk{index}"), dir.join(qemu::disk_file(index)));
+        if !image.exists() {
+            break;
+        }
+        let of_disk =
+            stats.as_array().and_then(|all| all.iter().find(|it| it["device"] == device.as_str()));
+        let written = of_disk.and_then(|it| it["stats"]["wr_bytes"].as_u64());
+        let sum = output(Command::new("sha256sum").arg("--").arg(&image))?;
+        states.push(DiskState {
+            written_bytes: written.with_context(|| format!("QEMU tells nothing of {device}"))?,
+            sha256: sum.split(' ').next().unwrap_or_default().to_string(),
+            device,
+        });
+    }
+    Ok(states)
 }
 
 fn pid_of(pid: i32) -> Result<Pid> {

@@ -4,6 +4,7 @@ mod accel;
 mod console;
 mod machine;
 mod qemu;
+mod qmp;
 mod spec;
 
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use anyhow::{Context, Result};
 use clap::Subcommand;
 use regex::Regex;
 
-pub use machine::{Lifetime, Machine};
+pub use machine::{DiskState, Lifetime, Machine};
 pub use spec::{Bus, Disk, Firmware, Spec};
 
 use crate::cache::{Cache, remove};

@@ -32,7 +32,7 @@ pub fn arguments(name: &str, spec: &Spec, accel: Accel, dir: &Path) -> Vec<Strin
     words.extend(pair("-serial", "chardev:console"));
     words.extend(pair("-qmp", &format!("unix:{},server=on,wait=off", file("control.sock"))));
     words.extend(pair("-device", "virtio-rng-pci"));
-    words.extend(network(spec.ssh_port));
+    words.extend(network(spec.ssh_port, spec.second_port));
     if let Some(key) = &spec.root_key {
         // How systemd takes root's authorized keys.
         let credential = format!("io.systemd.credential:ssh.authorized_keys.root={}", key.trim());
@@ -53,7 +53,8 @@ pub fn arguments(name: &str, spec: &Spec, accel: Accel, dir: &Path) -> Vec<Strin
         words.extend(attached(disk, index, &file(&disk_file(index))));
     }
     if let Some(iso) = &spec.iso {
-        words.extend(cd(&escaped(iso), spec.disks.len()));
+        let place = if spec.medium_first { 0 } else { spec.disks.len() + 1 };
+        words.extend(cd(&escaped(iso), place));
     }
     words
 }
@@ -63,9 +64,12 @@ pub fn disk_file(index: usize) -> String {
     format!("disk-{index}.qcow2")
 }
 
-/// The guest reaches nothing outside, and only its port 22 is reached.
-fn network(ssh_port: u16) -> Vec<String> {
-    let user = format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{ssh_port}-:22");
+/// The guest reaches nothing outside, and only its port 22 is reached, and perhaps another.
+fn network(ssh_port: u16, second: Option<u16>) -> Vec<String> {
+    let mut user = format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{ssh_port}-:22");
+    if let Some(port) = second {
+        user.push_str(&format!(",hostfwd=tcp:127.0.0.1:{port}-:{port}"));
+    }
     let mut words = pair("-netdev", &user);
     words.extend(pair("-device", "virtio-net-pci,netdev=net,romfile="));
     words
@@ -88,10 +92,10 @@ fn attached(disk: &Disk, index: usize, image: &str) -> Vec<String> {
     words
 }
 
-fn cd(image: &str, disks: usize) -> Vec<String> {
+fn cd(image: &str, place: usize) -> Vec<String> {
     let mut words =
         pair("-drive", &format!("if=none,id=cd,media=cdrom,readonly=on,format=raw,file={image}"));
-    let device = format!("ide-cd,bus={CD_PORT},drive=cd,bootindex={}", disks + 1);
+    let device = format!("ide-cd,bus={CD_PORT},drive=cd,bootindex={place}");
     words.extend(pair("-device", &device));
     words
 }
@@ -122,6 +126,8 @@ mod tests {
             accel: None,
             root_key: None,
             ssh_port: 2200,
+            second_port: Some(2222),
+            medium_first: false,
         }
     }
 
@@ -135,6 +141,10 @@ mod tests {
         assert!(line.contains("nvme,drive=disk1,bootindex=2,serial=disk1"), "{line}");
         assert!(line.contains("drive=cd,bootindex=3"), "{line}");
         assert!(line.contains("file=/x/a,,b.iso"), "{line}");
-        assert!(line.contains("hostfwd=tcp:127.0.0.1:2200-:22"), "{line}");
+        let ports = "hostfwd=tcp:127.0.0.1:2200-:22,hostfwd=tcp:127.0.0.1:2222-:2222";
+        assert!(line.contains(ports), "{line}");
+        let first = Spec { medium_first: true, ..spec };
+        let line = arguments("m", &first, Accel::Tcg, Path::new("/d")).join(" ");
+        assert!(line.contains("drive=cd,bootindex=0"), "{line}");
     }
 }

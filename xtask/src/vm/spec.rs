@@ -85,6 +85,12 @@ pub struct Spec {
     /// The port on 127.0.0.1 that leads to the machine's port 22
     #[arg(long)]
     pub ssh_port: u16,
+    /// A port on 127.0.0.1 that leads to the same port of the machine
+    #[arg(long)]
+    pub second_port: Option<u16>,
+    /// Start the image even when a disk could be started
+    #[arg(long)]
+    pub medium_first: bool,
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 mod again;
 mod core;
+mod disks;
 mod edits;
 mod forms;
+mod matrix;
 mod reach;
 mod sabotage;
 
@@ -17,6 +19,7 @@ pub use sabotage::{Sabotage, sabotaged};
 pub fn all() -> Vec<Scenario> {
     [
         core::scenarios(),
+        disks::scenarios(),
         forms::scenarios(),
         reach::scenarios(),
         sabotage::scenarios(),

@@ -1,19 +1,78 @@
-//! Machines that run something else when the journey begins.
+//! Ways to the machine: what runs on it, who may log in, where it answers.
 
 use anyhow::Result;
 
 use crate::journey::operator::Operator;
 use crate::journey::repos::Repos;
-use crate::journey::scenario::{Begins, Scenario};
+use crate::journey::scenario::{Begins, Ends, Scenario, Way};
 
 pub fn scenarios() -> Vec<Scenario> {
-    vec![Scenario {
-        name: "kexec",
-        shows: "a Debian on the disk makes way for the installer by kexec",
-        begins: Begins::Debian,
-        edits: vec![with_kexec_image],
-        ..Scenario::staged()
-    }]
+    vec![
+        Scenario {
+            name: "kexec",
+            shows: "a Debian on the disk makes way for the installer by kexec",
+            begins: Begins::Debian,
+            edits: vec![with_kexec_image],
+            ..Scenario::staged()
+        },
+        Scenario {
+            name: "user-and-port",
+            shows: "an installer that lets only the user nixos in, another port after it",
+            way: Way { user: "nixos", keyed: "nixos", moves_to: Some(PORT), ..Way::ROOT },
+            edits: vec![open_to_nixos_alone, listen_elsewhere],
+            ..Scenario::staged()
+        },
+        Scenario {
+            name: "password-and-jump",
+            shows: "a password opens the installer, through a second sshd",
+            way: Way { password: Some(PASSWORD), keyed: "nixos", jump: true, ..Way::ROOT },
+            edits: vec![open_to_nixos_alone, open_to_a_password],
+            ..Scenario::staged()
+        },
+        Scenario {
+            name: "stick-again",
+            shows: "the firmware starts the installer again after the reboot",
+            medium_first: true,
+            ends: Ends::Saying(vec![
+                "shows another host key than the expected one",
+                r"the\s+firmware\s+has\s+started\s+the\s+stick\s+again",
+                r"Nothing\s+was\s+sent\s+to\s+it",
+            ]),
+            ..Scenario::staged()
+        },
+    ]
+}
+
+/// Where the installed system listens in a journey in which that is not port 22.
+const PORT: u16 = 42_022;
+/// Of root in the installer.
+const PASSWORD: &str = "the password of an installer";
+const ISO: &str = "nixos-installer/iso/default.nix";
+
+/// As the official images are: root logs in at the console alone.
+fn open_to_nixos_alone(repos: &Repos, _: &Operator) -> Result<()> {
+    repos.replace(ISO, "users.users.root.openssh", "users.users.nixos.openssh")
+}
+
+fn open_to_a_password(repos: &Repos, _: &Operator) -> Result<()> {
+    let root = format!("users.users.root.password = \"{PASSWORD}\";");
+    repos.replace(ISO, "{ modulesPath, pkgs, ... }", "{ lib, modulesPath, pkgs, ... }")?;
+    repos.replace(
+        ISO,
+        "  services.openssh.settings.PermitRootLogin = \"prohibit-password\";\n",
+        &format!(
+            "  {root}\n  services.openssh.settings = {{\n    PermitRootLogin = \"yes\";\n    \
+             PasswordAuthentication = lib.mkForce true;\n  }};\n"
+        ),
+    )
+}
+
+fn listen_elsewhere(repos: &Repos, _: &Operator) -> Result<()> {
+    let ports = format!("services.openssh.ports = [ {PORT} ];");
+    repos.add_to_host(&ports)?;
+    let minimal = "nixos-installer/minimal-configuration.nix";
+    let before = "  services.openssh.settings.PermitRootLogin";
+    repos.replace(minimal, before, &format!("  {ports}\n{before}"))
 }
 
 /// The installer flake makes the tarball as well, and landfall.toml names it.

@@ -1,6 +1,12 @@
 # A system that other systems are installed from: anyone at the console is root.
-{ lib, ... }:
+{ lib, pkgs, ... }:
 {
+  # What lies on the disks of a machine's former life can be seen, and taken apart.
+  environment.systemPackages = [
+    pkgs.lvm2
+    pkgs.mdadm
+  ];
+
   system.nixos.variant_id = lib.mkDefault "installer";
 
   users.users.nixos = {

@@ -1,0 +1,322 @@
+//! `landfall install`: any flake's system onto a machine, without repositories, secrets
+//! or commits. Its flags are nixos-anywhere's; what differs is in docs/nixos-anywhere.md.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use crate::build_on::BuildOn;
+use crate::cli::{ChangedLayoutArg, Cli, Kexec, NixOptions, Reach};
+use crate::commands::run::{self, Purpose};
+use crate::config::{Config, ConfigError, HostName};
+use crate::error::{Exit, StepError};
+use crate::event::Events;
+use crate::installation::{
+    self, Installation, InstallationArgs, InstallationError, KeptKeys, PhaseArg, Transfer,
+};
+use crate::journey::Selection;
+use crate::nix::{Nix, StorePath, report_to};
+use crate::origin::{Origin, parse_flake};
+use crate::ui::{Ui, say};
+
+#[derive(Debug, Clone, Args)]
+pub struct InstallArgs {
+    /// The system: any flake reference and the name of a host, or the path of its attribute
+    #[arg(
+        value_name = "FLAKE#ATTR",
+        required_unless_present_any = ["flake", "store_paths", "vm_test"]
+    )]
+    pub system: Option<String>,
+
+    /// `[user@]host[:port]`, `ssh://…`, or a name from ssh_config
+    #[arg(value_name = "TARGET")]
+    pub target: Option<String>,
+
+    /// The same as FLAKE#ATTR; what stands alone is then the target
+    #[arg(short = 'f', long, value_name = "FLAKE#ATTR")]
+    pub flake: Option<String>,
+
+    /// The same as TARGET
+    #[arg(long, value_name = "TARGET", conflicts_with = "target")]
+    pub target_host: Option<String>,
+
+    /// Install what is built already: disko's script, then the system
+    #[arg(
+        short = 's',
+        long,
+        num_args = 2,
+        value_names = ["DISKO", "SYSTEM"],
+        conflicts_with_all = ["flake", "disko_mode", "vm_test"]
+    )]
+    pub store_paths: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub reach: Reach,
+
+    #[command(flatten)]
+    pub kexec: Kexec,
+
+    /// Where the system is built: auto, local, remote (as source and target), or the URI of a nix store
+    #[arg(long, value_name = "WHERE", default_value = "auto", conflicts_with = "store_paths")]
+    pub build_on: BuildOn,
+
+    /// The same as --build-on remote (deprecated)
+    #[arg(long, conflicts_with_all = ["vm_test", "build_on"])]
+    pub build_on_remote: bool,
+
+    #[command(flatten)]
+    pub installation: InstallationArgs,
+
+    /// Leave disko's tools out: the installer must have them
+    #[arg(long)]
+    pub no_disko_deps: bool,
+
+    /// A disk that may be erased: by-id name or serial; with --yes required for each disk of the layout
+    #[arg(long, value_name = "DISK")]
+    pub erase: Vec<String>,
+
+    /// The layout changed after this run formatted the disks: what happens to them
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub changed_layout: Option<ChangedLayoutArg>,
+
+    /// File with the passphrase of the encrypted volumes, or of volume NAME
+    #[arg(long, value_name = "[NAME=]FILE")]
+    pub luks_passphrase_file: Vec<String>,
+
+    /// Command that prints the passphrase, or that of volume NAME
+    #[arg(long, value_name = "[NAME=]CMD")]
+    pub luks_passphrase_command: Vec<String>,
+
+    /// A file that disko reads in the installer, from a file here; gone when disko has ended
+    #[arg(long, num_args = 2, value_names = ["REMOTE", "LOCAL"])]
+    pub disk_encryption_keys: Vec<String>,
+
+    /// Keep the host keys of the running system, where the configuration reads them or in DIR
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        conflicts_with = "host_key"
+    )]
+    pub copy_host_keys: Option<String>,
+
+    /// Use this SSH host key for the installed system
+    #[arg(long, value_name = "FILE")]
+    pub host_key: Option<PathBuf>,
+
+    /// Who logs in after the reboot [default: the user whom the configuration tells, else root]
+    #[arg(long)]
+    pub user: Option<String>,
+
+    /// Write what nixos-generate-config or nixos-facter reports to a file of the flake
+    #[arg(long, num_args = 2, value_names = ["BACKEND", "PATH"])]
+    pub generate_hardware_config: Vec<String>,
+
+    /// The target takes nothing from its own substituters
+    #[arg(long)]
+    pub no_substitute_on_destination: bool,
+
+    /// The installer is not told the substituters of the configuration
+    #[arg(long)]
+    pub no_use_machine_substituters: bool,
+
+    /// A setting in the URL of the target's store; the value is percent-encoded
+    #[arg(long, num_args = 2, value_names = ["K", "V"])]
+    pub ssh_store_setting: Vec<String>,
+
+    /// The store that the closures come from, if not this machine's
+    #[arg(long, value_name = "STORE-URI")]
+    pub from: Option<String>,
+
+    /// The same as --phases kexec,disko (deprecated)
+    #[arg(long, conflicts_with_all = ["phases", "no_reboot"])]
+    pub stop_after_disko: bool,
+
+    /// The same as --phases kexec,disko,install (deprecated)
+    #[arg(long, conflicts_with = "phases")]
+    pub no_reboot: bool,
+
+    /// Build and run the configuration's test in a virtual machine; no target is touched
+    #[arg(
+        long,
+        conflicts_with_all = [
+            "target_host", "extra_files", "disk_encryption_keys", "generate_hardware_config"
+        ]
+    )]
+    pub vm_test: bool,
+
+    /// Write everything that nix says into the run's log, and show build logs
+    #[arg(long)]
+    pub debug: bool,
+
+    /// Does nothing: terminals are found by themselves (deprecated)
+    #[arg(short = 't', long)]
+    pub tty: bool,
+
+    /// Ask nothing; what needs an answer and has no flag ends the run with exit code 3
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+
+    #[command(flatten)]
+    pub nix: NixOptions,
+}
+
+/// What reports the hardware, by the names of nixos-anywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HardwareBackend {
+    NixosGenerateConfig,
+    NixosFacter,
+}
+
+pub fn run(cli: &Cli, args: &InstallArgs) -> Result<Exit, StepError> {
+    if std::env::var_os("SSH_PRIVATE_KEY").is_some_and(|key| !key.is_empty()) {
+        return Err(StepError::new(
+            "SSH_PRIVATE_KEY is not read",
+            "every process of yours can read an environment",
+            "Give the key's file with -i FILE, or put it into your ssh agent.",
+        )
+        .exit(Exit::Usage));
+    }
+    if args.vm_test {
+        return vm_test(cli, args);
+    }
+    let config = Config::for_install(cli, args)?;
+    let run = run::open_config(cli, config, &args.reach, args.yes, Purpose::Journey)?;
+    super::bootstrap::travel(run, &Selection::default())
+}
+
+impl InstallArgs {
+    /// Where the system comes from, the attribute of its `config`, and the host's name.
+    pub fn origin(&self, base: &Path) -> Result<(Origin, String, HostName), ConfigError> {
+        if let [disko, system] = self.store_paths.as_slice() {
+            let path = |path: &PathBuf| store_path(&base.join(path));
+            let (disko, system) = (path(disko)?, path(system)?);
+            let host = host_of_system(&system)?;
+            return Ok((Origin::StorePaths { disko, system }, String::new(), host));
+        }
+        let text = self.flake.as_deref().or(self.system.as_deref()).unwrap_or_default();
+        let (reference, attr) = parse_flake(text, base)?;
+        Ok((Origin::Flake(reference), attr.config, attr.host))
+    }
+
+    /// The target: with --flake or --store-paths the only word that stands alone.
+    pub fn target(&self) -> Option<&str> {
+        let alone = self.flake.is_some() || !self.store_paths.is_empty();
+        let positional = if alone { self.system.as_ref() } else { self.target.as_ref() };
+        self.target_host.as_ref().or(positional).map(String::as_str)
+    }
+
+    pub fn build_on(&self) -> BuildOn {
+        // What is built already is nobody's to build.
+        if !self.store_paths.is_empty() {
+            return BuildOn::Source;
+        }
+        if self.build_on_remote { BuildOn::Target } else { self.build_on.clone() }
+    }
+
+    pub fn installation(&self) -> Result<Installation, InstallationError> {
+        let mut shared = self.installation.clone();
+        if self.stop_after_disko {
+            shared.phases = vec![PhaseArg::Kexec, PhaseArg::Disko];
+        }
+        if self.no_reboot {
+            shared.phases = vec![PhaseArg::Kexec, PhaseArg::Disko, PhaseArg::Install];
+        }
+        let disk_keys = self
+            .disk_encryption_keys
+            .chunks_exact(2)
+            .map(|pair| installation::disk_key(&pair[0], &pair[1]))
+            .collect::<Result<_, _>>()?;
+        let store_settings = self
+            .ssh_store_setting
+            .chunks_exact(2)
+            .map(|pair| installation::store_setting(&pair[0], &pair[1]))
+            .collect::<Result<_, _>>()?;
+        Ok(Installation {
+            disko_deps: !self.no_disko_deps,
+            kept_keys: self.copy_host_keys.as_deref().map(str::parse::<KeptKeys>).transpose()?,
+            disk_keys,
+            transfer: Transfer {
+                substitute: !self.no_substitute_on_destination,
+                machine_substituters: !self.no_use_machine_substituters
+                    && !self.no_substitute_on_destination,
+                store_settings,
+                from: self.from.clone(),
+            },
+            ..Installation::of(&shared)?
+        })
+    }
+
+    /// The backend and the absolute path of `--generate-hardware-config`.
+    pub fn hardware(&self, base: &Path) -> Result<Option<(HardwareBackend, PathBuf)>, ConfigError> {
+        let [backend, path] = self.generate_hardware_config.as_slice() else { return Ok(None) };
+        let backend = HardwareBackend::from_str(backend, false)
+            .map_err(|_| ConfigError::HardwareBackend(backend.clone()))?;
+        let path = base.join(path);
+        let unreadable = |source| ConfigError::Read { path: path.clone(), source };
+        let name =
+            path.file_name().ok_or_else(|| unreadable(std::io::ErrorKind::InvalidInput.into()))?;
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        // The folder need not exist yet, but the part of it that does must not mislead.
+        let folder = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+        Ok(Some((backend, folder.join(name))))
+    }
+}
+
+/// The store path that a path, or a link such as `result`, leads into.
+fn store_path(path: &Path) -> Result<StorePath, ConfigError> {
+    let real = std::fs::canonicalize(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let top: PathBuf = real.components().take(4).collect();
+    let text = top.to_string_lossy();
+    text.parse().map_err(|why| ConfigError::StorePath { path: path.to_owned(), why })
+}
+
+/// `nixos-system-guppy-26.05…` is guppy's.
+fn host_of_system(system: &StorePath) -> Result<HostName, ConfigError> {
+    let name = system.name().strip_prefix("nixos-system-").unwrap_or(system.name());
+    let version = regex::Regex::new(r"-[0-9]{2}\.[0-9]{2}").ok().and_then(|it| it.find(name));
+    let name = version.map_or(name, |version| &name[..version.start()]);
+    name.split('.').next().unwrap_or_default().parse()
+}
+
+/// `system.build.installTest` of disko: the layout and the boot, tried in a machine of its own.
+fn vm_test(cli: &Cli, args: &InstallArgs) -> Result<Exit, StepError> {
+    let base = cli.directory.clone().unwrap_or_else(|| ".".into());
+    let (Origin::Flake(reference), attr, _) = args.origin(&base)? else {
+        return Err(ConfigError::FlakeArgument(String::new()).into());
+    };
+    let mut options = args.nix.to_nix();
+    options.print_build_logs = true;
+    let nix = Nix::find(options)?;
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let ui = Ui::start_beside(cli.log_format, cli.color, receiver);
+    let events = Events::new("vm-test", sender);
+    let test = format!("{reference}#{attr}.system.build.installTest");
+    let built = nix.build(&[&test], &mut report_to(&events));
+    ui.finish();
+    let built = built
+        .map_err(|error| StepError::from(error).doing("the test of the installation failed"))?;
+    for path in built {
+        say(format!("the installation works in a virtual machine: {path}"));
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn systems_tell_their_host() {
+        let host = |name: &str| {
+            let path = format!("/nix/store/{}-{name}", "a".repeat(32)).parse().unwrap();
+            host_of_system(&path).unwrap().to_string()
+        };
+        assert_eq!(host("nixos-system-guppy-26.05.20260101.abcdef"), "guppy");
+        assert_eq!(host("nixos-system-web-1-26.05pre-git"), "web-1");
+        assert_eq!(host("nixos-system-guppy"), "guppy");
+    }
+}

@@ -1,0 +1,428 @@
+//! What is installed when it is not a host of the config repository: a system of any
+//! flake, or store paths that were built before.
+//!
+//! No checkout is needed and none is changed. The flake is used as nix uses it, locked
+//! once per process, so that what was checked is what is built.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+
+use crate::config::{Config, ConfigError, HostName};
+use crate::context::{Context, Facts};
+use crate::error::{Exit, StepError};
+use crate::exec::Cmd;
+use crate::facts::{EXPRESSION, HostFacts, HostKeyFile, LayoutDisk};
+use crate::installation::DiskoMode;
+use crate::nix::{Nix, StorePath};
+use crate::scratch;
+
+/// Where the system comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A host of the nix-config repository.
+    Repository,
+    /// A system of a flake, by the flake's reference.
+    Flake(String),
+    /// Built before: disko's script and the system.
+    StorePaths { disko: StorePath, system: StorePath },
+}
+
+impl Origin {
+    /// The flake or the system, where it is no host of the config repository.
+    pub fn reference(&self) -> Option<String> {
+        match self {
+            Self::Repository => None,
+            Self::Flake(reference) => Some(reference.clone()),
+            Self::StorePaths { system, .. } => Some(system.to_string()),
+        }
+    }
+}
+
+/// A system in a flake, as the word after `#` names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemAttr {
+    /// Attribute path of its `config`.
+    pub config: String,
+    /// The host's name, for the run's folder.
+    pub host: HostName,
+}
+
+impl SystemAttr {
+    /// `host`, `nixosConfigurations.host`, or the path of a `config` below it, such as
+    /// `nixosConfigurations.host.config.virtualisation.vmVariant`.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let Some(rest) = text.strip_prefix("nixosConfigurations.") else {
+            let name = text.trim_matches('"');
+            let config = format!("nixosConfigurations.{}.config", quoted(name));
+            return Ok(Self { config, host: host_name(name)? });
+        };
+        let (name, below) = first_name(rest);
+        let below = below.trim_start_matches('.');
+        let config = match below {
+            "" => format!("{text}.config"),
+            _ => text.to_owned(),
+        };
+        Ok(Self { config, host: host_name(name)? })
+    }
+}
+
+/// The first name of an attribute path, without its quotes, and what follows.
+fn first_name(path: &str) -> (&str, &str) {
+    match path.strip_prefix('"') {
+        Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
+        None => path.split_at(path.find('.').unwrap_or(path.len())),
+    }
+}
+
+fn quoted(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.chars().all(plain) { name.to_owned() } else { format!("\"{name}\"") }
+}
+
+/// Names with dots are common for flakes; folders are named by their first part.
+fn host_name(name: &str) -> Result<HostName, ConfigError> {
+    name.split('.').next().unwrap_or_default().parse()
+}
+
+/// The reference and the attribute of `FLAKE#ATTR`, paths made absolute below `base`.
+pub fn parse_flake(text: &str, base: &Path) -> Result<(String, SystemAttr), ConfigError> {
+    let refuse = || ConfigError::FlakeArgument(text.to_owned());
+    let (reference, attr) = text.split_once('#').ok_or_else(refuse)?;
+    if attr.is_empty() {
+        return Err(refuse());
+    }
+    let is_path = reference.is_empty() || reference.starts_with(['.', '/']);
+    let reference = if is_path {
+        let (path, query) = match reference.split_once('?') {
+            Some((path, query)) => (path, format!("?{query}")),
+            None => (reference, String::new()),
+        };
+        let path = base.join(if path.is_empty() { "." } else { path });
+        let path = fs::canonicalize(&path)
+            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        format!("{}{query}", path.display())
+    } else {
+        reference.to_owned()
+    };
+    Ok((reference, SystemAttr::parse(attr)?))
+}
+
+/// The folder of a flake that lies on this machine.
+fn local_dir(reference: &str) -> Option<PathBuf> {
+    let path = reference.split('?').next().unwrap_or_default();
+    let path = path.strip_prefix("path:").or(path.strip_prefix("git+file://")).unwrap_or(path);
+    path.starts_with('/').then(|| PathBuf::from(path)).filter(|path| path.is_dir())
+}
+
+/// Where in its tree a flake of this machine lies: by its path, or as it is named after `dir=`.
+fn below_root(reference: &str) -> PathBuf {
+    let query = reference.split_once('?').map_or("", |(_, query)| query);
+    if let Some(dir) = query.split('&').find_map(|setting| setting.strip_prefix("dir=")) {
+        return dir.into();
+    }
+    let dir = local_dir(reference).unwrap_or_default();
+    dir.strip_prefix(tree_root(&dir)).map(Path::to_owned).unwrap_or_default()
+}
+
+/// The root of the tree that nix takes for the flake in `dir`: its repository.
+fn tree_root(dir: &Path) -> &Path {
+    dir.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(dir)
+}
+
+/// A hardware file's place in the tree of the flake.
+///
+/// A flake elsewhere cannot be given a file, and would be installed without it.
+pub fn place_in_flake(config: &Config, file: &Path) -> Result<PathBuf, StepError> {
+    let Origin::Flake(reference) = &config.origin else {
+        return Err(StepError::new(
+            "store paths cannot be given a hardware file",
+            "what is built already does not read it",
+            "Leave out --generate-hardware-config or --store-paths.",
+        )
+        .exit(Exit::Usage));
+    };
+    let outside = |why: String| {
+        StepError::new(
+            format!("the hardware file {} is not part of the flake", file.display()),
+            why,
+            "Name a file in a flake that lies on this machine.",
+        )
+        .exit(Exit::Usage)
+    };
+    let dir = local_dir(reference)
+        .ok_or_else(|| outside(format!("{reference} does not lie on this machine")))?;
+    let root = tree_root(&dir);
+    file.strip_prefix(root)
+        .map(Path::to_owned)
+        .map_err(|_| outside(format!("it does not lie below {}", root.display())))
+}
+
+/// Stands in for a hardware file that the target has yet to give.
+pub fn stub_of(file: &Path) -> String {
+    let system = format!("{}-linux", std::env::consts::ARCH);
+    if file.extension().is_some_and(|extension| extension == "json") {
+        format!("{{\"version\": 1, \"system\": \"{system}\", \"hardware\": {{}}}}\n")
+    } else {
+        format!("{{ lib, ... }}: {{ nixpkgs.hostPlatform = lib.mkDefault \"{system}\"; }}\n")
+    }
+}
+
+/// The locked reference of the flake and the place of its source in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Locked {
+    pub reference: String,
+    pub source: StorePath,
+}
+
+pub fn lock(nix: &Nix, reference: &str) -> Result<Locked, StepError> {
+    let metadata = nix.flake_metadata(reference).map_err(|error| {
+        StepError::from(error).doing("the flake cannot be read").exit(Exit::Usage)
+    })?;
+    Ok(Locked { reference: metadata.url, source: metadata.path })
+}
+
+/// What the system means for the journey.
+pub fn evaluate(config: &Config, run_dir: &Path) -> Result<Facts, StepError> {
+    let (full, locked) = match &config.origin {
+        Origin::Flake(reference) => of_flake(config, reference, run_dir)?,
+        Origin::StorePaths { disko, system } => (of_paths(config, disko, system)?, None),
+        Origin::Repository => return scratch::evaluate(config, run_dir),
+    };
+    Ok(Facts { full, minimal: None, locked })
+}
+
+fn of_flake(
+    config: &Config,
+    reference: &str,
+    run_dir: &Path,
+) -> Result<(HostFacts, Option<Locked>), StepError> {
+    let nix = Nix::find(config.nix.clone())?;
+    let locked = lock(&nix, reference)?;
+    let mut flake = locked.reference.clone();
+    let copy;
+    if let Some(file) = &config.hardware_file {
+        let place = place_in_flake(config, file)?;
+        if !Path::new(&locked.source.join("")).join(&place).exists() {
+            copy = with_file(&locked, file, &place, run_dir)?;
+            let below = below_root(reference);
+            flake = scratch::flake_in(&format!("path:{}", copy.path().display()), &below);
+        }
+    }
+    let expression = applied_to_system(&config.origin, EXPRESSION);
+    let value: serde_json::Value = nix
+        .eval_json(&format!("{flake}#{}", config.attr), Some(&expression))
+        .map_err(|error| scratch::not_evaluated(error, &config.attr))?;
+    Ok((scratch::understood(value, &config.attr)?, Some(locked)))
+}
+
+/// A copy of the flake's tree that has the hardware file, or a stub of it.
+fn with_file(
+    locked: &Locked,
+    file: &Path,
+    place: &Path,
+    run_dir: &Path,
+) -> Result<tempfile::TempDir, StepError> {
+    let failed = |error: std::io::Error| {
+        StepError::new(
+            "a scratch copy of the flake could not be made",
+            error.to_string(),
+            "Make room on the disk that holds your state folder.",
+        )
+    };
+    let copy = tempfile::Builder::new().prefix("scratch-").tempdir_in(run_dir).map_err(failed)?;
+    Cmd::new("cp")
+        .args(["-r", "--no-preserve=mode,ownership", "--no-target-directory"])
+        .arg(locked.source.as_str())
+        .arg(copy.path())
+        .run()?;
+    let target = copy.path().join(place);
+    if let Some(folder) = target.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let text = fs::read_to_string(file).unwrap_or_else(|_| stub_of(file));
+    fs::write(target, text).map_err(failed)?;
+    Ok(copy)
+}
+
+/// What a built system and its disko script tell by themselves.
+fn of_paths(
+    config: &Config,
+    disko: &StorePath,
+    system: &StorePath,
+) -> Result<HostFacts, StepError> {
+    let unreadable = |path: String, error: std::io::Error| {
+        StepError::new(
+            format!("{path} cannot be read"),
+            error.to_string(),
+            "Both store paths must be in the store of this machine, disko's script first: \
+             --store-paths DISKO SYSTEM.",
+        )
+        .exit(Exit::Usage)
+    };
+    let read = |path: String| fs::read_to_string(&path).map_err(|error| unreadable(path, error));
+    let system_name = read(system.join("system"))?.trim().to_owned();
+    let sshd = fs::read_to_string(system.join("etc/ssh/sshd_config")).ok();
+    let values = |name: &str| -> Vec<String> {
+        let lines = sshd.iter().flat_map(|text| text.lines());
+        lines
+            .filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix(' '))
+            .map(|value| value.trim().to_owned())
+            .collect()
+    };
+    let host_keys = values("HostKey")
+        .into_iter()
+        .map(|path| HostKeyFile { kind: key_kind(&path).to_owned(), path })
+        .collect();
+    let text = script_text(disko).map_err(|error| unreadable(disko.to_string(), error))?;
+    Ok(HostFacts {
+        host_name: config.host.to_string(),
+        system: system_name,
+        builds: vec!["toplevel".into(), "diskoScript".into()],
+        disks: devices_in(&text),
+        ssh_enabled: sshd.is_some(),
+        ssh_ports: values("Port").iter().filter_map(|port| port.parse().ok()).collect(),
+        host_keys,
+        root_keys: 1,
+        ..HostFacts::default()
+    })
+}
+
+fn key_kind(path: &str) -> &'static str {
+    ["ed25519", "ecdsa", "rsa"].into_iter().find(|kind| path.contains(kind)).unwrap_or("unknown")
+}
+
+/// disko's newer builds are packages with a program in bin, the older ones a file.
+fn script_text(disko: &StorePath) -> std::io::Result<String> {
+    let path = Path::new(disko.as_str());
+    if path.is_file() {
+        return fs::read_to_string(path);
+    }
+    let mut text = String::new();
+    for entry in fs::read_dir(path.join("bin"))? {
+        text.push_str(&fs::read_to_string(entry?.path())?);
+    }
+    Ok(text)
+}
+
+/// Every device that a script names; which of them are disks the target tells.
+fn devices_in(text: &str) -> Vec<LayoutDisk> {
+    let Ok(device) = Regex::new(r"/dev/[A-Za-z0-9._/:+@-]*[A-Za-z0-9]") else { return Vec::new() };
+    let mut names: Vec<&str> = device.find_iter(text).map(|found| found.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let disk = |name: &str| LayoutDisk {
+        name: name.rsplit('/').next().unwrap_or(name).to_owned(),
+        device: name.to_owned(),
+        in_layout: None,
+        luks: Vec::new(),
+    };
+    names.into_iter().map(disk).collect()
+}
+
+/// The attributes of `system.build` that prepare the disks in this mode, and that mount
+/// them; none where the configuration has no layout.
+pub fn disko_builds(facts: &HostFacts, mode: DiskoMode, deps: bool) -> Option<(String, String)> {
+    let suffix = if deps { "" } else { "NoDeps" };
+    let first = |names: &[&str]| {
+        let name = names.iter().find(|name| facts.has_build(name))?;
+        Some(format!("{name}{suffix}"))
+    };
+    let mount = first(&["mount", "mountScript"])?;
+    let prepare = match mode {
+        DiskoMode::Disko => first(&["destroyFormatMount", "diskoScript"])?,
+        DiskoMode::Format => first(&["format", "formatScript"])?,
+        DiskoMode::Mount => mount.clone(),
+    };
+    Some((prepare, mount))
+}
+
+/// A function of a system, as a function of what the flake's attribute is: for a flake
+/// that is no config repository, the `config` alone.
+pub fn applied_to_system(origin: &Origin, function: &str) -> String {
+    match origin {
+        Origin::Repository => function.to_owned(),
+        Origin::Flake(_) | Origin::StorePaths { .. } => {
+            format!("c: ({function}) {{ config = c; pkgs = c._module.args.pkgs; }}")
+        }
+    }
+}
+
+/// The flake as it is built: as it was evaluated, or with the hardware file that it has
+/// got since.
+pub fn locked(cx: &Context, reference: &str) -> Result<Locked, StepError> {
+    match &cx.facts()?.locked {
+        Some(locked) if cx.config.hardware_file.is_none() => Ok(locked.clone()),
+        _ => lock(&cx.nix()?, reference),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attr(text: &str) -> (String, String) {
+        let attr = SystemAttr::parse(text).unwrap();
+        (attr.config, attr.host.to_string())
+    }
+
+    #[test]
+    fn attributes_are_named_as_nixos_anywhere_names_them() {
+        assert_eq!(attr("guppy"), ("nixosConfigurations.guppy.config".into(), "guppy".into()));
+        assert_eq!(
+            attr("web.example.org"),
+            ("nixosConfigurations.\"web.example.org\".config".into(), "web".into())
+        );
+        assert_eq!(attr("nixosConfigurations.a").0, "nixosConfigurations.a.config");
+        assert_eq!(
+            attr("nixosConfigurations.\"a.b\""),
+            ("nixosConfigurations.\"a.b\".config".into(), "a".into())
+        );
+        assert_eq!(
+            attr("nixosConfigurations.a.config.virtualisation.vmVariant"),
+            ("nixosConfigurations.a.config.virtualisation.vmVariant".into(), "a".into())
+        );
+        assert!(SystemAttr::parse("../x").is_err());
+    }
+
+    #[test]
+    fn flakes_elsewhere_stay_as_they_are_written() {
+        let base = Path::new("/");
+        let parsed = |text: &str| parse_flake(text, base).unwrap().0;
+        assert_eq!(parsed("github:a/b/main#x"), "github:a/b/main");
+        assert_eq!(parsed(".#x"), "/");
+        assert_eq!(parsed("#x"), "/");
+        assert_eq!(parsed("./tmp?dir=y#x"), "/tmp?dir=y");
+        assert!(parse_flake(".", base).is_err());
+        assert!(parse_flake(".#", base).is_err());
+        assert!(parse_flake("./missing-folder#x", base).is_err());
+    }
+
+    #[test]
+    fn a_flake_may_lie_below_the_root_of_its_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("inner")).unwrap();
+        std::fs::create_dir(dir.path().join(".git")).unwrap();
+        let root = dir.path().display();
+        assert_eq!(below_root(&format!("{root}?rev=1&dir=inner")), Path::new("inner"));
+        assert_eq!(below_root(&format!("{root}/inner")), Path::new("inner"));
+        assert_eq!(below_root(&root.to_string()), Path::new(""));
+    }
+
+    #[test]
+    fn a_script_tells_the_devices_that_it_names() {
+        let text =
+            "disk=/dev/disk/by-id/virtio-S1\nwipefs \"/dev/vdb\" >/dev/null 2>&1; x=/dev/vdb";
+        let found: Vec<String> = devices_in(text).into_iter().map(|disk| disk.device).collect();
+        assert_eq!(found, ["/dev/disk/by-id/virtio-S1", "/dev/null", "/dev/vdb"]);
+    }
+
+    #[test]
+    fn stubs_are_of_the_kind_that_is_read() {
+        assert!(
+            serde_json::from_str::<serde_json::Value>(&stub_of(Path::new("facter.json"))).is_ok()
+        );
+        assert!(stub_of(Path::new("hardware.nix")).contains("hostPlatform"));
+    }
+}

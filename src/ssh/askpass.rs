@@ -1,0 +1,183 @@
+//! What ssh asks, answered by landfall: passwords, passphrases of keys, codes.
+//!
+//! ssh starts the program of `SSH_ASKPASS` with its question. That program is landfall
+//! itself, under another name in a private folder; it hands the question to the landfall
+//! that started ssh over a socket in that folder, and prints the answer into ssh's pipe.
+//! So a secret is in no argument, no environment and no file, each question is asked
+//! once for a run, and the person sees which machine it is about.
+
+use std::ffi::OsStr;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::SshError;
+use super::desk::{Answer, Asked, Desk, Unanswered};
+use super::session::socket_dir;
+use crate::exec::Cmd;
+use crate::secret::Secret;
+
+/// The names under which ssh starts landfall: one may ask a person, the other only
+/// repeats what was answered before.
+const ASK: &str = "ask";
+const RECALL: &str = "recall";
+const SOCKET: &str = "questions";
+const TICK: Duration = Duration::from_millis(50);
+
+/// Answers the questions of every ssh that it is given to, as long as it lives.
+#[derive(Debug, Clone)]
+pub struct Askpass(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    dir: TempDir,
+    desk: Arc<Desk>,
+    ending: Arc<AtomicBool>,
+}
+
+impl PartialEq for Askpass {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Askpass {}
+
+impl Askpass {
+    /// Starts to answer; `program` is landfall, `run_dir` as for a session.
+    pub fn serve(program: &Path, run_dir: &Path, desk: Desk) -> Result<Self, SshError> {
+        let failed = |source| SshError::Io { doing: "preparing to answer what ssh asks", source };
+        let dir = socket_dir(run_dir)?;
+        for name in [ASK, RECALL] {
+            std::os::unix::fs::symlink(program, dir.path().join(link(name))).map_err(failed)?;
+        }
+        let listener = UnixListener::bind(dir.path().join(SOCKET)).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let desk = Arc::new(desk);
+        let ending = Arc::new(AtomicBool::new(false));
+        let inner = Inner { dir, desk: desk.clone(), ending: ending.clone() };
+        std::thread::spawn(move || {
+            while !ending.load(Ordering::Relaxed) {
+                match listener.accept() {
+                    Ok((stream, _)) => {
+                        let desk = desk.clone();
+                        std::thread::spawn(move || {
+                            if let Err(error) = answer(&stream, &desk) {
+                                tracing::error!(%error, "a question of ssh was lost");
+                            }
+                        });
+                    }
+                    Err(_) => std::thread::sleep(TICK),
+                }
+            }
+        });
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// Whether a password can come from anywhere at all.
+    pub(super) fn can_answer(&self) -> bool {
+        self.0.desk.can_answer()
+    }
+
+    /// Lets `cmd`, an ssh, ask.
+    pub(super) fn ask(&self, cmd: Cmd) -> Cmd {
+        self.answers(cmd, ASK)
+    }
+
+    /// Lets `cmd`, an ssh, have what was answered before.
+    pub(super) fn recall(&self, cmd: Cmd) -> Cmd {
+        self.answers(cmd, RECALL)
+    }
+
+    fn answers(&self, cmd: Cmd, name: &str) -> Cmd {
+        cmd.env("SSH_ASKPASS", self.0.dir.path().join(link(name)))
+            .env("SSH_ASKPASS_REQUIRE", "force")
+    }
+
+    /// The last question that stayed without an answer, once.
+    pub(super) fn unanswered(&self) -> Option<Unanswered> {
+        self.0.desk.take_unanswered()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+}
+
+fn link(name: &str) -> String {
+    format!("landfall-{name}")
+}
+
+/// Reads one question and answers it: `+` and the answer, `-` when there is none, `!`
+/// when the ssh that asked had better end, nothing to a notice. The question is the name of the program, what
+/// `SSH_ASKPASS_PROMPT` says and the asking ssh's process id, a line each; then the text.
+fn answer(stream: &UnixStream, desk: &Desk) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    let mut question = String::new();
+    (&*stream).read_to_string(&mut question)?;
+    let mut parts = question.splitn(4, '\n');
+    let mut next = || parts.next().unwrap_or_default();
+    let (name, kind, ssh) = (next(), next(), next());
+    let asked = Asked { kind, ssh, text: next(), may_ask: name == ASK };
+    let mut out = stream;
+    match desk.answer(&asked) {
+        Answer::Given(secret) => {
+            out.write_all(b"+")?;
+            out.write_all(secret.expose())
+        }
+        Answer::Refused => out.write_all(b"-"),
+        Answer::End => out.write_all(b"!"),
+        Answer::None => Ok(()),
+    }
+}
+
+/// When ssh started this process to ask something: asks it, and says how to end.
+pub fn started_by_ssh() -> Option<ExitCode> {
+    let mut args = std::env::args_os();
+    let program = args.next()?;
+    let program = Path::new(&program);
+    let is = |name: &&str| program.file_name() == Some(OsStr::new(&link(name)));
+    let name = [ASK, RECALL].into_iter().find(is)?;
+    let text = args.next().unwrap_or_default();
+    let answered = put(&program.with_file_name(SOCKET), name, &text.to_string_lossy());
+    Some(if answered.unwrap_or(false) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn put(socket: &Path, name: &str, text: &str) -> io::Result<bool> {
+    let mut stream = UnixStream::connect(socket)?;
+    let kind = std::env::var("SSH_ASKPASS_PROMPT").unwrap_or_default();
+    let ssh = rustix::process::getppid();
+    let id = ssh.map_or(0, |ssh| ssh.as_raw_nonzero().get());
+    write!(stream, "{name}\n{}\n{id}\n{text}", kind.replace('\n', ""))?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let answer = Secret::new(answer);
+    match answer.expose() {
+        [b'+', secret @ ..] => {
+            let mut out = io::stdout().lock();
+            out.write_all(secret)?;
+            out.write_all(b"\n")?;
+            out.flush()?;
+            Ok(true)
+        }
+        [b'!'] => {
+            // An ssh without an answer would send an empty one.
+            if let Some(ssh) = ssh {
+                rustix::process::kill_process(ssh, rustix::process::Signal::TERM)?;
+            }
+            Ok(false)
+        }
+        // To a notice there is no answer.
+        _ => Ok(kind == "none"),
+    }
+}

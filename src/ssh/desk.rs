@@ -1,0 +1,219 @@
+//! Who answers what ssh asks: a password that was given beforehand, an earlier answer,
+//! or a person, who is told which machine or key it is about.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::options::ALIAS;
+use crate::event::Events;
+use crate::prompt::{Prompter, Question};
+use crate::secret::Secret;
+use crate::ui::text::clean;
+
+/// A question of ssh.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// What `SSH_ASKPASS_PROMPT` says: nothing for a secret, `confirm`, or `none` for a
+    /// notice that needs no answer.
+    pub kind: &'a str,
+    /// The process that asks.
+    pub ssh: &'a str,
+    pub text: &'a str,
+    /// Whether a person may be asked.
+    pub may_ask: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Given(Secret),
+    Refused,
+    /// Refused, and going on would send something else instead.
+    End,
+    /// It was a notice, which needs none.
+    None,
+}
+
+/// Answers the questions of all ssh processes of a run.
+#[derive(Debug)]
+pub struct Desk {
+    target: String,
+    prompter: Arc<dyn Prompter>,
+    events: Events,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    /// The password of `SSHPASS`, until the first login at the target asks for one.
+    password: Option<Secret>,
+    given: BTreeMap<About, Secret>,
+    /// What each ssh process has asked already: asked again, the answer was wrong.
+    asked: BTreeSet<(String, About)>,
+    unanswered: Option<Unanswered>,
+}
+
+/// A question that stayed without a good answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unanswered {
+    /// Nobody could be asked.
+    Nobody { question: String },
+    /// What was given was not right, and there is nothing else to give.
+    Wrong { question: String },
+}
+
+/// What a question is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum About {
+    /// The password of a user on the target.
+    Target { user: String },
+    /// The password of `user@host` on a jump host.
+    Jump { login: String },
+    /// The passphrase or PIN of a key.
+    Key { name: String },
+    /// Something that is another thing each time, such as a code.
+    Other { text: String },
+}
+
+impl Desk {
+    /// `target` is how people know the machine that sessions are opened to.
+    pub fn new(
+        target: String,
+        prompter: Arc<dyn Prompter>,
+        events: Events,
+        password: Option<Secret>,
+    ) -> Self {
+        let memory = Mutex::new(Memory { password, ..Memory::default() });
+        Self { target, prompter, events, memory }
+    }
+
+    pub(super) fn can_answer(&self) -> bool {
+        let memory = self.memory();
+        self.prompter.is_interactive() || memory.password.is_some() || !memory.given.is_empty()
+    }
+
+    pub(super) fn take_unanswered(&self) -> Option<Unanswered> {
+        self.memory().unanswered.take()
+    }
+
+    pub(super) fn answer(&self, asked: &Asked) -> Answer {
+        match asked.kind {
+            "none" => {
+                self.events.note(clean(asked.text.trim()));
+                return Answer::None;
+            }
+            // A host key or an agent's key; both are decided elsewhere.
+            "confirm" => return Answer::Refused,
+            _ if asked.text.contains("continue connecting") => return Answer::Refused,
+            _ => {}
+        }
+        let about = About::parse(asked.text);
+        // One question at a time, and the next may be answered by the same.
+        let mut memory = self.memory();
+        let again = !memory.asked.insert((asked.ssh.to_owned(), about.clone()));
+        if again {
+            memory.given.remove(&about);
+        } else if let Some(secret) = memory.known(&about) {
+            return Answer::Given(secret);
+        }
+        let question = about.question(&self.target, again);
+        if asked.may_ask
+            && self.prompter.is_interactive()
+            && let Ok(secret) = self.prompter.secret(&question)
+        {
+            if about.lasts() {
+                memory.given.insert(about, secret.clone());
+            }
+            return Answer::Given(secret);
+        }
+        let question = question.text;
+        memory.unanswered = Some(match again {
+            true => Unanswered::Wrong { question },
+            false => Unanswered::Nobody { question },
+        });
+        if matches!(about, About::Key { .. }) { Answer::Refused } else { Answer::End }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    fn known(&mut self, about: &About) -> Option<Secret> {
+        if let Some(secret) = self.given.get(about) {
+            return Some(secret.clone());
+        }
+        // It is the password of whoever logs in first, and nobody else's.
+        let secret = self.password.take_if(|_| matches!(about, About::Target { .. }))?;
+        self.given.insert(about.clone(), secret.clone());
+        Some(secret)
+    }
+}
+
+impl About {
+    /// Reads OpenSSH's questions: `USER@HOST's password: `, `(USER@HOST) TEXT` with a text
+    /// of the server's, `Enter passphrase for key 'FILE': `, `Enter PIN for KEY: `.
+    fn parse(text: &str) -> Self {
+        let text = text.trim().trim_end_matches(':');
+        let key = ["Enter passphrase for ", "Enter PIN for "];
+        if let Some(name) = key.iter().find_map(|start| text.strip_prefix(start)) {
+            return Self::Key { name: name.to_owned() };
+        }
+        let login = match text.strip_prefix('(') {
+            // What is in brackets is ssh's own: no server can claim to be another.
+            Some(text) => text
+                .split_once(") ")
+                .filter(|(_, rest)| rest.to_lowercase().contains("password"))
+                .map(|(login, _)| login),
+            None => text.strip_suffix("'s password"),
+        };
+        match login.and_then(|login| login.rsplit_once('@')) {
+            Some((user, ALIAS)) => Self::Target { user: user.to_owned() },
+            Some((user, host)) => Self::Jump { login: format!("{user}@{host}") },
+            None => Self::Other { text: text.to_owned() },
+        }
+    }
+
+    fn lasts(&self) -> bool {
+        !matches!(self, Self::Other { .. })
+    }
+
+    fn question(&self, target: &str, again: bool) -> Question {
+        const AGENT: &str = "a key in your agent (ssh-add)";
+        let question = match self {
+            Self::Target { user } => {
+                Question::new(format!("Password of {user} on {target}"), "--env-password")
+            }
+            Self::Jump { login } => {
+                Question::new(format!("Password of {login}, a jump host"), AGENT)
+                    .detail(format!("It is on the way to {target}, and not {target} itself."))
+            }
+            Self::Key { name } => Question::new(format!("Passphrase of {name}"), AGENT)
+                .detail(format!("A key of yours on this machine, for the login on {target}.")),
+            Self::Other { text } => Question::new(text.replace(ALIAS, target), AGENT),
+        };
+        let question = Question { text: clean(&question.text), ..question };
+        if again { question.detail("What was given before was not right.") } else { question }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_are_told_apart_by_whom_they_are_about() {
+        let target = |user: &str| About::Target { user: user.into() };
+        let jump = |login: &str| About::Jump { login: login.into() };
+        assert_eq!(About::parse("root@landfall-target's password: "), target("root"));
+        assert_eq!(About::parse("(a@b@landfall-target) Password: "), target("a@b"));
+        assert_eq!(About::parse("me@bastion's password: "), jump("me@bastion"));
+        assert_eq!(About::parse("(me@bastion) Password for me: "), jump("me@bastion"));
+        // A jump host that claims to be the target.
+        let claim = "(me@bastion) root@landfall-target's password: ";
+        assert_eq!(About::parse(claim), jump("me@bastion"));
+        let key = About::Key { name: "key '/k'".into() };
+        assert_eq!(About::parse("Enter passphrase for key '/k': "), key);
+        assert!(!About::parse("(root@landfall-target) Verification code: ").lasts());
+    }
+}

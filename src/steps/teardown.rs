@@ -1,0 +1,85 @@
+//! Before the disks are erased: what is stacked on them (md, lvm, dm-crypt, zpools) is
+//! taken apart, and old signatures go from their partitions.
+//!
+//! A new layout that puts its partitions where the old ones were would else find a
+//! volume or an array of the machine's former life. Nothing on another disk is touched:
+//! that nothing reaches there was checked just before.
+
+use std::time::Duration;
+
+use crate::context::Context;
+use crate::disks::Matched;
+use crate::error::StepError;
+
+const DEADLINE: Duration = Duration::from_secs(10 * 60);
+
+/// Takes apart what lies on the disks `$@`, topmost first, until nothing does.
+///
+/// An array or a volume may turn up only when what hid it is gone, and udev may put one
+/// together again while another is taken apart: so there are several rounds.
+const TAKE_APART: &str = r#"
+set -u
+has() { command -v "$1" >/dev/null 2>&1; }
+tree() { lsblk --noheadings --raw --paths --output NAME,TYPE "$@" | tac | awk '!seen[$1]++'; }
+close_one() {
+  name=$1 kind=$2
+  findmnt --noheadings --raw --output TARGET --source "$name" | tac | while read -r target; do
+    umount -- "$(printf '%b' "$target")"
+  done
+  swapoff -- "$name" 2>/dev/null
+  case $kind in
+    disk | part) ;;
+    crypt) wipefs --all --quiet --force -- "$name"; cryptsetup close -- "$name" ;;
+    raid*) wipefs --all --quiet --force -- "$name"; mdadm --stop --quiet -- "$name" ;;
+    lvm) wipefs --all --quiet --force -- "$name"; lvchange --activate n --yes -- "$name" >/dev/null 2>&1 || dmsetup remove --retry -- "$name" ;;
+    *) wipefs --all --quiet --force -- "$name"; dmsetup remove --retry -- "$name" ;;
+  esac
+}
+if has zpool; then
+  tree "$@" | while read -r name kind; do
+    pool=$(blkid --probe --match-token TYPE=zfs_member --match-tag LABEL --output value "$name" 2>/dev/null)
+    [ -z "$pool" ] || zpool export -f -- "$pool" 2>/dev/null
+  done
+fi
+round=0
+while [ $round -lt 5 ]; do
+  round=$((round + 1))
+  if has vgchange; then
+    tree "$@" | while read -r name kind; do
+      group=$(pvs --noheadings --options vg_name -- "$name" 2>/dev/null | tr -d ' ')
+      [ -z "$group" ] || vgchange --activate n -- "$group" >/dev/null 2>&1
+    done
+  fi
+  tree "$@" | while read -r name kind; do close_one "$name" "$kind"; done
+  tree "$@" | while read -r name kind; do
+    case $kind in
+      part)
+        has mdadm && mdadm --zero-superblock --force --quiet -- "$name" 2>/dev/null
+        wipefs --all --quiet --force -- "$name" ;;
+      disk)
+        has mdadm && mdadm --zero-superblock --force --quiet -- "$name" 2>/dev/null ;;
+    esac
+  done
+  udevadm settle --timeout 30 2>/dev/null
+  left=$(tree "$@" | awk '$2 != "disk" && $2 != "part"')
+  [ -n "$left" ] || exit 0
+done
+echo "still in use: $left" >&2
+exit 1
+"#;
+
+/// Takes apart what lies on the disks of the layout, which are about to be erased.
+pub fn run(cx: &Context, matched: &[Matched]) -> Result<(), StepError> {
+    let paths: Vec<&str> = matched.iter().map(|matched| matched.disk.path.as_str()).collect();
+    cx.target()?.session.root_script(TAKE_APART, &paths).deadline(DEADLINE).run().map_err(
+        |error| {
+            let mut error =
+                StepError::from(error).doing("what lies on the disks could not be taken apart");
+            error.hint = "Look with lsblk on the target what holds it, end that, then run the \
+                          same command again."
+                .into();
+            error
+        },
+    )?;
+    Ok(())
+}
