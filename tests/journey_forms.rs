@@ -161,13 +161,17 @@ fn the_store_of_a_builder_builds() {
     let nobody = "unix:///nix/var/nix/daemon-socket/nobody";
     journey.check_with(on(nobody)).ends(1, &[nobody, "does not answer"]);
 
-    let store = std::env::var("NIX_REMOTE").unwrap();
+    // A store of its own below a folder, with its own builds.
+    let store = journey.root.path().join("builder").display().to_string();
+    let sandboxed = ["--option", "sandbox", "true", "--option", "sandbox-paths", ""];
     let mut args = journey.args("bootstrap");
     on(&store)(&mut args);
-    run(journey.landfall().args(args).args(["--until", "build"])).succeeds();
+    run(journey.landfall().args(args).args(sandboxed).args(["--until", "build"])).succeeds();
     let built = journey.steps()["build"]["evidence"]["facts"].clone();
     assert_eq!(built["on"].as_str(), Some(store.as_str()));
-    assert!(fs::exists(built["full"].as_str().unwrap()).unwrap());
+    let full = built["full"].as_str().unwrap();
+    assert!(fs::exists(full).unwrap(), "it was not fetched");
+    assert!(fs::exists(format!("{store}{full}")).unwrap(), "it was not built there");
 }
 
 #[test]

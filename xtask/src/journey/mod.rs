@@ -96,7 +96,8 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
 pub fn travel(cache: &Cache, scenario: &Scenario, keep: bool) -> Result<Outcome> {
     let mut scratch = Scratch::new("demo")?;
     let ended = course::make(cache, scratch.path(), scenario, keep);
-    if ended.is_err() && !interrupted() {
+    let whole = ended.as_ref().is_ok_and(|outcome| outcome.failed() == 0);
+    if !whole && !interrupted() {
         scratch.keep();
         eprintln!("what is left of the journey is in {}", scratch.path().display());
     }
