@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::run::{in_path, output, quiet};
 
 /// A file that shows the package is there, and the package.
-pub const NEEDED: [(&str, &str); 12] = [
+pub const NEEDED: [(&str, &str); 13] = [
     ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
     ("/usr/bin/qemu-img", "qemu-utils"),
     ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
@@ -18,6 +18,7 @@ pub const NEEDED: [(&str, &str); 12] = [
     ("/usr/sbin/sshd", "openssh-server"),
     ("/usr/bin/rsync", "rsync"),
     ("/usr/bin/jq", "jq"),
+    ("/usr/bin/strace", "strace"),
     ("/usr/bin/sudo", "sudo"),
     ("/usr/bin/doas", "opendoas"),
 ];

@@ -35,6 +35,9 @@ pub fn run(tally: &mut Tally) {
             "--workspace",
             "--locked",
             "--no-fail-fast",
+            // Real programs under load: what fails once is tried once more, and named as flaky.
+            "--retries",
+            "1",
             "--success-output",
             "final",
             "--color",
@@ -74,9 +77,20 @@ fn runner(tally: &mut Tally, name: &str, words: &[&str], counts: fn(&str) -> Opt
 /// Lines that tell how one test ended; the rest is shown only when something failed.
 fn tells_progress(line: &str) -> bool {
     let line = line.trim_start();
-    ["PASS ", "FAIL ", "SLOW ", "TIMEOUT ", "Summary ", "test ", "Compiling ", "error"]
-        .iter()
-        .any(|start| line.starts_with(start))
+    [
+        "PASS ",
+        "FAIL ",
+        "SLOW ",
+        "TIMEOUT ",
+        "TRY ",
+        "FLAKY ",
+        "Summary ",
+        "test ",
+        "Compiling ",
+        "error",
+    ]
+    .iter()
+    .any(|start| line.starts_with(start))
 }
 
 /// Runs a command in the lab; gives whether it succeeded, and all its lines.
