@@ -16,7 +16,8 @@ const DEADLINE: Duration = Duration::from_secs(10 * 60);
 /// Takes apart what lies on the disks `$@`, topmost first, until nothing does.
 ///
 /// An array or a volume may turn up only when what hid it is gone, and udev may put one
-/// together again while another is taken apart: so there are several rounds.
+/// together again while another is taken apart: so there are several rounds. mdadm drops
+/// what stands behind `--`.
 const TAKE_APART: &str = r#"
 set -u
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -30,7 +31,7 @@ close_one() {
   case $kind in
     disk | part) ;;
     crypt) wipefs --all --quiet --force -- "$name"; cryptsetup close -- "$name" ;;
-    raid*) wipefs --all --quiet --force -- "$name"; mdadm --stop --quiet -- "$name" ;;
+    raid*) wipefs --all --quiet --force -- "$name"; mdadm --stop --quiet "$name" ;;
     lvm) wipefs --all --quiet --force -- "$name"; lvchange --activate n --yes -- "$name" >/dev/null 2>&1 || dmsetup remove --retry -- "$name" ;;
     *) wipefs --all --quiet --force -- "$name"; dmsetup remove --retry -- "$name" ;;
   esac
@@ -54,10 +55,10 @@ while [ $round -lt 5 ]; do
   tree "$@" | while read -r name kind; do
     case $kind in
       part)
-        has mdadm && mdadm --zero-superblock --force --quiet -- "$name" 2>/dev/null
+        has mdadm && mdadm --zero-superblock --force --quiet "$name" 2>/dev/null
         wipefs --all --quiet --force -- "$name" ;;
       disk)
-        has mdadm && mdadm --zero-superblock --force --quiet -- "$name" 2>/dev/null ;;
+        has mdadm && mdadm --zero-superblock --force --quiet "$name" 2>/dev/null ;;
     esac
   done
   udevadm settle --timeout 30 2>/dev/null
