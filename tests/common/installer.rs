@@ -134,6 +134,8 @@ impl Installer {
         for dir in ["root", "mnt", "media", "run"] {
             fs::create_dir_all(self.dir.join(dir)).unwrap();
         }
+        let cache = std::env::var("LANDFALL_LAB_CACHE").unwrap_or_default();
+        self.write("cache", &cache);
         self.dir.join("mnt")
     }
 
@@ -166,8 +168,14 @@ mount --bind "$target/meminfo" /proc/meminfo
 mount -t tmpfs none /sys/firmware
 [ -e "$target/bios" ] || mkdir /sys/firmware/efi
 if [ -d "$target/etc-ssh" ]; then mount --bind "$target/etc-ssh" /etc/ssh; fi
+# nix itself may lie below the home that is hidden now.
+cache=$(cat "$target/cache" 2>/dev/null)
+case $cache in /root/*)
+  mkdir -p "$target/root/${cache#/root/}"
+  mount --bind "$cache" "$target/root/${cache#/root/}" ;;
+esac
 for dir in root media run; do
-  if [ -d "$target/$dir" ]; then mount --bind "$target/$dir" "/$dir"; fi
+  if [ -d "$target/$dir" ]; then mount --rbind "$target/$dir" "/$dir"; fi
 done
 # Where /mnt of this machine is a mount point, it is none of the target.
 if mountpoint -q /mnt; then umount -R /mnt || exit 1; fi
