@@ -56,7 +56,14 @@ impl NixError {
             "unable to open Git",
         ]) {
             Self::Fetch { what, message: [&[message], others].concat().join("\n") }
-        } else if any(&["cannot connect to", "failed to start SSH", "lost connection", "ssh://"]) {
+        } else if any(&[
+            "cannot connect to",
+            "cannot open connection to remote store",
+            "daemon disconnected",
+            "failed to start SSH",
+            "lost connection",
+            "ssh://",
+        ]) {
             Self::Failed { what, message: [&[message], others].concat().join("\n") }
         } else {
             Self::Eval { what, message }
@@ -168,6 +175,14 @@ mod tests {
             ".#x does not evaluate: no such host\n… while calling the 'throw' builtin\n         at /x/flake.nix:10:12:"
         );
         assert_eq!(error.exit(), Exit::Usage);
+    }
+
+    #[test]
+    fn a_store_that_goes_away_is_no_error_of_the_configuration() {
+        let error = failed(&[
+            "error: cannot open connection to remote store 'ssh-ng://root@x': error: Nix daemon disconnected unexpectedly (maybe it crashed?)",
+        ]);
+        assert_eq!(error.exit(), Exit::Failed, "{error}");
     }
 
     #[test]
