@@ -60,6 +60,10 @@ add_units() {
 add_own_units() {
   cp -RL "$units/." "$root/etc/systemd/system/"
   chmod -R u+w "$root/etc/systemd/system"
+  # systemd passes over a dependency that is no link.
+  find "$root/etc/systemd/system" -type f -path '*.target.*/*' | while read -r file; do
+    ln -sf "../${file##*/}" "$file"
+  done
   find "$root/etc/systemd/system" -type f -print0 |
     xargs -0r sed -i 's|^Environment="PATH=.*|Environment="PATH=/usr/bin"|'
   [ -z "$storePaths" ] || cp -R $storePaths "$root/nix/store/"
