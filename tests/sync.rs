@@ -142,9 +142,14 @@ fn without_a_run_known_hosts_and_the_command_line_tell() {
         .unwrap();
     let key = host.0.target.sshd.user_key.display().to_string();
     let mut landfall = host.0.command("unshare");
-    landfall.args(["--mount", "--", "sh", "-c"]).arg(
-        "home=$(getent passwd \"$(id -u)\" | cut -d: -f6) && mount -t tmpfs none \"$home\" && \
-         mkdir -m 700 \"$home/.ssh\" && cp \"$0\" \"$home/.ssh/\" && exec \"$@\"",
+    // nix itself may lie below the home that is hidden.
+    let kept = host.0.root.path().join("kept");
+    fs::create_dir(&kept).unwrap();
+    landfall.env("KEPT", &kept).args(["--mount", "--", "sh", "-c"]).arg(
+        "set -e; home=$(getent passwd \"$(id -u)\" | cut -d: -f6)
+         mount --rbind \"$LANDFALL_LAB_CACHE\" \"$KEPT\"; mount -t tmpfs none \"$home\"
+         mkdir -p \"$LANDFALL_LAB_CACHE\"; mount --rbind \"$KEPT\" \"$LANDFALL_LAB_CACHE\"
+         mkdir -m 700 \"$home/.ssh\"; cp \"$0\" \"$home/.ssh/\"; exec \"$@\"",
     );
     landfall.arg(&known).arg(assert_cmd::cargo::cargo_bin!("landfall")).arg("-C");
     landfall.arg(host.0.config()).args(["rebuild", HOST, "--yes", "-i", &key]);
