@@ -11,7 +11,7 @@ use crate::journey::course::{GUEST_KEY, Journey};
 use crate::journey::operator::{Operator, USER};
 use crate::journey::proof::Remote;
 use crate::journey::repos::{CONFIG, HOST, Repos, SECRETS};
-use crate::journey::scenario::{Act, Scenario, words};
+use crate::journey::scenario::{Act, Scenario, Share, words};
 use crate::run::{tail, wait_until};
 
 /// The steps that change something; the others are done as soon as they are looked at.
@@ -25,18 +25,21 @@ pub fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario {
             name: "crashes-around-the-work",
+            share: Share::Unproven,
             shows: "a crash before each step and after its work; then a run that changes nothing",
             acts: vec![Act::Do(crashes_around_the_work), Act::Bootstrap, Act::Do(changes_nothing)],
             ..Scenario::staged()
         },
         Scenario {
             name: "crashes-around-the-record",
+            share: Share::Unproven,
             shows: "a crash after each intention and each proof; the installer reboots in between",
             acts: vec![Act::Do(crashes_around_the_record), Act::Bootstrap],
             ..Scenario::staged()
         },
         Scenario {
             name: "customized-image",
+            share: Share::Unproven,
             shows: "an image with a host key of its own, trusted without a word; up to the disks",
             customized: true,
             acts: vec![Act::Do(customized_image)],
@@ -45,6 +48,7 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             name: "switch-mend-sync",
+            share: Share::Unproven,
             shows: "a live switch that cuts its connection off, a mended unit, then syncs",
             edits: vec![failing_unit, switch_that_cuts_off],
             flags: words("--activate switch --require-unit web.service"),

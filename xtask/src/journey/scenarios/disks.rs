@@ -9,7 +9,7 @@ use crate::journey::course::Journey;
 use crate::journey::operator::{Operator, USER};
 use crate::journey::proof::{BOOT_ID, Proof, UNITS};
 use crate::journey::repos::{HOST, Repos};
-use crate::journey::scenario::{Act, SERIAL, Scenario, disk, disk_path};
+use crate::journey::scenario::{Act, SERIAL, Scenario, Share, disk, disk_path};
 use crate::vm::Bus;
 
 /// The serial number of a disk that must stay as it is.
@@ -21,6 +21,7 @@ pub fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario {
             name: "former-life",
+            share: Share::Unproven,
             shows: "old md, lvm and LUKS on the disk; later its boot loader repaired in mount mode",
             disks: vec![disk(SERIAL, "8G", Bus::Virtio), disk(OTHER, "1G", Bus::Virtio)],
             acts: vec![Act::Do(former_life), Act::Do(install), Act::Do(break_and_repair)],
@@ -29,6 +30,7 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             name: "two-disks",
+            share: Share::Unproven,
             shows: "two disks, two LUKS volumes, two passphrases",
             disks: vec![disk(SERIAL, "8G", Bus::Virtio), disk(SECOND, "1G", Bus::Virtio)],
             edits: vec![on_two_disks],
@@ -38,6 +40,7 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             name: "little-memory",
+            share: Share::Unproven,
             shows: "a machine with 1 GiB of memory, disko without its tools",
             memory: 1024,
             acts: vec![Act::Do(install_with_little_memory)],

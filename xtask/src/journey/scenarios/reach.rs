@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::journey::operator::Operator;
 use crate::journey::repos::Repos;
-use crate::journey::scenario::{Begins, Ends, Scenario, Way};
+use crate::journey::scenario::{Begins, Ends, Scenario, Share, Way};
 
 pub fn scenarios() -> Vec<Scenario> {
     vec![
@@ -17,6 +17,7 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             name: "user-and-port",
+            share: Share::Unproven,
             shows: "an installer that lets only the user nixos in, another port after it",
             way: Way { user: "nixos", keyed: "nixos", moves_to: Some(PORT), ..Way::ROOT },
             edits: vec![open_to_nixos_alone, listen_elsewhere],
@@ -24,6 +25,7 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             name: "password-and-jump",
+            share: Share::Unproven,
             shows: "a password opens the installer, through a second sshd",
             way: Way { password: Some(PASSWORD), keyed: "nixos", jump: true, ..Way::ROOT },
             edits: vec![open_to_nixos_alone, open_to_a_password],
@@ -31,6 +33,7 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             name: "stick-again",
+            share: Share::Unproven,
             shows: "the firmware starts the installer again after the reboot",
             medium_first: true,
             ends: Ends::Saying(vec![
