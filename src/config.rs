@@ -190,6 +190,8 @@ pub struct Config {
     pub origin: Origin,
     /// The image that the user named.
     pub kexec: Option<KexecFrom>,
+    /// The flag names it for this very target; landfall.toml names it for whatever comes.
+    pub kexec_by_flag: bool,
     pub no_kexec: bool,
     pub kexec_extra_flags: Option<String>,
     pub post_kexec_port: Option<u16>,
@@ -448,6 +450,7 @@ impl Config {
             installer_fingerprint: journey.reach.installer_fingerprint.clone(),
             origin: Origin::Repository,
             kexec: kexec_from(journey, place)?,
+            kexec_by_flag: journey.kexec.kexec.is_some(),
             no_kexec: journey.kexec.no_kexec
                 || !Installation::of(&journey.installation)?.phases.kexec,
             kexec_extra_flags: journey.kexec.kexec_extra_flags.clone(),
@@ -511,6 +514,7 @@ impl Config {
             installer_fingerprint: args.reach.installer_fingerprint.clone(),
             sudo_passwords: sudo_passwords(&args.reach),
             kexec: kexec_of(&args.kexec, &base)?,
+            kexec_by_flag: args.kexec.kexec.is_some(),
             no_kexec: args.kexec.no_kexec || !installation.phases.kexec,
             kexec_extra_flags: args.kexec.kexec_extra_flags.clone(),
             post_kexec_port: args.kexec.post_kexec_ssh_port,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::config::KexecFrom;
+use crate::config::{Config, KexecFrom};
 use crate::context::Context;
 use crate::disks::bytes;
 use crate::error::{Exit, StepError};
@@ -32,6 +32,15 @@ pub fn published(system: &str) -> String {
         "https://github.com/nix-community/nixos-images/releases/download/nixos-26.05/\
          nixos-kexec-installer-noninteractive-{system}.tar.gz"
     )
+}
+
+/// The image that is used, for people.
+pub fn named(config: &Config, system: &str) -> String {
+    match &config.kexec {
+        Some(KexecFrom::File(path)) => path.display().to_string(),
+        Some(KexecFrom::Url { url: name, .. } | KexecFrom::Attr(name)) => name.clone(),
+        None => published(system),
+    }
 }
 
 /// The installer in memory, beside its image.

@@ -48,12 +48,13 @@ impl Step for Installer {
     }
 
     fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
-        // Whoever named the image has said that it is to be used.
-        if cx.config.kexec.is_some() {
+        // Under --yes the machine is the one whose disks were named, or nothing gets here.
+        let settled = cx.config.kexec.is_some() && !cx.prompter.is_interactive();
+        if cx.config.kexec_by_flag || settled {
             return Ok(Consent::Given);
         }
         let target = cx.target()?;
-        let image = kexec::published(&target.facts.system);
+        let image = kexec::named(&cx.config, &target.facts.system);
         let (host, runs) = (&target.session.endpoint().host, running(&target.facts));
         let question = Question::new(
             format!("End {runs} on {host}, and start the installer in its place?"),
