@@ -6,6 +6,7 @@ mod disks;
 mod edits;
 mod forms;
 mod matrix;
+mod passphrases;
 mod reach;
 mod sabotage;
 
@@ -20,6 +21,7 @@ pub fn all() -> Vec<Scenario> {
     [
         core::scenarios(),
         disks::scenarios(),
+        passphrases::scenarios(),
         forms::scenarios(),
         reach::scenarios(),
         sabotage::scenarios(),
