@@ -75,6 +75,12 @@ pub enum Command {
     )]
     Sync(crate::commands::sync::SyncArgs),
 
+    /// Change the passphrase of an encrypted disk of an installed host
+    #[command(
+        after_help = "Examples:\n  landfall passphrase guppy\n  landfall passphrase guppy --volume crypted --new-passphrase-file ~/new.pass"
+    )]
+    Passphrase(crate::commands::passphrase::PassphraseArgs),
+
     /// A session on HOST with the key that the run pinned
     #[command(after_help = "Example:\n  landfall ssh guppy -- systemctl --failed")]
     Ssh(SshArgs),

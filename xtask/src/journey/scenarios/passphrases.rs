@@ -17,6 +17,9 @@ use crate::vm::{Bus, Disk};
 /// The volumes beside the root's, each on a disk of its own. None is a part of another's name.
 const VOLUMES: [&str; 4] = ["printable", "umlauts", "longest", "printed"];
 
+/// The volume of the root.
+const ROOT: &str = "crypted";
+
 /// The operator's encrypted file with a passphrase, below the home.
 const ENCRYPTED: &str = "passphrases.yaml";
 
@@ -25,12 +28,13 @@ pub fn scenarios() -> Vec<Scenario> {
     vec![Scenario {
         name: "odd-passphrases",
         share: Share::InTurn,
-        shows: "all printable ASCII, spaces at both ends, UTF-8 and 512 bytes, typed at the boot",
+        shows: "all printable ASCII, spaces at both ends, UTF-8 and 512 bytes, typed at the boot; \
+                then another passphrase for the root's volume",
         disks: [disk(SERIAL, "8G", Bus::Virtio)].into_iter().chain(disks).collect(),
         edits: vec![small_volumes],
         flags: words("--strategy direct"),
-        acts: vec![Act::Do(install)],
-        holds: vec![proof::BOOT_ID, proof::UNITS, proof::GENERATION, ALL_OPEN],
+        acts: vec![Act::Do(install), Act::Do(change)],
+        holds: vec![proof::BOOT_ID, proof::GENERATION, ALL_OPEN, CHANGED, proof::UNITS],
         ..Scenario::staged()
     }]
 }
@@ -118,6 +122,24 @@ fn install(journey: &Journey) -> Result<()> {
     Ok(())
 }
 
+/// The root's passphrase from its change on.
+const ANOTHER: &str = " Mein \"zweites\" Paßwort, $5 & 'mehr' ";
+
+fn change(journey: &Journey) -> Result<()> {
+    let operator = &journey.operator;
+    let old = operator.secret_file("passphrase", &journey.known.passphrase)?;
+    let new = operator.secret_file("another", &format!("{ANOTHER}\n"))?;
+    let password = operator.secret_file("sudo-password", &journey.known.password)?;
+    let mut landfall = journey.landfall()?;
+    landfall.args(["passphrase", HOST, "--yes", "--volume", ROOT, "-i"]).arg(operator.ssh_key());
+    landfall.arg("--sudo-password-file").arg(password);
+    landfall.arg("--old-passphrase-file").arg(old).arg("--new-passphrase-file").arg(new);
+    let status = landfall.status()?;
+    ensure!(status.success(), "landfall passphrase ended with {status}");
+    journey.target.answer_for(ROOT, ANOTHER);
+    Ok(())
+}
+
 /// Puts a passphrase into a file that only the operator can read.
 fn encrypt(operator: &Operator, name: &str) -> Result<()> {
     let keys = operator.path(".config/sops/age/keys.txt");
@@ -152,4 +174,21 @@ const ALL_OPEN: Proof = Proof::new("all volumes", |journey: &Journey| {
     }
     let lengths = VOLUMES.map(|volume| passphrase(volume).len().to_string()).join(", ");
     Ok(format!("typed {} times, {lengths} bytes and the root's", journey.target.typed()))
+});
+
+/// At the next boot the new passphrase opens the root's volume; the old one does not.
+const CHANGED: Proof = Proof::new("another one", |journey: &Journey| {
+    journey.reboot()?;
+    let opens = |passphrase: &str| {
+        let test = "cryptsetup open --test-passphrase --key-file - \
+                    /dev/disk/by-partlabel/disk-main-luks && echo opens || echo does not";
+        let words = passphrase.replace('\'', r"'\''");
+        journey.as_root(&format!("printf %s '{words}' | {{ {test}; }}"))
+    };
+    let (old, new) = (opens(&journey.known.passphrase)?, opens(ANOTHER)?);
+    ensure!(old == "does not" && new == "opens", "the old one {old}, the new one {new}");
+    let source = journey.installed()?.run(&journey.operator, USER, "findmnt -no SOURCE /")?;
+    ensure!(source.starts_with("/dev/mapper/crypted"), "the root is {source}");
+    let typed = journey.target.typed();
+    Ok(format!("the new one opened {ROOT} at the next boot, the old one does not; {typed} typed"))
 });
