@@ -82,7 +82,9 @@ pub enum Command {
     Passphrase(crate::commands::passphrase::PassphraseArgs),
 
     /// A session on HOST with the key that the run pinned
-    #[command(after_help = "Example:\n  landfall ssh guppy -- systemctl --failed")]
+    #[command(
+        after_help = "Examples:\n  landfall ssh guppy -- systemctl --failed\n  landfall ssh guppy --initrd -- systemctl default"
+    )]
     Ssh(SshArgs),
 
     /// Write a nix-config and a nix-secrets, ready to use
@@ -455,6 +457,10 @@ pub struct SshArgs {
     /// Where the host answers, if elsewhere than at the last run
     #[arg(long, value_name = "ADDRESS")]
     pub installed_address: Option<String>,
+
+    /// The SSH server of the initrd, under its own key: to unlock the disk
+    #[arg(long)]
+    pub initrd: bool,
 
     /// What to run there [default: a shell]
     #[arg(last = true, value_name = "CMD")]

@@ -36,6 +36,9 @@ pub struct HostFacts {
     /// Where SSH listens in the initrd, if it does.
     #[serde(default)]
     pub initrd_ssh_port: Option<u16>,
+    /// Whether systemd runs in the initrd.
+    #[serde(default)]
+    pub initrd_systemd: bool,
     pub secrets: Vec<SecretFact>,
     pub age_key_file: Option<String>,
     pub age_ssh_key_paths: Vec<String>,

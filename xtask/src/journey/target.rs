@@ -144,6 +144,11 @@ impl Target {
         Ok(())
     }
 
+    /// From now on nobody is at the console.
+    pub fn leave_the_console(&self) -> Result<()> {
+        self.attendant.take().map_or(Ok(()), Attendant::leave)
+    }
+
     /// How often the passphrase was typed.
     pub fn typed(&self) -> u32 {
         self.seen.typed.load(Ordering::Relaxed)

@@ -94,7 +94,8 @@ place_secrets() {
     fi
     install -D -m 600 "$source" "$root/$target"
   done < "$secrets"
-  (cd "$root" && find . -print0 | sort -z | cpio --quiet -o -0 -H newc -R +0:+0) > "$esp/$name.tmp"
+  # Not the root itself: it is closed to everyone but root.
+  (cd "$root" && find . -mindepth 1 -print0 | sort -z | cpio --quiet -o -0 -H newc -R +0:+0) > "$esp/$name.tmp"
   rm -rf "$root"
   mv -f "$esp/$name.tmp" "$esp/$name"
   echo "$name"

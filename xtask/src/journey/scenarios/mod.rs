@@ -9,6 +9,7 @@ mod matrix;
 mod passphrases;
 mod reach;
 mod sabotage;
+mod unlock;
 
 use anyhow::{Context, Result};
 
@@ -22,6 +23,7 @@ pub fn all() -> Vec<Scenario> {
         core::scenarios(),
         disks::scenarios(),
         passphrases::scenarios(),
+        unlock::scenarios(),
         forms::scenarios(),
         reach::scenarios(),
         sabotage::scenarios(),
