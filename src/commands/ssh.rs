@@ -38,6 +38,8 @@ pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
     endpoint.options.clone_from(&args.ssh_option);
     if args.initrd {
         endpoint = endpoint.with_user("root");
+        // It goes away without a word as soon as the disk is open.
+        endpoint.options.extend(["ServerAliveInterval=5", "ServerAliveCountMax=3"].map(Into::into));
     } else if let Some(user) = journal::finished(&lines, StepId::Login).and_then(|e| e.fact("user"))
     {
         endpoint = endpoint.with_user(user);

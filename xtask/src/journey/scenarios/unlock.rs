@@ -14,11 +14,14 @@ use crate::journey::operator::{Operator, USER};
 use crate::journey::proof::{Proof, Remote, STAGED};
 use crate::journey::repos::{HOST, Repos};
 use crate::journey::scenario::{Act, Scenario, Share, words};
+use crate::run::wait_until;
 
 /// The initrd's host key on the machine.
 const KEY: &str = "/etc/secrets/initrd/ssh_host_ed25519_key";
 /// For the prompt after the login, on a busy machine.
 const PROMPT_DEADLINE: Duration = Duration::from_secs(120);
+/// From the passphrase to the end of the initrd.
+const END_DEADLINE: Duration = Duration::from_secs(180);
 
 pub fn scenarios() -> Vec<Scenario> {
     let mut holds = STAGED.to_vec();
@@ -86,7 +89,10 @@ fn unlock(journey: &Journey, fingerprint: &str, command: &str) -> Result<()> {
     keyboard.write_all(format!("{}\n", journey.known.passphrase).as_bytes())?;
     keyboard.flush()?;
     // The connection ends with the initrd; the keyboard stays until then.
+    let ended = wait_until(END_DEADLINE, || !matches!(session.try_wait(), Ok(None)))?;
+    let _ = session.kill();
     session.wait()?;
+    ensure!(ended, "the session goes on after the initrd has ended");
     drop(keyboard);
     println!("the initrd, {answers}, was given the passphrase over ssh");
     Ok(())
