@@ -6,6 +6,7 @@ mod core;
 mod disks;
 mod edits;
 mod forms;
+mod home;
 mod impostor;
 mod matrix;
 mod reach;
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Scenario> {
         core::scenarios(),
         disks::scenarios(),
         forms::scenarios(),
+        home::scenarios(),
         reach::scenarios(),
         sabotage::scenarios(),
         again::scenarios(),
