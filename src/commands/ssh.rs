@@ -7,7 +7,7 @@ use crate::error::{Exit, StepError};
 use crate::journal;
 use crate::keys::RunKeys;
 use crate::ssh::{self, Endpoint};
-use crate::state::StateDir;
+use crate::state::{HostState, RunDir, StateDir};
 use crate::step::StepId;
 
 pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
@@ -20,7 +20,9 @@ pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
         )
         .exit(Exit::Usage)
     };
-    let dir = host.latest()?.ok_or_else(none)?;
+    // The initrd's key is on the machine with the installation, and waits before the boot is over.
+    let came_to = if args.initrd { StepId::Install } else { StepId::Reboot };
+    let dir = last_that_did(&host, came_to)?.ok_or_else(none)?;
     let lines = journal::read(&dir.journal())?;
     let identity = journal::identity(&lines).ok_or_else(none)?;
     let keys = RunKeys::in_dir(dir.path());
@@ -61,4 +63,18 @@ fn no_initrd(host: &str) -> StepError {
         "Without it the passphrase is typed on the console.",
     )
     .exit(Exit::Usage)
+}
+
+/// The run whose system the machine has: a later one that has not come so far has changed
+/// nothing of what answers. Without any, the latest.
+fn last_that_did(host: &HostState, step: StepId) -> Result<Option<RunDir>, StepError> {
+    let mut runs = host.runs()?;
+    runs.sort_by_key(|run| std::cmp::Reverse(run.written()));
+    let did = |run: &RunDir| {
+        journal::read(&run.journal()).is_ok_and(|lines| journal::finished(&lines, step).is_some())
+    };
+    match runs.into_iter().find(did) {
+        Some(run) => Ok(Some(run)),
+        None => Ok(host.latest()?),
+    }
 }

@@ -1,10 +1,13 @@
 //! All journeys. A list for each subject.
 
 mod again;
+mod anew;
 mod core;
 mod disks;
 mod edits;
 mod forms;
+mod home;
+mod impostor;
 mod matrix;
 mod passphrases;
 mod reach;
@@ -25,9 +28,12 @@ pub fn all() -> Vec<Scenario> {
         passphrases::scenarios(),
         unlock::scenarios(),
         forms::scenarios(),
+        home::scenarios(),
         reach::scenarios(),
         sabotage::scenarios(),
         again::scenarios(),
+        anew::scenarios(),
+        impostor::scenarios(),
     ]
     .concat()
 }
