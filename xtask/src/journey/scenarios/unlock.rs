@@ -13,11 +13,13 @@ use crate::journey::course::Journey;
 use crate::journey::operator::{Operator, USER};
 use crate::journey::proof::{Proof, Remote, STAGED};
 use crate::journey::repos::{HOST, Repos};
-use crate::journey::scenario::{Act, Scenario, Share, words};
+use crate::journey::scenario::{Act, Scenario, Share, Way, words};
 use crate::run::wait_until;
 
 /// The initrd's host key on the machine.
 const KEY: &str = "/etc/secrets/initrd/ssh_host_ed25519_key";
+/// A port that nothing else uses here.
+const PORT: u16 = 22022;
 /// For the prompt after the login, on a busy machine.
 const PROMPT_DEADLINE: Duration = Duration::from_secs(120);
 /// From the passphrase to the end of the initrd.
@@ -28,16 +30,25 @@ pub fn scenarios() -> Vec<Scenario> {
     if let Some(disk) = holds.iter_mut().find(|proof| proof.name == "disk") {
         *disk = UNLOCKED;
     }
-    vec![Scenario {
+    let same_port = Scenario {
         name: "unlock-over-ssh",
-        share: Share::Unproven,
+        share: Share::InTurn,
         shows: "direct; the initrd answers with its own key, and is unlocked over ssh",
         edits: vec![ssh_in_the_initrd],
         flags: words("--strategy direct"),
         acts: vec![Act::Do(install_and_unlock)],
         holds,
         ..Scenario::staged()
-    }]
+    };
+    let other_port = Scenario {
+        name: "unlock-at-another-port",
+        share: Share::Unproven,
+        shows: "the same, where the initrd listens at a port of its own",
+        way: Way { unlocked_at: Some(PORT), ..Way::ROOT },
+        edits: vec![ssh_in_the_initrd, at_another_port],
+        ..same_port.clone()
+    };
+    vec![same_port, other_port]
 }
 
 fn ssh_in_the_initrd(repos: &Repos, operator: &Operator) -> Result<()> {
@@ -47,6 +58,10 @@ fn ssh_in_the_initrd(repos: &Repos, operator: &Operator) -> Result<()> {
          hostKeys = [ \"{KEY}\" ];\n      authorizedKeys = [ \"{}\" ];\n    }};\n  }};",
         key.trim()
     ))
+}
+
+fn at_another_port(repos: &Repos, _: &Operator) -> Result<()> {
+    repos.add_to_host(&format!("boot.initrd.network.ssh.port = {PORT};"))
 }
 
 /// Nobody is at the console: when landfall says that the initrd answers, the operator does
@@ -76,7 +91,8 @@ fn install_and_unlock(journey: &Journey) -> Result<()> {
 /// Runs the command that landfall named, and types the passphrase where it is asked for.
 fn unlock(journey: &Journey, fingerprint: &str, command: &str) -> Result<()> {
     let operator = &journey.operator;
-    let initrd = Remote::scan(operator, journey.target.port, "initrd")?;
+    let port = journey.scenario.way.unlocked_at.unwrap_or(journey.target.port);
+    let initrd = Remote::scan(operator, port, "initrd")?;
     let answers = initrd.fingerprint()?;
     ensure!(answers == fingerprint, "{answers} answers in the initrd, not {fingerprint}");
     std::fs::write(operator.path("initrd-key"), &answers)?;
