@@ -79,7 +79,12 @@ fn install_and_unlock(journey: &Journey) -> Result<()> {
         let line = line?;
         println!("{line}");
         if let (Some(said), None) = (says.captures(&line), &unlocked) {
-            unlocked = Some(unlock(journey, &said[1], &said[2]));
+            let outcome = unlock(journey, &said[1], &said[2]);
+            if outcome.is_err() {
+                // Nobody else will type it.
+                landfall.kill()?;
+            }
+            unlocked = Some(outcome);
         }
     }
     let status = landfall.wait()?;
