@@ -42,7 +42,7 @@ pub fn scenarios() -> Vec<Scenario> {
     };
     let other_port = Scenario {
         name: "unlock-at-another-port",
-        share: Share::Unproven,
+        share: Share::InTurn,
         shows: "the same, where the initrd listens at a port of its own",
         way: Way { unlocked_at: Some(PORT), ..Way::ROOT },
         edits: vec![ssh_in_the_initrd, at_another_port],
