@@ -265,3 +265,49 @@ fn keys_in_place(cx: &Context) -> Result<bool, StepError> {
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::*;
+
+    const SYSTEM: &str = "/nix/store/new-system";
+
+    fn installed(root: &Path) -> String {
+        let mut sh = Command::new("sh");
+        let disk = root.join("disk");
+        let output = sh.args(["-c", INSTALLED, "sh"]).arg(root).arg(disk).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().replace(&root.display().to_string(), "")
+    }
+
+    #[test]
+    fn a_boot_loader_is_there_when_its_code_and_its_menu_are() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        for dir in ["nix/var/nix/profiles", "boot/grub", "boot/loader/entries"] {
+            fs::create_dir_all(root.join(dir)).unwrap();
+        }
+        let put = |file: &str, text: &str| fs::write(root.join(file), text).unwrap();
+        assert_eq!(installed(root), "");
+        let profile = root.join("nix/var/nix/profiles/system");
+        std::os::unix::fs::symlink("system-1-link", &profile).unwrap();
+        std::os::unix::fs::symlink(SYSTEM, profile.with_file_name("system-1-link")).unwrap();
+        let nothing = format!("{SYSTEM}\n");
+        assert_eq!(installed(root), nothing);
+
+        // The code is there, as boot.img has it; the menu that starts the system is not.
+        let code = [&[0xeb, 0x63, 0x90][..], b"GRUB \0Geom\0Hard Disk\0"].concat();
+        fs::write(root.join("disk"), code).unwrap();
+        put("boot/loader/entries/nixos-generation-1.conf", "options init=/nix/store/old/init\n");
+        assert_eq!(installed(root), nothing);
+        put("boot/grub/grub.cfg", &format!("linux /kernels/k init={SYSTEM}/init quiet\n"));
+        assert_eq!(installed(root), nothing, "the state comes last");
+        put("boot/grub/state", "grub\n2.12\n");
+        assert_eq!(installed(root), format!("{nothing}/boot/grub/grub.cfg\n"));
+        put("disk", "no code");
+        assert_eq!(installed(root), nothing);
+    }
+}
