@@ -39,8 +39,9 @@ fn starts(system: &HostFacts, uefi: bool) -> Result<(), StepError> {
         (Some(loader), _, false) => Err(StepError::new(
             format!("the configuration boots by {loader}, and the target was not started by UEFI"),
             "/sys/firmware/efi is not there",
-            "Choose UEFI in the machine's firmware; or GRUB in the configuration \
-             (boot.loader.grub), with a partition of type EF02 on its disk.",
+            "Choose UEFI in the machine's firmware; or GRUB in the configuration, with a partition \
+             of type EF02 on its disk. Where `landfall init` wrote it, that is one import in the \
+             host's disks.nix: hosts/common/disks/bios.nix.",
         )),
         (_, Some(grub), false) if grub.devices.is_empty() => Err(StepError::new(
             "GRUB would be there for UEFI alone, and the target was not started by UEFI",
@@ -51,8 +52,9 @@ fn starts(system: &HostFacts, uefi: bool) -> Result<(), StepError> {
         (_, Some(grub), true) if !grub.uefi => Err(StepError::new(
             "GRUB would be there for BIOS alone, and the target was started by UEFI",
             "boot.loader.grub.efiSupport is false, and /sys/firmware/efi is there",
-            "Set boot.loader.grub.efiSupport and efiInstallAsRemovable, or choose systemd-boot; \
-             or let the machine's firmware start it as a BIOS does (legacy, CSM).",
+            "Set boot.loader.grub.efiSupport and efiInstallAsRemovable, or choose systemd-boot \
+             (without bios.nix, where `landfall init` wrote it); or let the machine's firmware \
+             start it as a BIOS does (legacy, CSM).",
         )),
         (_, Some(grub), true) if !grub.uefi_finds => Err(StepError::new(
             "the firmware would not find GRUB",

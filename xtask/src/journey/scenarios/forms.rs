@@ -150,7 +150,6 @@ fn bios_boot() -> Scenario {
     Scenario {
         name: "bios-boot",
         shows: "staged, LUKS, secrets, on a machine without UEFI: GRUB in the disk's first sector",
-        share: Share::Unproven,
         firmware: Firmware::Bios,
         acts: vec![Act::Do(image_starts_from_bios), Act::Bootstrap],
         holds: with(&[Proof::new("firmware", started_by_grub)]),
