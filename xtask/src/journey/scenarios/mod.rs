@@ -1,10 +1,13 @@
 //! All journeys. A list for each subject.
 
 mod again;
+mod anew;
 mod core;
 mod disks;
 mod edits;
 mod forms;
+mod home;
+mod impostor;
 mod matrix;
 mod reach;
 mod sabotage;
@@ -21,9 +24,12 @@ pub fn all() -> Vec<Scenario> {
         core::scenarios(),
         disks::scenarios(),
         forms::scenarios(),
+        home::scenarios(),
         reach::scenarios(),
         sabotage::scenarios(),
         again::scenarios(),
+        anew::scenarios(),
+        impostor::scenarios(),
     ]
     .concat()
 }
