@@ -148,10 +148,14 @@ fn target_builds() -> Scenario {
 fn bios_boot() -> Scenario {
     Scenario {
         name: "bios-boot",
-        shows: "staged, LUKS, secrets, on a machine without UEFI: GRUB in the disk's first sector",
+        shows: "staged, LUKS, secrets, a secret of the initrd, on a machine without UEFI: GRUB",
         firmware: Firmware::Bios,
+        edits: vec![edits::initrd_secret],
         acts: vec![Act::Do(image_starts_from_bios), Act::Bootstrap],
-        holds: with(&[Proof::new("firmware", started_by_grub)]),
+        holds: with(&[
+            Proof::new("firmware", started_by_grub),
+            Proof::new("initrd secret", initrd_had_the_secret),
+        ]),
         ..Scenario::staged()
     }
 }
@@ -174,6 +178,16 @@ fn started_by_grub(journey: &Journey) -> Result<String> {
     // The default, and each of the two generations.
     ensure!(found == "BIOS\nGRUB\n3", "it is {found:?}");
     Ok("no /sys/firmware/efi; GRUB in the first sector; 2 generations in its menu".to_string())
+}
+
+/// The boot loader's installation has taken it up, and nobody but root can read it.
+fn initrd_had_the_secret(journey: &Journey) -> Result<String> {
+    let look = "cmp /run/secret-of-the-initrd /etc/ssh/ssh_host_ed25519_key && \
+                stat -c %a /run/secret-of-the-initrd && \
+                find /boot/kernels -name '*-secrets' -perm /077 | wc -l";
+    let found = journey.as_root(look)?;
+    ensure!(found == "600\n0", "it is {found:?}");
+    Ok("the host key came with the initrd, from an archive that root alone reads".to_string())
 }
 
 /// The mapped volume is mounted, its key is root's alone, and the initrd did not ask for it.
