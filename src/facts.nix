@@ -34,6 +34,11 @@ let
   loader = c.boot.loader or { };
   lanzaboote = c.boot.lanzaboote or { };
   grub = loader.grub or { };
+  # The boot loader that UEFI alone can start.
+  uefiLoader =
+    if lanzaboote.enable or false then "lanzaboote"
+    else if loader.systemd-boot.enable or false then "systemd-boot"
+    else null;
 
   secretOf = name: s: {
     inherit name;
@@ -125,13 +130,10 @@ in
     || builtins.any (user: anyGit (user.packages or [ ])) (values c.users.users)
     || builtins.any (home: home.programs.git.enable or false || anyGit (home.home.packages or [ ]))
       (values (c.home-manager.users or { }));
-  # The boot loader that UEFI alone can start.
-  uefiLoader =
-    if lanzaboote.enable or false then "lanzaboote"
-    else if loader.systemd-boot.enable or false then "systemd-boot"
-    else null;
+  inherit uefiLoader;
+  # It is on by default, and off for another one.
   grub =
-    if grub.enable or false then {
+    if grub.enable or false && uefiLoader == null then {
       # Those that get its code for BIOS.
       devices = builtins.filter (device: device != "nodev") (
         if grub ? mirroredBoots then builtins.concatMap (boot: boot.devices) grub.mirroredBoots

@@ -13,6 +13,7 @@ use crate::journey::proof::Remote;
 use crate::journey::repos::{CONFIG, HOST, Repos, SECRETS};
 use crate::journey::scenario::{Act, Scenario, Share, words};
 use crate::run::{tail, wait_until};
+use crate::vm::Firmware;
 
 /// The steps that change something; the others are done as soon as they are looked at.
 const BEFORE_THE_DISKS: [&str; 6] = ["check", "identity", "secrets", "lock", "hardware", "build"];
@@ -40,6 +41,16 @@ pub fn scenarios() -> Vec<Scenario> {
             name: "customized-image",
             share: Share::Unproven,
             shows: "an image with a host key of its own, trusted without a word; up to the disks",
+            customized: true,
+            acts: vec![Act::Do(customized_image)],
+            holds: Vec::new(),
+            ..Scenario::staged()
+        },
+        Scenario {
+            name: "customized-image-by-bios",
+            share: Share::Unproven,
+            shows: "the same, started by a BIOS",
+            firmware: Firmware::Bios,
             customized: true,
             acts: vec![Act::Do(customized_image)],
             holds: Vec::new(),
