@@ -32,7 +32,7 @@ archive_secrets() {
     fi
     install -D -m 600 "$source" "$root/$target"
   done < "$secrets"
-  (cd "$root" && find . -print0 | sort -z | cpio --quiet -o -0 -H newc -R +0:+0) > "$1.tmp"
+  (umask 077 && cd "$root" && find . -print0 | sort -z | cpio --quiet -o -0 -H newc -R +0:+0 > "$1.tmp")
   rm -rf "$root"
   mv -f "$1.tmp" "$1"
 }
