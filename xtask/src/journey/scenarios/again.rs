@@ -48,8 +48,7 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             name: "customized-image-by-bios",
-            share: Share::Unproven,
-            shows: "the same, started by a BIOS",
+            shows: "the same, on a machine that a BIOS starts",
             firmware: Firmware::Bios,
             customized: true,
             acts: vec![Act::Do(customized_image)],
