@@ -9,7 +9,7 @@ use super::course::Journey;
 use super::operator::Operator;
 use super::proof::{self, Proof};
 use super::repos::Repos;
-use crate::vm::{Bus, Disk};
+use crate::vm::{Bus, Disk, Firmware};
 
 /// The serial number of the first disk, which may be erased.
 pub const SERIAL: &str = "landfall-demo";
@@ -103,6 +103,7 @@ pub struct Scenario {
     pub way: Way,
     /// Whether the firmware starts the medium at every boot, as long as it is there.
     pub medium_first: bool,
+    pub firmware: Firmware,
     /// Layout of the first disk, as `landfall init` names it.
     pub layout: String,
     /// Blank disks of the machine; each may be erased.
@@ -133,6 +134,7 @@ impl Scenario {
             begins: Begins::Installer,
             way: Way::ROOT,
             medium_first: false,
+            firmware: Firmware::Uefi,
             layout: "btrfs-luks".to_string(),
             disks: vec![disk(SERIAL, "8G", Bus::Virtio)],
             memory: 2048,

@@ -14,7 +14,7 @@ use regex::Regex;
 use super::scenario::Scenario;
 use crate::cache::Cache;
 use crate::sshd::free_port;
-use crate::vm::{Console, DiskState, Firmware, Lifetime, Machine, Spec};
+use crate::vm::{Console, DiskState, Lifetime, Machine, Spec};
 
 /// Three to four times what a quiet machine needs.
 const BOOT_DEADLINE: Duration = Duration::from_secs(300);
@@ -63,7 +63,7 @@ impl Target {
             disks: scenario.disks.clone(),
             iso: None,
             mem: scenario.memory,
-            firmware: Firmware::Uefi,
+            firmware: scenario.firmware,
             accel: None,
             root_key: None,
             ssh_port: port,

@@ -13,6 +13,7 @@ use crate::journey::proof::Remote;
 use crate::journey::repos::{CONFIG, HOST, Repos, SECRETS};
 use crate::journey::scenario::{Act, Scenario, Share, words};
 use crate::run::{tail, wait_until};
+use crate::vm::Firmware;
 
 /// The steps that change something; the others are done as soon as they are looked at.
 const BEFORE_THE_DISKS: [&str; 6] = ["check", "identity", "secrets", "lock", "hardware", "build"];
@@ -31,7 +32,6 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             name: "crashes-around-the-record",
-            share: Share::Unproven,
             shows: "a crash after each intention and each proof; the installer reboots in between",
             acts: vec![Act::Do(crashes_around_the_record), Act::Bootstrap],
             ..Scenario::staged()
@@ -40,6 +40,15 @@ pub fn scenarios() -> Vec<Scenario> {
             name: "customized-image",
             share: Share::Unproven,
             shows: "an image with a host key of its own, trusted without a word; up to the disks",
+            customized: true,
+            acts: vec![Act::Do(customized_image)],
+            holds: Vec::new(),
+            ..Scenario::staged()
+        },
+        Scenario {
+            name: "customized-image-by-bios",
+            shows: "the same, on a machine that a BIOS starts",
+            firmware: Firmware::Bios,
             customized: true,
             acts: vec![Act::Do(customized_image)],
             holds: Vec::new(),
