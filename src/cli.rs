@@ -170,6 +170,26 @@ pub struct Reach {
     pub installed_address: Option<String>,
 }
 
+/// What may happen to disks, and what opens them.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DiskArgs {
+    /// A disk that may be erased: by-id name or serial; with --yes required for each disk of the layout
+    #[arg(long, value_name = "DISK")]
+    pub erase: Vec<String>,
+
+    /// The layout changed after this run formatted the disks: what happens to them
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub changed_layout: Option<ChangedLayoutArg>,
+
+    /// File with the passphrase of the encrypted volumes, or of volume NAME
+    #[arg(long, value_name = "[NAME=]FILE")]
+    pub luks_passphrase_file: Vec<String>,
+
+    /// Command that prints the passphrase, or that of volume NAME
+    #[arg(long, value_name = "[NAME=]CMD")]
+    pub luks_passphrase_command: Vec<String>,
+}
+
 /// How a Linux that runs on the target becomes the installer.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Kexec {
@@ -254,21 +274,8 @@ pub struct Journey {
     #[arg(long, value_name = "WHERE", default_value = "auto")]
     pub build_on: crate::build_on::BuildOn,
 
-    /// A disk that may be erased: by-id name or serial; with --yes required for each disk of the layout
-    #[arg(long, value_name = "DISK")]
-    pub erase: Vec<String>,
-
-    /// The layout changed after this run formatted the disks: what happens to them
-    #[arg(long, value_enum, value_name = "HOW")]
-    pub changed_layout: Option<ChangedLayoutArg>,
-
-    /// File with the passphrase of the encrypted volumes, or of volume NAME
-    #[arg(long, value_name = "[NAME=]FILE")]
-    pub luks_passphrase_file: Vec<String>,
-
-    /// Command that prints the passphrase, or that of volume NAME
-    #[arg(long, value_name = "[NAME=]CMD")]
-    pub luks_passphrase_command: Vec<String>,
+    #[command(flatten)]
+    pub disks: DiskArgs,
 
     /// Value of an encrypted file with the passphrase, or that of volume NAME; FILE lies
     /// in the secrets repository, and a value that is not there yet is made and stored

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use crate::build_on::BuildOn;
-use crate::cli::{ChangedLayoutArg, Cli, Kexec, NixOptions, Reach};
+use crate::cli::{Cli, DiskArgs, Kexec, NixOptions, Reach};
 use crate::commands::run::{self, Purpose};
 use crate::config::{Config, ConfigError, HostName};
 use crate::error::{Exit, StepError};
@@ -71,21 +71,8 @@ pub struct InstallArgs {
     #[arg(long)]
     pub no_disko_deps: bool,
 
-    /// A disk that may be erased: by-id name or serial; with --yes required for each disk of the layout
-    #[arg(long, value_name = "DISK")]
-    pub erase: Vec<String>,
-
-    /// The layout changed after this run formatted the disks: what happens to them
-    #[arg(long, value_enum, value_name = "HOW")]
-    pub changed_layout: Option<ChangedLayoutArg>,
-
-    /// File with the passphrase of the encrypted volumes, or of volume NAME
-    #[arg(long, value_name = "[NAME=]FILE")]
-    pub luks_passphrase_file: Vec<String>,
-
-    /// Command that prints the passphrase, or that of volume NAME
-    #[arg(long, value_name = "[NAME=]CMD")]
-    pub luks_passphrase_command: Vec<String>,
+    #[command(flatten)]
+    pub disks: DiskArgs,
 
     /// A file that disko reads in the installer, from a file here; gone when disko has ended
     #[arg(long, num_args = 2, value_names = ["REMOTE", "LOCAL"])]
