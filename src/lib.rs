@@ -58,3 +58,4 @@ pub mod steps;
 pub mod sudo;
 pub mod templates;
 pub mod ui;
+pub mod wifi;
