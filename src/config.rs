@@ -4,6 +4,9 @@
 //! Nothing here evaluates nix or talks to the target; what the configuration
 //! means is `facts`, what the machine is is `machine`.
 
+mod error;
+mod kexec;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,11 +21,13 @@ use crate::cli::{
 };
 use crate::commands::install::{HardwareBackend, InstallArgs};
 use crate::detect;
-use crate::error::{Advice, Exit};
-use crate::installation::{Installation, InstallationError};
+use crate::installation::Installation;
 use crate::nix::NixOptions;
 use crate::origin::Origin;
 use crate::ssh::Endpoint;
+
+pub use error::ConfigError;
+pub use kexec::{Kexec, KexecImage, Sha256Sum};
 
 /// How long a person has to type the passphrase on the console of the target.
 const PASSPHRASE_DEADLINE: Duration = Duration::from_secs(30 * 60);
@@ -157,19 +162,6 @@ pub struct SecretPlace {
     pub key: Vec<String>,
 }
 
-/// What replaces a running Linux by the installer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KexecFrom {
-    File(PathBuf),
-    Url {
-        url: String,
-        /// In a form that nix reads.
-        sha256: Option<String>,
-    },
-    /// An attribute of the installer flake.
-    Attr(String),
-}
-
 /// What happens with commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Push {
@@ -188,13 +180,7 @@ pub struct Config {
     pub installed_address: Option<Endpoint>,
     pub installer_fingerprint: Option<String>,
     pub origin: Origin,
-    /// The image that the user named.
-    pub kexec: Option<KexecFrom>,
-    /// The flag names it for this very target; landfall.toml names it for whatever comes.
-    pub kexec_by_flag: bool,
-    pub no_kexec: bool,
-    pub kexec_extra_flags: Option<String>,
-    pub post_kexec_port: Option<u16>,
+    pub kexec: Kexec,
     /// Files with passwords for sudo on the target, by user; without one, for all.
     pub sudo_passwords: Vec<(Option<String>, PathBuf)>,
     /// Root of the nix-config repository; empty where the system comes from elsewhere.
@@ -230,81 +216,6 @@ pub struct Config {
     pub nix: NixOptions,
     pub boot_deadline: Duration,
     pub passphrase_deadline: Duration,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    #[error("{0:?} is not a host name")]
-    HostName(String),
-    #[error("{dir} is not in a git repository with a flake.nix")]
-    NoFlake { dir: PathBuf },
-    #[error("{path} cannot be read: {source}")]
-    Read { path: PathBuf, source: std::io::Error },
-    #[error("{path} is not understood: {source}")]
-    Settings { path: PathBuf, source: Box<toml::de::Error> },
-    #[error("{0}")]
-    Target(String),
-    #[error("--flake {0:?} names no host")]
-    FlakeArgument(String),
-    #[error("--disk {0:?} names no disk and device")]
-    DiskArgument(String),
-    #[error("--disk gives the disk {0:?} two devices")]
-    DiskTwice(String),
-    #[error("there is no installer flake in {repo}")]
-    NoInstaller { repo: PathBuf },
-    #[error("the secrets folder {dir} of the settings does not exist")]
-    NoSecretsDir { dir: PathBuf },
-    #[error("the flake input that {dir} is the checkout of is not clear")]
-    NoSecretsInput { dir: PathBuf },
-    #[error("the checkout of the flake input {input:?} was not found beside {repo}")]
-    NoSecretsCheckout { input: String, repo: PathBuf },
-    #[error("--luks-passphrase-secret {0:?} names no file and key")]
-    SecretPlace(String),
-    #[error("the host key {path} cannot be used: {why}")]
-    HostKey { path: PathBuf, why: String },
-    #[error("{path} leads to no store path: {why}")]
-    StorePath { path: PathBuf, why: String },
-    #[error("{0:?} reports no hardware")]
-    HardwareBackend(String),
-    #[error("the target is not named")]
-    NoTarget,
-    #[error(transparent)]
-    Installation(#[from] InstallationError),
-}
-
-impl Advice for ConfigError {
-    fn hint(&self) -> String {
-        match self {
-            Self::HostName(_) => "Host names have letters, digits and hyphens, 63 at most.".into(),
-            Self::NoFlake { .. } => "Run landfall in your nix-config, or name it with -C DIR. `landfall init` writes a new one.".into(),
-            Self::Read { .. } => "Check the path and its permissions.".into(),
-            Self::Settings { .. } => "Correct the line that is named; the settings are described in the README.".into(),
-            Self::Target(_) => "Write the target as [user@]host[:port], ssh://…, or a name from your ssh_config.".into(),
-            Self::FlakeArgument(_) => "Write it as FLAKE#HOST, for instance .#guppy.".into(),
-            Self::StorePath { .. } => "Build both first: --store-paths DISKO SYSTEM.".into(),
-            Self::HardwareBackend(_) => {
-                "Write it as --generate-hardware-config nixos-facter ./facter.json; the other \
-                 backend is nixos-generate-config."
-                    .into()
-            }
-            Self::NoTarget => "landfall install FLAKE#HOST TARGET, with TARGET as [user@]host[:port]".into(),
-            Self::Installation(error) => error.hint(),
-            Self::DiskArgument(_) => "Write it as --disk NAME=DEVICE, as in --disk main=/dev/disk/by-id/nvme-….".into(),
-            Self::DiskTwice(_) => "Give each disk of the layout one device.".into(),
-            Self::NoInstaller { .. } => "Set `installer = \"FOLDER\"` in landfall.toml, or use --strategy direct.".into(),
-            Self::NoSecretsDir { .. } => "Correct `secrets` in landfall.toml.".into(),
-            Self::NoSecretsInput { .. } => {
-                "Set `secrets_input = \"NAME\"` in landfall.toml.".into()
-            }
-            Self::NoSecretsCheckout { .. } => "Clone it there, or set `secrets = \"FOLDER\"` in landfall.toml; --no-secrets leaves secrets alone.".into(),
-            Self::SecretPlace(_) => "Write it as [NAME=]FILE:KEY, for example identities/guppy.yaml:luks/crypted.".into(),
-            Self::HostKey { .. } => "Give an unencrypted ed25519 private key in OpenSSH format.".into(),
-        }
-    }
-
-    fn exit(&self) -> Exit {
-        Exit::Usage
-    }
 }
 
 /// The repository and settings that `-C` and `--settings` point at.
@@ -449,12 +360,11 @@ impl Config {
                 .transpose()?,
             installer_fingerprint: journey.reach.installer_fingerprint.clone(),
             origin: Origin::Repository,
-            kexec: kexec_from(journey, place)?,
-            kexec_by_flag: journey.kexec.kexec.is_some(),
-            no_kexec: journey.kexec.no_kexec
-                || !Installation::of(&journey.installation)?.phases.kexec,
-            kexec_extra_flags: journey.kexec.kexec_extra_flags.clone(),
-            post_kexec_port: journey.kexec.post_kexec_ssh_port,
+            kexec: Kexec::of_place(
+                &journey.kexec,
+                Installation::of(&journey.installation)?.phases.kexec,
+                place,
+            )?,
             sudo_passwords: sudo_passwords(&journey.reach),
             repo: place.repo.clone(),
             attr: for_host(attr),
@@ -513,11 +423,7 @@ impl Config {
                 .transpose()?,
             installer_fingerprint: args.reach.installer_fingerprint.clone(),
             sudo_passwords: sudo_passwords(&args.reach),
-            kexec: kexec_of(&args.kexec, &base)?,
-            kexec_by_flag: args.kexec.kexec.is_some(),
-            no_kexec: args.kexec.no_kexec || !installation.phases.kexec,
-            kexec_extra_flags: args.kexec.kexec_extra_flags.clone(),
-            post_kexec_port: args.kexec.post_kexec_ssh_port,
+            kexec: Kexec::of_flags(&args.kexec, installation.phases.kexec, &base)?,
             origin,
             repo: PathBuf::new(),
             attr,
@@ -664,39 +570,6 @@ pub fn reached_by(mut endpoint: Endpoint, reach: &Reach) -> Endpoint {
 fn sudo_passwords(reach: &Reach) -> Vec<(Option<String>, PathBuf)> {
     let files = reach.sudo_password_file.iter().map(|text| named(text));
     files.map(|(user, path)| (user, path.into())).collect()
-}
-
-/// The flag's URL or file, else what landfall.toml names: there an attribute as well.
-fn kexec_from(journey: &Journey, place: &Place) -> Result<Option<KexecFrom>, ConfigError> {
-    let settings = &place.settings;
-    let (text, sha256, base) = match (&journey.kexec.kexec, &settings.kexec) {
-        (Some(text), _) => (text, &journey.kexec.kexec_sha256, None),
-        (None, Some(text)) => (text, &settings.kexec_sha256, Some(&place.repo)),
-        (None, None) => return Ok(None),
-    };
-    if text.contains("://") {
-        return Ok(Some(KexecFrom::Url { url: text.clone(), sha256: sha256.clone() }));
-    }
-    let path = base.map_or_else(|| PathBuf::from(text), |repo| repo.join(text));
-    if !path.is_file() && base.is_some() {
-        return Ok(Some(KexecFrom::Attr(text.clone())));
-    }
-    std::fs::canonicalize(&path)
-        .map(|path| Some(KexecFrom::File(path)))
-        .map_err(|source| ConfigError::Read { path, source })
-}
-
-/// The flag's URL or file.
-fn kexec_of(args: &crate::cli::Kexec, base: &Path) -> Result<Option<KexecFrom>, ConfigError> {
-    let Some(text) = &args.kexec else { return Ok(None) };
-    if text.contains("://") {
-        let (url, sha256) = (text.clone(), args.kexec_sha256.clone());
-        return Ok(Some(KexecFrom::Url { url, sha256 }));
-    }
-    let path = base.join(text);
-    std::fs::canonicalize(&path)
-        .map(|path| Some(KexecFrom::File(path)))
-        .map_err(|source| ConfigError::Read { path, source })
 }
 
 /// The pairs of `--disk NAME=DEVICE`; both end up in a Nix string.

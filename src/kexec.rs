@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::config::{Config, KexecFrom};
+use crate::config::{Config, KexecImage, Sha256Sum};
 use crate::context::Context;
 use crate::disks::bytes;
 use crate::error::{Exit, StepError};
@@ -36,9 +36,9 @@ pub fn published(system: &str) -> String {
 
 /// The image that is used, for people.
 pub fn named(config: &Config, system: &str) -> String {
-    match &config.kexec {
-        Some(KexecFrom::File(path)) => path.display().to_string(),
-        Some(KexecFrom::Url { url: name, .. } | KexecFrom::Attr(name)) => name.clone(),
+    match &config.kexec.image {
+        Some(KexecImage::File(path)) => path.display().to_string(),
+        Some(KexecImage::Url(name) | KexecImage::Attr(name)) => name.clone(),
         None => published(system),
     }
 }
@@ -63,8 +63,7 @@ pub const INTENDED: &str = "kexec";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     pub path: PathBuf,
-    /// Of the file, in hexadecimal.
-    pub sha256: String,
+    pub sha256: Sha256Sum,
     pub size: u64,
     /// Where it comes from, for people.
     pub from: String,
@@ -72,14 +71,16 @@ pub struct Image {
 
 /// Finds, fetches or builds the image, and looks whether it is one.
 pub fn image(cx: &Context) -> Result<Image, StepError> {
-    let from = cx.config.kexec.clone().unwrap_or_else(|| KexecFrom::Url {
-        url: published(&cx.target.as_ref().map_or(String::new(), |t| t.facts.system.clone())),
-        sha256: None,
+    let given = cx.config.kexec.sha256.as_ref();
+    let from = cx.config.kexec.image.clone().unwrap_or_else(|| {
+        KexecImage::Url(published(
+            &cx.target.as_ref().map_or(String::new(), |t| t.facts.system.clone()),
+        ))
     });
     let (path, shown) = match &from {
-        KexecFrom::File(path) => (path.clone(), path.display().to_string()),
-        KexecFrom::Url { url, sha256 } => (fetch(url, sha256.as_deref())?, url.clone()),
-        KexecFrom::Attr(attr) => (build(cx, attr)?, attr.clone()),
+        KexecImage::File(path) => (path.clone(), path.display().to_string()),
+        KexecImage::Url(url) => (fetch(url, given)?, url.clone()),
+        KexecImage::Attr(attr) => (build(cx, attr)?, attr.clone()),
     };
     check_tarball(&path)?;
     let unreadable = |error: std::io::Error| not_read(&path, &error.to_string());
@@ -87,12 +88,20 @@ pub fn image(cx: &Context) -> Result<Image, StepError> {
     let size = file.metadata().map_err(unreadable)?.len();
     let mut hash = Sha256::new();
     std::io::copy(&mut file, &mut hash).map_err(unreadable)?;
-    let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Image { path, sha256, size, from: shown })
+    let sha256 = Sha256Sum::of(&hash.finalize());
+    match given {
+        Some(given) if *given != sha256 => Err(StepError::new(
+            format!("{shown} is not the kexec image that was meant"),
+            format!("its SHA-256 is {}, not {}", sha256.as_str(), given.as_str()),
+            "Get the image again, or correct --kexec-sha256 (`kexec_sha256` in landfall.toml).",
+        )
+        .exit(Exit::Usage)),
+        _ => Ok(Image { path, sha256, size, from: shown }),
+    }
 }
 
 /// Fetches over TLS, or with any protocol what has exactly the given hash.
-fn fetch(url: &str, sha256: Option<&str>) -> Result<PathBuf, StepError> {
+fn fetch(url: &str, sha256: Option<&Sha256Sum>) -> Result<PathBuf, StepError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Fetched {
@@ -110,7 +119,7 @@ fn fetch(url: &str, sha256: Option<&str>) -> Result<PathBuf, StepError> {
         .args(["--extra-experimental-features", "nix-command", "store", "prefetch-file", "--json"])
         .args(["--name", "kexec-installer.tar.gz"]);
     if let Some(hash) = sha256 {
-        cmd = cmd.args(["--hash-type", "sha256", "--expected-hash", hash]);
+        cmd = cmd.args(["--hash-type", "sha256", "--expected-hash", hash.as_str()]);
     }
     let text = cmd.args(["--", url]).deadline(UPLOAD_DEADLINE).read().map_err(|error| {
         let mut error = StepError::from(error).doing(format!("{url} could not be fetched"));
@@ -294,7 +303,7 @@ pub fn upload(cx: &Context, folder: &str, image: &Image) -> Result<(), StepError
     let (events, total) = (cx.events.clone(), image.size);
     cx.target()?
         .session
-        .root_script_with_stdin(RECEIVE, &[folder, &image.sha256])
+        .root_script_with_stdin(RECEIVE, &[folder, image.sha256.as_str()])
         .stdin_file(&image.path)
         .on_sent(move |sent| {
             events.progress(Progress {
@@ -314,7 +323,7 @@ pub fn upload(cx: &Context, folder: &str, image: &Image) -> Result<(), StepError
 pub fn start(cx: &Context, folder: &str) -> Result<(), StepError> {
     let run = format!("{folder}/landfall-kexec/kexec/run");
     let mut argv = vec![run.as_str()];
-    if let Some(flags) = &cx.config.kexec_extra_flags {
+    if let Some(flags) = &cx.config.kexec.extra_flags {
         argv.extend(["--kexec-extra-flags", flags]);
     }
     cx.target()?.session.root(&argv).deadline(LOAD_DEADLINE).run().map_err(|error| {
@@ -395,7 +404,7 @@ fn arrived(
 /// Where the installer may answer, as root; true for what is only a guess.
 fn places(cx: &Context, before: &Endpoint) -> Vec<(Endpoint, bool)> {
     let root = before.with_user("root");
-    if let Some(port) = cx.config.post_kexec_port {
+    if let Some(port) = cx.config.kexec.ssh_port {
         return vec![(Endpoint { port: Some(port), ..root }, false)];
     }
     let usual = Endpoint { port: Some(SSH_PORT), ..root.clone() };

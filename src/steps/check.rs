@@ -413,8 +413,8 @@ fn target(cx: &mut Context, findings: &mut Findings) {
 fn replaceable(cx: &Context) -> Result<(), StepError> {
     let target = cx.target()?;
     // Under --yes nobody can be asked, and only a named image has been agreed to.
-    let agreed = cx.config.kexec.is_some() || cx.prompter.is_interactive();
-    if cx.config.no_kexec || !agreed {
+    let agreed = cx.config.kexec.image.is_some() || cx.prompter.is_interactive();
+    if cx.config.kexec.forbidden || !agreed {
         return Err(installer::not_an_installer(&target.facts));
     }
     let image = kexec::image(cx)?;

@@ -41,7 +41,7 @@ impl Step for Installer {
             }
             return Ok(Status::Done(evidence));
         }
-        if cx.config.no_kexec {
+        if cx.config.kexec.forbidden {
             return Ok(Status::Blocked(not_an_installer(&target.facts)));
         }
         Ok(Status::Ready)
@@ -49,8 +49,8 @@ impl Step for Installer {
 
     fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
         // Under --yes the machine is the one whose disks were named, or nothing gets here.
-        let settled = cx.config.kexec.is_some() && !cx.prompter.is_interactive();
-        if cx.config.kexec_by_flag || settled {
+        let settled = cx.config.kexec.image.is_some() && !cx.prompter.is_interactive();
+        if cx.config.kexec.by_flag || settled {
             return Ok(Consent::Given);
         }
         let target = cx.target()?;
@@ -84,11 +84,11 @@ impl Step for Installer {
             "starts {} ({}, sha256 {})",
             image.from,
             bytes(image.size),
-            image.sha256
+            image.sha256.as_str()
         ));
         cx.produced.insert(
             StepId::Installer,
-            Evidence::default().with("image", &image.from).with("sha256", &image.sha256),
+            Evidence::default().with("image", &image.from).with("sha256", image.sha256.as_str()),
         );
         kexec::upload(cx, &folder, &image)?;
         kexec::start(cx, &folder)?;

@@ -1,21 +1,14 @@
 //! A git forge on loopback: a real sshd that only git may use, with bare repositories.
-//!
-//! Invariant: it listens on 127.0.0.1 alone, takes keys only, and its host key is known to
-//! clients before they connect, so nobody learns to skip the check.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
-use crate::run::{output, quiet, tethered, wait_until};
-
-pub const SSHD: &str = "/usr/sbin/sshd";
-const START_DEADLINE: Duration = Duration::from_secs(10);
+use crate::run::{output, quiet};
+use crate::sshd::{Sshd, free_port};
 
 /// Refuses every push, as a forge with a protected branch would.
 const REFUSING_HOOK: &str = "#!/bin/sh\necho 'this branch is protected' >&2\nexit 1\n";
@@ -23,45 +16,21 @@ const REFUSING_HOOK: &str = "#!/bin/sh\necho 'this branch is protected' >&2\nexi
 /// A running forge; dropping it ends the server.
 pub struct Forge {
     dir: PathBuf,
-    port: u16,
-    server: Child,
+    server: Sshd,
 }
 
 impl Forge {
     /// Starts a forge whose files lie in `dir` and which lets the holders of `keys` (public
     /// keys, one a line) in.
     pub fn start(dir: &Path, keys: &str) -> Result<Forge> {
-        fs::create_dir_all(dir)?;
-        // sshd refuses keys in a folder that others may write to.
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
-        fs::write(dir.join("authorized_keys"), keys)?;
-        let host_key = dir.join("host_key");
-        let _ = fs::remove_file(&host_key);
-        quiet(
-            Command::new("ssh-keygen")
-                .args(["-q", "-t", "ed25519", "-N", "", "-C", "forge", "-f"])
-                .arg(&host_key),
-        )?;
-        let port = free_port()?;
-        fs::write(dir.join("sshd_config"), sshd_config(dir, port)?)?;
-        make_privilege_separation_folder()?;
-        let mut server = tethered(SSHD)
-            .args(["-D", "-f"])
-            .arg(dir.join("sshd_config"))
-            .arg("-E")
-            .arg(dir.join("sshd.log"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("cannot start the forge's sshd")?;
-        if !wait_until(START_DEADLINE, || TcpStream::connect(("127.0.0.1", port)).is_ok())? {
-            let _ = server.kill();
-            let _ = server.wait();
-            let log = fs::read_to_string(dir.join("sshd.log")).unwrap_or_default();
-            bail!("the forge's sshd does not listen; it said:\n{log}");
-        }
-        Ok(Forge { dir: dir.to_path_buf(), port, server })
+        let git_programs = output(Command::new("git").arg("--exec-path"))?;
+        let more = format!(
+            "DisableForwarding yes\nPermitTTY no\n\
+             ForceCommand {}/git-shell -c \"$SSH_ORIGINAL_COMMAND\"",
+            git_programs.trim()
+        );
+        let server = Sshd::start(dir, free_port()?, keys, &more)?;
+        Ok(Forge { dir: dir.to_path_buf(), server })
     }
 
     /// Makes an empty bare repository and returns its URL.
@@ -69,7 +38,7 @@ impl Forge {
         let bare = self.bare(name);
         quiet(Command::new("git").args(["init", "--quiet", "--bare", "-b", "main"]).arg(&bare))?;
         let user = output(Command::new("id").arg("-un"))?;
-        Ok(format!("ssh://{}@127.0.0.1:{}{}", user.trim(), self.port, bare.display()))
+        Ok(format!("ssh://{}@127.0.0.1:{}{}", user.trim(), self.server.port(), bare.display()))
     }
 
     /// From now on pushes to this repository are refused by a hook.
@@ -89,60 +58,12 @@ impl Forge {
 
     /// The line of a known_hosts file that names this forge.
     pub fn known_hosts_line(&self) -> Result<String> {
-        let public = fs::read_to_string(self.dir.join("host_key.pub"))?;
-        let key: Vec<&str> = public.split(' ').take(2).collect();
-        Ok(format!("[127.0.0.1]:{} {}\n", self.port, key.join(" ")))
+        self.server.known_hosts_line()
     }
 
     fn bare(&self, name: &str) -> PathBuf {
         self.dir.join(format!("{name}.git"))
     }
-}
-
-impl Drop for Forge {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
-
-fn sshd_config(dir: &Path, port: u16) -> Result<String> {
-    let at = |name: &str| dir.join(name).display().to_string();
-    let git_programs = output(Command::new("git").arg("--exec-path"))?;
-    let git_programs = git_programs.trim();
-    Ok(format!(
-        "ListenAddress 127.0.0.1\n\
-         Port {port}\n\
-         HostKey {}\n\
-         AuthorizedKeysFile {}\n\
-         PidFile none\n\
-         AuthenticationMethods publickey\n\
-         PermitRootLogin prohibit-password\n\
-         UsePAM no\n\
-         # The folders above this one belong to whoever runs the lab.\n\
-         StrictModes no\n\
-         DisableForwarding yes\n\
-         PermitTTY no\n\
-         ForceCommand {git_programs}/git-shell -c \"$SSH_ORIGINAL_COMMAND\"\n",
-        at("host_key"),
-        at("authorized_keys"),
-    ))
-}
-
-/// As root, sshd wants an empty folder that systemd otherwise makes at boot.
-pub fn make_privilege_separation_folder() -> Result<()> {
-    let dir = Path::new("/run/sshd");
-    if rustix::process::geteuid().is_root() && !dir.exists() {
-        fs::create_dir_all(dir).context("cannot make /run/sshd, which sshd needs")?;
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
-    }
-    Ok(())
-}
-
-/// A port on loopback that was free a moment ago.
-pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("no port is free on loopback")?;
-    Ok(listener.local_addr()?.port())
 }
 
 #[cfg(test)]
@@ -197,7 +118,7 @@ mod tests {
         let (forge, clone, ssh) = client(scratch.path(), &scratch.path().join("forge"))?;
         let url = forge.repository("config")?;
         let words: Vec<&str> = ssh.split(' ').skip(1).collect();
-        let port = forge.port.to_string();
+        let port = forge.server.port().to_string();
         let mut shell = Command::new("ssh");
         shell.args(&words).args(["-p", &port, "127.0.0.1", "id"]);
         let error = quiet(&mut shell).expect_err("a shell must be refused").to_string();

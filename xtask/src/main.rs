@@ -10,6 +10,7 @@ mod journey;
 mod lab;
 mod run;
 mod scratch;
+mod sshd;
 mod tests;
 mod vm;
 

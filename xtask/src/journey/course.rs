@@ -212,6 +212,10 @@ impl Journey {
             .args(["--yes", "--luks-passphrase-file"])
             .arg(passphrase)
             .stdin(Stdio::null());
+        if let Some(password) = way.sudo {
+            let file = self.operator.secret_file("installer-password", password)?;
+            landfall.args(["--sudo-password-file", &format!("{}={}", way.user, file.display())]);
+        }
         if !self.scenario.customized {
             landfall.args(["--installer-fingerprint", expected]);
         }

@@ -339,7 +339,7 @@ impl Journey {
     }
 
     /// A fresh clone from the forge, never from the checkout.
-    fn clone_of(&self, name: &str, checkout: &Path) -> Result<PathBuf> {
+    pub fn clone_of(&self, name: &str, checkout: &Path) -> Result<PathBuf> {
         let clone = self.operator.path(&format!("clone/{name}"));
         if !clone.exists() {
             let url = self.operator.git(checkout, &["remote", "get-url", "origin"])?;

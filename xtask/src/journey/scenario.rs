@@ -36,6 +36,8 @@ pub struct Way {
     pub password: Option<&'static str>,
     /// The user whom the operator's key lets in, for the proof.
     pub keyed: &'static str,
+    /// With which that user becomes root, where sudo asks for one.
+    pub sudo: Option<&'static str>,
     /// Whether the machine is reached through another one.
     pub jump: bool,
     /// Where the installed system listens, if not at port 22; the same port on this machine
@@ -45,8 +47,14 @@ pub struct Way {
 
 impl Way {
     /// As root, by key.
-    pub const ROOT: Way =
-        Way { user: "root", password: None, keyed: "root", jump: false, moves_to: None };
+    pub const ROOT: Way = Way {
+        user: "root",
+        password: None,
+        keyed: "root",
+        sudo: None,
+        jump: false,
+        moves_to: None,
+    };
 }
 
 /// How often a journey is made.

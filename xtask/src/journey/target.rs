@@ -13,7 +13,7 @@ use regex::Regex;
 
 use super::scenario::Scenario;
 use crate::cache::Cache;
-use crate::forge::free_port;
+use crate::sshd::free_port;
 use crate::vm::{DiskState, Firmware, Lifetime, Machine, Spec};
 
 /// Three to four times what a quiet machine needs.
@@ -106,6 +106,16 @@ impl Target {
     /// What its disks hold, and how many bytes were written to each since power-on.
     pub fn disks(&self) -> Result<Vec<DiskState>> {
         self.machine.disks()
+    }
+
+    /// From now on nobody answers at the machine's address.
+    pub fn hide(&self) -> Result<()> {
+        self.machine.close_port(self.port)
+    }
+
+    /// The machine answers at its address again.
+    pub fn show(&self) -> Result<()> {
+        self.machine.open_port(self.port)
     }
 
     /// From now on somebody types the passphrase whenever the console asks for it, and

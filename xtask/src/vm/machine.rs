@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::accel::Accel;
@@ -122,6 +122,24 @@ impl Machine {
         let states = disk_states(&self.dir, &control);
         qmp::ask(&control, "cont")?;
         states
+    }
+
+    /// From now on nothing leads to the machine's port 22; who is connected stays so.
+    pub fn close_port(&self, port: u16) -> Result<()> {
+        let said = self.monitor(&format!("hostfwd_remove net tcp:127.0.0.1:{port}"))?;
+        ensure!(said.contains("removed"), "QEMU keeps the port {port}: {said}");
+        Ok(())
+    }
+
+    /// The opposite of [`Machine::close_port`].
+    pub fn open_port(&self, port: u16) -> Result<()> {
+        let said = self.monitor(&format!("hostfwd_add net tcp:127.0.0.1:{port}-:22"))?;
+        ensure!(said.is_empty(), "QEMU does not take the port {port}: {said}");
+        Ok(())
+    }
+
+    fn monitor(&self, line: &str) -> Result<String> {
+        qmp::monitor(&self.dir.join("control.sock"), line)
     }
 
     /// Leaves the machine running when this value goes.

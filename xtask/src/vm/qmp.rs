@@ -15,14 +15,24 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs one command without arguments and gives what it returns.
 pub fn ask(socket: &Path, command: &str) -> Result<Value> {
+    ask_with(socket, command, &json!({}))
+}
+
+/// Runs a command of QEMU's monitor for people, and gives what it prints.
+pub fn monitor(socket: &Path, line: &str) -> Result<String> {
+    let said = ask_with(socket, "human-monitor-command", &json!({ "command-line": line }))?;
+    Ok(said.as_str().unwrap_or_default().trim().to_string())
+}
+
+fn ask_with(socket: &Path, command: &str, arguments: &Value) -> Result<Value> {
     let stream = UnixStream::connect(socket)
         .with_context(|| format!("cannot reach QEMU at {}", socket.display()))?;
     stream.set_read_timeout(Some(DEADLINE))?;
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     lines.next().context("QEMU does not greet")??;
     let mut answer = Value::Null;
-    for name in ["qmp_capabilities", command] {
-        writeln!(&stream, "{}", json!({ "execute": name }))?;
+    for (name, arguments) in [("qmp_capabilities", &json!({})), (command, arguments)] {
+        writeln!(&stream, "{}", json!({ "execute": name, "arguments": arguments }))?;
         answer = loop {
             let line = lines.next().with_context(|| format!("QEMU does not answer {name}"))??;
             let mut said: Value = serde_json::from_str(&line)?;

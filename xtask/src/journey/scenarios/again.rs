@@ -25,7 +25,6 @@ pub fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario {
             name: "crashes-around-the-work",
-            share: Share::Unproven,
             shows: "a crash before each step and after its work; then a run that changes nothing",
             acts: vec![Act::Do(crashes_around_the_work), Act::Bootstrap, Act::Do(changes_nothing)],
             ..Scenario::staged()
@@ -278,7 +277,7 @@ fn goes_on_when_it_is_mended(journey: &Journey) -> Result<()> {
     let mut landfall = journey.bootstrap_command()?;
     let ran = run(landfall.arg("--sudo-password-file").arg(password))?;
     println!("{}", tail(&ran.text));
-    ran.ends(Some(0), &["nix-config moved on", "building it anew", "guppy is done"])?;
+    ran.ends(Some(0), &["the configuration moved on", "building it anew", "guppy is done"])?;
     let now = journey.installed()?.boot_id(&journey.operator, USER)?;
     ensure!(now == boot, "it was rebooted");
     Ok(())

@@ -156,8 +156,9 @@ const REPAIRED: Proof = Proof::new("repaired", |journey: &Journey| {
     let now = crate::journey::proof::Remote::scan(&journey.operator, journey.target.port, "now")?;
     let fingerprint = now.fingerprint()?;
     ensure!(fingerprint == before, "the host key was {before}, and is {fingerprint}");
-    let kept = now.run(&journey.operator, USER, "cat ~/kept; ls /boot/loader/entries")?;
-    ensure!(kept.starts_with("mine\n"), "what was in the home is gone: {kept}");
+    let kept = now.run(&journey.operator, USER, "cat ~/kept")?;
+    ensure!(kept == "mine", "what was in the home is gone: {kept}");
+    as_root(journey, "ls /boot/loader/entries")?;
     Ok(format!("boots again, with its files and its host key {fingerprint}"))
 });
 

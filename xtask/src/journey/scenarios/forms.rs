@@ -113,7 +113,6 @@ fn second_disk() -> Scenario {
     let flags = format!("--strategy direct --disk data={}", disk_path(&disks[1]));
     Scenario {
         name: "second-disk",
-        share: Share::Unproven,
         shows: "direct, impermanence, a second LUKS disk opened by a key file, given by --disk",
         layout: "btrfs-luks-impermanence".to_string(),
         disks,

@@ -12,7 +12,7 @@ use crate::journey::course::Journey;
 use crate::journey::operator::Operator;
 use crate::journey::proof::Proof;
 use crate::journey::repos::{HOST, Repos};
-use crate::journey::scenario::{Act, SERIAL, Scenario, Share, disk};
+use crate::journey::scenario::{Act, SERIAL, Scenario, disk};
 use crate::vm::Bus;
 
 pub fn scenario() -> Scenario {
@@ -20,7 +20,6 @@ pub fn scenario() -> Scenario {
     let large = |serial| disk(serial, "8G", Bus::Virtio);
     Scenario {
         name: "disk-matrix",
-        share: Share::Unproven,
         shows: "wrong situations, none of which writes a byte",
         disks: vec![
             large(SERIAL),

@@ -1,10 +1,12 @@
 //! All journeys. A list for each subject.
 
 mod again;
+mod anew;
 mod core;
 mod disks;
 mod edits;
 mod forms;
+mod impostor;
 mod matrix;
 mod reach;
 mod sabotage;
@@ -24,6 +26,8 @@ pub fn all() -> Vec<Scenario> {
         reach::scenarios(),
         sabotage::scenarios(),
         again::scenarios(),
+        anew::scenarios(),
+        impostor::scenarios(),
     ]
     .concat()
 }

@@ -17,7 +17,6 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             name: "user-and-port",
-            share: Share::Unproven,
             shows: "an installer that lets only the user nixos in, another port after it",
             way: Way { user: "nixos", keyed: "nixos", moves_to: Some(PORT), ..Way::ROOT },
             edits: vec![open_to_nixos_alone, listen_elsewhere],
@@ -29,6 +28,14 @@ pub fn scenarios() -> Vec<Scenario> {
             shows: "a password opens the installer, through a second sshd",
             way: Way { password: Some(PASSWORD), keyed: "nixos", jump: true, ..Way::ROOT },
             edits: vec![open_to_nixos_alone, open_to_a_password],
+            ..Scenario::staged()
+        },
+        Scenario {
+            name: "sudo-with-password",
+            share: Share::Unproven,
+            shows: "a user of the installer who becomes root with a password alone",
+            way: Way { user: "nixos", keyed: "nixos", sudo: Some(PASSWORD), ..Way::ROOT },
+            edits: vec![open_to_nixos_alone, sudo_asks],
             ..Scenario::staged()
         },
         Scenario {
@@ -48,7 +55,7 @@ pub fn scenarios() -> Vec<Scenario> {
 
 /// Where the installed system listens in a journey in which that is not port 22.
 const PORT: u16 = 42_022;
-/// Of root in the installer.
+/// Of whoever logs in to the installer.
 const PASSWORD: &str = "the password of an installer";
 const ISO: &str = "nixos-installer/iso/default.nix";
 
@@ -59,13 +66,25 @@ fn open_to_nixos_alone(repos: &Repos, _: &Operator) -> Result<()> {
 
 fn open_to_a_password(repos: &Repos, _: &Operator) -> Result<()> {
     let root = format!("users.users.root.password = \"{PASSWORD}\";");
-    repos.replace(ISO, "{ modulesPath, pkgs, ... }", "{ lib, modulesPath, pkgs, ... }")?;
     repos.replace(
         ISO,
         "  services.openssh.settings.PermitRootLogin = \"prohibit-password\";\n",
         &format!(
             "  {root}\n  services.openssh.settings = {{\n    PermitRootLogin = \"yes\";\n    \
              PasswordAuthentication = lib.mkForce true;\n  }};\n"
+        ),
+    )
+}
+
+fn sudo_asks(repos: &Repos, _: &Operator) -> Result<()> {
+    let hostname = "  networking.hostName = \"installer\";\n";
+    repos.replace(
+        ISO,
+        hostname,
+        &format!(
+            "{hostname}  security.sudo.wheelNeedsPassword = lib.mkForce true;\n  \
+             users.users.nixos.initialHashedPassword = lib.mkForce null;\n  \
+             users.users.nixos.password = \"{PASSWORD}\";\n"
         ),
     )
 }
@@ -79,7 +98,7 @@ fn listen_elsewhere(repos: &Repos, _: &Operator) -> Result<()> {
 }
 
 /// The installer flake makes the tarball as well, and landfall.toml names it.
-fn with_kexec_image(repos: &Repos, _: &Operator) -> Result<()> {
+pub fn with_kexec_image(repos: &Repos, _: &Operator) -> Result<()> {
     let flake = "nixos-installer/flake.nix";
     repos.replace(flake, "    disko = {", &format!("{INPUT}\n    disko = {{"))?;
     repos.replace(flake, "      disko,\n", "      disko,\n      nixos-images,\n")?;
