@@ -28,6 +28,8 @@ pub struct Drive {
     serial: Option<String>,
     transport: Option<String>,
     removable: bool,
+    /// A chip on the board (eMMC), which the kernel attaches as it does cards.
+    soldered: bool,
     read_only: bool,
     /// A line for each partition, file system or container on it.
     contents: Vec<String>,
@@ -117,7 +119,14 @@ impl Drive {
             .deadline(DEADLINE)
             .read()
             .map_err(DriveError::List)?;
-        parse(&text).map_err(DriveError::Answer)
+        let mut drives = parse(&text).map_err(DriveError::Answer)?;
+        for drive in &mut drives {
+            let name = drive.path.file_name().unwrap_or_default();
+            let kind = Path::new("/sys/class/block").join(name).join("device/type");
+            // Cards say SD. Disks on SCSI have a number there.
+            drive.soldered = std::fs::read_to_string(kind).is_ok_and(|kind| kind.trim() == "MMC");
+        }
+        Ok(drives)
     }
 
     /// The drive that `given` names: a device, or a link to one as in /dev/disk/by-id.
@@ -147,7 +156,7 @@ impl Drive {
     /// Made to be taken out; a loop device is only a file.
     pub fn is_removable(&self) -> bool {
         let plugged = matches!(self.transport.as_deref(), Some("usb" | "mmc"));
-        self.size_bytes > 0 && (self.removable || plugged || self.is_loop())
+        self.size_bytes > 0 && !self.soldered && (self.removable || plugged || self.is_loop())
     }
 
     pub fn is_loop(&self) -> bool {
@@ -266,6 +275,7 @@ impl From<Device> for Drive {
             serial: tidy(device.serial),
             transport: tidy(device.tran),
             removable: device.rm || device.hotplug,
+            soldered: false,
             read_only: device.ro,
             contents,
             mounts,
@@ -340,6 +350,8 @@ mod tests {
         assert_eq!(disk.check(1000, true), Ok(()));
         assert!(matches!(disk.check(1 << 50, true), Err(Refused::TooSmall { .. })));
         assert!(drive("sdb").is_removable() && !drive("sdd").is_removable());
+        let chip = Drive { soldered: true, mounts: Vec::new(), ..drive("sdb") };
+        assert!(matches!(chip.check(1000, false), Err(Refused::Fixed { .. })));
     }
 
     #[test]
