@@ -9,7 +9,7 @@ use super::course::Journey;
 use super::operator::Operator;
 use super::proof::{self, Proof};
 use super::repos::Repos;
-use crate::vm::{Bus, Disk};
+use crate::vm::{Bus, Disk, Firmware};
 
 /// The serial number of the first disk, which may be erased.
 pub const SERIAL: &str = "landfall-demo";
@@ -99,6 +99,7 @@ pub struct Scenario {
     pub way: Way,
     /// Whether the firmware starts the medium at every boot, as long as it is there.
     pub medium_first: bool,
+    pub firmware: Firmware,
     /// Layout of the first disk, as `landfall init` names it.
     pub layout: String,
     /// Blank disks of the machine; each may be erased.
@@ -111,6 +112,8 @@ pub struct Scenario {
     /// The machine starts from a copy of the image that has a host key of its own; then
     /// landfall is told none.
     pub customized: bool,
+    /// The image is on a drive that `iso flash` has written, not in the CD drive.
+    pub on_stick: bool,
     /// Host key under which the installer is expected, if not its own.
     pub expects: Option<&'static str>,
     pub acts: Vec<Act>,
@@ -129,12 +132,14 @@ impl Scenario {
             begins: Begins::Installer,
             way: Way::ROOT,
             medium_first: false,
+            firmware: Firmware::Uefi,
             layout: "btrfs-luks".to_string(),
             disks: vec![disk(SERIAL, "8G", Bus::Virtio)],
             memory: 2048,
             edits: Vec::new(),
             flags: Vec::new(),
             customized: false,
+            on_stick: false,
             expects: None,
             acts: vec![Act::Bootstrap],
             ends: Ends::Well,

@@ -14,7 +14,7 @@ use regex::Regex;
 use super::scenario::Scenario;
 use crate::cache::Cache;
 use crate::sshd::free_port;
-use crate::vm::{DiskState, Firmware, Lifetime, Machine, Spec};
+use crate::vm::{DiskState, Lifetime, Machine, Spec};
 
 /// Three to four times what a quiet machine needs.
 const BOOT_DEADLINE: Duration = Duration::from_secs(300);
@@ -22,7 +22,7 @@ const LOGIN_DEADLINE: Duration = Duration::from_secs(120);
 
 /// What the machine starts from.
 pub enum Begin {
-    /// An installer in the CD drive.
+    /// An installer, in the CD drive or on a removable drive.
     Image(PathBuf),
     /// A system on the first disk, which lets this key in.
     System { disk: PathBuf, root_key: String },
@@ -60,8 +60,9 @@ impl Target {
         let mut spec = Spec {
             disks: scenario.disks.clone(),
             iso: None,
+            stick: None,
             mem: scenario.memory,
-            firmware: Firmware::Uefi,
+            firmware: scenario.firmware,
             accel: None,
             root_key: None,
             ssh_port: port,
@@ -69,6 +70,7 @@ impl Target {
             medium_first: place.medium_first,
         };
         match begin {
+            Begin::Image(image) if scenario.on_stick => spec.stick = Some(image.clone()),
             Begin::Image(image) => spec.iso = Some(image.clone()),
             Begin::System { disk, root_key } => {
                 spec.root_key = Some(root_key.clone());

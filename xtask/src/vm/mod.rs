@@ -16,6 +16,7 @@ use clap::Subcommand;
 use regex::Regex;
 
 pub use machine::{DiskState, Lifetime, Machine};
+pub use qemu::STICK_SERIAL;
 pub use spec::{Bus, Disk, Firmware, Spec};
 
 use crate::cache::{Cache, remove};

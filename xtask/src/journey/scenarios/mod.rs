@@ -6,6 +6,7 @@ mod core;
 mod disks;
 mod edits;
 mod forms;
+mod image;
 mod impostor;
 mod matrix;
 mod reach;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Scenario> {
         again::scenarios(),
         anew::scenarios(),
         impostor::scenarios(),
+        image::scenarios(),
     ]
     .concat()
 }
