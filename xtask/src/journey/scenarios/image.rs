@@ -33,7 +33,7 @@ pub fn scenarios() -> Vec<Scenario> {
             ..customized()
         },
         Scenario {
-            name: "customized-image-bios",
+            name: "customized-image-by-bios",
             shows: "the same, by BIOS",
             firmware: Firmware::Bios,
             ..customized()
@@ -44,7 +44,7 @@ pub fn scenarios() -> Vec<Scenario> {
             ..on_stick()
         },
         Scenario {
-            name: "customized-stick-bios",
+            name: "customized-stick-by-bios",
             shows: "the same on a stick, by BIOS",
             firmware: Firmware::Bios,
             ..on_stick()
