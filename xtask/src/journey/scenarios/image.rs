@@ -6,11 +6,11 @@ use std::io::Read;
 
 use anyhow::{Context, Result, ensure};
 
-use super::again::run;
+use super::again::{Ran, run};
 use crate::journey::course::{GUEST_KEY, Journey, WIFI, WIFI_PASSPHRASE};
 use crate::journey::proof::Proof;
 use crate::journey::repos::HOST;
-use crate::journey::scenario::{Act, Scenario, Share};
+use crate::journey::scenario::{Act, SERIAL, Scenario, Share};
 use crate::run::tail;
 use crate::vm::{Firmware, STICK_SERIAL};
 
@@ -77,21 +77,31 @@ fn is_trusted(journey: &Journey) -> Result<()> {
     ran.ends(Some(0), &["the host key is that of the image", "stick.iso"])
 }
 
-/// The drive that the installer was started from is no disk for a system, whoever names it.
+/// The drive that the installer was started from is no disk for a system, whoever names it,
+/// and is not offered where another disk is missing.
 fn stick_is_refused(journey: &Journey) -> Result<()> {
-    let passphrase = journey.operator.secret_file("passphrase", &journey.known.passphrase)?;
     for command in ["check", "install"] {
-        let mut landfall = journey.landfall()?;
-        let what = if command == "install" { format!(".#{HOST}") } else { HOST.to_string() };
-        landfall.args([command, &what, "root@127.0.0.1", "-p", &journey.target.port.to_string()]);
-        landfall.arg("-i").arg(journey.operator.ssh_key());
-        landfall.args(["--disk", &format!("main={STICK}"), "--erase", STICK_SERIAL]);
-        landfall.arg("--luks-passphrase-file").arg(&passphrase);
-        let ran = run(landfall.arg("--yes"))?;
+        let ran = with_disk(journey, command, STICK)?;
         ran.ends(Some(2), &["is in use: /iso is mounted from it", "the installer's own medium"])?;
     }
+    let ran = with_disk(journey, "check", "/dev/no-such-disk")?;
+    ran.ends(Some(2), &["The target has", SERIAL])?;
+    let hint = ran.text.split("The target has").nth(1).unwrap_or_default();
+    ensure!(!hint.contains(STICK_SERIAL), "the stick is offered:\n{}", ran.text);
     println!("{STICK}, which the installer was started from, is refused as a disk");
     Ok(())
+}
+
+/// A command that would install on this device.
+fn with_disk(journey: &Journey, command: &str, device: &str) -> Result<Ran> {
+    let passphrase = journey.operator.secret_file("passphrase", &journey.known.passphrase)?;
+    let config = journey.repos.config.display();
+    let what = if command == "install" { format!("{config}#{HOST}") } else { HOST.to_string() };
+    let mut landfall = journey.landfall()?;
+    landfall.args([command, &what, "root@127.0.0.1", "-p", &journey.target.port.to_string()]);
+    landfall.arg("-i").arg(journey.operator.ssh_key());
+    landfall.args(["--disk", &format!("main={device}"), "--erase", STICK_SERIAL]);
+    run(landfall.arg("--luks-passphrase-file").arg(passphrase).arg("--yes"))
 }
 
 /// The key that the console shows, and that answers, is that of the copy.
