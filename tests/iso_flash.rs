@@ -11,6 +11,7 @@ use std::sync::mpsc::channel;
 use common::fake_drive::{FakeDrive, Faults, Gate};
 use common::journey::{Ran, run};
 use common::skipped;
+use rexpect::session::{PtySession, spawn_command};
 use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
@@ -136,6 +137,41 @@ fn without_a_person_or_a_yes_nothing_is_written() {
     let Some(drive) = bench.drive(64 * MIB, &[]) else { return };
     bench.flash(&drive.device, &[]).ends(3, &["nobody confirms", "run it in a terminal"]);
     assert!(drive.read(MIB as usize).iter().all(|byte| *byte == 0));
+}
+
+/// Answers the question whether the drive may be overwritten; gives what was shown before.
+fn asked(bench: &Bench, drive: &Path, answer: &str) -> (PtySession, String) {
+    let mut landfall = bench.flash_command(drive);
+    landfall.env("TERM", "xterm-256color");
+    let mut terminal = spawn_command(landfall, Some(60_000)).unwrap();
+    let shown = terminal.exp_string("Overwrite it?").unwrap();
+    terminal.exp_string("anything else is a no").unwrap();
+    terminal.send(answer).unwrap();
+    terminal.send_control('m').unwrap();
+    (terminal, shown)
+}
+
+#[test]
+fn a_person_sees_what_is_on_the_drive_and_types_its_name() {
+    let bench = Bench::new();
+    let Some(drive) = bench.drive(64 * MIB, &[]) else { return };
+    let made = Command::new("mkfs.ext4").args(["-q", "-L", "holidays"]).arg(&drive.device).status();
+    if !made.is_ok_and(|status| status.success()) {
+        return skipped("mkfs.ext4 does not work here");
+    }
+    let before = drive.read(MIB as usize);
+    let (mut terminal, shown) = asked(&bench, &drive.device, "yes");
+    for part in ["64.0 MiB", "image.iso", "ext4", "holidays", "will be lost"] {
+        assert!(shown.contains(part), "no {part:?} in:\n{shown}");
+    }
+    terminal.exp_string("was not confirmed").unwrap();
+    terminal.exp_eof().unwrap();
+    assert!(drive.read(MIB as usize) == before, "something was written");
+
+    let (mut terminal, _) = asked(&bench, &drive.device, drive.device.to_str().unwrap());
+    terminal.exp_string("read back and is the same").unwrap();
+    terminal.exp_eof().unwrap();
+    assert!(drive.read(bench.image.len()) == bench.image, "it is not the image");
 }
 
 #[test]

@@ -119,7 +119,9 @@ impl Drive {
             .deadline(DEADLINE)
             .read()
             .map_err(DriveError::List)?;
-        let mut drives = parse(&text).map_err(DriveError::Answer)?;
+        let mut devices = parse(&text).map_err(DriveError::Answer)?;
+        devices.iter_mut().for_each(Device::probe);
+        let mut drives: Vec<Self> = devices.into_iter().map(Self::from).collect();
         for drive in &mut drives {
             let name = drive.path.file_name().unwrap_or_default();
             let kind = Path::new("/sys/class/block").join(name).join("device/type");
@@ -253,10 +255,19 @@ struct Device {
     children: Vec<Device>,
 }
 
-fn parse(text: &str) -> Result<Vec<Drive>, serde_json::Error> {
+fn parse(text: &str) -> Result<Vec<Device>, serde_json::Error> {
     let listed: Lsblk = serde_json::from_str(text)?;
     let whole = |device: &Device| matches!(device.kind.as_str(), "disk" | "loop");
-    Ok(listed.blockdevices.into_iter().filter(whole).map(Drive::from).collect())
+    Ok(listed.blockdevices.into_iter().filter(whole).collect())
+}
+
+/// Type and label in `blkid --output export`: a line `NAME=VALUE` for each.
+fn parse_blkid(text: &str) -> (Option<String>, Option<String>) {
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.map(str::to_owned)
+    };
+    (value("TYPE"), value("LABEL"))
 }
 
 impl From<Device> for Drive {
@@ -284,6 +295,22 @@ impl From<Device> for Drive {
 }
 
 impl Device {
+    /// Looks at what lsblk knows nothing of: it tells what udev found, and where udev was not
+    /// running that is nothing. Without the right to look, it stays unknown.
+    fn probe(&mut self) {
+        self.children.iter_mut().for_each(Self::probe);
+        if self.fstype.is_some() || !self.children.is_empty() || self.size == 0 {
+            return;
+        }
+        let mut blkid = Cmd::new("blkid").args(["--probe", "--output", "export"]);
+        blkid = blkid.arg(&self.path).deadline(DEADLINE);
+        if let Ok(text) = blkid.read() {
+            let (kind, label) = parse_blkid(&text);
+            self.fstype = kind;
+            self.label = label.or_else(|| self.label.take());
+        }
+    }
+
     /// The device and all that lies on it: partitions, and what is opened from them.
     fn collect(&self, contents: &mut Vec<String>, mounts: &mut Vec<(String, String)>) {
         let path = self.path.display().to_string();
@@ -331,7 +358,8 @@ mod tests {
 
     fn drive(name: &str) -> Drive {
         let path = Path::new("/dev").join(name);
-        parse(SAMPLE).unwrap().into_iter().find(|drive| drive.path == path).unwrap()
+        let devices = parse(SAMPLE).unwrap();
+        devices.into_iter().map(Drive::from).find(|drive| drive.path == path).unwrap()
     }
 
     #[test]
@@ -352,6 +380,13 @@ mod tests {
         assert!(drive("sdb").is_removable() && !drive("sdd").is_removable());
         let chip = Drive { soldered: true, mounts: Vec::new(), ..drive("sdb") };
         assert!(matches!(chip.check(1000, false), Err(Refused::Fixed { .. })));
+    }
+
+    #[test]
+    fn what_blkid_tells_is_understood() {
+        let told = "DEVNAME=/dev/sdb\nLABEL=a\\ b\nUUID=1\nTYPE=ext4\nUSAGE=filesystem\n";
+        assert_eq!(parse_blkid(told), (Some("ext4".into()), Some("a\\ b".into())));
+        assert_eq!(parse_blkid("DEVNAME=/dev/sdb\nPTTYPE=gpt\n"), (None, None));
     }
 
     #[test]

@@ -80,7 +80,7 @@ fn is_trusted(journey: &Journey) -> Result<()> {
 /// The drive that the installer was started from is no disk for a system, whoever names it,
 /// and is not offered where another disk is missing.
 fn stick_is_refused(journey: &Journey) -> Result<()> {
-    for command in ["check", "install"] {
+    for command in ["check", "bootstrap"] {
         let ran = with_disk(journey, command, STICK)?;
         ran.ends(Some(2), &["is in use: /iso is mounted from it", "the installer's own medium"])?;
     }
@@ -95,10 +95,8 @@ fn stick_is_refused(journey: &Journey) -> Result<()> {
 /// A command that would install on this device.
 fn with_disk(journey: &Journey, command: &str, device: &str) -> Result<Ran> {
     let passphrase = journey.operator.secret_file("passphrase", &journey.known.passphrase)?;
-    let config = journey.repos.config.display();
-    let what = if command == "install" { format!("{config}#{HOST}") } else { HOST.to_string() };
     let mut landfall = journey.landfall()?;
-    landfall.args([command, &what, "root@127.0.0.1", "-p", &journey.target.port.to_string()]);
+    landfall.args([command, HOST, "root@127.0.0.1", "-p", &journey.target.port.to_string()]);
     landfall.arg("-i").arg(journey.operator.ssh_key());
     landfall.args(["--disk", &format!("main={device}"), "--erase", STICK_SERIAL]);
     run(landfall.arg("--luks-passphrase-file").arg(passphrase).arg("--yes"))
