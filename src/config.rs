@@ -555,16 +555,21 @@ fn target_of(place: &Where, reach: &Reach) -> Result<Option<Endpoint>, ConfigErr
 
 fn endpoint_of(text: &str, reach: &Reach) -> Result<Endpoint, ConfigError> {
     let endpoint = text.parse().map_err(|error| ConfigError::Target(format!("{error}")))?;
-    Ok(reached_by(endpoint, reach))
+    reached_by(endpoint, reach)
 }
 
 /// A machine that was named, reached as the flags say.
-pub fn reached_by(mut endpoint: Endpoint, reach: &Reach) -> Endpoint {
+pub fn reached_by(mut endpoint: Endpoint, reach: &Reach) -> Result<Endpoint, ConfigError> {
+    if let Some(path) = &reach.identity_file {
+        // ssh passes over a key that it does not find.
+        std::fs::metadata(path)
+            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+    }
     endpoint.port = reach.port.or(endpoint.port);
     endpoint.identity_file.clone_from(&reach.identity_file);
     endpoint.options.clone_from(&reach.ssh_option);
     endpoint.may_ask = true;
-    endpoint
+    Ok(endpoint)
 }
 
 fn sudo_passwords(reach: &Reach) -> Vec<(Option<String>, PathBuf)> {

@@ -5,71 +5,35 @@
 //! passes or the user interrupts, and takes its children with it. What was run,
 //! and how it ended, goes to the log.
 
+mod error;
+mod interrupt;
+mod running;
+mod streams;
+
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use crate::secret::{Secret, scrub};
+use running::{Running, describe};
+use streams::Input;
 
-/// Set by the signal handler; every running command ends soon after.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+pub use error::ExecError;
+pub use interrupt::{interrupt, interrupted, sleep};
 
 /// How often a running command looks at the clock and the interrupt flag.
 const TICK: Duration = Duration::from_millis(100);
-/// What a command gets between SIGTERM and SIGKILL.
-const GRACE: Duration = Duration::from_secs(3);
-/// Small enough for a progress bar that moves, large enough to cost nothing.
-const SENT_AT_ONCE: usize = 256 << 10;
-/// Lines of standard error kept for an error message.
-const TAIL_LINES: usize = 12;
-
-/// Asks every running command to end; called by the signal handler.
-pub fn interrupt() {
-    INTERRUPTED.store(true, Ordering::SeqCst);
-}
-
-/// Whether the user asked the run to end.
-pub fn interrupted() -> bool {
-    INTERRUPTED.load(Ordering::SeqCst)
-}
-
-/// Sleeps for `time`, or less when the user interrupts.
-pub fn sleep(time: Duration) -> Result<(), ExecError> {
-    let until = Instant::now() + time;
-    while Instant::now() < until {
-        if interrupted() {
-            return Err(ExecError::Interrupted { command: "a wait".into() });
-        }
-        std::thread::sleep(TICK.min(until.saturating_duration_since(Instant::now())));
-    }
-    Ok(())
-}
-
 /// Which of the two output streams a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     Stdout,
     Stderr,
-}
-
-#[derive(Debug)]
-enum Input {
-    Null,
-    Bytes(Vec<u8>),
-    Secret(Secret),
-    File(PathBuf),
-    Socket(UnixStream),
 }
 
 /// Hears how many bytes of a file have gone to standard input.
@@ -112,55 +76,6 @@ impl Output {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).trim_end_matches('\n').to_owned()
     }
-}
-
-/// Why a command did not do its work.
-#[derive(Debug, thiserror::Error)]
-pub enum ExecError {
-    #[error("{command} could not be started: {source}")]
-    Start { command: String, source: std::io::Error },
-    #[error("{command} failed ({status}){}", tail(stderr))]
-    Failed { command: String, status: String, code: Option<i32>, stderr: String },
-    #[error("{command} did not end within {} s and was stopped{}", deadline.as_secs(), tail(stderr))]
-    Deadline { command: String, deadline: Duration, stderr: String },
-    #[error("{command} was interrupted")]
-    Interrupted { command: String },
-    #[error("talking to {command} failed: {source}")]
-    Io { command: String, source: std::io::Error },
-}
-
-impl ExecError {
-    /// What the child said on standard error, scrubbed.
-    pub fn stderr(&self) -> &str {
-        match self {
-            Self::Failed { stderr, .. } | Self::Deadline { stderr, .. } => stderr,
-            _ => "",
-        }
-    }
-
-    /// The exit code of a child that ran and failed.
-    pub fn code(&self) -> Option<i32> {
-        match self {
-            Self::Failed { code, .. } => *code,
-            _ => None,
-        }
-    }
-
-    /// Whether the user, not the child, ended it.
-    pub fn is_interrupt(&self) -> bool {
-        matches!(self, Self::Interrupted { .. })
-    }
-
-    /// Whether the program is not installed.
-    pub fn is_missing_program(&self) -> bool {
-        matches!(self, Self::Start { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
-    }
-}
-
-fn tail(stderr: &str) -> String {
-    let lines: Vec<&str> = stderr.lines().filter(|line| !line.trim().is_empty()).collect();
-    let from = lines.len().saturating_sub(TAIL_LINES);
-    lines[from..].iter().map(|line| format!("\n    {line}")).collect()
 }
 
 impl Cmd {
@@ -336,18 +251,18 @@ impl Cmd {
         process
     }
 
-    fn output_with(self, mut on_line: impl FnMut(Stream, &str)) -> Result<Output, ExecError> {
+    fn output_with(self, on_line: impl FnMut(Stream, &str)) -> Result<Output, ExecError> {
         let command = self.to_string();
-        let io_error = |source| ExecError::Io { command: command.clone(), source };
-        let started = Instant::now();
         tracing::info!(%command, dir = ?self.dir, "start");
-
         let mut process = self.process();
         process.stdout(Stdio::piped()).stderr(Stdio::piped());
         process.stdin(match (&self.input, &self.preamble) {
             (Input::Null, None) => Stdio::null(),
             (Input::File(path), None) if self.on_sent.is_none() => {
-                Stdio::from(File::open(path).map_err(io_error)?)
+                let file = File::open(path);
+                Stdio::from(
+                    file.map_err(|source| ExecError::Io { command: command.clone(), source })?,
+                )
             }
             _ => Stdio::piped(),
         });
@@ -355,226 +270,10 @@ impl Cmd {
             // A group of its own: Ctrl-C reaches landfall first, and an end takes grandchildren along.
             process.process_group(0);
         }
-        let mut child = process
+        let child = process
             .spawn()
             .map_err(|source| ExecError::Start { command: command.clone(), source })?;
-
-        let (sender, receiver) = mpsc::channel();
-        let ended = Arc::new(AtomicBool::new(false));
-        match (child.stdout.take(), &self.input) {
-            (Some(stdout), Input::Socket(socket)) => {
-                // Not the child's own: ssh would make it non-blocking for this side too.
-                let socket = socket.try_clone().map_err(io_error)?;
-                let until_then = sender.clone();
-                std::thread::spawn(move || {
-                    // Where it breaks, the child's end tells why.
-                    let _ = relay(stdout, socket);
-                    drop(until_then);
-                });
-            }
-            (Some(stdout), _) => pump(stdout, Stream::Stdout, sender.clone(), ended.clone()),
-            (None, _) => {}
-        }
-        if let Some(stderr) = child.stderr.take() {
-            pump(stderr, Stream::Stderr, sender, ended.clone());
-        }
-        if let Some(mut pipe) = child.stdin.take() {
-            // A child may end without reading: its exit status tells more than EPIPE.
-            std::thread::spawn(move || {
-                if let Some(bytes) = self.preamble {
-                    pipe.write_all(bytes.expose())?;
-                }
-                feed(&mut pipe, self.input, self.on_sent)
-            });
-        }
-
-        let mut stdout = Vec::new();
-        let mut stderr = String::new();
-        loop {
-            match receiver.recv_timeout(TICK) {
-                Ok((stream, bytes)) => {
-                    let line = scrub(String::from_utf8_lossy(&bytes).trim_end_matches('\n'));
-                    on_line(stream, &line);
-                    match stream {
-                        Stream::Stdout => stdout.extend_from_slice(&bytes),
-                        Stream::Stderr => {
-                            if self.quiet {
-                                tracing::debug!(target: "stderr", "{line}");
-                            } else {
-                                tracing::info!(target: "stderr", "{line}");
-                                stderr.push_str(&line);
-                                stderr.push('\n');
-                            }
-                        }
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            if interrupted() {
-                end(&mut child, self.terminal);
-                return Err(ExecError::Interrupted { command });
-            }
-            if let Some(deadline) = self.deadline
-                && started.elapsed() > deadline
-            {
-                end(&mut child, self.terminal);
-                tracing::warn!(%command, "deadline passed");
-                return Err(ExecError::Deadline { command, deadline, stderr });
-            }
-            if !ended.load(Ordering::Acquire) && child.try_wait().map_err(io_error)?.is_some() {
-                ended.store(true, Ordering::Release);
-            }
-        }
-        let status = wait(&mut child, self.deadline.map(|d| started + d), &command, &stderr)?;
-        tracing::info!(%command, status = %describe(status), seconds = started.elapsed().as_secs_f32(), "end");
-        Ok(Output { status, stdout, stderr })
-    }
-}
-
-/// A child can close its streams and go on: it is waited for under the same limits.
-fn wait(
-    child: &mut Child,
-    until: Option<Instant>,
-    command: &str,
-    stderr: &str,
-) -> Result<ExitStatus, ExecError> {
-    loop {
-        let state = child
-            .try_wait()
-            .map_err(|source| ExecError::Io { command: command.to_owned(), source })?;
-        if let Some(status) = state {
-            return Ok(status);
-        }
-        if interrupted() {
-            end(child, false);
-            return Err(ExecError::Interrupted { command: command.to_owned() });
-        }
-        if until.is_some_and(|until| Instant::now() > until) {
-            end(child, false);
-            return Err(ExecError::Deadline {
-                command: command.to_owned(),
-                deadline: Duration::ZERO,
-                stderr: stderr.to_owned(),
-            });
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn feed(pipe: &mut impl Write, input: Input, on_sent: Option<OnSent>) -> io::Result<()> {
-    match input {
-        Input::Null => Ok(()),
-        Input::Bytes(bytes) => pipe.write_all(&bytes),
-        Input::Secret(bytes) => pipe.write_all(bytes.expose()),
-        Input::File(path) => send(&path, pipe, on_sent),
-        Input::Socket(socket) => relay(socket, pipe),
-    }
-}
-
-/// Not `io::copy`: its splice keeps a pipe locked while it waits for a socket, and what
-/// was fed before cannot be read until more comes.
-fn relay(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        match from.read(&mut buffer)? {
-            0 => return Ok(()),
-            count => to.write_all(&buffer[..count])?,
-        }
-    }
-}
-
-/// Copies a file in pieces, and says how far it has come.
-fn send(path: &Path, to: &mut impl Write, on_sent: Option<OnSent>) -> io::Result<()> {
-    let mut file = File::open(path)?;
-    let mut on_sent = on_sent.map_or_else(|| Box::new(|_| ()) as Box<dyn FnMut(u64)>, |it| it.0);
-    let mut piece = vec![0; SENT_AT_ONCE];
-    let mut sent = 0;
-    loop {
-        let length = file.read(&mut piece)?;
-        if length == 0 {
-            return Ok(());
-        }
-        to.write_all(&piece[..length])?;
-        sent += length as u64;
-        on_sent(sent);
-    }
-}
-
-/// Hands the lines of `stream` on, to its end. A daemon that the child left behind may hold
-/// it open for ever: once the child has `ended`, what is there is read, and no more waited for.
-fn pump(
-    mut stream: impl Read + AsFd + Send + 'static,
-    kind: Stream,
-    sender: mpsc::Sender<(Stream, Vec<u8>)>,
-    ended: Arc<AtomicBool>,
-) {
-    std::thread::spawn(move || {
-        let mut buffer = vec![0; 64 << 10];
-        let mut line = Vec::new();
-        loop {
-            // Looked at first: what the child wrote before its end is there by then.
-            let last = ended.load(Ordering::Acquire);
-            if !is_readable(&stream) {
-                if last {
-                    break;
-                }
-                continue;
-            }
-            match stream.read(&mut buffer) {
-                Ok(0) | Err(_) => break,
-                Ok(count) => {
-                    for part in buffer[..count].split_inclusive(|byte| *byte == b'\n') {
-                        line.extend_from_slice(part);
-                        if part.ends_with(b"\n")
-                            && sender.send((kind, std::mem::take(&mut line))).is_err()
-                        {
-                            return;
-                        }
-                    }
-                }
-            }
-        }
-        if !line.is_empty() {
-            // Without a receiver the run was given up.
-            let _ = sender.send((kind, line));
-        }
-    });
-}
-
-/// Whether there is something to read, or the end, after at most a tick.
-fn is_readable(stream: &impl AsFd) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let tick = Timespec::try_from(TICK).ok();
-    let mut files = [PollFd::new(stream, PollFlags::IN)];
-    // An interrupted look is a look in vain.
-    poll(&mut files, tick.as_ref()).is_ok_and(|ready| ready > 0)
-}
-
-fn end(child: &mut Child, terminal: bool) {
-    use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-    let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) else { return };
-    let signal = |signal| {
-        // The child may have ended by itself meanwhile.
-        let _ = if terminal { kill_process(pid, signal) } else { kill_process_group(pid, signal) };
-    };
-    signal(Signal::TERM);
-    let until = Instant::now() + GRACE;
-    while Instant::now() < until {
-        if matches!(child.try_wait(), Ok(Some(_))) {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    signal(Signal::KILL);
-    let _ = child.wait();
-}
-
-fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => format!("ended by signal {signal}"),
-        (None, None) => "ended in an unknown way".to_owned(),
+        Running::new(child, command, self)?.until_the_end(on_line)
     }
 }
 
@@ -606,7 +305,8 @@ pub fn quote(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{BufRead, BufReader};
+    use std::io::{BufRead, BufReader, Write};
+    use std::time::Instant;
 
     #[test]
     fn output_is_captured_by_stream() {

@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use uuid::Uuid;
 
@@ -166,10 +167,7 @@ impl HostState {
         if let Some(run) = self.current()? {
             return Ok(Some(run));
         }
-        let written = |run: &RunDir| {
-            std::fs::metadata(run.journal()).and_then(|journal| journal.modified()).ok()
-        };
-        Ok(self.runs()?.into_iter().max_by_key(written))
+        Ok(self.runs()?.into_iter().max_by_key(RunDir::written))
     }
 
     /// Forgets which run is the current one; its folder stays.
@@ -215,6 +213,11 @@ impl RunDir {
 
     pub fn path(&self) -> &Path {
         &self.dir
+    }
+
+    /// When its journal was written to last.
+    pub fn written(&self) -> Option<SystemTime> {
+        std::fs::metadata(self.journal()).and_then(|journal| journal.modified()).ok()
     }
 
     pub fn journal(&self) -> PathBuf {

@@ -1,15 +1,20 @@
 //! A target that runs something else: what may replace it, and what may not.
 //!
-//! Nothing here starts a kexec; that takes a virtual machine.
+//! No kernel is started here; that takes a virtual machine.
 
 mod common;
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use common::installer::SERIAL;
 use common::journey::{Journey, run};
+use common::plain_flake::Plain;
 use sha2::{Digest, Sha256};
 
 const USAGE: i32 = 2;
@@ -32,13 +37,21 @@ fn a_running_system_is_ended_only_by_an_image_that_was_named_and_is_one() {
     journey.check_refuses(USAGE, &["cannot be read", "--kexec"], with(text.to_str().unwrap()));
 }
 
+/// What the target runs in place of an installer's kernel: it looks like one afterwards.
+const RUN: &str = r#"#!/bin/sh
+echo "$*" > "$target/kexec-arguments"
+printf 'ID=nixos\nVARIANT_ID=installer\n' > "$target/os-release"
+echo another-boot > "$target/boot_id"
+"#;
+
 /// A tarball of files with these names.
 fn tarball(dir: &Path, name: &str, files: &[&str]) -> PathBuf {
     let content = dir.join(format!("{name}-content"));
     for file in files {
         let path = content.join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, "a program\n").unwrap();
+        std::fs::write(&path, RUN).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
     let path = dir.join(name);
     let mut tar = Command::new("tar");
@@ -105,4 +118,56 @@ fn a_tarball_that_brings_no_keys_is_no_image() {
     journey.check_refuses(USAGE, &words, |args| {
         args.extend(["--kexec".into(), plain.display().to_string()]);
     });
+}
+
+/// Another port that leads to `port`; it counts who comes this way.
+fn forwarded(port: u16) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let own = listener.local_addr().unwrap().port();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    std::thread::spawn(move || {
+        for here in listener.incoming().flatten() {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let there = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            for (mut from, mut to) in [
+                (here.try_clone().unwrap(), there.try_clone().unwrap()),
+                (there.try_clone().unwrap(), here.try_clone().unwrap()),
+            ] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(std::net::Shutdown::Write);
+                });
+            }
+        }
+    });
+    (own, count)
+}
+
+#[test]
+fn the_image_is_started_as_the_flags_say_and_answers_where_they_say() {
+    let Some(plain) = Plain::new() else { return };
+    plain.target.runs("debian", "");
+    plain.target.takes_kexec();
+    let image = tarball(plain.root.path(), "good", &["kexec/run", "kexec/kexec"]);
+    let (port, came) = forwarded(plain.target.sshd.port);
+    let (target, image) = (plain.target_word(), image.display().to_string());
+    let install = |words: &[&str]| {
+        // Unattended, the machine is known by its disks.
+        let fixed = [".#guppy", &target, "--phases", "kexec", "--kexec", &image, "--erase", SERIAL];
+        plain.install(&[&fixed[..], words].concat())
+    };
+    let port = port.to_string();
+    install(&["--kexec-extra-flags", "--reset-vga --no-sync", "--post-kexec-ssh-port", &port])
+        .ends(0, &["the installer is up", "sha256"]);
+    assert_eq!(plain.told("kexec-arguments"), "--kexec-extra-flags --reset-vga --no-sync\n");
+    assert!(came.load(Ordering::Relaxed) > 0, "nobody came to the other port");
+    assert!(plain.target.file("root/landfall-kexec/kexec/kexec").exists());
+
+    plain.anew();
+    plain.target.runs("debian", "");
+    std::fs::write(plain.target.file("boot_id"), "a boot of Debian\n").unwrap();
+    install(&["--no-kexec"]).ends(USAGE, &["cannot be used with"]);
+    install(&[]).ends(0, &["the installer is up"]);
+    assert_eq!(plain.told("kexec-arguments"), "\n");
 }

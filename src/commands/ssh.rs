@@ -6,7 +6,7 @@ use crate::error::{Exit, StepError};
 use crate::journal;
 use crate::keys::RunKeys;
 use crate::ssh::{self, Endpoint};
-use crate::state::StateDir;
+use crate::state::{HostState, RunDir, StateDir};
 use crate::step::StepId;
 
 pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
@@ -19,7 +19,7 @@ pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
         )
         .exit(Exit::Usage)
     };
-    let dir = host.latest()?.ok_or_else(none)?;
+    let dir = installed_by(&host)?.ok_or_else(none)?;
     let lines = journal::read(&dir.journal())?;
     let identity = journal::identity(&lines).ok_or_else(none)?;
     let key = RunKeys::in_dir(dir.path()).public().ok_or_else(none)?;
@@ -41,4 +41,19 @@ pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
         _ => words,
     };
     Err(ssh::interactive(&endpoint, &key, dir.path(), &command)?.exec().into())
+}
+
+/// The run whose system the machine has: a later one that has not come to its reboot has
+/// changed nothing of what answers. Without any, the latest.
+fn installed_by(host: &HostState) -> Result<Option<RunDir>, StepError> {
+    let mut runs = host.runs()?;
+    runs.sort_by_key(|run| std::cmp::Reverse(run.written()));
+    let has_booted = |run: &RunDir| {
+        journal::read(&run.journal())
+            .is_ok_and(|lines| journal::finished(&lines, StepId::Reboot).is_some())
+    };
+    match runs.into_iter().find(has_booted) {
+        Some(run) => Ok(Some(run)),
+        None => Ok(host.latest()?),
+    }
 }

@@ -219,7 +219,7 @@ impl Known {
         if config.user.is_none() {
             config.user = run.and_then(|run| run.user.clone());
         }
-        config.target = Some(reached_by(endpoint, reach));
+        config.target = Some(reached_by(endpoint, reach)?);
         Ok(())
     }
 

@@ -254,6 +254,20 @@ fn files_that_keep(
     Ok(keep)
 }
 
+/// A change of nothing yet, the files that it is about, and those of them that were named.
+fn selected(
+    config: &Config,
+    repo_dir: &Path,
+    named: &[PathBuf],
+) -> Result<(Change, Vec<PathBuf>, Vec<PathBuf>), SopsError> {
+    let only = relative_files(&config.dir, repo_dir, named)?;
+    check_encrypted(&config.dir, &only)?;
+    let files = files_of(config, repo_dir, &only)?;
+    let mut change = Change::empty(config);
+    change.folders = repo::folders(&config.dir, &files);
+    Ok((change, files, only))
+}
+
 /// Gives the files new data keys; their recipients stay.
 pub fn plan_rotate(
     repo_dir: &Path,
@@ -263,11 +277,7 @@ pub fn plan_rotate(
     identities: &Identities,
 ) -> Result<Change, SopsError> {
     let config = Config::read(repo_dir, sops_yaml)?;
-    let only = relative_files(&config.dir, repo_dir, files)?;
-    check_encrypted(&config.dir, &only)?;
-    let mut change = Change::empty(&config);
-    let files = files_of(&config, repo_dir, &only)?;
-    change.folders = repo::folders(&config.dir, &files);
+    let (mut change, files, only) = selected(&config, repo_dir, files)?;
     for file in files {
         if !only.is_empty() && !only.contains(&file) {
             continue;
@@ -310,11 +320,7 @@ pub fn plan_update(
     identities: &Identities,
 ) -> Result<Change, SopsError> {
     let config = Config::read(repo_dir, sops_yaml)?;
-    let only = relative_files(&config.dir, repo_dir, files)?;
-    check_encrypted(&config.dir, &only)?;
-    let mut change = Change::empty(&config);
-    let files = files_of(&config, repo_dir, &only)?;
-    change.folders = repo::folders(&config.dir, &files);
+    let (mut change, files, only) = selected(&config, repo_dir, files)?;
     change.changes = rewrap(&config, &config.text, identities, files, |file, _, _| {
         only.is_empty() || only.iter().any(|path| path == file)
     })?;

@@ -100,14 +100,16 @@ fn staged_path(path: &Path) -> PathBuf {
 }
 
 /// An exclusive lock on a folder, released when dropped or by the end of the process.
-pub struct Lock(#[allow(dead_code)] File);
+pub struct Lock {
+    _held: File,
+}
 
 impl Lock {
     pub fn take(dir: &Path) -> Result<Self, WriteError> {
         let failed = |source: std::io::Error| WriteError::Lock { dir: dir.into(), source };
         let file = File::open(dir).map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self(file)),
+            Ok(()) => Ok(Self { _held: file }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(WriteError::Busy { dir: dir.into() }),
             Err(error) => Err(failed(error.into())),
         }

@@ -3,8 +3,6 @@
 //! All problems are told at once, each with what to do, so that one round of
 //! mending is enough.
 
-use std::path::PathBuf;
-
 use crate::build_on::{BuildOn, Builder};
 use crate::config::Push;
 use crate::context::Context;
@@ -20,7 +18,7 @@ use crate::machine::Phase;
 use crate::origin::Origin;
 use crate::passphrase;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
-use crate::steps::remote::Place;
+use crate::steps::remote::{Place, require_clean};
 use crate::steps::{
     flake_hardware, hardware, home, install, installer, installs, lock, repos, secrets,
 };
@@ -151,22 +149,9 @@ fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
     // Secrets that lie in the configuration itself.
     let inside = cx.config.secrets.as_ref().is_some_and(|secrets| secrets.input.is_none());
     let secrets = if inside { secrets::left_by_this_run(cx, repo)? } else { Vec::new() };
-    let dirty: Vec<PathBuf> = repo
-        .dirty()?
-        .into_iter()
-        .filter(|path| !hardware::left_by_this_run(cx, path))
-        .filter(|path| !secrets.contains(path))
-        .collect();
-    if dirty.is_empty() {
-        return Ok(());
-    }
-    let list: Vec<String> = dirty.iter().map(|path| path.display().to_string()).collect();
-    Err(StepError::new(
-        format!("{} has changes that are not committed", repo.root().display()),
-        list.join("\n"),
-        "Commit them, or put them away with git stash -u.",
-    )
-    .exit(Exit::Usage))
+    require_clean(repo, |path| {
+        hardware::left_by_this_run(cx, path) || secrets.iter().any(|ours| ours == path)
+    })
 }
 
 fn pushable(cx: &Context, repo: &Repo) -> Result<(), StepError> {

@@ -320,3 +320,18 @@ fn nowhere(repo: &Repo) -> StepError {
     )
     .exit(Exit::Usage)
 }
+
+/// Refuses changes that are not committed, but for those that are `expected`.
+pub fn require_clean(repo: &Repo, expected: impl Fn(&Path) -> bool) -> Result<(), StepError> {
+    let dirty = repo.dirty()?.into_iter().filter(|path| !expected(path));
+    let list: Vec<String> = dirty.map(|path| path.display().to_string()).collect();
+    if list.is_empty() {
+        return Ok(());
+    }
+    Err(StepError::new(
+        format!("{} has changes that are not committed", repo.root().display()),
+        list.join("\n"),
+        "Commit them, or put them away with git stash -u.",
+    )
+    .exit(Exit::Usage))
+}

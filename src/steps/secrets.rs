@@ -27,7 +27,7 @@ use crate::sops::transaction::is_left_over;
 use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::hardware::{self, as_paths};
 use crate::steps::lock::short;
-use crate::steps::remote::{Edit, Place};
+use crate::steps::remote::{Edit, Place, require_clean};
 use crate::steps::{home, identity, kept};
 
 pub struct Secrets;
@@ -407,19 +407,5 @@ pub fn left_by_this_run(cx: &Context, repo: &Repo) -> Result<Vec<PathBuf>, StepE
 /// Uncommitted changes of somebody else would be committed or lost with ours.
 pub fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
     let ours = left_by_this_run(cx, repo)?;
-    let dirty: Vec<PathBuf> = repo
-        .dirty()?
-        .into_iter()
-        .filter(|path| !ours.contains(path) && !is_left_over(path))
-        .collect();
-    if dirty.is_empty() {
-        return Ok(());
-    }
-    let list: Vec<String> = dirty.iter().map(|path| path.display().to_string()).collect();
-    Err(StepError::new(
-        format!("{} has changes that are not committed", repo.root().display()),
-        list.join("\n"),
-        "Commit them, or put them away with git stash -u.",
-    )
-    .exit(Exit::Usage))
+    require_clean(repo, |path| ours.iter().any(|file| file == path) || is_left_over(path))
 }

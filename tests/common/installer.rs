@@ -81,7 +81,7 @@ impl Installer {
     }
 
     pub fn has_memory_mib(&self, mib: u64) {
-        self.write("meminfo", &format!("MemTotal: {} kB\n", mib * 1024));
+        self.write("meminfo", &format!("MemTotal: {0} kB\nMemAvailable: {0} kB\n", mib * 1024));
     }
 
     /// Whether it was started by a BIOS, not by UEFI.
@@ -139,6 +139,16 @@ impl Installer {
         self.dir.join("mnt")
     }
 
+    /// From now on it looks like a machine whose kernel takes a kexec.
+    pub fn takes_kexec(&self) {
+        fs::create_dir_all(self.dir.join("kernel")).unwrap();
+        self.write("kernel/kexec_loaded", "0\n");
+        self.script("bin/systemd-detect-virt", "echo none");
+        for name in ["cpio", "ip"] {
+            self.script(&format!("bin/{name}"), "exit 0");
+        }
+    }
+
     /// The private half of the key that it shows.
     pub fn host_private(&self) -> PathBuf {
         self.sshd.dir.path().join("host")
@@ -166,6 +176,10 @@ exec unshare --mount -- sh -c '
 mount --bind "$target/os-release" /etc/os-release
 mount --bind "$target/meminfo" /proc/meminfo
 mount -t tmpfs none /sys/firmware
+if [ -e "$target/boot_id" ]; then
+  mount --bind "$target/boot_id" /proc/sys/kernel/random/boot_id
+fi
+if [ -d "$target/kernel" ]; then mount --bind "$target/kernel" /sys/kernel; fi
 [ -e "$target/bios" ] || mkdir /sys/firmware/efi
 if [ -d "$target/etc-ssh" ]; then mount --bind "$target/etc-ssh" /etc/ssh; fi
 # nix itself may lie below the home that is hidden now.

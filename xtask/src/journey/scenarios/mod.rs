@@ -6,6 +6,7 @@ mod core;
 mod disks;
 mod edits;
 mod forms;
+mod home;
 mod image;
 mod impostor;
 mod matrix;
@@ -24,6 +25,7 @@ pub fn all() -> Vec<Scenario> {
         core::scenarios(),
         disks::scenarios(),
         forms::scenarios(),
+        home::scenarios(),
         reach::scenarios(),
         sabotage::scenarios(),
         again::scenarios(),

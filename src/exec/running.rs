@@ -1,0 +1,171 @@
+//! A process that runs: its lines as they come, its limits, its end.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use super::interrupt::interrupted;
+use super::streams::{Input, feed, pump, relay};
+use super::{Cmd, ExecError, Output, Stream, TICK};
+use crate::secret::scrub;
+
+/// What a command gets between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(3);
+
+pub struct Running {
+    child: Child,
+    command: String,
+    started: Instant,
+    deadline: Option<Duration>,
+    terminal: bool,
+    quiet: bool,
+    lines: Receiver<(Stream, Vec<u8>)>,
+    /// What comes in after the child's end is not waited for.
+    ended: Arc<AtomicBool>,
+    stdout: Vec<u8>,
+    stderr: String,
+}
+
+impl Running {
+    /// Takes over a child that was just started for `cmd`: feeds it, and hears it.
+    pub fn new(mut child: Child, command: String, cmd: Cmd) -> Result<Self, ExecError> {
+        let io_error = |source| ExecError::Io { command: command.clone(), source };
+        let (sender, lines) = mpsc::channel();
+        let ended = Arc::new(AtomicBool::new(false));
+        match (child.stdout.take(), &cmd.input) {
+            (Some(stdout), Input::Socket(socket)) => {
+                // Not the child's own: ssh would make it non-blocking for this side too.
+                let socket = socket.try_clone().map_err(io_error)?;
+                let until_then = sender.clone();
+                std::thread::spawn(move || {
+                    // Where it breaks, the child's end tells why.
+                    let _ = relay(stdout, socket);
+                    drop(until_then);
+                });
+            }
+            (Some(stdout), _) => pump(stdout, Stream::Stdout, sender.clone(), ended.clone()),
+            (None, _) => {}
+        }
+        if let Some(stderr) = child.stderr.take() {
+            pump(stderr, Stream::Stderr, sender, ended.clone());
+        }
+        let (deadline, terminal, quiet) = (cmd.deadline, cmd.terminal, cmd.quiet);
+        if let Some(mut pipe) = child.stdin.take() {
+            // A child may end without reading: its exit status tells more than EPIPE.
+            std::thread::spawn(move || feed(&mut pipe, cmd.preamble, cmd.input, cmd.on_sent));
+        }
+        Ok(Self {
+            child,
+            command,
+            started: Instant::now(),
+            deadline,
+            terminal,
+            quiet,
+            lines,
+            ended,
+            stdout: Vec::new(),
+            stderr: String::new(),
+        })
+    }
+
+    /// Hands over each scrubbed line as it comes, until the process has ended.
+    pub fn until_the_end(
+        mut self,
+        mut on_line: impl FnMut(Stream, &str),
+    ) -> Result<Output, ExecError> {
+        loop {
+            match self.lines.recv_timeout(TICK) {
+                Ok((stream, bytes)) => self.take(stream, &bytes, &mut on_line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.limits()?;
+            if !self.ended.load(Ordering::Acquire) && self.status()?.is_some() {
+                self.ended.store(true, Ordering::Release);
+            }
+        }
+        // A child can close its streams and go on.
+        let status = loop {
+            if let Some(status) = self.status()? {
+                break status;
+            }
+            self.limits()?;
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let seconds = self.started.elapsed().as_secs_f32();
+        tracing::info!(command = %self.command, status = %describe(status), seconds, "end");
+        Ok(Output { status, stdout: self.stdout, stderr: self.stderr })
+    }
+
+    fn take(&mut self, stream: Stream, bytes: &[u8], on_line: &mut impl FnMut(Stream, &str)) {
+        let line = scrub(String::from_utf8_lossy(bytes).trim_end_matches('\n'));
+        on_line(stream, &line);
+        match stream {
+            Stream::Stdout => self.stdout.extend_from_slice(bytes),
+            Stream::Stderr if self.quiet => tracing::debug!(target: "stderr", "{line}"),
+            Stream::Stderr => {
+                tracing::info!(target: "stderr", "{line}");
+                self.stderr.push_str(&line);
+                self.stderr.push('\n');
+            }
+        }
+    }
+
+    /// Ends the process when the user wants that or its time is over.
+    fn limits(&mut self) -> Result<(), ExecError> {
+        let command = || self.command.clone();
+        if interrupted() {
+            let error = ExecError::Interrupted { command: command() };
+            self.end();
+            return Err(error);
+        }
+        match self.deadline {
+            Some(deadline) if self.started.elapsed() > deadline => {
+                tracing::warn!(command = %self.command, "deadline passed");
+                let stderr = self.stderr.clone();
+                let error = ExecError::Deadline { command: command(), deadline, stderr };
+                self.end();
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn status(&mut self) -> Result<Option<ExitStatus>, ExecError> {
+        let command = &self.command;
+        self.child.try_wait().map_err(|source| ExecError::Io { command: command.clone(), source })
+    }
+
+    fn end(&mut self) {
+        use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+        let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) else { return };
+        let terminal = self.terminal;
+        let signal = |signal| {
+            // The child may have ended by itself meanwhile.
+            let _ =
+                if terminal { kill_process(pid, signal) } else { kill_process_group(pid, signal) };
+        };
+        signal(Signal::TERM);
+        let until = Instant::now() + GRACE;
+        while Instant::now() < until {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        signal(Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
+/// How a process ended, for people.
+pub fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("ended by signal {signal}"),
+        (None, None) => "ended in an unknown way".to_owned(),
+    }
+}

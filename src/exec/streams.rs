@@ -1,0 +1,124 @@
+//! What goes into a process and what comes out of it.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+
+use super::{OnSent, Stream, TICK};
+use crate::secret::Secret;
+
+/// Small enough for a progress bar that moves, large enough to cost nothing.
+const SENT_AT_ONCE: usize = 256 << 10;
+
+/// What standard input is fed from.
+#[derive(Debug)]
+pub enum Input {
+    Null,
+    Bytes(Vec<u8>),
+    Secret(Secret),
+    File(PathBuf),
+    Socket(UnixStream),
+}
+
+/// Writes the preamble, then the input.
+pub fn feed(
+    pipe: &mut impl Write,
+    preamble: Option<Secret>,
+    input: Input,
+    on_sent: Option<OnSent>,
+) -> io::Result<()> {
+    if let Some(bytes) = preamble {
+        pipe.write_all(bytes.expose())?;
+    }
+    match input {
+        Input::Null => Ok(()),
+        Input::Bytes(bytes) => pipe.write_all(&bytes),
+        Input::Secret(bytes) => pipe.write_all(bytes.expose()),
+        Input::File(path) => send(&path, pipe, on_sent),
+        Input::Socket(socket) => relay(socket, pipe),
+    }
+}
+
+/// Not `io::copy`: its splice keeps a pipe locked while it waits for a socket, and what
+/// was fed before cannot be read until more comes.
+pub fn relay(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => to.write_all(&buffer[..count])?,
+        }
+    }
+}
+
+/// Copies a file in pieces, and says how far it has come.
+fn send(path: &Path, to: &mut impl Write, on_sent: Option<OnSent>) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    let mut on_sent = on_sent.map_or_else(|| Box::new(|_| ()) as Box<dyn FnMut(u64)>, |it| it.0);
+    let mut piece = vec![0; SENT_AT_ONCE];
+    let mut sent = 0;
+    loop {
+        let length = file.read(&mut piece)?;
+        if length == 0 {
+            return Ok(());
+        }
+        to.write_all(&piece[..length])?;
+        sent += length as u64;
+        on_sent(sent);
+    }
+}
+
+/// Hands the lines of `stream` on, to its end. A daemon that the child left behind may hold
+/// it open for ever: once the child has `ended`, what is there is read, and no more waited for.
+pub fn pump(
+    mut stream: impl Read + AsFd + Send + 'static,
+    kind: Stream,
+    sender: Sender<(Stream, Vec<u8>)>,
+    ended: Arc<AtomicBool>,
+) {
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 64 << 10];
+        let mut line = Vec::new();
+        loop {
+            // Looked at first: what the child wrote before its end is there by then.
+            let last = ended.load(Ordering::Acquire);
+            if !is_readable(&stream) {
+                if last {
+                    break;
+                }
+                continue;
+            }
+            match stream.read(&mut buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => {
+                    for part in buffer[..count].split_inclusive(|byte| *byte == b'\n') {
+                        line.extend_from_slice(part);
+                        if part.ends_with(b"\n")
+                            && sender.send((kind, std::mem::take(&mut line))).is_err()
+                        {
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+        if !line.is_empty() {
+            // Without a receiver the run was given up.
+            let _ = sender.send((kind, line));
+        }
+    });
+}
+
+/// Whether there is something to read, or the end, after at most a tick.
+fn is_readable(stream: &impl AsFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let tick = Timespec::try_from(TICK).ok();
+    let mut files = [PollFd::new(stream, PollFlags::IN)];
+    // An interrupted look is a look in vain.
+    poll(&mut files, tick.as_ref()).is_ok_and(|ready| ready > 0)
+}
