@@ -4,6 +4,7 @@ mod common;
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
@@ -186,6 +187,19 @@ fn wrong_drives_and_images_are_refused_and_stay_as_they_are() {
     fs::remove_file(bench.path("image.iso")).unwrap();
     bench.flash(&drive.device, &["--yes"]).ends(2, &["image.iso is no image"]);
     assert!(drive.read(4 * MIB as usize).iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn whoever_may_not_write_to_the_drive_is_told_so_before_anything_else() {
+    let bench = Bench::new();
+    let Some(drive) = bench.drive(64 * MIB, &[]) else { return };
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    let program = bench.path("landfall");
+    fs::copy(assert_cmd::cargo::cargo_bin!("landfall"), &program).unwrap();
+    fs::set_permissions(bench.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let ran = run(setpriv.arg(&program).args(["iso", "flash"]).arg(&drive.device).arg("--image=x"));
+    ran.ends(2, &["cannot be opened", "with sudo"]);
 }
 
 #[test]
