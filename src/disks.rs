@@ -276,6 +276,7 @@ mod tests {
             device: (*device).into(),
             in_layout: None,
             luks: Vec::new(),
+            bios_boot: None,
         };
         devices.iter().enumerate().map(disk).collect()
     }

@@ -23,6 +23,23 @@ let
       builtins.concatMap (p: luksIn (p.content or null)) (values content.partitions)
     else luksIn (content.content or null);
 
+  # Whether a disk has room for GRUB's code for BIOS; null where it is no GPT.
+  biosBoot = content:
+    if content.type or "" != "gpt" then null
+    else
+      builtins.any (
+        p: builtins.elem (p.type or "") [ "EF02" "ef02" "21686148-6449-6E6F-744E-656564454649" ]
+      ) (values (content.partitions or { }));
+
+  loader = c.boot.loader or { };
+  lanzaboote = c.boot.lanzaboote or { };
+  grub = loader.grub or { };
+  # The boot loader that UEFI alone can start.
+  uefiLoader =
+    if lanzaboote.enable or false then "lanzaboote"
+    else if loader.systemd-boot.enable or false then "systemd-boot"
+    else null;
+
   secretOf = name: s: {
     inherit name;
     sopsFile = toString s.sopsFile;
@@ -95,6 +112,7 @@ in
     inherit name;
     inherit (disk) device;
     luks = luksIn (disk.content or null);
+    biosBoot = biosBoot (disk.content or { });
   }) (c.disko.devices.disk or { });
   fileSystems = map (fs: {
     inherit (fs) mountPoint fsType;
@@ -112,7 +130,20 @@ in
     || builtins.any (user: anyGit (user.packages or [ ])) (values c.users.users)
     || builtins.any (home: home.programs.git.enable or false || anyGit (home.home.packages or [ ]))
       (values (c.home-manager.users or { }));
-  systemdBoot = c.boot.loader.systemd-boot.enable or false;
+  inherit uefiLoader;
+  # It is on by default, and off for another one.
+  grub =
+    if grub.enable or false && uefiLoader == null then {
+      # Those that get its code for BIOS.
+      devices = builtins.filter (device: device != "nodev") (
+        if grub ? mirroredBoots then builtins.concatMap (boot: boot.devices) grub.mirroredBoots
+        else grub.devices or [ ]
+      );
+      forced = grub.forceInstall or false;
+      uefi = grub.efiSupport or false;
+      # Without one of these no firmware looks where it is.
+      uefiFinds = grub.efiInstallAsRemovable or false || loader.efi.canTouchEfiVariables or false;
+    } else null;
   sshEnabled = c.services.openssh.enable;
   sshPorts = c.services.openssh.ports or [ 22 ];
   hostKeys = map (key: { inherit (key) path type; }) (c.services.openssh.hostKeys or [ ]);
@@ -144,8 +175,8 @@ in
     let path = c.hardware.facter.reportPath or null;
     in if path == null then null else toString path;
   lanzabooteBundle =
-    if (c.boot.lanzaboote.enable or false) && !(c.boot.lanzaboote.autoGenerateKeys.enable or false) then
-      toString (c.boot.lanzaboote.pkiBundle or "/var/lib/sbctl")
+    if (lanzaboote.enable or false) && !(lanzaboote.autoGenerateKeys.enable or false) then
+      toString (lanzaboote.pkiBundle or "/var/lib/sbctl")
     else null;
   rootKeys = builtins.length (c.users.users.root.openssh.authorizedKeys.keys or [ ])
     + builtins.length (c.users.users.root.openssh.authorizedKeys.keyFiles or [ ]);

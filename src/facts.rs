@@ -25,7 +25,11 @@ pub struct HostFacts {
     pub root_is_made_new: bool,
     /// What impermanence keeps elsewhere.
     pub persisted: Vec<Persisted>,
-    pub systemd_boot: bool,
+    /// The boot loader that UEFI alone can start: systemd-boot, lanzaboote.
+    #[serde(default)]
+    pub uefi_loader: Option<String>,
+    #[serde(default)]
+    pub grub: Option<Grub>,
     /// Whether somebody who logs in finds git.
     #[serde(default)]
     pub has_git: bool,
@@ -55,6 +59,20 @@ pub struct HostFacts {
     pub lanzaboote_bundle: Option<String>,
 }
 
+/// `boot.loader.grub`, where it is the boot loader.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Grub {
+    /// Those whose first sector gets its code for BIOS.
+    pub devices: Vec<String>,
+    /// Installed even where there is no room for it.
+    pub forced: bool,
+    /// Whether UEFI can start it.
+    pub uefi: bool,
+    /// Whether UEFI firmware looks where it is, or is told of it.
+    pub uefi_finds: bool,
+}
+
 /// A disk of the disko layout.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct LayoutDisk {
@@ -65,6 +83,9 @@ pub struct LayoutDisk {
     #[serde(default)]
     pub in_layout: Option<String>,
     pub luks: Vec<LuksVolume>,
+    /// Whether it has a partition for GRUB's code for BIOS; none where it has no GPT.
+    #[serde(default, rename = "biosBoot")]
+    pub bios_boot: Option<bool>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -306,7 +327,7 @@ mod tests {
                 {"mountPoint": "/", "fsType": "btrfs", "neededForBoot": false},
                 {"mountPoint": "/persist", "fsType": "btrfs", "neededForBoot": true}],
             "crypttab": null, "initrdSecrets": [], "rootIsMadeNew": false, "persisted": [],
-            "systemdBoot": true, "sshEnabled": true, "sshPorts": [22],
+            "uefiLoader": "systemd-boot", "sshEnabled": true, "sshPorts": [22],
             "hostKeys": [{"path": "/persist/etc/ssh/ssh_host_ed25519_key", "type": "ed25519"}],
             "initrdHostKeys": [], "secrets": [], "ageKeyFile": null,
             "ageSshKeyPaths": [], "gnupgSshKeyPaths": [],

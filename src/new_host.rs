@@ -14,7 +14,7 @@ use crate::scaffold::{self, HostSecrets};
 use crate::sops::grants;
 use crate::sops::identities::{Identities, Places};
 use crate::sops::rules::{Rule, Rules};
-use crate::templates::{NIX_CONFIG, Values};
+use crate::templates::{BIOS, Firmware, NIX_CONFIG, Values};
 
 const HOSTS: &str = "hosts/nixos";
 /// What the files of a host refer to.
@@ -64,12 +64,19 @@ impl Advice for NewHostError {
     }
 }
 
+/// The new host's disks, and what starts it from them.
+#[derive(Debug, Clone, Copy)]
+pub struct Disks<'a> {
+    /// Layout in `hosts/common/disks`, without `-disk.nix`.
+    pub layout: &'a str,
+    pub firmware: Firmware,
+    pub device: &'a str,
+}
+
 /// A host that is to be added.
 pub struct NewHost<'a> {
     pub name: &'a str,
-    /// Layout in `hosts/common/disks`, without `-disk.nix`.
-    pub layout: &'a str,
-    pub disk: &'a str,
+    pub disks: Disks<'a>,
     pub config: &'a Path,
     pub secrets: &'a SecretsRepo,
     pub user: String,
@@ -80,12 +87,14 @@ impl<'a> NewHost<'a> {
     /// Looks at everything that could stand in the way; changes nothing.
     pub fn plan(
         name: &'a str,
-        (layout, disk): (&'a str, &'a str),
+        disks: Disks<'a>,
         config: &'a Path,
         secrets: &'a SecretsRepo,
     ) -> Result<Self, StepError> {
-        let layout_file = format!("hosts/common/disks/{layout}-disk.nix");
-        let missing = SHAPE.into_iter().chain([layout_file.as_str()]);
+        let layout_file = format!("hosts/common/disks/{}-disk.nix", disks.layout);
+        let bios_file = format!("hosts/{BIOS}");
+        let bios = (disks.firmware == Firmware::Bios).then_some(bios_file.as_str());
+        let missing = SHAPE.into_iter().chain([layout_file.as_str()]).chain(bios);
         let missing: Vec<&str> = missing.filter(|path| !config.join(path).exists()).collect();
         if !missing.is_empty() {
             return Err(foreign(config, format!("there is no {}", missing.join(", "))).into());
@@ -111,7 +120,7 @@ impl<'a> NewHost<'a> {
         let hosts = folders(&config.join(HOSTS)).map_err(io(&config.join(HOSTS)))?;
         let rules = with_rule(&text, &hosts, name)
             .map_err(|why| foreign(&secrets.dir, format!("{}: {why}", sops_config.display())))?;
-        Ok(Self { name, layout, disk, config, secrets, user, rules })
+        Ok(Self { name, disks, config, secrets, user, rules })
     }
 
     /// Writes and commits, in the secrets first: the configuration refers to them.
@@ -149,8 +158,9 @@ impl<'a> NewHost<'a> {
             host: self.name.to_owned(),
             user: self.user.clone(),
             secrets_url: String::new(),
-            layout: self.layout.to_owned(),
-            disk: self.disk.to_owned(),
+            layout: self.disks.layout.to_owned(),
+            firmware: self.disks.firmware,
+            disk: self.disks.device.to_owned(),
             recipients: Vec::new(),
             authorized_keys: String::new(),
         };

@@ -317,6 +317,7 @@ fn devices_in(text: &str) -> Vec<LayoutDisk> {
         device: name.to_owned(),
         in_layout: None,
         luks: Vec::new(),
+        bios_boot: None,
     };
     names.into_iter().map(disk).collect()
 }

@@ -33,6 +33,7 @@ pub const NIX_CONFIG: &[Template] = templates!("nix-config":
     "hosts/common/core/nix.nix",
     "hosts/common/core/openssh.nix",
     "hosts/common/core/sops.nix",
+    "hosts/common/disks/bios.nix",
     "hosts/common/disks/btrfs-disk.nix",
     "hosts/common/disks/btrfs-luks-disk.nix",
     "hosts/common/disks/btrfs-luks-impermanence-disk.nix",
@@ -58,11 +59,23 @@ pub const NIX_SECRETS: &[Template] = templates!("nix-secrets":
 const SAMPLE_HOST: &str = "guppy";
 const SAMPLE_USER: &str = "alice";
 const SAMPLE_URL: &str = "git+ssh://git@example.org/alice/nix-secrets.git?ref=main&shallow=1";
-const SAMPLE_LAYOUT: &str = "common/disks/btrfs-luks-disk.nix";
+const SAMPLE_IMPORTS: &str = "  imports = [ ../../common/disks/btrfs-luks-disk.nix ];\n";
 const SAMPLE_DISK: &str = "\"/dev/vda\"";
 const SAMPLE_KEY: &str = "  - &user_alice AGE_RECIPIENT\n";
 const SAMPLE_ALIAS: &str = "          - *user_alice\n";
 const AUTHORIZED_KEYS: &str = "hosts/common/users/authorized_keys";
+
+/// What a layout needs beside it where a BIOS starts the machine, below `hosts`.
+pub const BIOS: &str = "common/disks/bios.nix";
+
+/// What starts the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Firmware {
+    /// By systemd-boot
+    Uefi,
+    /// By GRUB
+    Bios,
+}
 
 /// What takes the place of the sample values. All of it was validated: nothing
 /// here needs quoting in Nix or YAML.
@@ -74,6 +87,7 @@ pub struct Values {
     pub secrets_url: String,
     /// File name in `hosts/common/disks`, without `-disk.nix`.
     pub layout: String,
+    pub firmware: Firmware,
     pub disk: String,
     /// Public age keys of the operator, at least one.
     pub recipients: Vec<String>,
@@ -89,7 +103,7 @@ impl Template {
             self.text,
             &[
                 (SAMPLE_URL, values.secrets_url.clone()),
-                (SAMPLE_LAYOUT, format!("common/disks/{}-disk.nix", values.layout)),
+                (SAMPLE_IMPORTS, imports(values)),
                 (SAMPLE_DISK, format!("\"{}\"", values.disk)),
                 (SAMPLE_KEY, key_lines(values)),
                 (SAMPLE_ALIAS, alias_lines(values)),
@@ -101,6 +115,15 @@ impl Template {
             return (path.into(), text + &values.authorized_keys);
         }
         (path.into(), text)
+    }
+}
+
+/// The layout of the host's disks, and what its firmware wants beside it.
+fn imports(values: &Values) -> String {
+    let layout = format!("../../common/disks/{}-disk.nix", values.layout);
+    match values.firmware {
+        Firmware::Uefi => format!("  imports = [ {layout} ];\n"),
+        Firmware::Bios => format!("  imports = [\n    {layout}\n    ../../{BIOS}\n  ];\n"),
     }
 }
 
@@ -152,6 +175,7 @@ mod tests {
             user: "bob".into(),
             secrets_url: "git+ssh://git@forge/bob/s.git?ref=main&shallow=1".into(),
             layout: "btrfs-luks-impermanence".into(),
+            firmware: Firmware::Uefi,
             disk: "/dev/disk/by-id/nvme-1".into(),
             recipients: vec!["age1one".into(), "age1two".into()],
             authorized_keys: "ssh-ed25519 AAAA bob\n".into(),
@@ -184,6 +208,16 @@ mod tests {
         let disks = rendered(NIX_CONFIG, "hosts/nixos/alice-laptop/disks.nix");
         assert!(disks.contains("common/disks/btrfs-luks-impermanence-disk.nix ]"), "{disks}");
         assert!(disks.contains("device = \"/dev/disk/by-id/nvme-1\""), "{disks}");
+    }
+
+    #[test]
+    fn a_bios_gets_a_boot_loader_of_its_own() {
+        let disks = NIX_CONFIG.iter().find(|t| t.path == "hosts/nixos/guppy/disks.nix").unwrap();
+        let (_, text) = disks.render(&Values { firmware: Firmware::Bios, ..values() });
+        let imports = "imports = [\n    ../../common/disks/btrfs-luks-impermanence-disk.nix\n    \
+                       ../../common/disks/bios.nix\n  ];";
+        assert!(text.contains(imports), "{text}");
+        assert!(NIX_CONFIG.iter().any(|template| template.path == format!("hosts/{BIOS}")));
     }
 
     #[test]

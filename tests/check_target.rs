@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 
 use common::installer::{DEVICE, SERIAL, disk};
-use common::journey::{Journey, Ran, files_below, run};
+use common::journey::{HOST, Journey, Ran, files_below, run};
 use common::sshd::{free_port, keygen};
 use common::users::PASSWORD;
 use landfall::installers;
@@ -93,6 +93,51 @@ fn machines_that_cannot_take_the_system_are_refused() {
     refused(&["the configuration is for x86_64-linux, the target is aarch64-linux"]);
     target.is_a("x86_64");
     journey.check().succeeds();
+}
+
+#[test]
+fn each_firmware_wants_a_boot_loader_of_its_kind() {
+    let Some(journey) = Journey::new() else { return };
+    let target = &journey.target;
+    let refused = |words: &[&str]| journey.check_refuses(USAGE, words, |_| ());
+    // What would be found after the kexec is told before it.
+    target.is_bios(true);
+    target.runs("debian", "");
+    let words = ["boots by systemd-boot, and the target was not started by UEFI", "it runs debian"];
+    journey.check_refuses(USAGE, &words, |_| ());
+    target.runs("nixos", "installer");
+
+    let disks = journey.config().join(format!("hosts/nixos/{HOST}/disks.nix"));
+    let uefi = fs::read_to_string(&disks).unwrap();
+    let layout = "../../common/disks/btrfs-luks-disk.nix";
+    let bios = uefi.replace(layout, &format!("{layout} ../../common/disks/bios.nix"));
+    let with = |more: &str| {
+        let body = bios.replacen("{\n", "{ lib, ... }:\n{\n", 1);
+        let body = body.trim_end().strip_suffix('}').unwrap();
+        fs::write(&disks, format!("{body}  {more}\n}}\n")).unwrap();
+        journey.commit_config("GRUB");
+    };
+    with("");
+    journey.check().succeeds();
+    target.is_bios(false);
+    refused(&["GRUB would be there for BIOS alone", "efiSupport is false", "systemd-boot"]);
+    let untold = "boot.loader.efi.canTouchEfiVariables = lib.mkForce false;";
+    with(&format!("boot.loader.grub.efiSupport = true; {untold}"));
+    refused(&["the firmware would not find GRUB", "efiInstallAsRemovable"]);
+    let removable = "boot.loader.grub = { efiSupport = true; efiInstallAsRemovable = true; };";
+    with(&format!("{removable} {untold}"));
+    journey.check().succeeds();
+    target.is_bios(true);
+    journey.check().succeeds();
+
+    with("boot.loader.grub.devices = [ \"/dev/landfall-other\" ];");
+    refused(&["/dev/landfall-other, which is no disk of the layout", "has no such disk", "EF02"]);
+    let no_room = "disko.devices.disk.main.content.partitions.bios.type = lib.mkForce \"8300\"";
+    with(&format!("boot.loader.grub.device = \"{DEVICE}\"; {no_room};"));
+    refused(&["GRUB has no place on the disk \"main\"", "EF02"]);
+    let no_disk = "boot.loader.grub.devices = [ \"nodev\" ]";
+    with(&format!("{no_disk}; {no_room};"));
+    refused(&["GRUB would be there for UEFI alone", "names no disk"]);
 }
 
 #[test]

@@ -28,7 +28,8 @@ fn a_new_host_can_be_checked_and_bootstrapped() {
     run(&mut journey.bootstrap()).succeeds();
     journey.git(&journey.config(), &["push", "-q"]);
     let guppy = fs::read_to_string(journey.host_secrets()).unwrap();
-    add(&journey, &[]).ends(0, &["hosts/nixos/molly", "sops/molly.yaml", "landfall check molly"]);
+    let words = ["hosts/nixos/molly", "sops/molly.yaml", "landfall check molly"];
+    add(&journey, &["--firmware", "bios"]).ends(0, &words);
 
     for dir in [journey.config(), journey.secrets()] {
         assert_eq!(journey.git(&dir, &["status", "--porcelain"]), "");
@@ -42,6 +43,8 @@ fn a_new_host_can_be_checked_and_bootstrapped() {
     assert_eq!(fs::read_to_string(journey.host_secrets()).unwrap(), guppy);
     run(journey.landfall().args(["secrets", "updatekeys", "--check"])).succeeds();
 
+    run(journey.landfall().args(args(&journey, "check"))).ends(2, &["GRUB", "for BIOS alone"]);
+    journey.target.is_bios(true);
     run(journey.landfall().args(args(&journey, "check"))).ends(0, &["checks passed"]);
     let mut bootstrap = journey.landfall();
     bootstrap.args(args(&journey, "bootstrap")).args(["--until", "build"]);
@@ -67,6 +70,11 @@ fn what_cannot_be_added_changes_nothing() {
     refuses(&["hosts/nixos/guppy is already there", "another name"], &[HOST]);
     refuses(&["NAME Molly", "not a host name"], &["Molly"]);
     refuses(&["--disk sda", "not the path of a device"], &[NEW, "--disk", "sda"]);
+    let (bios, elsewhere) = ("hosts/common/disks/bios.nix", "hosts/common/disks/legacy.nix");
+    journey.git(&journey.config(), &["mv", bios, elsewhere]);
+    journey.commit_config("Another name");
+    refuses(&["there is no hosts/common/disks/bios.nix"], &[NEW, "--firmware", "bios"]);
+    refuses(&["invalid value 'efi'", "uefi, bios"], &[NEW, "--firmware", "efi"]);
     let rules = journey.secrets().join(".sops.yaml");
     let text = fs::read_to_string(&rules).unwrap();
     fs::write(&rules, format!("{text}# mine\n")).unwrap();

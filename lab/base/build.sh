@@ -30,6 +30,7 @@ main() {
   make_shell
   make_busybox
   make_certificates
+  make_grub
   make_image_tools
   make_kexec_bundle
   make_own_programs
@@ -95,7 +96,7 @@ make_components() {
   for control in "$out"/unpacked/*.control; do
     name=$(basename "$control" .control)
     case $name in
-      linux-image-* | busybox-static | bash-static | bash | grub-* | ca-certificates) continue ;;
+      linux-image-* | busybox-static | bash-static | bash | grub*-* | ca-certificates) continue ;;
     esac
     make_component "$name"
   done
@@ -288,6 +289,19 @@ make_certificates() {
   find "$out/unpacked/ca-certificates/usr/share/ca-certificates" -name '*.crt' | LC_ALL=C sort |
     xargs cat > "$to/etc/ssl/certs/ca-certificates.crt"
   register ca-certificates "$to"
+}
+
+# GRUB for BIOS, without its modules' sources, fonts and the tools that nothing here calls.
+make_grub() {
+  local to
+  to=$(component_dir grub-common)
+  to=${to/grub-common/grub}
+  mkdir -p "$to/bin" "$to/lib/grub/i386-pc"
+  cp "$out"/unpacked/grub-common/usr/{bin/grub-editenv,bin/grub-mkrelpath,sbin/grub-probe} \
+    "$out"/unpacked/grub2-common/usr/sbin/grub-install "$to/bin/"
+  cp "$out"/unpacked/grub-pc-bin/usr/lib/grub/i386-pc/{*.mod,*.lst,*.sh,boot.img,diskboot.img,kernel.img,lzma_decompress.img} "$to/lib/grub/i386-pc/"
+  echo 'Depends: libc6, libdevmapper1.02.1, libefiboot1t64, libefivar1t64, liblzma5' > "$out/unpacked/grub.control"
+  register grub "$to"
 }
 
 # What makes an image runs on the machine that builds it, whatever that has: each program comes

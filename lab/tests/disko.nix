@@ -163,6 +163,19 @@ in
     })).config.swapDevices;
     expected = [ "/dev/disk/by-partlabel/disk-main-swap" ];
   };
+  grub-goes-where-there-is-room = {
+    expr = (eval (disk {
+      bios = {
+        size = "1M";
+        type = "EF02";
+      };
+    })).config.boot.loader.grub.devices;
+    expected = [ "/dev/vda" ];
+  };
+  no-room-no-grub = {
+    expr = (eval simple).config.boot.loader.grub.devices;
+    expected = [ ];
+  };
   device-from-another-module = {
     expr =
       (evalConfig [

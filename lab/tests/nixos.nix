@@ -11,6 +11,13 @@ let
   etc = module: file: (eval module).environment.etc.${file}.text;
   toplevel = module: (eval module).system.build.toplevel.drvPath;
   has = text: part: lib.hasInfix part text;
+  withGrub = options: {
+    boot.loader.systemd-boot.enable = lib.mkForce false;
+    boot.loader.grub = {
+      device = "/dev/vda";
+    }
+    // options;
+  };
   installer = evalConfig [
     (nixpkgs + "/nixos/modules/installer/cd-dvd/installation-cd-minimal.nix")
     { nixpkgs.hostPlatform = "x86_64-linux"; }
@@ -217,7 +224,68 @@ in
   };
   no-boot-loader = {
     expr = toplevel { boot.loader.systemd-boot.enable = lib.mkForce false; };
-    error = "The system would not boot";
+    error = "You must set the option boot.loader.grub.devices";
+  };
+  grub = {
+    expr =
+      let
+        config = eval (withGrub { devices = [ "/dev/vdb" ]; });
+      in
+      {
+        inherit (config.boot.loader.grub) devices;
+        boots = map (boot: removeAttrs boot [ "efiBootloaderId" ]) config.boot.loader.grub.mirroredBoots;
+        path = lib.any (package: package.pname or "" == "grub") config.environment.systemPackages;
+        script = map (has config.system.build.installBootLoader.text) [
+          "devices=('/dev/vdb' '/dev/vda')"
+          "devices=(/dev/vdb /dev/vda)"
+          "limit=100"
+        ];
+      };
+    expected = {
+      devices = [
+        "/dev/vdb"
+        "/dev/vda"
+      ];
+      boots = [
+        {
+          path = "/boot";
+          efiSysMountPoint = "/boot";
+          devices = [
+            "/dev/vdb"
+            "/dev/vda"
+          ];
+        }
+      ];
+      path = true;
+      script = [
+        false
+        true
+        true
+      ];
+    };
+  };
+  grub-for-uefi = {
+    expr = toplevel (withGrub { efiSupport = true; });
+    error = "boot.loader.grub.efiSupport is set in `<unknown-file>', but the miniature nixpkgs cannot do it.";
+  };
+  grub-beside-the-store = {
+    expr =
+      (evalConfig [
+        (withGrub { })
+        {
+          nixpkgs.hostPlatform = "x86_64-linux";
+          system.stateVersion = "26.05";
+          fileSystems."/" = {
+            device = "/dev/vda2";
+            fsType = "ext4";
+          };
+        }
+      ]).config.system.build.toplevel.drvPath;
+    error = "mount a file system there, or set copyKernels.";
+  };
+  grub-wants-paths = {
+    expr = toplevel (withGrub { devices = [ "vdb" ]; });
+    error = "GRUB devices must be absolute paths";
   };
   no-esp = {
     expr = toplevel { boot.loader.efi.efiSysMountPoint = "/efi"; };

@@ -106,6 +106,10 @@ let
     "ext4-disk"
   ];
   inEach = flake: f: lib.genAttrs layouts (layout: f (withLayout flake layout).config);
+  # The same for a machine that is started by a BIOS.
+  forBios = config: config.extendModules { modules = [ (disks + "/bios.nix") ]; };
+  inEachForBios = flake: f: lib.genAttrs layouts (layout: f (forBios (withLayout flake layout)).config);
+  has = text: lib.all (part: lib.hasInfix part text);
   isDerivation = path: lib.hasSuffix ".drv" path;
 in
 {
@@ -132,6 +136,29 @@ in
   };
   installer-image = {
     expr = isDerivation installer.packages.x86_64-linux.iso.drvPath;
+    expected = true;
+  };
+  started-by-a-bios = {
+    expr = inEachForBios full (config: {
+      system = isDerivation config.system.build.toplevel.drvPath;
+      inherit (config.boot.loader.grub) enable devices;
+    });
+    expected = lib.genAttrs layouts (_: {
+      system = true;
+      enable = true;
+      devices = [ "/dev/vda" ];
+    });
+  };
+  first-started-by-a-bios = {
+    expr = inEachForBios installer (config: isDerivation config.system.build.toplevel.drvPath);
+    expected = lib.genAttrs layouts (_: true);
+  };
+  room-for-grub-comes-first = {
+    expr = has ((forBios full.nixosConfigurations.guppy).config.system.build.diskoScript.text) [
+      "--new=1:0:+1M"
+      "--typecode=1:EF02"
+      "--new=2:0:+1G"
+    ];
     expected = true;
   };
   mounted-by-the-initrd = {

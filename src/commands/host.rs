@@ -10,10 +10,11 @@ use crate::config::Place;
 use crate::error::{Exit, StepError};
 use crate::exec::quote;
 use crate::git::Repo;
-use crate::new_host::{NewHost, file_of};
+use crate::new_host::{Disks, NewHost, file_of};
 use crate::operator;
 use crate::password;
 use crate::scaffold::HostSecrets;
+use crate::templates::Firmware;
 use crate::ui::say;
 
 #[derive(Debug, Clone, Subcommand)]
@@ -35,6 +36,10 @@ pub struct HostAddArgs {
     #[arg(long, value_enum, value_name = "LAYOUT", default_value_t = Layout::BtrfsLuks)]
     pub layout: Layout,
 
+    /// What starts the host
+    #[arg(long, value_enum, value_name = "FIRMWARE", default_value_t = Firmware::Uefi)]
+    pub firmware: Firmware,
+
     /// Disk of the host, best by its name in /dev/disk/by-id
     #[arg(long, value_name = "DEVICE", default_value = "/dev/vda")]
     pub disk: String,
@@ -54,8 +59,8 @@ fn add(args: &HostAddArgs, cli: &Cli) -> Result<Exit, StepError> {
     let place = Place::find(cli.directory.as_deref(), cli.settings.as_deref())?;
     let secrets = place.secrets()?.filter(|secrets| secrets.input.is_some());
     let secrets = secrets.ok_or_else(|| no_secrets(&place.repo.display().to_string()))?;
-    let layout = (args.layout.name(), args.disk.as_str());
-    let host = NewHost::plan(&args.name, layout, &place.repo, &secrets)?;
+    let disks = Disks { layout: args.layout.name(), firmware: args.firmware, device: &args.disk };
+    let host = NewHost::plan(&args.name, disks, &place.repo, &secrets)?;
     for dir in [&place.repo, &secrets.dir] {
         Repo::open(dir)?.committer()?;
     }

@@ -16,7 +16,7 @@ use crate::prompt::{PromptError, Prompter, Question, prompter};
 use crate::remote::{flake_input, is_remote};
 use crate::scaffold::{self, Scaffold, ScaffoldError, config_dir, secrets_dir};
 use crate::secret::{Secret, create_private_dir, write_private};
-use crate::templates::Values;
+use crate::templates::{Firmware, Values};
 use crate::ui::Screen;
 
 /// What `init` can be told beforehand.
@@ -49,6 +49,10 @@ pub struct InitArgs {
     /// Layout of the host's disk
     #[arg(long, value_enum, value_name = "LAYOUT", default_value_t = Layout::BtrfsLuks)]
     pub layout: Layout,
+
+    /// What starts the host
+    #[arg(long, value_enum, value_name = "FIRMWARE", default_value_t = Firmware::Uefi)]
+    pub firmware: Firmware,
 
     /// Disk of the host, best by its name in /dev/disk/by-id
     #[arg(long, value_name = "DEVICE", default_value = "/dev/vda")]
@@ -175,6 +179,7 @@ fn init(args: &InitArgs, prompter: &dyn Prompter) -> Result<String, InitError> {
                 None => args.age_recipient.clone(),
             },
             layout: args.layout.name().to_owned(),
+            firmware: args.firmware,
             disk: args.disk.clone(),
             host: given.host,
             user: given.user,

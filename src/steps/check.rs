@@ -20,7 +20,7 @@ use crate::passphrase;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::remote::{Place, require_clean};
 use crate::steps::{
-    flake_hardware, hardware, home, install, installer, installs, lock, repos, secrets,
+    firmware, flake_hardware, hardware, home, install, installer, installs, lock, repos, secrets,
 };
 
 pub struct Check;
@@ -365,6 +365,7 @@ fn target(cx: &mut Context, findings: &mut Findings) {
     let facts = target.facts.clone();
     if cx.phase == Phase::Foreign {
         findings.take(architecture(cx, &facts.system));
+        findings.take(firmware::check(cx, &facts));
         findings.take(replaceable(cx));
         findings.take(disks_named(cx));
     }
@@ -373,7 +374,7 @@ fn target(cx: &mut Context, findings: &mut Findings) {
     }
     findings.take(architecture(cx, &facts.system));
     findings.take(memory(facts.memory_bytes));
-    findings.take(firmware(cx, facts.uefi));
+    findings.take(firmware::check(cx, &facts));
     if cx.config.installation.phases.disko {
         findings.take(disks_usable(cx));
     }
@@ -415,18 +416,6 @@ fn architecture(cx: &Context, system: &str) -> Result<(), StepError> {
         format!("the configuration is for {wanted}, the target is {system}"),
         "",
         "Is it the right machine, and nixpkgs.hostPlatform right?",
-    )
-    .exit(Exit::Usage))
-}
-
-fn firmware(cx: &Context, uefi: bool) -> Result<(), StepError> {
-    if uefi || !cx.facts()?.first().systemd_boot {
-        return Ok(());
-    }
-    Err(StepError::new(
-        "the configuration boots by systemd-boot, and the target was not started by UEFI",
-        "/sys/firmware/efi is not there",
-        "Choose UEFI in the machine's firmware, or another boot loader in the configuration.",
     )
     .exit(Exit::Usage))
 }

@@ -31,14 +31,27 @@ sync "$1.landfall" 2>/dev/null || sync
 mv -f -- "$1.landfall" "$1"
 "#;
 
-/// Prints the profile's system, then the number of loader entries.
+/// Prints the profile's system, then the menu that starts it: of systemd-boot, lanzaboote,
+/// GRUB, extlinux or limine. GRUB's installer writes its menu first and its state last; in
+/// between come the first sectors of the disks that are given behind the root.
 const INSTALLED: &str = r#"
 root=$1
+shift
 link=$(readlink "$root/nix/var/nix/profiles/system") || exit 0
 case $link in /*) ;; *) link=$(readlink "$root/nix/var/nix/profiles/$link") ;; esac
 echo "$link"
-ls "$root"/boot/loader/entries/*.conf "$root"/boot/EFI/Linux/*.efi "$root"/boot/grub/grub.cfg \
-   "$root"/efi/loader/entries/*.conf "$root"/boot/efi/loader/entries/*.conf 2>/dev/null | wc -l
+for disk; do
+  dd if="$disk" bs=512 count=1 2>/dev/null | grep -aq GRUB || exit 0
+done
+for menu in "$root"/boot/loader/entries/*.conf "$root"/efi/loader/entries/*.conf \
+  "$root"/boot/efi/loader/entries/*.conf "$root"/boot/EFI/Linux/*.efi "$root"/efi/EFI/Linux/*.efi \
+  "$root"/boot*/grub/grub.cfg "$root"/boot/extlinux/extlinux.conf "$root"/boot*/limine/limine.conf
+do
+  grep -aqsF "init=$link/init" "$menu" || continue
+  case $menu in */grub.cfg) [ -s "${menu%/*}/state" ] || continue ;; esac
+  echo "$menu"
+  exit 0
+done
 "#;
 
 impl Step for Install {
@@ -70,15 +83,18 @@ impl Step for Install {
         }
         let system = first_system(cx)?;
         let session = &cx.target()?.session;
-        let printed = session.root_script(INSTALLED, &[ROOT]).read()?;
+        let grub = cx.facts()?.first().grub.as_ref();
+        let disks = grub.into_iter().flat_map(|grub| &grub.devices).map(String::as_str);
+        let args: Vec<&str> = [ROOT].into_iter().chain(disks).collect();
+        let printed = session.root_script(INSTALLED, &args).read()?;
         let mut lines = printed.lines();
         let as_before = match cx.evidence(StepId::Install) {
             Some(evidence) => evidence.fact("extra") == Some(&extra_files::fingerprint(cx)?),
             None => !extra_files::wanted(cx),
         };
         let profile = lines.next() == Some(system.as_ref());
-        let entries = lines.next().and_then(|n| n.trim().parse::<u32>().ok()).unwrap_or(0);
-        if !profile || entries == 0 || !as_before || !keys_in_place(cx)? {
+        let in_a_menu = lines.next().is_some();
+        if !profile || !in_a_menu || !as_before || !keys_in_place(cx)? {
             return Ok(Status::Ready);
         }
         let keys = key_paths(cx)?.join(", ");
@@ -248,4 +264,50 @@ fn keys_in_place(cx: &Context) -> Result<bool, StepError> {
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::*;
+
+    const SYSTEM: &str = "/nix/store/new-system";
+
+    fn installed(root: &Path) -> String {
+        let mut sh = Command::new("sh");
+        let disk = root.join("disk");
+        let output = sh.args(["-c", INSTALLED, "sh"]).arg(root).arg(disk).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().replace(&root.display().to_string(), "")
+    }
+
+    #[test]
+    fn a_boot_loader_is_there_when_its_code_and_its_menu_are() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        for dir in ["nix/var/nix/profiles", "boot/grub", "boot/loader/entries"] {
+            fs::create_dir_all(root.join(dir)).unwrap();
+        }
+        let put = |file: &str, text: &str| fs::write(root.join(file), text).unwrap();
+        assert_eq!(installed(root), "");
+        let profile = root.join("nix/var/nix/profiles/system");
+        std::os::unix::fs::symlink("system-1-link", &profile).unwrap();
+        std::os::unix::fs::symlink(SYSTEM, profile.with_file_name("system-1-link")).unwrap();
+        let nothing = format!("{SYSTEM}\n");
+        assert_eq!(installed(root), nothing);
+
+        // The code is there, as boot.img has it; the menu that starts the system is not.
+        let code = [&[0xeb, 0x63, 0x90][..], b"GRUB \0Geom\0Hard Disk\0"].concat();
+        fs::write(root.join("disk"), code).unwrap();
+        put("boot/loader/entries/nixos-generation-1.conf", "options init=/nix/store/old/init\n");
+        assert_eq!(installed(root), nothing);
+        put("boot/grub/grub.cfg", &format!("linux /kernels/k init={SYSTEM}/init quiet\n"));
+        assert_eq!(installed(root), nothing, "the state comes last");
+        put("boot/grub/state", "grub\n2.12\n");
+        assert_eq!(installed(root), format!("{nothing}/boot/grub/grub.cfg\n"));
+        put("disk", "no code");
+        assert_eq!(installed(root), nothing);
+    }
 }

@@ -8,6 +8,7 @@ mod copy;
 mod disko;
 mod disks;
 mod extra_files;
+mod firmware;
 mod flake_hardware;
 mod hardware;
 mod home;

@@ -103,7 +103,7 @@ for last; do :; done
 find /mnt -path /mnt/nix -prune -o -print | sort > "$target/before-boot-loader"
 mkdir -p /mnt/nix/var/nix/profiles /mnt/boot/loader/entries
 ln -sfn "$last" /mnt/nix/var/nix/profiles/system
-touch /mnt/boot/loader/entries/nixos.conf"#;
+echo "options init=$last/init" > /mnt/boot/loader/entries/nixos.conf"#;
 
 const SFDISK: &str = r#"while [ $# -gt 0 ]; do
   case $1 in

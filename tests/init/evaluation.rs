@@ -36,9 +36,9 @@ struct Config {
 }
 
 impl Config {
-    fn new(inputs: &Path, layout: &str) -> Self {
+    fn new(inputs: &Path, form: &[&str]) -> Self {
         let config = Self { home: Home::new() };
-        config.home.init(&[&FLAGS[..], &["--layout", layout]].concat()).success();
+        config.home.init(&[&FLAGS[..], form].concat()).success();
         let hardware = "src/nix-config/hosts/nixos/ray/hardware-configuration.nix";
         fs::write(config.home.path(hardware), HARDWARE).unwrap();
         config.commit();
@@ -89,8 +89,8 @@ impl Config {
     }
 }
 
-fn evaluates(layout: &str) -> Option<Config> {
-    let config = Config::new(&lab_inputs()?, layout);
+fn evaluates(form: &[&str]) -> Option<Config> {
+    let config = Config::new(&lab_inputs()?, form);
     let full = config.full(TOPLEVEL);
     let minimal = config.installer(&format!("{FULL}.{TOPLEVEL}"));
     assert!(full.as_str().unwrap().ends_with(".drv"), "{full}");
@@ -106,19 +106,19 @@ fn evaluates(layout: &str) -> Option<Config> {
 
 #[test]
 fn an_unencrypted_disk() {
-    let Some(config) = evaluates("btrfs") else { return };
+    let Some(config) = evaluates(&["--layout", "btrfs"]) else { return };
     assert_eq!(config.full("config.boot.initrd.luks.devices"), json!({}));
 }
 
 #[test]
 fn an_ext4_disk() {
-    let Some(config) = evaluates("ext4") else { return };
+    let Some(config) = evaluates(&["--layout", "ext4"]) else { return };
     assert_eq!(config.full("config.fileSystems.\"/\".fsType"), "ext4");
 }
 
 #[test]
 fn an_encrypted_disk_and_secrets() {
-    let Some(config) = evaluates("btrfs-luks") else { return };
+    let Some(config) = evaluates(&["--layout", "btrfs-luks"]) else { return };
     let root = config.full("config.fileSystems.\"/\".device");
     assert_eq!(root, "/dev/mapper/crypted");
     let password = config.full("config.users.users.anna.hashedPasswordFile");
@@ -131,16 +131,27 @@ fn an_encrypted_disk_and_secrets() {
 
 #[test]
 fn an_empty_root_keeps_the_host_key() {
-    let Some(config) = evaluates("btrfs-luks-impermanence") else { return };
+    let Some(config) = evaluates(&["--layout", "btrfs-luks-impermanence"]) else { return };
     let key = "/persist/etc/ssh/ssh_host_ed25519_key";
     assert_eq!(config.full("config.sops.age.sshKeyPaths"), json!([key]));
     assert_eq!(config.full("config.fileSystems.\"/persist\".neededForBoot"), true);
 }
 
 #[test]
+fn a_machine_that_a_bios_starts() {
+    let Some(config) = evaluates(&["--firmware", "bios", "--disk", "/dev/sda"]) else { return };
+    let loader = "config.boot.loader";
+    for dir in ["", "?dir=nixos-installer"] {
+        let grub = "l: [ l.systemd-boot.enable l.grub.enable l.grub.devices ]";
+        let found = config.eval(dir, &format!("{FULL}.{loader}"), grub);
+        assert_eq!(found, json!([false, true, ["/dev/sda"]]));
+    }
+}
+
+#[test]
 fn the_image_opens_to_the_operator_alone() {
     let Some(inputs) = lab_inputs() else { return };
-    let config = Config::new(&inputs, "btrfs-luks");
+    let config = Config::new(&inputs, &["--layout", "btrfs-luks"]);
     let image = config.installer("iso.drvPath");
     assert!(image.as_str().unwrap().contains(".iso"), "{image}");
     let sshd = config.installer("nixosConfigurations.iso.config.services.openssh.settings");
@@ -171,7 +182,9 @@ map (option: option.name) (lib.filter defined (walk [ ] system.options))
 #[test]
 fn the_list_of_options_is_complete() {
     let Some(inputs) = lab_inputs() else { return };
-    let config = Config::new(&inputs, "btrfs-luks-impermanence");
+    // Of the modules that a host may import, those with the most options.
+    let form = ["--layout", "btrfs-luks-impermanence", "--firmware", "bios"];
+    let config = Config::new(&inputs, &form);
     let installer = "?dir=nixos-installer";
     let mut defined = BTreeSet::new();
     for (dir, attr) in [("", FULL), (installer, FULL), (installer, "nixosConfigurations.iso")] {

@@ -107,7 +107,13 @@ in
     fs = lib.mergeAttrsList (lib.catAttrs "fs" (mounts table));
   };
   close = table: lib.concatMapStrings (part: tools.close part.content) (inOrder table);
-  config = table: lib.concatMap (part: tools.config part.content) (inOrder table);
+  config =
+    table:
+    lib.concatMap (part: tools.config part.content) (inOrder table)
+    # GRUB's code for BIOS goes to the disks that have a partition for it.
+    ++ lib.optional (lib.any (part: part.type == "EF02") (inOrder table)) {
+      boot.loader.grub.devices = [ table.device ];
+    };
   packages =
     table: pkgs:
     [

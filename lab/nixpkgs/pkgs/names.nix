@@ -23,6 +23,7 @@
   gnused = "sed";
   gnutar = "tar";
   gptfdisk = "gdisk";
+  grub2 = "grub";
   gzip = "gzip";
   hostname = "hostname";
   htop = "htop";

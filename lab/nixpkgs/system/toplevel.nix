@@ -19,10 +19,16 @@ let
     ${config.system.activationScripts.script}
   '';
 
+  # Only on whoever makes images, and on systems that GRUB starts.
+  elsewhere = [
+    "grub2"
+    "image-tools"
+  ];
+
   # What a guest builds its next system with: there is no cache to fetch it from.
   forRebuilds =
     pkgs.withNeeds (
-      lib.attrValues (lib.getAttrs (lib.attrNames (removeAttrs pkgs.debianNames [ "image-tools" ])) pkgs)
+      lib.attrValues (lib.getAttrs (lib.attrNames (removeAttrs pkgs.debianNames elsewhere)) pkgs)
     )
     ++ [
       build.initrdPrograms

@@ -12,7 +12,7 @@ use super::operator::Operator;
 use super::proof::{Claim, Remote};
 use super::report::{self, Step};
 use super::repos::{HOST, KnownSecrets, Repos};
-use super::scenario::{Act, Begins, Scenario, disk_path};
+use super::scenario::{Act, Begins, Scenario};
 use super::target::{Begin, Place, Target};
 use crate::cache::Cache;
 use crate::forge::Forge;
@@ -92,9 +92,8 @@ fn prepare(cache: &Cache, dir: &Path, scenario: &Scenario) -> Result<Journey> {
     let forge = Forge::start(&dir.join("forge"), &operator.public_key()?)?;
     operator.know(&forge)?;
     let known = KnownSecrets::draw()?;
-    let first = scenario.disks.first().context("the journey has no disk")?;
     let repos = said("repositories", start, || {
-        let repos = Repos::init(&operator, &forge, &known, &scenario.layout, &disk_path(first))?;
+        let repos = Repos::init(&operator, &forge, &known, scenario)?;
         repos.set_sample(&operator, &known.sample)?;
         for edit in &scenario.edits {
             edit(&repos, &operator)?;

@@ -8,6 +8,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 
 use super::operator::{Operator, USER};
+use super::scenario::{Scenario, disk_path};
 use crate::cache::Cache;
 use crate::forge::Forge;
 use crate::lab::base::{INPUTS, input};
@@ -45,15 +46,14 @@ pub struct Repos {
 }
 
 impl Repos {
-    /// Makes both repositories with `landfall init`, for a host with this layout on this
-    /// disk.
+    /// Makes both repositories with `landfall init`, for the host that is installed.
     pub fn init(
         operator: &Operator,
         forge: &Forge,
         known: &KnownSecrets,
-        layout: &str,
-        disk: &str,
+        scenario: &Scenario,
     ) -> Result<Repos> {
+        let first = scenario.disks.first().context("the journey has no disk")?;
         let sources = operator.path("src");
         let password = operator.secret_file("password", &known.password)?;
         quiet(
@@ -65,7 +65,8 @@ impl Repos {
                 .arg(operator.ssh_key().with_extension("pub"))
                 .args(["--remote", &forge.repository(CONFIG)?])
                 .args(["--secrets-remote", &forge.repository(SECRETS)?])
-                .args(["--layout", layout, "--disk", disk])
+                .args(["--layout", &scenario.layout, "--disk", &disk_path(first)])
+                .args(["--firmware", scenario.firmware.name()])
                 .arg("--password-file")
                 .arg(&password),
         )?;

@@ -25,6 +25,16 @@ pub enum Firmware {
     Bios,
 }
 
+impl Firmware {
+    /// As it is written on command lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uefi => "uefi",
+            Self::Bios => "bios",
+        }
+    }
+}
+
 /// A blank disk: `SIZE[,serial=S][,bus=virtio|ahci|nvme]`, its size as `qemu-img` takes it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Disk {

@@ -1,10 +1,9 @@
 # Puts systemd-boot and an entry for each generation on the ESP. Sourced by the script of
-# boot-loader.nix, which sets esp, timeout, editor, limit, touch_variables, graceful,
+# boot-loader.nix after boot-files.sh, with esp, timeout, editor, limit, touch_variables, graceful,
 # firmware_program, secrets and title. Argument: the system to boot by default.
 set -euo pipefail
 
 default=$1
-profile=/nix/var/nix/profiles/system
 kept=()
 
 main() {
@@ -12,10 +11,9 @@ main() {
   mkdir -p "$esp/EFI/systemd" "$esp/EFI/BOOT" "$esp/EFI/nixos" "$esp/loader/entries"
   replace "$firmware_program" "$esp/EFI/systemd/systemd-bootx64.efi"
   replace "$firmware_program" "$esp/EFI/BOOT/BOOTX64.EFI"
-  local link number
-  for link in $(generations); do
-    number=${link%-link}
-    write_entry "${number##*-}" "$(readlink -f "$link")"
+  local number
+  for number in $(generations); do
+    write_entry "$number" "$(system_of "$number")"
   done
   write_loader_conf
   remove_others
@@ -29,20 +27,6 @@ require_esp() {
   if ! mountpoint -q "$esp"; then
     echo "$esp is not a mount point: mount the EFI system partition there" >&2
     exit 1
-  fi
-}
-
-# The newest generations, as many as the configuration wants to keep.
-generations() {
-  find "$(dirname "$profile")" -maxdepth 1 -name 'system-*-link' | sort -t - -k 2 -V |
-    { if [ "$limit" -gt 0 ]; then tail -n "$limit"; else cat; fi; }
-}
-
-# Written beside and renamed; the ESP has no journal.
-replace() {
-  if ! cmp -s "$1" "$2"; then
-    cp "$1" "$2.tmp"
-    mv -f "$2.tmp" "$2"
   fi
 }
 
@@ -79,24 +63,10 @@ write_entry() {
 # Files that only the initrd needs and the store must not hold: an archive beside the initrd.
 place_secrets() {
   [ -s "$secrets" ] || return 0
-  local name=EFI/nixos/secrets-generation-$1.efi root target source
-  if [ "$2" != "$(readlink -f "$default")" ] && [ -e "$esp/$name" ]; then
-    echo "$name"
-    return
+  local name=EFI/nixos/secrets-generation-$1.efi
+  if [ "$2" = "$(readlink -f "$default")" ] || [ ! -e "$esp/$name" ]; then
+    archive_secrets "$esp/$name" || return 1
   fi
-  root=$(mktemp -d)
-  chmod 700 "$root"
-  while IFS=$'\t' read -r target source; do
-    if [ ! -e "$source" ]; then
-      echo "boot.initrd.secrets: $source does not exist" >&2
-      rm -rf "$root"
-      return 1
-    fi
-    install -D -m 600 "$source" "$root/$target"
-  done < "$secrets"
-  (cd "$root" && find . -print0 | sort -z | cpio --quiet -o -0 -H newc -R +0:+0) > "$esp/$name.tmp"
-  rm -rf "$root"
-  mv -f "$esp/$name.tmp" "$esp/$name"
   echo "$name"
 }
 

@@ -31,7 +31,6 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             name: "crashes-around-the-record",
-            share: Share::Unproven,
             shows: "a crash after each intention and each proof; the installer reboots in between",
             acts: vec![Act::Do(crashes_around_the_record), Act::Bootstrap],
             ..Scenario::staged()

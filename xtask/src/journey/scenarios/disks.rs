@@ -30,7 +30,6 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             name: "two-disks",
-            share: Share::Unproven,
             shows: "two disks, two LUKS volumes, two passphrases",
             disks: vec![disk(SERIAL, "8G", Bus::Virtio), disk(SECOND, "1G", Bus::Virtio)],
             edits: vec![on_two_disks],
@@ -40,7 +39,6 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             name: "little-memory",
-            share: Share::Unproven,
             shows: "a machine with 1 GiB of memory, disko without its tools",
             memory: 1024,
             acts: vec![Act::Do(install_with_little_memory)],

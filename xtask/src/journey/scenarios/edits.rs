@@ -49,11 +49,36 @@ pub const DATA_SERIAL: &str = "landfall-data";
 /// A second disk with LUKS, which the running system opens with a key file in the persist
 /// folder. The layout names a device that no machine has.
 pub fn second_disk(repos: &Repos, _: &Operator) -> Result<()> {
+    in_both_systems(repos, SECOND_DISK)
+}
+
+/// Adds definitions to what the minimal system and the full one share.
+fn in_both_systems(repos: &Repos, definitions: &str) -> Result<()> {
     repos.edit(&format!("hosts/nixos/{HOST}/disks.nix"), |text| {
         let body = text.trim_end().strip_suffix('}').context("disks.nix ends without }")?;
-        Ok(format!("{body}{SECOND_DISK}}}\n"))
+        Ok(format!("{body}{definitions}}}\n"))
     })
 }
+
+/// The initrd gets the host key from its boot loader, and leaves a copy of it in memory.
+pub fn initrd_secret(repos: &Repos, _: &Operator) -> Result<()> {
+    in_both_systems(repos, INITRD_SECRET)
+}
+
+const INITRD_SECRET: &str = r#"
+  boot.initrd.secrets."/etc/secret" = "/etc/ssh/ssh_host_ed25519_key";
+  boot.initrd.systemd.services.keep-secret = {
+    description = "Show what the boot loader has brought";
+    wantedBy = [ "initrd.target" ];
+    before = [ "initrd.target" ];
+    unitConfig.DefaultDependencies = false;
+    serviceConfig.Type = "oneshot";
+    script = ''
+      umask 077
+      cp /etc/secret /run/secret-of-the-initrd
+    '';
+  };
+"#;
 
 const SECOND_DISK: &str = r#"
   disko.devices.disk.data = {

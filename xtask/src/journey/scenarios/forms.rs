@@ -7,8 +7,8 @@ use crate::journey::course::Journey;
 use crate::journey::operator::USER;
 use crate::journey::proof::{self, Proof, STAGED};
 use crate::journey::repos::SECRETS;
-use crate::journey::scenario::{SERIAL, Scenario, Share, disk, disk_path, words};
-use crate::vm::Bus;
+use crate::journey::scenario::{Act, SERIAL, Scenario, Share, disk, disk_path, words};
+use crate::vm::{Bus, Firmware};
 
 pub fn scenarios() -> Vec<Scenario> {
     vec![
@@ -19,6 +19,7 @@ pub fn scenarios() -> Vec<Scenario> {
         impermanence(),
         second_disk(),
         target_builds(),
+        bios_boot(),
     ]
 }
 
@@ -141,6 +142,52 @@ fn target_builds() -> Scenario {
         ]),
         ..Scenario::staged()
     }
+}
+
+/// Installer and installed system are started by a BIOS.
+fn bios_boot() -> Scenario {
+    Scenario {
+        name: "bios-boot",
+        shows: "staged, LUKS, secrets, a secret of the initrd, on a machine without UEFI: GRUB",
+        firmware: Firmware::Bios,
+        edits: vec![edits::initrd_secret],
+        acts: vec![Act::Do(image_starts_from_bios), Act::Bootstrap],
+        holds: with(&[
+            Proof::new("firmware", started_by_grub),
+            Proof::new("initrd secret", initrd_had_the_secret),
+        ]),
+        ..Scenario::staged()
+    }
+}
+
+fn image_starts_from_bios(journey: &Journey) -> Result<()> {
+    let look = "test -e /sys/firmware/efi || echo BIOS";
+    let found = journey.installer.run(&journey.operator, "root", look)?;
+    ensure!(found == "BIOS", "the installer was started by UEFI");
+    Ok(())
+}
+
+/// The firmware is no UEFI, GRUB's code is in the first sector, and its menu has both systems.
+fn started_by_grub(journey: &Journey) -> Result<String> {
+    let disk = disk_path(&journey.scenario.disks[0]);
+    let look = format!(
+        "test -e /sys/firmware/efi || echo BIOS; head -c 446 {disk} | grep -aq GRUB && echo GRUB; \
+         grep -c '^menuentry' /boot/grub/grub.cfg"
+    );
+    let found = journey.as_root(&look)?;
+    // The default, and each of the two generations.
+    ensure!(found == "BIOS\nGRUB\n3", "it is {found:?}");
+    Ok("no /sys/firmware/efi; GRUB in the first sector; 2 generations in its menu".to_string())
+}
+
+/// The boot loader's installation has taken it up, and nobody but root can read it.
+fn initrd_had_the_secret(journey: &Journey) -> Result<String> {
+    let look = "cmp /run/secret-of-the-initrd /etc/ssh/ssh_host_ed25519_key && \
+                stat -c %a /run/secret-of-the-initrd && \
+                find /boot/kernels -name '*-secrets' -perm /077 | wc -l";
+    let found = journey.as_root(look)?;
+    ensure!(found == "600\n0", "it is {found:?}");
+    Ok("the host key came with the initrd, from an archive that root alone reads".to_string())
 }
 
 /// The mapped volume is mounted, its key is root's alone, and the initrd did not ask for it.

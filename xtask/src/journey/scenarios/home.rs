@@ -8,7 +8,7 @@ use crate::journey::course::Journey;
 use crate::journey::operator::{Operator, USER};
 use crate::journey::proof::{Proof, STAGED};
 use crate::journey::repos::{HOST, Repos};
-use crate::journey::scenario::{Scenario, Share};
+use crate::journey::scenario::Scenario;
 use crate::run::output;
 
 const TOKEN: &str = "a token of the user's own";
@@ -16,7 +16,6 @@ const TOKEN: &str = "a token of the user's own";
 pub fn scenarios() -> Vec<Scenario> {
     vec![Scenario {
         name: "home-secrets",
-        share: Share::Unproven,
         shows: "home-manager's sops: the user has a key, which opens the user's secrets",
         edits: vec![home_secrets],
         holds: [&STAGED[..], &[USERS_KEY]].concat(),

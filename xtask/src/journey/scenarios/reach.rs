@@ -24,7 +24,6 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             name: "password-and-jump",
-            share: Share::Unproven,
             shows: "a password opens the installer, through a second sshd",
             way: Way { password: Some(PASSWORD), keyed: "nixos", jump: true, ..Way::ROOT },
             edits: vec![open_to_nixos_alone, open_to_a_password],

@@ -1,4 +1,4 @@
-# UEFI machines. Shared with nixos-installer.
+# Started by UEFI; what a BIOS needs instead is in ../disks/bios.nix. Shared with nixos-installer.
 {
   boot = {
     loader = {
