@@ -50,6 +50,8 @@ pub fn scenarios() -> Vec<Scenario> {
             name: "customized-stick-by-bios",
             shows: "the same on a stick, by BIOS",
             firmware: Firmware::Bios,
+            // A BIOS tries one hard disk alone, and to it a stick is one.
+            medium_first: true,
             ..on_stick()
         },
     ]
