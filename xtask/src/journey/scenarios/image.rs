@@ -68,7 +68,7 @@ fn customized() -> Scenario {
 }
 
 fn on_stick() -> Scenario {
-    let mut scenario = Scenario { on_stick: true, ..customized() };
+    let mut scenario = Scenario { on_stick: true, share: Share::Unproven, ..customized() };
     scenario.acts.insert(0, Act::Do(stick_is_refused));
     scenario.holds.push(WHOLE);
     scenario
