@@ -76,8 +76,16 @@ pub enum Command {
     )]
     Sync(crate::commands::sync::SyncArgs),
 
+    /// Change the passphrase of an encrypted disk of an installed host
+    #[command(
+        after_help = "Examples:\n  landfall passphrase guppy\n  landfall passphrase guppy --volume crypted --new-passphrase-file ~/new.pass"
+    )]
+    Passphrase(crate::commands::passphrase::PassphraseArgs),
+
     /// A session on HOST with the key that the run pinned
-    #[command(after_help = "Example:\n  landfall ssh guppy -- systemctl --failed")]
+    #[command(
+        after_help = "Examples:\n  landfall ssh guppy -- systemctl --failed\n  landfall ssh guppy --initrd -- systemctl default"
+    )]
     Ssh(SshArgs),
 
     /// Write a nix-config and a nix-secrets, ready to use
@@ -450,6 +458,10 @@ pub struct SshArgs {
     /// Where the host answers, if elsewhere than at the last run
     #[arg(long, value_name = "ADDRESS")]
     pub installed_address: Option<String>,
+
+    /// The SSH server of the initrd, under its own key: to unlock the disk
+    #[arg(long)]
+    pub initrd: bool,
 
     /// What to run there [default: a shell]
     #[arg(last = true, value_name = "CMD")]

@@ -162,6 +162,20 @@ pub struct SecretPlace {
     pub key: Vec<String>,
 }
 
+impl FromStr for SecretPlace {
+    type Err = ConfigError;
+
+    /// Reads `FILE:KEY`, where the names of the key have `/` between them.
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let (file, key) = text
+            .rsplit_once(':')
+            .filter(|(file, key)| !file.is_empty() && !key.is_empty())
+            .ok_or_else(|| ConfigError::SecretPlace(text.to_owned()))?;
+        let key = key.split('/').map(ToOwned::to_owned).collect();
+        Ok(Self { file: file.into(), key })
+    }
+}
+
 /// What happens with commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Push {
@@ -611,12 +625,7 @@ fn passphrases(
     let mut sources: Vec<PassphraseSource> = files.chain(commands).collect();
     for text in secrets {
         let (volume, rest) = named(text);
-        let (file, key) = rest
-            .rsplit_once(':')
-            .filter(|(file, key)| !file.is_empty() && !key.is_empty())
-            .ok_or_else(|| ConfigError::SecretPlace(text.clone()))?;
-        let key = key.split('/').map(ToOwned::to_owned).collect();
-        let from = PassphraseFrom::Secret(SecretPlace { file: file.into(), key });
+        let from = PassphraseFrom::Secret(rest.parse()?);
         sources.push(PassphraseSource { volume, from });
     }
     Ok(sources)

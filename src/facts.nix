@@ -155,6 +155,7 @@ in
     if c.boot.initrd.network.ssh.enable or false then
       c.boot.initrd.network.ssh.port or 22
     else null;
+  initrdSystemd = initrd.systemd.enable or false;
   secrets = named secretOf (c.sops.secrets or { });
   ageKeyFile = c.sops.age.keyFile or null;
   ageSshKeyPaths = map toString (c.sops.age.sshKeyPaths or [ ]);

@@ -40,6 +40,9 @@ pub struct HostFacts {
     /// Where SSH listens in the initrd, if it does.
     #[serde(default)]
     pub initrd_ssh_port: Option<u16>,
+    /// Whether systemd runs in the initrd.
+    #[serde(default)]
+    pub initrd_systemd: bool,
     pub secrets: Vec<SecretFact>,
     pub age_key_file: Option<String>,
     pub age_ssh_key_paths: Vec<String>,
@@ -182,9 +185,13 @@ impl HostFacts {
 
     /// Whether a person must type a passphrase at each boot.
     pub fn passphrase_at_boot(&self) -> bool {
-        let brought = |volume| self.boot_key_file(volume).is_some();
-        let on_a_device = |volume: &LuksVolume| volume.key_file.as_deref().is_some_and(is_device);
-        self.luks().any(|volume| volume.initrd_unlock && !brought(volume) && !on_a_device(volume))
+        self.luks().any(|volume| self.is_typed_at_boot(volume))
+    }
+
+    /// Whether the initrd asks a person for the passphrase of a volume.
+    pub fn is_typed_at_boot(&self, volume: &LuksVolume) -> bool {
+        let on_a_device = volume.key_file.as_deref().is_some_and(is_device);
+        volume.initrd_unlock && self.boot_key_file(volume).is_none() && !on_a_device
     }
 
     /// The file in the initrd that opens a volume there.

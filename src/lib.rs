@@ -34,6 +34,7 @@ pub mod keys;
 pub mod known_hosts;
 pub mod layout;
 pub mod log;
+pub mod luks;
 pub mod machine;
 pub mod new_host;
 pub mod nix;

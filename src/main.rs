@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use landfall::cli::{Cli, Command, IsoCommand};
 use landfall::commands::{
-    abandon, bootstrap, check, host, init, install, iso, keys, log, plan, secrets, ssh, status,
-    sync,
+    abandon, bootstrap, check, host, init, install, iso, keys, log, passphrase, plan, secrets, ssh,
+    status, sync,
 };
 use landfall::error::{Exit, StepError};
 use landfall::state::StateDir;
@@ -38,6 +38,7 @@ fn run(cli: &Cli) -> Result<Exit, StepError> {
         Command::Log(args) => log::run(args, &StateDir::open()?, out),
         Command::Abandon(args) => abandon::run(cli, args),
         Command::Sync(args) => sync::run(cli, args),
+        Command::Passphrase(args) => passphrase::run(cli, args),
         Command::Ssh(args) => ssh::run(cli, args),
         Command::Init(args) => init::run(args, Screen::still()),
         Command::Host(command) => host::run(command, cli),

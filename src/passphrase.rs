@@ -17,6 +17,9 @@ use crate::sops::stored;
 use crate::step::StepId;
 use crate::steps::kept;
 
+/// What cryptsetup takes from a terminal (`DEFAULT_PASSPHRASE_SIZE_MAX`), bytes; the prompt
+/// of systemd takes more.
+const LONGEST_TYPED: usize = 512;
 /// A command may ask a person.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(5 * 60);
 
@@ -30,6 +33,8 @@ pub enum PassphraseError {
     Empty { volume: String },
     #[error("the passphrase of {volume} would be changed by disko: {why}")]
     Mangled { volume: String, why: &'static str },
+    #[error("nobody can type the passphrase of {volume} at boot: {why}")]
+    Untypable { volume: String, why: &'static str },
     #[error("there is no passphrase at {key} in {}", .file.display())]
     Missing { file: PathBuf, key: String },
 }
@@ -40,7 +45,7 @@ impl Advice for PassphraseError {
             Self::Read { .. } => "Check the path that --luks-passphrase-file names.".into(),
             Self::Command(_) => "Try the command by itself; it must print the passphrase.".into(),
             Self::Empty { .. } => "Give a passphrase of at least one character.".into(),
-            Self::Mangled { .. } => "Choose another passphrase.".into(),
+            Self::Mangled { .. } | Self::Untypable { .. } => "Choose another passphrase.".into(),
             Self::Missing { file, .. } => format!("Put it there: sops {}", file.display()),
         }
     }
@@ -68,6 +73,9 @@ pub fn collect(cx: &mut Context) -> Result<(), StepError> {
             (None, None) => ask(cx, &volume.name)?,
         };
         let passphrase = as_disko_reads(&volume.name, &passphrase)?;
+        if cx.facts()?.first().is_typed_at_boot(volume) {
+            can_be_typed(&volume.name, &passphrase)?;
+        }
         cx.answers.passphrases.insert(volume.name.clone(), passphrase);
     }
     Ok(())
@@ -147,26 +155,48 @@ fn ask(cx: &Context, volume: &str) -> Result<Secret, StepError> {
 /// The passphrase as `echo -n "$(cat FILE)"` in disko's scripts gives it to
 /// cryptsetup: without final newlines; what that would change otherwise is refused.
 fn as_disko_reads(volume: &str, passphrase: &Secret) -> Result<Secret, PassphraseError> {
+    let passphrase = line(volume, passphrase)?;
+    let bytes = passphrase.expose();
+    let option =
+        bytes[0] == b'-' && bytes.len() > 1 && bytes[1..].iter().all(|b| b"neE".contains(b));
+    if option {
+        let why = "echo would take it for an option";
+        return Err(PassphraseError::Mangled { volume: volume.to_owned(), why });
+    }
+    Ok(passphrase)
+}
+
+/// The one line that a passphrase is, without the newlines that end a file.
+pub fn line(volume: &str, passphrase: &Secret) -> Result<Secret, PassphraseError> {
     let mut bytes = passphrase.expose();
     while let [rest @ .., b'\n'] = bytes {
         bytes = rest;
     }
-    let mangled = |why| PassphraseError::Mangled { volume: volume.to_owned(), why };
+    let volume = || volume.to_owned();
     if bytes.is_empty() {
-        return Err(PassphraseError::Empty { volume: volume.to_owned() });
+        return Err(PassphraseError::Empty { volume: volume() });
     }
     if bytes.contains(&0) {
-        return Err(mangled("it holds a zero byte"));
+        return Err(PassphraseError::Mangled { volume: volume(), why: "it holds a zero byte" });
     }
     if bytes.contains(&b'\n') {
-        return Err(mangled("it holds a line break, which nobody can type at boot"));
-    }
-    let option =
-        bytes[0] == b'-' && bytes.len() > 1 && bytes[1..].iter().all(|b| b"neE".contains(b));
-    if option {
-        return Err(mangled("echo would take it for an option"));
+        return Err(PassphraseError::Untypable { volume: volume(), why: "it holds a line break" });
     }
     Ok(Secret::new(bytes.to_vec()))
+}
+
+/// Refuses what a prompt at boot would not take as it is: to that of systemd, Tab and other
+/// control characters are keys, not characters.
+pub fn can_be_typed(volume: &str, passphrase: &Secret) -> Result<(), PassphraseError> {
+    let refused = |why| Err(PassphraseError::Untypable { volume: volume.to_owned(), why });
+    let bytes = passphrase.expose();
+    if bytes.iter().any(u8::is_ascii_control) {
+        return refused("it holds a tab or another control character");
+    }
+    if bytes.len() > LONGEST_TYPED {
+        return refused("it is longer than 512 bytes, more than cryptsetup takes from a keyboard");
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -184,11 +214,28 @@ mod tests {
         assert_eq!(read_as("a b\n\n"), Ok(b"a b".to_vec()));
         assert_eq!(read_as(" 'it''s \\n \" "), Ok(b" 'it''s \\n \" ".to_vec()));
         assert_eq!(read_as("-nx"), Ok(b"-nx".to_vec()));
+        let printable: String = (' '..='~').collect();
+        for whole in [format!(" {printable} "), "\u{fc}\u{20ac}\u{1f511}".into(), "x".repeat(512)] {
+            assert_eq!(read_as(&whole), Ok(whole.clone().into_bytes()));
+            let typed = Secret::from(whole.clone());
+            assert!(can_be_typed("crypted", &typed).is_ok(), "{whole:?}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_types_is_refused() {
+        let long = "x".repeat(513);
+        for bad in ["a\tb", "a\u{15}", "a\u{7f}", "a\u{1b}[A", "a\r", long.as_str()] {
+            let refused = can_be_typed("crypted", &Secret::from(bad.to_owned()));
+            assert!(matches!(refused, Err(PassphraseError::Untypable { .. })), "{bad:?}");
+        }
+        // Characters beyond ASCII have bytes in which no control character is seen.
+        assert!(can_be_typed("crypted", &Secret::from("\u{80}\u{df}".to_owned())).is_ok());
     }
 
     #[test]
     fn what_disko_would_change_is_refused() {
-        for bad in ["", "\n", "-n", "-e", "-neE\n", "a\0b", "a\nb"] {
+        for bad in ["", "\n", "-n", "-e", "-E", "-neE\n", "a\0b", "a\nb", "\na"] {
             assert!(read_as(bad).is_err(), "{bad:?}");
         }
     }
@@ -197,7 +244,10 @@ mod tests {
     fn what_disko_does_is_what_we_think() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("p");
-        for text in ["x y\n\n", " lead and trail ", "-nx", "-", "a\\tb", "ü€"] {
+        let printable: String = (' '..='~').collect();
+        let long = "x".repeat(512);
+        for text in ["x y\n\n", " lead and trail ", "-nx", "-", "a\\tb", "ü€", &printable, &long]
+        {
             std::fs::write(&file, text).unwrap();
             let script = "printf %s \"$(echo -n \"$(cat \"$1\")\")\"";
             let got =

@@ -284,6 +284,7 @@ fn passphrases_that_disko_would_not_use_are_refused() {
         ("\n\n", "the passphrase of crypted is empty"),
         ("-n", "echo would take it for an option"),
         ("two\nlines", "line break"),
+        ("a\ttab", "control character"),
     ] {
         fs::write(&file, text).unwrap();
         refused(&[words]);

@@ -166,7 +166,7 @@ fn options_that_weaken_the_check_never_reach_ssh() {
     endpoint.options = vec!["StrictHostKeyChecking=no".into()];
     let open = Session::open(&endpoint, &server.host_key, server.dir.path(), DEADLINE);
     assert_eq!(open.unwrap_err().exit(), Exit::Usage);
-    assert!(interactive(&endpoint, &server.host_key, server.dir.path(), &[]).is_err());
+    assert!(interactive(&endpoint, &server.host_key, server.dir.path(), &[], false).is_err());
     assert!(offered_key(&endpoint, DEADLINE, None).is_err());
 }
 
@@ -198,7 +198,8 @@ fn long_run_folders_and_odd_names_do_not_matter() {
     endpoint.identity_file = Some(key);
     let session = Session::open(&endpoint, &server.host_key, &run_dir, DEADLINE).unwrap();
     assert_eq!(session.run(&["echo", "here"]).read().unwrap(), "here");
-    let out = interactive(&endpoint, &server.host_key, &run_dir, &["echo", "there"]).unwrap();
+    let out =
+        interactive(&endpoint, &server.host_key, &run_dir, &["echo", "there"], false).unwrap();
     assert_eq!(out.read().unwrap(), "there");
 }
 

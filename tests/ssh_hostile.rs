@@ -105,7 +105,7 @@ fn with_hostile_settings(place: &str) {
     assert!(matches!(error, SshError::KeyMismatch { .. }), "{error:?}");
     let error = identify(&thief, std::slice::from_ref(&key), DEADLINE).unwrap_err();
     assert!(matches!(error, SshError::KeyMismatch { .. }), "{error:?}");
-    assert!(interactive(&thief, &key, dir.path(), &["true"]).unwrap().run().is_err());
+    assert!(interactive(&thief, &key, dir.path(), &["true"], false).unwrap().run().is_err());
     let error = wait_for(&[thief], &key, &[], dir.path(), DEADLINE, |_| {}).unwrap_err();
     assert!(matches!(error, WaitError::Ssh(SshError::KeyMismatch { .. })), "{error:?}");
 
@@ -113,7 +113,7 @@ fn with_hostile_settings(place: &str) {
     assert_eq!(session.run(&["echo", "works"]).read().unwrap(), "works");
     let fed = session.script_with_stdin("cat", &[]).stdin(Secret::from("a secret".to_owned()));
     assert_eq!(fed.read().unwrap(), "a secret");
-    let here = interactive(&server, &key, dir.path(), &["echo", "too"]).unwrap();
+    let here = interactive(&server, &key, dir.path(), &["echo", "too"], false).unwrap();
     assert!(here.deadline(DEADLINE).read().unwrap().contains("too"));
     // What the settings say of the name is what the operator's own ssh goes by.
     assert_eq!(known(&server).unwrap().keys.len(), 1);

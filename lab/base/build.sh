@@ -25,7 +25,8 @@ main() {
   unpack_packages
   merge_packages
   make_components
-  make_initrd_list
+  make_initrd_list initrd-files
+  make_initrd_list initrd-network
   make_kernel
   make_shell
   make_busybox
@@ -357,17 +358,17 @@ END
 # The files of an initrd with the libraries they are linked with: looking these up takes a machine
 # without emulation no time, and a guest that builds its next system long.
 make_initrd_list() {
-  local to=$components/initrd-files-1 loader file found
+  local to=$components/$1-1 loader file found
   loader=("$components"/libc6-*/lib64/ld-linux-x86-64.so.2)
   mkdir -p "$to"
-  list "$here/initrd-files.txt" | while read -r file; do
+  list "$here/$1.txt" | while read -r file; do
     found=("$components"/*/"$file")
-    [ -e "${found[0]}" ] || { echo "initrd-files.txt: no package has $file" >&2; exit 1; }
+    [ -e "${found[0]}" ] || { echo "$1.txt: no package has $file" >&2; exit 1; }
     echo "$file"
     [ "$(head -c 4 "${found[0]}" | tail -c 3)" != ELF ] || "${loader[0]}" --library-path "$library_path" --list "${found[0]}" |
       sed -n "s|.* => $components/[^/]*/\([^ ]*\) .*|\1|p"
   done | sort -u > "$to/files"
-  register initrd-files "$to"
+  register "$1" "$to"
 }
 
 make_own_programs() {

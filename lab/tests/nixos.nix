@@ -341,6 +341,48 @@ in
     expr = toplevel { boot.initrd.secrets."/key" = builtins.toFile "key" "secret"; };
     error = "boot.initrd.secrets names a file in the nix store";
   };
+  ssh-in-the-initrd = {
+    expr =
+      let
+        initrd =
+          (eval {
+            boot.initrd.network.enable = true;
+            boot.initrd.network.ssh = {
+              enable = true;
+              port = 2222;
+              hostKeys = [ "/etc/secrets/initrd/key" ];
+              authorizedKeys = [ "ssh-ed25519 AAAA me" ];
+            };
+          }).boot.initrd;
+        text = initrd.systemd.contents."/etc/ssh/sshd_config".text;
+      in
+      [
+        initrd.secrets
+        (has text "Port 2222\n")
+        (has text "HostKey /etc/secrets/initrd/key\n")
+        initrd.systemd.contents."/etc/ssh/authorized_keys.d/root".text
+        (initrd.systemd.contents ? "/etc/systemd/network/99-ethernet-default-dhcp.network")
+      ];
+    expected = [
+      { "/etc/secrets/initrd/key" = "/etc/secrets/initrd/key"; }
+      true
+      true
+      "ssh-ed25519 AAAA me\n"
+      true
+    ];
+  };
+  ssh-in-the-initrd-without-a-key = {
+    expr = toplevel {
+      boot.initrd.network.enable = true;
+      boot.initrd.network.ssh.enable = true;
+      boot.initrd.network.ssh.authorizedKeys = [ "ssh-ed25519 AAAA me" ];
+    };
+    error = "boot.initrd.network.ssh.hostKeys is empty";
+  };
+  network-commands-in-stage-1 = {
+    expr = toplevel { boot.initrd.network.postCommands = "true"; };
+    error = "systemd stage 1 does not support 'boot.initrd.network.postCommands'";
+  };
   scripted-stage-1 = {
     expr = toplevel { boot.initrd.postResumeCommands = "true"; };
     error = "systemd stage 1 does not support 'boot.initrd.postResumeCommands'";

@@ -1,4 +1,5 @@
-//! `landfall ssh`: a session on a host, with the key that its run pinned.
+//! `landfall ssh`: a session on a host, with the key that its run pinned; or in its initrd,
+//! with the key that the run made for that.
 
 use crate::address::ADDRESS;
 use crate::cli::{Cli, SshArgs};
@@ -19,10 +20,16 @@ pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
         )
         .exit(Exit::Usage)
     };
-    let dir = installed_by(&host)?.ok_or_else(none)?;
+    // The initrd's key is on the machine with the installation, and waits before the boot is over.
+    let came_to = if args.initrd { StepId::Install } else { StepId::Reboot };
+    let dir = last_that_did(&host, came_to)?.ok_or_else(none)?;
     let lines = journal::read(&dir.journal())?;
     let identity = journal::identity(&lines).ok_or_else(none)?;
-    let key = RunKeys::in_dir(dir.path()).public().ok_or_else(none)?;
+    let keys = RunKeys::in_dir(dir.path());
+    let key = match args.initrd {
+        true => keys.initrd_public().ok_or_else(|| no_initrd(&args.host))?,
+        false => keys.public().ok_or_else(none)?,
+    };
     // Where it answered last; the installer may have had another address.
     let reboot = journal::finished(&lines, StepId::Reboot);
     let last = reboot.and_then(|evidence| evidence.fact(ADDRESS)).unwrap_or(&identity.target);
@@ -31,7 +38,12 @@ pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
     endpoint.port = args.port.or(endpoint.port);
     endpoint.identity_file.clone_from(&args.identity_file);
     endpoint.options.clone_from(&args.ssh_option);
-    if let Some(user) = journal::finished(&lines, StepId::Login).and_then(|e| e.fact("user")) {
+    if args.initrd {
+        endpoint = endpoint.with_user("root");
+        // It goes away without a word as soon as the disk is open.
+        endpoint.options.extend(["ServerAliveInterval=5", "ServerAliveCountMax=3"].map(Into::into));
+    } else if let Some(user) = journal::finished(&lines, StepId::Login).and_then(|e| e.fact("user"))
+    {
         endpoint = endpoint.with_user(user);
     }
     let words: Vec<&str> = args.command.iter().map(String::as_str).collect();
@@ -40,19 +52,28 @@ pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
         [line] => vec!["sh", "-c", *line],
         _ => words,
     };
-    Err(ssh::interactive(&endpoint, &key, dir.path(), &command)?.exec().into())
+    // What asks for the passphrase does so on a terminal.
+    Err(ssh::interactive(&endpoint, &key, dir.path(), &command, args.initrd)?.exec().into())
 }
 
-/// The run whose system the machine has: a later one that has not come to its reboot has
-/// changed nothing of what answers. Without any, the latest.
-fn installed_by(host: &HostState) -> Result<Option<RunDir>, StepError> {
+fn no_initrd(host: &str) -> StepError {
+    StepError::new(
+        format!("the initrd of {host} has no key of its own"),
+        "its configuration has no boot.initrd.network.ssh.hostKeys",
+        "Without it the passphrase is typed on the console.",
+    )
+    .exit(Exit::Usage)
+}
+
+/// The run whose system the machine has: a later one that has not come so far has changed
+/// nothing of what answers. Without any, the latest.
+fn last_that_did(host: &HostState, step: StepId) -> Result<Option<RunDir>, StepError> {
     let mut runs = host.runs()?;
     runs.sort_by_key(|run| std::cmp::Reverse(run.written()));
-    let has_booted = |run: &RunDir| {
-        journal::read(&run.journal())
-            .is_ok_and(|lines| journal::finished(&lines, StepId::Reboot).is_some())
+    let did = |run: &RunDir| {
+        journal::read(&run.journal()).is_ok_and(|lines| journal::finished(&lines, step).is_some())
     };
-    match runs.into_iter().find(has_booted) {
+    match runs.into_iter().find(did) {
         Some(run) => Ok(Some(run)),
         None => Ok(host.latest()?),
     }

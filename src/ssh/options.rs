@@ -237,12 +237,14 @@ pub(super) fn unanswered(endpoint: &Endpoint, error: SshError) -> SshError {
 
 /// A session for a person, with the machine's key pinned; meant for [`Cmd::exec`].
 ///
-/// `dir` keeps the known_hosts file as long as the session lives.
+/// `dir` keeps the known_hosts file as long as the session lives. `terminal` is for a
+/// command that asks: it has a terminal there, whatever standard input is here.
 pub fn interactive(
     endpoint: &Endpoint,
     key: &HostKey,
     dir: &Path,
     argv: &[&str],
+    terminal: bool,
 ) -> Result<Cmd, SshError> {
     check(&endpoint.options)?;
     let known_hosts = dir.join("known_hosts");
@@ -251,6 +253,7 @@ pub fn interactive(
         .args(pinned(&known_hosts, key))
         .args(["-oControlMaster=no", "-oControlPath=none", "-oPermitLocalCommand=no"])
         .args(SESSION)
+        .args(terminal.then_some("-tt"))
         .args(reach(endpoint));
     Ok(if argv.is_empty() {
         cmd.args(["--", &endpoint.host])

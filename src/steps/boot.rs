@@ -6,7 +6,7 @@ use crate::address;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::event::Event;
-use crate::exec::ExecError;
+use crate::exec::{self, ExecError};
 use crate::facts::HostFacts;
 use crate::machine::Target;
 use crate::phase;
@@ -31,7 +31,7 @@ pub fn reboot(cx: &mut Context) -> Result<(), StepError> {
         }
     }
     drop(target);
-    crate::exec::sleep(Duration::from_secs(3))?;
+    exec::sleep(Duration::from_secs(3))?;
     Ok(())
 }
 
@@ -46,6 +46,7 @@ pub fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), 
 
     let person = config.passphrase_at_boot();
     let host = cx.config.host.clone();
+    let unlocks = unlocks(cx, config);
     let (what, deadline) = if person {
         (
             format!("{host} to start: type the passphrase of its disk on its console"),
@@ -66,7 +67,10 @@ pub fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), 
                 && *name != last_named
             {
                 last_named = name.clone();
-                events.warn(who_answers(host.as_str(), name, at));
+                events.warn(match name == INITRD {
+                    true => unlocks(at),
+                    false => who_answers(host.as_str(), name),
+                });
             }
         })
         .map_err(|error| explained(error, person))?;
@@ -87,7 +91,7 @@ pub fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), 
                 "Look at its console, reboot it by hand, then run the same command again.",
             ));
         }
-        crate::exec::sleep(Duration::from_secs(2))?;
+        exec::sleep(Duration::from_secs(2))?;
     }
 }
 
@@ -113,15 +117,27 @@ fn others(cx: &Context) -> Vec<Other> {
         .collect()
 }
 
-fn who_answers(host: &str, name: &str, at: &Endpoint) -> String {
-    if name == INITRD {
-        let port = at.port.map(|port| format!(" -p {port}")).unwrap_or_default();
-        return format!(
-            "{INITRD} of {host} answers and waits for the passphrase of the disk: type it on the \
-             console, or after ssh{port} root@{}",
-            at.host
-        );
+/// What to do where the initrd answers, at an address.
+fn unlocks(cx: &Context, config: &HostFacts) -> impl Fn(&Endpoint) -> String + use<> {
+    let host = cx.config.host.clone();
+    let known: Option<Endpoint> = cx.run.target.parse().ok();
+    let key = cx.keys().initrd_public().map(|key| key.fingerprint()).unwrap_or_default();
+    let login = cx.config.target.as_ref().and_then(|target| target.identity_file.clone());
+    let login = login.map(|file| format!(" -i {}", exec::quote(&file.display().to_string())));
+    let ask = if config.initrd_systemd { "systemctl default" } else { "cryptsetup-askpass" };
+    move |at| {
+        let place = Endpoint { user: None, ..at.clone() };
+        let same = known.as_ref().is_some_and(|it| it.host == at.host && it.port == at.port);
+        let there = if same { String::new() } else { format!(" --installed-address {place}") };
+        format!(
+            "{INITRD} of {host} answers, with the key {key}, and waits for the passphrase of the \
+             disk: type it on the console, or after: landfall ssh {host} --initrd{there}{} -- {ask}",
+            login.as_deref().unwrap_or_default()
+        )
     }
+}
+
+fn who_answers(host: &str, name: &str) -> String {
     format!(
         "{name} answers on {host}, not the installed system: if it stays, the firmware has \
          started the stick again. Take it out, or put the disk first in the boot order"

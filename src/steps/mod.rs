@@ -25,7 +25,7 @@ mod rebuild;
 pub mod remote;
 mod repos;
 mod retire;
-mod secrets;
+pub mod secrets;
 mod switch;
 mod teardown;
 pub mod undo;

@@ -47,6 +47,19 @@ let
     ];
 
   withUnits = config.system.build.initrdUnits;
+  withNetwork = initrd.systemd.network.enable;
+  contents = pkgs.runCommand "initrd-contents" { } (
+    "mkdir $out\n"
+    + lib.concatStrings (
+      lib.mapAttrsToList (
+        path: file:
+        let
+          source = if file.text == null then file.source else pkgs.writeText (baseNameOf path) file.text;
+        in
+        "install -D -m 644 ${source} $out/${lib.escapeShellArg path}\n"
+      ) initrd.systemd.contents
+    )
+  );
   activation = ''
     [Unit]
     Description=NixOS Activation
@@ -74,6 +87,7 @@ in
       "btrfs-progs"
       "dmsetup"
       "kmod"
+      "openssh"
       "systemd"
       "systemd-cryptsetup"
       "udev"
@@ -88,7 +102,13 @@ in
         withLuks = if initrd.luks.devices != { } || initrd.luks.forceLuksSupportInInitrd then "1" else "";
         kernelModules = kernel.modules;
         programs = config.system.build.initrdPrograms;
-        files = "${pkgs.components.initrd-files}/files";
+        files = [
+          "${pkgs.components.initrd-files}/files"
+        ]
+        ++ lib.optional withNetwork "${pkgs.components.initrd-network}/files";
+        withNetwork = if withNetwork then "1" else "";
+        inherit contents;
+        rootShell = if initrd.network.ssh.shell == null then "/bin/sh" else initrd.network.ssh.shell;
         inherit (pkgs) bash busybox;
         fstab = lib.concatLines (map fstabLine fileSystems);
         crypttab = lib.concatLines (map crypttabLine (lib.attrValues initrd.luks.devices));
@@ -96,7 +116,10 @@ in
         modprobeConfig = config.environment.etc."modprobe.d/nixos.conf".source;
         inherit activation;
         activateRoot = ./programs/activate-root.sh;
-        unitList = ./initrd-units.txt;
+        unitLists = [
+          ./initrd-units.txt
+        ]
+        ++ lib.optional withNetwork ./initrd-network-units.txt;
         units = withUnits;
         storePaths = toString initrd.systemd.storePaths;
       }

@@ -33,6 +33,7 @@ let
     ++ [
       build.initrdPrograms
       pkgs.components.initrd-files
+      pkgs.components.initrd-network
     ];
 in
 pkgs.runCommand "nixos-system-${config.networking.hostName}-${config.system.nixos.label}"

@@ -115,7 +115,8 @@ fn prepare(cache: &Cache, dir: &Path, scenario: &Scenario) -> Result<Journey> {
     };
     let way = &scenario.way;
     let jump = way.jump.then(|| Jump::start(&dir.join("jump"), &operator)).transpose()?;
-    let place = Place { second_port: way.moves_to, medium_first: scenario.medium_first };
+    let second_port = way.moves_to.or(way.unlocked_at);
+    let place = Place { second_port, medium_first: scenario.medium_first };
     let target = said("machine on", start, || {
         Target::start(cache, dir, &begin, scenario, &place, &known.passphrase)
     })?;

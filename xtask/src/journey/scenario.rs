@@ -43,6 +43,9 @@ pub struct Way {
     /// Where the installed system listens, if not at port 22; the same port on this machine
     /// leads there.
     pub moves_to: Option<u16>,
+    /// Where the initrd listens, if not where the installed system does; the same port on
+    /// this machine leads there.
+    pub unlocked_at: Option<u16>,
 }
 
 impl Way {
@@ -54,6 +57,7 @@ impl Way {
         sudo: None,
         jump: false,
         moves_to: None,
+        unlocked_at: None,
     };
 }
 

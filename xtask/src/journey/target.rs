@@ -14,10 +14,12 @@ use regex::Regex;
 use super::scenario::Scenario;
 use crate::cache::Cache;
 use crate::sshd::free_port;
-use crate::vm::{DiskState, Lifetime, Machine, Spec};
+use crate::vm::{Console, DiskState, Lifetime, Machine, Spec};
 
 /// Three to four times what a quiet machine needs.
 const BOOT_DEADLINE: Duration = Duration::from_secs(300);
+/// What a person needs to read a prompt.
+const READING: Duration = Duration::from_secs(2);
 const LOGIN_DEADLINE: Duration = Duration::from_secs(120);
 
 /// What the machine starts from.
@@ -135,10 +137,11 @@ impl Target {
         )?;
         let thread = std::thread::spawn(move || -> Result<()> {
             while !told.load(Ordering::Relaxed) {
-                match console.find(&events)? {
+                let event = console.find(&events)?;
+                match event.map(|first| latest(&mut console, &events, first)).transpose()? {
                     Some(prompt) if prompt.to_lowercase().contains("passphrase") => {
                         let others = others.lock().unwrap_or_else(PoisonError::into_inner);
-                        let own = others.iter().find(|(volume, _)| prompt.contains(volume));
+                        let own = others.iter().rev().find(|(volume, _)| prompt.contains(volume));
                         console.type_line(own.map_or(&passphrase, |(_, own)| own))?;
                         notes.typed.fetch_add(1, Ordering::Relaxed);
                     }
@@ -151,6 +154,11 @@ impl Target {
         });
         self.attendant.replace(Some(Attendant { thread: Some(thread), leave }));
         Ok(())
+    }
+
+    /// From now on nobody is at the console.
+    pub fn leave_the_console(&self) -> Result<()> {
+        self.attendant.take().map_or(Ok(()), Attendant::leave)
     }
 
     /// How often the passphrase was typed.
@@ -195,6 +203,18 @@ impl Target {
 
     pub fn console_log(&self) -> std::path::PathBuf {
         self.machine.console_log()
+    }
+}
+
+/// The prompt, or other event, that stands there once nothing more comes. Each volume that waits tries what
+/// was typed for another one, which takes its prompt back and asks again.
+fn latest(console: &mut Console, events: &Regex, mut event: String) -> Result<String> {
+    loop {
+        std::thread::sleep(READING);
+        match console.find(events)? {
+            Some(next) => event = next,
+            None => return Ok(event),
+        }
     }
 }
 

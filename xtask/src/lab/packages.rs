@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::run::{in_path, output, quiet};
 
 /// A file that shows the package is there, and the package.
-pub const NEEDED: [(&str, &str); 13] = [
+pub const NEEDED: [(&str, &str); 14] = [
     ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
     ("/usr/bin/qemu-img", "qemu-utils"),
     ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
@@ -21,6 +21,7 @@ pub const NEEDED: [(&str, &str); 13] = [
     ("/usr/bin/strace", "strace"),
     ("/usr/bin/sudo", "sudo"),
     ("/usr/bin/doas", "opendoas"),
+    ("/usr/sbin/cryptsetup", "cryptsetup-bin"),
 ];
 
 /// Programs that are taken from wherever they are.

@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 use clap::Subcommand;
 use regex::Regex;
 
+pub use console::Console;
 pub use machine::{DiskState, Lifetime, Machine};
 pub use qemu::STICK_SERIAL;
 pub use spec::{Bus, Disk, Firmware, Spec};

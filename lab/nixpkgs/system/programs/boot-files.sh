@@ -32,7 +32,8 @@ archive_secrets() {
     fi
     install -D -m 600 "$source" "$root/$target"
   done < "$secrets"
-  (umask 077 && cd "$root" && find . -print0 | sort -z | cpio --quiet -o -0 -H newc -R +0:+0 > "$1.tmp")
+  # Not the root itself: it is closed to everyone but root.
+  (umask 077 && cd "$root" && find . -mindepth 1 -print0 | sort -z | cpio --quiet -o -0 -H newc -R +0:+0 > "$1.tmp")
   rm -rf "$root"
   mv -f "$1.tmp" "$1"
 }

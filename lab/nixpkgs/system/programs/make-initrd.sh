@@ -9,7 +9,7 @@ ln -s usr/bin "$root/sbin"
 ln -s bin "$root/usr/sbin"
 
 add_programs() {
-  tar -C "$programs" -chf - $(cat "$files") | tar -C "$root/usr" -xf -
+  tar -C "$programs" -chf - $(cat $files | sort -u) | tar -C "$root/usr" -xf -
   chmod -R u+w "$root/usr"
   cp "$programs/lib64/ld-linux-x86-64.so.2" "$root/usr/lib64/"
   # Applets where there is no program of their own: the component has them as links.
@@ -44,7 +44,7 @@ add_modules() {
 add_units() {
   local from=$programs/lib/systemd/system to=$root/usr/lib/systemd/system
   mkdir -p "$to"/{sysinit,sockets,initrd}.target.wants
-  tar -C "$from" -chf - $(cat "$unitList") | tar -C "$to" -xf -
+  tar -C "$from" -chf - $(cat $unitLists) | tar -C "$to" -xf -
   chmod -R u+w "$to"
   ln -s initrd.target "$to/default.target"
   ln -s reboot.target "$to/ctrl-alt-del.target"
@@ -52,6 +52,7 @@ add_units() {
     ../systemd-udevd.service ../systemd-udev-trigger.service ${withLuks:+../cryptsetup.target} "$to/sysinit.target.wants/"
   ln -s ../systemd-journald.socket ../systemd-journald-dev-log.socket ../systemd-udevd-control.socket \
     ../systemd-udevd-kernel.socket "$to/sockets.target.wants/"
+  [ -z "$withNetwork" ] || ln -s ../systemd-networkd.service "$to/initrd.target.wants/"
   printf '%s' "$activation" > "$to/initrd-nixos-activation.service"
   ln -s ../initrd-nixos-activation.service "$to/initrd.target.wants/"
 }
@@ -74,13 +75,17 @@ add_etc() {
   printf '%s' "$crypttab" > "$root/etc/crypttab"
   printf 'ID=nixos\nNAME=NixOS\nPRETTY_NAME="NixOS (initrd)"\n' > "$root/etc/initrd-release"
   ln -s initrd-release "$root/etc/os-release"
-  printf 'root:x:0:0::/root:/bin/sh\n' > "$root/etc/passwd"
+  printf '%s\n' "root:x:0:0::/root:$rootShell" sshd:x:1:1::/run/sshd:/bin/false \
+    systemd-network:x:152:152::/:/bin/false > "$root/etc/passwd"
   # The groups that rules of udev give devices to.
   printf '%s\n' root:x:0: tty:x:3: disk:x:6: kmem:x:2: lp:x:20: cdrom:x:24: tape:x:25: dialout:x:27: audio:x:17: \
-    video:x:26: input:x:174: utmp:x:29: kvm:x:302: render:x:303: sgx:x:304: > "$root/etc/group"
-  printf 'root:!:1::::::\n' > "$root/etc/shadow"
+    video:x:26: input:x:174: utmp:x:29: kvm:x:302: render:x:303: sgx:x:304: sshd:x:1: systemd-network:x:152: > "$root/etc/group"
+  # No password fits; a locked account could not log in with a key either.
+  printf '%s:*:1::::::\n' root sshd systemd-network > "$root/etc/shadow"
   : > "$root/etc/machine-id"
   cp "$activateRoot" "$root/etc/activate-root"
+  cp -RL "$contents/." "$root/"
+  chmod -R u+w "$root"
 }
 
 mkdir applets

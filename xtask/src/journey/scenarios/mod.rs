@@ -10,8 +10,10 @@ mod home;
 mod image;
 mod impostor;
 mod matrix;
+mod passphrases;
 mod reach;
 mod sabotage;
+mod unlock;
 
 use anyhow::{Context, Result};
 
@@ -24,6 +26,8 @@ pub fn all() -> Vec<Scenario> {
     [
         core::scenarios(),
         disks::scenarios(),
+        passphrases::scenarios(),
+        unlock::scenarios(),
         forms::scenarios(),
         home::scenarios(),
         reach::scenarios(),

@@ -82,7 +82,7 @@ in
       default = { };
       description = "Files of the initrd.";
     };
-    network.enable = bool false "Whether the initrd uses the network.";
+    network.enable = bool config.boot.initrd.network.enable "Whether systemd-networkd runs in the initrd.";
     tpm2.enable = bool false "Whether the initrd uses a TPM.";
     settings.Manager = unitOptions.section;
   };

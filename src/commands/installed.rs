@@ -1,0 +1,225 @@
+//! The way of a command to a host that is installed, perhaps long ago: its run tells the
+//! host key, the address and the user, where there is one; else the operator's known_hosts
+//! and the settings do.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use clap::Parser;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::cli::{Cli, Journey, Reach, StrategyArg, Where};
+use crate::commands::answering;
+use crate::config::{Config, Place, reached_by};
+use crate::context::Context;
+use crate::error::{Exit, StepError};
+use crate::event::{Event, Events};
+use crate::journal::{self, Entry, Journal, RunIdentity};
+use crate::keys::RunKeys;
+use crate::machine::Phase;
+use crate::phase;
+use crate::prompt;
+use crate::secret::private_temp_dir;
+use crate::ssh::{self, Endpoint, HostKey, Session};
+use crate::state::{HostState, RunDir, StateDir};
+use crate::step::StepId;
+use crate::ui::Ui;
+
+/// For the first contact with a machine that should be up.
+const CONTACT: Duration = Duration::from_secs(30);
+
+/// A command at work on an installed host. It has a run's folder and journal, of which
+/// nothing is kept.
+pub struct Visit {
+    pub cx: Context,
+    pub ui: Ui,
+    known: Known,
+    _folder: TempDir,
+}
+
+impl Visit {
+    /// Everything but the connection. `command` is how the user calls it, for hints.
+    pub fn begin(
+        cli: &Cli,
+        journey: &Journey,
+        command: &'static str,
+        yes: bool,
+    ) -> Result<Self, StepError> {
+        let place = Place::of_journey(cli, journey)?;
+        let mut config = Config::load(&place, journey)?;
+        let state = StateDir::open()?.host(config.host.as_str())?;
+        let known = Known::of(&state)?;
+        known.complete(&mut config, &journey.reach, command)?;
+
+        let folder = private_temp_dir(&std::env::temp_dir()).map_err(no_folder)?;
+        let passing = StateDir::at(folder.path())?.host(config.host.as_str())?;
+        let dir = passing.new_run(Uuid::new_v4())?;
+        crate::log::start(known.run.as_ref().map_or(&dir, |run| &run.dir), cli.verbose)?;
+        let mut journal = Journal::open(&dir.journal())?;
+        let identity = identity(&config, dir.id());
+        journal.append(Entry::Run(identity.clone()))?;
+
+        let (sender, receiver) = mpsc::channel();
+        let ui = Ui::start(cli.log_format, cli.color, Some(resume_command()), receiver);
+        let events = Events::new(config.host.as_str(), sender);
+        let prompter = prompt::prompter(yes, ui.screen());
+        let path = dir.path().to_owned();
+        let mut cx = Context::new(config, identity, path, journal, events, prompter);
+        answering::start(&mut cx, &journey.reach)?;
+        Ok(Self { cx, ui, known, _folder: folder })
+    }
+
+    /// Connects to exactly the host that is known, and to an installed system alone.
+    pub fn connect(&mut self) -> Result<(), StepError> {
+        connect(&mut self.cx, &self.known)
+    }
+}
+
+/// The journey that ended there; what is not told has its defaults.
+pub fn journey_to(place: &Where, reach: &Reach) -> Journey {
+    #[derive(Parser)]
+    struct Defaults {
+        #[command(flatten)]
+        journey: Journey,
+    }
+    let mut journey = Defaults::parse_from(["landfall", "HOST"]).journey;
+    journey.place = place.clone();
+    journey.reach = reach.clone();
+    // The installed system alone is looked at, not what was there before it.
+    journey.strategy = Some(StrategyArg::Direct);
+    journey
+}
+
+fn identity(config: &Config, run: Uuid) -> RunIdentity {
+    RunIdentity {
+        run,
+        host: config.host.to_string(),
+        strategy: config.strategy.to_string(),
+        target: config.target.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+fn resume_command() -> String {
+    let words = std::env::args().skip(1).map(|word| crate::exec::quote(&word));
+    std::iter::once("landfall".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// What an earlier run of the host tells.
+struct Known {
+    run: Option<Installation>,
+}
+
+/// A run that came as far as the installed system.
+struct Installation {
+    dir: RunDir,
+    key: HostKey,
+    address: Option<String>,
+    user: Option<String>,
+    /// Nobody else works on the host meanwhile.
+    _lock: Journal,
+}
+
+impl Known {
+    fn of(state: &HostState) -> Result<Self, StepError> {
+        let mut runs = state.runs()?;
+        runs.sort_by_key(|run| std::fs::metadata(run.journal()).and_then(|j| j.modified()).ok());
+        if let Some(current) = state.current()? {
+            runs.push(current);
+        }
+        for dir in runs.into_iter().rev() {
+            if !dir.journal().exists() {
+                continue;
+            }
+            let lines = journal::read(&dir.journal())?;
+            let Some(reboot) = journal::finished(&lines, StepId::Reboot) else { continue };
+            let Some(key) = RunKeys::in_dir(dir.path()).public() else { continue };
+            let fact = |name: &str| reboot.fact(name).map(str::to_owned);
+            let login = journal::finished(&lines, StepId::Login);
+            let run = Installation {
+                key,
+                address: fact("address"),
+                user: login.and_then(|login| login.fact("user")).map(str::to_owned),
+                _lock: Journal::open(&dir.journal())?,
+                dir,
+            };
+            return Ok(Self { run: Some(run) });
+        }
+        Ok(Self { run: None })
+    }
+
+    /// Says in `config` where the host is and who logs in: as the command line has it, else
+    /// as the last run did, else as the settings say.
+    fn complete(&self, config: &mut Config, reach: &Reach, command: &str) -> Result<(), StepError> {
+        let run = self.run.as_ref();
+        let named = config.target.take();
+        let remembered = run.and_then(|run| run.address.as_deref()).map(str::parse::<Endpoint>);
+        let mut endpoint = match (named, config.installed_address.take(), remembered) {
+            (Some(named), _, _) => named,
+            (None, _, Some(address)) => address?,
+            (None, Some(configured), None) => configured,
+            (None, None, None) => return Err(nowhere(config, command)),
+        };
+        config.user = endpoint.user.take().or_else(|| config.user.take());
+        if config.user.is_none() {
+            config.user = run.and_then(|run| run.user.clone());
+        }
+        config.target = Some(reached_by(endpoint, reach)?);
+        Ok(())
+    }
+
+    /// The key that the host must show.
+    fn host_key(&self, endpoint: &Endpoint) -> Result<HostKey, StepError> {
+        let keys = match &self.run {
+            Some(run) => vec![run.key.clone()],
+            None => ssh::known_keys(endpoint)?,
+        };
+        Ok(ssh::identify(endpoint, &keys, CONTACT)?)
+    }
+}
+
+fn connect(cx: &mut Context, known: &Known) -> Result<(), StepError> {
+    let endpoint = cx.config.target.clone().ok_or_else(|| nowhere(&cx.config, "sync"))?;
+    let endpoint = phase::installed_endpoint(cx, &endpoint).with_user(cx.primary_user()?);
+    let key = known.host_key(&endpoint)?;
+    // Where the steps look for it, as in a run.
+    cx.keys().pin(&key)?;
+    let session = Session::open(&endpoint, &key, &cx.dir, CONTACT)?;
+    let target = phase::examined(cx, session, key)?;
+    if target.facts.is_installer() || target.facts.os != "nixos" {
+        return Err(not_installed(cx, &target.facts.os));
+    }
+    cx.config.target = Some(endpoint);
+    cx.target = Some(target);
+    cx.phase = Phase::Installed;
+    cx.events.emit(Event::Phase { phase: cx.phase.to_string() });
+    Ok(())
+}
+
+fn nowhere(config: &Config, command: &str) -> StepError {
+    StepError::new(
+        format!("where {} answers is not known", config.host),
+        "no run of it is remembered, and landfall.toml has no installed_address",
+        format!("landfall {command} {} TARGET, with TARGET as [user@]host[:port]", config.host),
+    )
+    .exit(Exit::Usage)
+}
+
+fn not_installed(cx: &Context, os: &str) -> StepError {
+    let host = &cx.config.host;
+    let runs = if os == "nixos" { "an installer".to_owned() } else { format!("{os:?}") };
+    StepError::new(
+        format!("{host} is not installed"),
+        format!("the machine runs {runs}"),
+        format!("landfall bootstrap {host} TARGET installs it."),
+    )
+    .exit(Exit::Person)
+}
+
+fn no_folder(error: std::io::Error) -> StepError {
+    StepError::new(
+        "a temporary folder could not be made",
+        error.to_string(),
+        "Make room in the folder for temporary files, or set TMPDIR.",
+    )
+}

@@ -1,0 +1,161 @@
+//! Remote unlock: the initrd answers under a key of its own, and the operator gives it the
+//! passphrase over ssh.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::Stdio;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use regex::Regex;
+
+use crate::journey::course::Journey;
+use crate::journey::operator::{Operator, USER};
+use crate::journey::proof::{Proof, Remote, STAGED};
+use crate::journey::repos::{HOST, Repos};
+use crate::journey::scenario::{Act, Scenario, Share, Way, words};
+use crate::run::wait_until;
+
+/// The initrd's host key on the machine.
+const KEY: &str = "/etc/secrets/initrd/ssh_host_ed25519_key";
+/// A port that nothing else uses here.
+const PORT: u16 = 22022;
+/// For the prompt after the login, on a busy machine.
+const PROMPT_DEADLINE: Duration = Duration::from_secs(120);
+/// From the passphrase to the end of the initrd.
+const END_DEADLINE: Duration = Duration::from_secs(180);
+
+pub fn scenarios() -> Vec<Scenario> {
+    let mut holds = STAGED.to_vec();
+    if let Some(disk) = holds.iter_mut().find(|proof| proof.name == "disk") {
+        *disk = UNLOCKED;
+    }
+    let same_port = Scenario {
+        name: "unlock-over-ssh",
+        share: Share::InTurn,
+        shows: "direct; the initrd answers with its own key, and is unlocked over ssh",
+        edits: vec![ssh_in_the_initrd],
+        flags: words("--strategy direct"),
+        acts: vec![Act::Do(install_and_unlock)],
+        holds,
+        ..Scenario::staged()
+    };
+    let other_port = Scenario {
+        name: "unlock-at-another-port",
+        share: Share::InTurn,
+        shows: "the same, where the initrd listens at a port of its own",
+        way: Way { unlocked_at: Some(PORT), ..Way::ROOT },
+        edits: vec![ssh_in_the_initrd, at_another_port],
+        ..same_port.clone()
+    };
+    vec![same_port, other_port]
+}
+
+fn ssh_in_the_initrd(repos: &Repos, operator: &Operator) -> Result<()> {
+    let key = operator.public_key()?;
+    repos.add_to_host(&format!(
+        "boot.initrd.network = {{\n    enable = true;\n    ssh = {{\n      enable = true;\n      \
+         hostKeys = [ \"{KEY}\" ];\n      authorizedKeys = [ \"{}\" ];\n    }};\n  }};",
+        key.trim()
+    ))
+}
+
+fn at_another_port(repos: &Repos, _: &Operator) -> Result<()> {
+    repos.add_to_host(&format!("boot.initrd.network.ssh.port = {PORT};"))
+}
+
+/// Nobody is at the console: when landfall says that the initrd answers, the operator does
+/// what it says.
+fn install_and_unlock(journey: &Journey) -> Result<()> {
+    journey.target.leave_the_console()?;
+    let mut command = journey.bootstrap_command()?;
+    let mut landfall = command.stdout(Stdio::piped()).spawn()?;
+    let lines = BufReader::new(landfall.stdout.take().context("landfall has no output")?);
+    let says = Regex::new(
+        r"the initrd of \S+ answers, with the key (SHA256:\S+), .* after: landfall (.*)$",
+    )?;
+    let mut unlocked = None;
+    for line in lines.lines() {
+        let line = line?;
+        println!("{line}");
+        if let (Some(said), None) = (says.captures(&line), &unlocked) {
+            let outcome = unlock(journey, &said[1], &said[2]);
+            if outcome.is_err() {
+                // Nobody else will type it.
+                landfall.kill()?;
+            }
+            unlocked = Some(outcome);
+        }
+    }
+    let status = landfall.wait()?;
+    unlocked.context("landfall did not say that the initrd answers")??;
+    ensure!(status.success(), "landfall bootstrap ended with {status}");
+    Ok(())
+}
+
+/// Runs the command that landfall named, and types the passphrase where it is asked for.
+fn unlock(journey: &Journey, fingerprint: &str, command: &str) -> Result<()> {
+    let operator = &journey.operator;
+    let port = journey.scenario.way.unlocked_at.unwrap_or(journey.target.port);
+    let initrd = Remote::scan(operator, port, "initrd")?;
+    let answers = initrd.fingerprint()?;
+    ensure!(answers == fingerprint, "{answers} answers in the initrd, not {fingerprint}");
+    std::fs::write(operator.path("initrd-key"), &answers)?;
+    let mut landfall = operator.landfall()?;
+    landfall.args(command.split_whitespace());
+    let mut session = landfall.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let said = chunks(session.stdout.take().context("ssh has no output")?);
+    wait_for(&said, "passphrase for")?;
+    let mut keyboard = session.stdin.take().context("ssh has no input")?;
+    keyboard.write_all(format!("{}\n", journey.known.passphrase).as_bytes())?;
+    keyboard.flush()?;
+    // The connection ends with the initrd; the keyboard stays until then.
+    let ended = wait_until(END_DEADLINE, || !matches!(session.try_wait(), Ok(None)))?;
+    let _ = session.kill();
+    session.wait()?;
+    ensure!(ended, "the session goes on after the initrd has ended");
+    drop(keyboard);
+    println!("the initrd, {answers}, was given the passphrase over ssh");
+    Ok(())
+}
+
+/// What is printed, as it comes.
+fn chunks(mut output: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(count) = output.read(&mut bytes) {
+            if count == 0 || sender.send(bytes[..count].to_vec()).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+fn wait_for(said: &Receiver<Vec<u8>>, words: &str) -> Result<()> {
+    let mut text = String::new();
+    while !text.contains(words) {
+        match said.recv_timeout(PROMPT_DEADLINE) {
+            Ok(bytes) => text.push_str(&String::from_utf8_lossy(&bytes)),
+            Err(error) => bail!("no {words:?} over ssh ({error}): {text}"),
+        }
+    }
+    Ok(())
+}
+
+/// The root is behind LUKS, nobody typed on the console, and the initrd had a key that the
+/// installed system does not have.
+const UNLOCKED: Proof = Proof::new("disk", |journey: &Journey| {
+    let installed = journey.installed()?;
+    let source = installed.run(&journey.operator, USER, "findmnt -no SOURCE /")?;
+    ensure!(source.starts_with("/dev/mapper/"), "the root is {source}, not behind LUKS");
+    let typed = journey.target.typed();
+    ensure!(typed == 0, "a passphrase was typed on the console");
+    let initrd = std::fs::read_to_string(journey.operator.path("initrd-key"))?;
+    let host = installed.fingerprint()?;
+    ensure!(initrd != host, "the initrd answers with the host key {host}");
+    let kept = journey.as_root(&format!("ssh-keygen -lf {KEY} && stat -c %a {KEY}"))?;
+    ensure!(kept.contains(&initrd) && kept.ends_with("600"), "{KEY} is {kept}");
+    Ok(format!("{source}, unlocked over ssh under {initrd}; {HOST} itself has {host}"))
+});
