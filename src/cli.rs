@@ -1,5 +1,6 @@
 //! The command line: clap types only.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -478,7 +479,7 @@ pub struct SshArgs {
 pub enum IsoCommand {
     /// Build the installer image of the config
     #[command(
-        after_help = "Examples:\n  landfall iso build\n  landfall iso build --customize -o stick.iso"
+        after_help = "Examples:\n  landfall iso build\n  landfall iso build --customize -o stick.iso\n  landfall iso build --customize -o stick.iso --wifi home"
     )]
     Build(IsoBuildArgs),
 
@@ -510,6 +511,23 @@ pub struct IsoBuildArgs {
     /// Public SSH keys for --customize that may log in as root too; repeatable
     #[arg(long, value_name = "FILE", requires = "customize")]
     pub ssh_key: Vec<PathBuf>,
+
+    /// Wi-Fi network that the copy joins, by its name; its passphrase is asked for; repeatable
+    #[arg(long, value_name = "NAME", requires = "customize")]
+    pub wifi: Vec<OsString>,
+
+    /// The same, for a network that does not show its name
+    #[arg(long, value_name = "NAME", requires = "customize")]
+    pub wifi_hidden: Vec<OsString>,
+
+    /// File with the passphrase of the Wi-Fi networks, or of network NAME
+    #[arg(long, value_name = "[NAME=]FILE", requires = "customize")]
+    pub wifi_passphrase_file: Vec<OsString>,
+
+    /// Any other Wi-Fi network (open, with user names, with an address of its own): a file as
+    /// in /etc/NetworkManager/system-connections; repeatable
+    #[arg(long, value_name = "FILE", requires = "customize")]
+    pub wifi_connection: Vec<PathBuf>,
 
     /// Customize a copy of this image, which was built before
     #[arg(long, value_name = "FILE", requires = "customize", conflicts_with = "attr")]

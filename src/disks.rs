@@ -50,7 +50,7 @@ impl Advice for DiskError {
     fn hint(&self) -> String {
         match self {
             Self::NoLayout => "Give the host a disko layout (disko.devices.disk.…).".into(),
-            Self::Missing { found, .. } if found.is_empty() => "The target shows no disk at all: are its drivers in the installer?".into(),
+            Self::Missing { found, .. } if found.is_empty() => "The target shows no disk that is not in use: are its drivers in the installer?".into(),
             Self::Missing { found, .. } => format!("The target has {}. Correct `device` in the layout.", found.join(", ")),
             Self::Same { .. } => "Give each disk of the layout a device of its own.".into(),
             Self::ReadOnly { .. } => "Lift its write protection, or choose another disk.".into(),
@@ -86,7 +86,12 @@ pub fn match_layout(layout: &[LayoutDisk], disks: &[Disk]) -> Result<Vec<Matched
             .ok_or_else(|| DiskError::Missing {
                 name: wanted.name.clone(),
                 device: wanted.device.clone(),
-                found: disks.iter().map(|disk| format!("{} ({disk})", disk.path)).collect(),
+                // What the installer runs from is not offered.
+                found: disks
+                    .iter()
+                    .filter(|disk| used_at(disk).is_none())
+                    .map(|disk| format!("{} ({disk})", disk.path))
+                    .collect(),
             })?;
         if let Some(first) = matched.iter().find(|other| other.disk.path == disk.path) {
             return Err(DiskError::Same {
@@ -122,6 +127,12 @@ pub fn match_named(named: &[LayoutDisk], disks: &[Disk]) -> Result<Vec<Matched>,
     if matched.is_empty() { Err(DiskError::NoLayout) } else { Ok(matched) }
 }
 
+/// Where something on the disk is mounted that is no part of the installation.
+fn used_at(disk: &Disk) -> Option<&str> {
+    let mut mounts = disk.parts.iter().flat_map(|part| &part.mounts);
+    mounts.find(|mount| !ours(mount)).map(String::as_str)
+}
+
 /// Refuses disks that must not be erased whatever the user says. `ours` tells
 /// whether a mount point belongs to the installation itself (below /mnt).
 pub fn check_usable(matched: &[Matched], needed_bytes: u64) -> Result<(), DiskError> {
@@ -129,9 +140,8 @@ pub fn check_usable(matched: &[Matched], needed_bytes: u64) -> Result<(), DiskEr
         if disk.read_only {
             return Err(DiskError::ReadOnly { disk: disk.to_string() });
         }
-        let mount = disk.parts.iter().flat_map(|part| &part.mounts).find(|mount| !ours(mount));
-        if let Some(mount) = mount {
-            return Err(DiskError::InUse { disk: disk.to_string(), mount: mount.clone() });
+        if let Some(mount) = used_at(disk) {
+            return Err(DiskError::InUse { disk: disk.to_string(), mount: mount.to_owned() });
         }
     }
     let total: u64 = matched.iter().map(|matched| matched.disk.size_bytes).sum();
@@ -302,6 +312,8 @@ mod tests {
         });
         let matched = match_layout(&layout(&["/dev/vda"]), &[used.clone()]).unwrap();
         assert!(matches!(check_usable(&matched, 0), Err(DiskError::InUse { .. })));
+        let missing = match_layout(&layout(&["/dev/sda"]), &[used.clone()]).unwrap_err();
+        assert!(!missing.hint().contains("S1"), "{}", missing.hint());
         used.parts[0].mounts = vec!["/mnt/boot".into()];
         let matched = match_layout(&layout(&["/dev/vda"]), &[used]).unwrap();
         assert_eq!(check_usable(&matched, 1 << 30), Ok(()));

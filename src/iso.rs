@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use crate::age::{HostKey as HostKeyPair, KeyError};
 use crate::error::{Advice, Exit};
 use crate::secret::Secret;
+use crate::wifi::Profile;
 
 /// One line of the room.
 const ROOM: &[u8; 64] = b"landfall keeps this room for what one copy of an image is given\n";
@@ -33,6 +34,8 @@ pub struct Custom {
     pub host_key: HostKeyPair,
     /// Lines of an authorized_keys file: who may log in as root, beside those in the image.
     pub authorized_keys: String,
+    /// The installer joins them by itself.
+    pub networks: Vec<Profile>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +65,7 @@ impl Advice for IsoError {
                 "Each copy is made of the image as it was built: leave --image out, or name that."
                     .into()
             }
-            Self::TooLong { .. } => "Give fewer keys.".into(),
+            Self::TooLong { .. } => "Give fewer keys, or fewer networks.".into(),
             Self::Key(error) => error.hint(),
         }
     }
@@ -163,11 +166,14 @@ fn read_up_to(file: &mut File, bytes: &mut [u8]) -> io::Result<usize> {
 fn content(custom: &Custom) -> Result<Secret, IsoError> {
     let private = custom.host_key.private_openssh()?;
     let public = format!("{}\n", custom.host_key.public_openssh()?);
-    let parts = [
-        ("ssh_host_ed25519_key", private.expose()),
-        ("ssh_host_ed25519_key.pub", public.as_bytes()),
-        ("authorized_keys", custom.authorized_keys.as_bytes()),
+    let mut parts = vec![
+        ("ssh_host_ed25519_key".to_owned(), private.expose()),
+        ("ssh_host_ed25519_key.pub".to_owned(), public.as_bytes()),
+        ("authorized_keys".to_owned(), custom.authorized_keys.as_bytes()),
     ];
+    for (index, network) in custom.networks.iter().enumerate() {
+        parts.push((format!("wifi-{}.nmconnection", index + 1), &network.keyfile));
+    }
     let mut bytes = MAGIC.to_vec();
     for (name, part) in parts.into_iter().filter(|(_, part)| !part.is_empty()) {
         bytes.extend_from_slice(format!("part {name} {}\n", part.len()).as_bytes());
@@ -197,6 +203,10 @@ mod tests {
         Custom {
             host_key: HostKeyPair::generate("root@installer").unwrap(),
             authorized_keys: "ssh-ed25519 AAAAC3 anna\n".into(),
+            networks: vec![Profile {
+                name: "home".into(),
+                keyfile: b"[connection]\n".to_vec().into(),
+            }],
         }
     }
 
@@ -225,7 +235,10 @@ mod tests {
         assert!(copy[..start] == before[..start] && copy[end..] == before[end..]);
         let room = String::from_utf8(copy[start..end].to_vec()).unwrap();
         assert!(room.starts_with("landfall-custom-1\npart ssh_host_ed25519_key "));
-        assert!(room.contains("\npart authorized_keys 24\nssh-ed25519 AAAAC3 anna\n\nlandfall "));
+        assert!(room.contains(
+            "\npart authorized_keys 24\nssh-ed25519 AAAAC3 anna\n\n\
+             part wifi-1.nmconnection 13\n[connection]\n\nlandfall "
+        ));
         assert_eq!(std::fs::metadata(&output).unwrap().permissions().mode() & 0o777, 0o600);
 
         let again = customize(&output, &dir.path().join("again.iso"), &custom);

@@ -59,3 +59,4 @@ pub mod steps;
 pub mod sudo;
 pub mod templates;
 pub mod ui;
+pub mod wifi;

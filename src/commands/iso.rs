@@ -11,12 +11,13 @@ use crate::event::Events;
 use crate::keys::read_given;
 use crate::nix::{Nix, report_to};
 use crate::operator;
+use crate::prompt::prompter;
 use crate::remote::encode;
 use crate::scratch::flake_in;
 use crate::ssh::HostKey;
 use crate::state::StateDir;
-use crate::ui::{Ui, say};
-use crate::{installers, iso};
+use crate::ui::{Screen, Ui, say};
+use crate::{installers, iso, wifi};
 
 mod flash;
 
@@ -47,6 +48,16 @@ fn customize(cli: &Cli, args: &IsoBuildArgs, output: &Path) -> Result<Exit, Step
     for file in &args.ssh_key {
         authorized_keys += &operator::authorized_keys(file)?;
     }
+    let networks = wifi::profiles(
+        &wifi::Wanted {
+            names: &args.wifi,
+            hidden: &args.wifi_hidden,
+            passphrase_files: &args.wifi_passphrase_file,
+            connections: &args.wifi_connection,
+        },
+        prompter(false, Screen::still()).as_ref(),
+    )?;
+    let joins: Vec<String> = networks.iter().map(|network| network.name.clone()).collect();
     iso::check_output(output)?;
     let state = StateDir::open()?;
     let image = match &args.image {
@@ -55,7 +66,7 @@ fn customize(cli: &Cli, args: &IsoBuildArgs, output: &Path) -> Result<Exit, Step
     };
     let public = host_key.public_openssh()?.parse::<HostKey>()?;
     let fingerprint = host_key.fingerprint();
-    iso::customize(&image, output, &iso::Custom { host_key, authorized_keys })?;
+    iso::customize(&image, output, &iso::Custom { host_key, authorized_keys, networks })?;
     let name = std::path::absolute(output).unwrap_or_else(|_| output.to_owned());
     installers::record(&state, &public, &name.display().to_string()).map_err(|error| {
         StepError::new(
@@ -66,6 +77,9 @@ fn customize(cli: &Cli, args: &IsoBuildArgs, output: &Path) -> Result<Exit, Step
     })?;
     say(output.display());
     say(format!("host key {fingerprint}"));
+    for name in joins {
+        say(format!("joins the Wi-Fi network “{name}”"));
+    }
     Ok(Exit::Done)
 }
 

@@ -28,6 +28,8 @@ pub struct Drive {
     serial: Option<String>,
     transport: Option<String>,
     removable: bool,
+    /// A chip on the board (eMMC), which the kernel attaches as it does cards.
+    soldered: bool,
     read_only: bool,
     /// A line for each partition, file system or container on it.
     contents: Vec<String>,
@@ -117,7 +119,16 @@ impl Drive {
             .deadline(DEADLINE)
             .read()
             .map_err(DriveError::List)?;
-        parse(&text).map_err(DriveError::Answer)
+        let mut devices = parse(&text).map_err(DriveError::Answer)?;
+        devices.iter_mut().for_each(Device::probe);
+        let mut drives: Vec<Self> = devices.into_iter().map(Self::from).collect();
+        for drive in &mut drives {
+            let name = drive.path.file_name().unwrap_or_default();
+            let kind = Path::new("/sys/class/block").join(name).join("device/type");
+            // Cards say SD. Disks on SCSI have a number there.
+            drive.soldered = std::fs::read_to_string(kind).is_ok_and(|kind| kind.trim() == "MMC");
+        }
+        Ok(drives)
     }
 
     /// The drive that `given` names: a device, or a link to one as in /dev/disk/by-id.
@@ -147,7 +158,7 @@ impl Drive {
     /// Made to be taken out; a loop device is only a file.
     pub fn is_removable(&self) -> bool {
         let plugged = matches!(self.transport.as_deref(), Some("usb" | "mmc"));
-        self.size_bytes > 0 && (self.removable || plugged || self.is_loop())
+        self.size_bytes > 0 && !self.soldered && (self.removable || plugged || self.is_loop())
     }
 
     pub fn is_loop(&self) -> bool {
@@ -244,10 +255,19 @@ struct Device {
     children: Vec<Device>,
 }
 
-fn parse(text: &str) -> Result<Vec<Drive>, serde_json::Error> {
+fn parse(text: &str) -> Result<Vec<Device>, serde_json::Error> {
     let listed: Lsblk = serde_json::from_str(text)?;
     let whole = |device: &Device| matches!(device.kind.as_str(), "disk" | "loop");
-    Ok(listed.blockdevices.into_iter().filter(whole).map(Drive::from).collect())
+    Ok(listed.blockdevices.into_iter().filter(whole).collect())
+}
+
+/// Type and label in `blkid --output export`: a line `NAME=VALUE` for each.
+fn parse_blkid(text: &str) -> (Option<String>, Option<String>) {
+    let value = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.map(str::to_owned)
+    };
+    (value("TYPE"), value("LABEL"))
 }
 
 impl From<Device> for Drive {
@@ -266,6 +286,7 @@ impl From<Device> for Drive {
             serial: tidy(device.serial),
             transport: tidy(device.tran),
             removable: device.rm || device.hotplug,
+            soldered: false,
             read_only: device.ro,
             contents,
             mounts,
@@ -274,6 +295,22 @@ impl From<Device> for Drive {
 }
 
 impl Device {
+    /// Looks at what lsblk knows nothing of: it tells what udev found, and where udev was not
+    /// running that is nothing. Without the right to look, it stays unknown.
+    fn probe(&mut self) {
+        self.children.iter_mut().for_each(Self::probe);
+        if self.fstype.is_some() || !self.children.is_empty() || self.size == 0 {
+            return;
+        }
+        let mut blkid = Cmd::new("blkid").args(["--probe", "--output", "export"]);
+        blkid = blkid.arg(&self.path).deadline(DEADLINE);
+        if let Ok(text) = blkid.read() {
+            let (kind, label) = parse_blkid(&text);
+            self.fstype = kind;
+            self.label = label.or_else(|| self.label.take());
+        }
+    }
+
     /// The device and all that lies on it: partitions, and what is opened from them.
     fn collect(&self, contents: &mut Vec<String>, mounts: &mut Vec<(String, String)>) {
         let path = self.path.display().to_string();
@@ -321,7 +358,8 @@ mod tests {
 
     fn drive(name: &str) -> Drive {
         let path = Path::new("/dev").join(name);
-        parse(SAMPLE).unwrap().into_iter().find(|drive| drive.path == path).unwrap()
+        let devices = parse(SAMPLE).unwrap();
+        devices.into_iter().map(Drive::from).find(|drive| drive.path == path).unwrap()
     }
 
     #[test]
@@ -340,6 +378,15 @@ mod tests {
         assert_eq!(disk.check(1000, true), Ok(()));
         assert!(matches!(disk.check(1 << 50, true), Err(Refused::TooSmall { .. })));
         assert!(drive("sdb").is_removable() && !drive("sdd").is_removable());
+        let chip = Drive { soldered: true, mounts: Vec::new(), ..drive("sdb") };
+        assert!(matches!(chip.check(1000, false), Err(Refused::Fixed { .. })));
+    }
+
+    #[test]
+    fn what_blkid_tells_is_understood() {
+        let told = "DEVNAME=/dev/sdb\nLABEL=a\\ b\nUUID=1\nTYPE=ext4\nUSAGE=filesystem\n";
+        assert_eq!(parse_blkid(told), (Some("ext4".into()), Some("a\\ b".into())));
+        assert_eq!(parse_blkid("DEVNAME=/dev/sdb\nPTTYPE=gpt\n"), (None, None));
     }
 
     #[test]

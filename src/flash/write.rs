@@ -1,8 +1,9 @@
 //! Writing an image, and reading back what the drive kept of it.
 //!
-//! Before the image, short marks go to the end of the drive and to its half, quarter and
-//! so on. A drive that is smaller than it says drops them, or keeps them in one and the
-//! same place; then nothing on it can be relied upon, and that is said.
+//! Before the image, short marks go to places all over the drive. A drive that is smaller
+//! than it says drops some, or keeps several in one and the same place; then nothing on it
+//! can be relied upon, and that is said. They are looked at again when the image is there:
+//! a drive's own cache may have hidden their loss, and the image may have taken their place.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -16,8 +17,8 @@ const CHUNK: usize = 4 << 20;
 const BLOCK: u64 = 4096;
 /// The part of the image that is written last: it holds what firmware looks for.
 const HEAD: u64 = 1 << 20;
-/// Halves of a drive that are too small to tell anything.
-const SMALLEST_HALF: u64 = 64 << 20;
+/// What is nearer to the beginning tells nothing about the size of a drive.
+const NEAREST_MARK: u64 = 64 << 20;
 /// How much may lie in the kernel's memory before the drive has to have it.
 const SYNC_EVERY: u64 = 32 << 20;
 
@@ -54,6 +55,8 @@ pub enum WriteError {
     Differs { offset: u64 },
     #[error("interrupted: the drive is only partly written, and starts nothing")]
     Interrupted,
+    #[error("interrupted: the image is on the drive, but was not read back")]
+    NotCompared,
 }
 
 impl Advice for WriteError {
@@ -73,12 +76,15 @@ impl Advice for WriteError {
                 "The first difference is at byte {offset}. The drive is worn out or a fake: take \
                  another."
             ),
-            Self::Interrupted => "Run the same command again.".into(),
+            Self::Interrupted | Self::NotCompared => "Run the same command again.".into(),
         }
     }
 
     fn exit(&self) -> Exit {
-        if matches!(self, Self::Interrupted) { Exit::Interrupted } else { Exit::Failed }
+        match self {
+            Self::Interrupted | Self::NotCompared => Exit::Interrupted,
+            _ => Exit::Failed,
+        }
     }
 }
 
@@ -91,7 +97,8 @@ pub fn write(
     mut report: impl FnMut(Phase, u64),
 ) -> Result<(), WriteError> {
     report(Phase::Probing, 0);
-    probe(drive)?;
+    let marks = marks(drive.size());
+    mark(drive, &marks)?;
     let head = HEAD.min(length);
     // Nothing of an old system starts, should this end before the image is whole.
     put(drive, &vec![0; round_up(head)], 0)?;
@@ -101,44 +108,56 @@ pub fn write(
     copy(drive, image, 0, head, &mut |_| ())?;
     sync(drive, head)?;
     report(Phase::Writing, length);
-    compare(drive, image, length, &mut |done| report(Phase::Reading, done))
+    let behind: Vec<u64> = marks.into_iter().filter(|mark| *mark >= length).collect();
+    check_marks(drive, &behind)?;
+    compare(drive, image, length, &mut |done| report(Phase::Reading, done))?;
+    // Whoever looks for the backup of an old partition table finds none.
+    for &offset in &behind {
+        put(drive, &vec![0; BLOCK as usize], offset)?;
+    }
+    sync(drive, length)
 }
 
-/// Where the marks go: at the end, and at the end of each half.
+/// Where the marks go. Those at the end of the drive and of each half of it are dropped by a
+/// drive that ends before; those at powers of two meet in one place, as a drive that leaves
+/// out the upper bits of an address keeps them.
 fn marks(size: u64) -> Vec<u64> {
-    let mut marks = Vec::new();
-    let mut end = size - size % BLOCK;
-    while end >= BLOCK && (marks.is_empty() || end >= SMALLEST_HALF) {
-        marks.push(end - BLOCK);
-        end = end / 2 / BLOCK * BLOCK;
-    }
+    let halves = std::iter::successors(Some(size), |end| (*end > 0).then_some(end / 2));
+    let ends = halves.map(|end| end / BLOCK * BLOCK).filter(|end| *end >= BLOCK);
+    let ends = ends.enumerate().take_while(|(n, end)| *n == 0 || *end >= NEAREST_MARK);
+    let powers = std::iter::successors(Some(NEAREST_MARK), |power| power.checked_mul(2));
+    let powers = std::iter::once(0).chain(powers).filter(|power| power + BLOCK <= size);
+    let mut marks: Vec<u64> = ends.map(|(_, end)| end - BLOCK).chain(powers).collect();
+    marks.sort_unstable();
+    marks.dedup();
     marks
 }
 
-fn probe(drive: &mut impl Blocks) -> Result<(), WriteError> {
+/// What is written at this place, and nowhere else.
+fn word(offset: u64) -> Vec<u8> {
+    let word = format!("landfall was here: {offset:016x}\n");
+    word.bytes().cycle().take(BLOCK as usize).collect()
+}
+
+fn mark(drive: &mut impl Blocks, marks: &[u64]) -> Result<(), WriteError> {
     let size = drive.size();
-    let marks = marks(size);
-    let mark = |offset: u64| {
-        let word = format!("landfall was here: {offset:016x}\n");
-        word.bytes().cycle().take(BLOCK as usize).collect::<Vec<u8>>()
-    };
-    let lies = |offset| WriteError::Lies { says: size, lost_at: offset };
-    for &offset in &marks {
-        drive.write_at(&mark(offset), offset).map_err(|source| at_end(source, offset, size))?;
+    for &offset in marks {
+        drive.write_at(&word(offset), offset).map_err(|source| at_end(source, offset, size))?;
     }
     drive.sync().map_err(|source| at_end(source, size, size))?;
+    check_marks(drive, marks)
+}
+
+fn check_marks(drive: &mut impl Blocks, marks: &[u64]) -> Result<(), WriteError> {
+    let size = drive.size();
     let mut found = vec![0; BLOCK as usize];
-    for &offset in &marks {
+    for &offset in marks {
         drive.read_at(&mut found, offset).map_err(|source| at_end(source, offset, size))?;
-        if found != mark(offset) {
-            return Err(lies(offset));
+        if found != word(offset) {
+            return Err(WriteError::Lies { says: size, lost_at: offset });
         }
     }
-    // Whoever looks for the backup of an old partition table finds none.
-    for &offset in &marks {
-        put(drive, &vec![0; BLOCK as usize], offset)?;
-    }
-    sync(drive, size)
+    Ok(())
 }
 
 /// A place that the drive says it has, and cannot be written or read.
@@ -191,7 +210,7 @@ fn compare(
     let mut found = vec![0; CHUNK];
     while offset < length {
         if exec::interrupted() {
-            return Err(WriteError::Interrupted);
+            return Err(WriteError::NotCompared);
         }
         let chunk = read_chunk(image, length - offset)?;
         let kept = &mut found[..round_up(chunk.len() as u64)];
@@ -311,11 +330,12 @@ mod tests {
 
     #[test]
     fn a_drive_that_wraps_or_forgets_is_found_before_the_image_is_written() {
-        for wraps in [true, false] {
-            let mut drive = Memory::new(512 << 20, 32 * MIB, wraps);
+        for (says, wraps) in [(512, true), (512, false), (500, true), (500, false), (65, true)] {
+            let mut drive = Memory::new(says << 20, 32 * MIB, wraps);
             let error = written(&mut drive, &image(MIB)).unwrap_err();
             assert!(matches!(error, WriteError::Lies { .. }), "{error}");
-            assert!(error.hint().contains("512.0 MiB"), "{}", error.hint());
+            assert!(error.hint().contains(&format!("{says}.0 MiB")), "{}", error.hint());
+            assert_ne!(drive.kept[4096..MIB], image(MIB)[4096..]);
         }
     }
 
@@ -328,9 +348,12 @@ mod tests {
     }
 
     #[test]
-    fn small_drives_have_a_mark_at_their_end_alone() {
-        assert_eq!(marks(10 * 4096 + 5), [9 * 4096]);
-        assert_eq!(marks(256 << 20).len(), 3);
+    fn marks_lie_at_ends_and_at_powers_of_two() {
+        assert_eq!(marks(10 * 4096 + 5), [0, 9 * 4096]);
+        assert_eq!(marks(4096), [0]);
         assert!(marks(4000).is_empty());
+        let mib = |mark: &u64| *mark as f64 / MIB as f64;
+        let of_500: Vec<f64> = marks(500 << 20).iter().map(mib).map(f64::round).collect();
+        assert_eq!(of_500, [0.0, 64.0, 125.0, 128.0, 250.0, 256.0, 500.0]);
     }
 }

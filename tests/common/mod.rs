@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod fake_drive;
 pub mod git;
 pub mod installer;
 pub mod journey;

@@ -48,6 +48,7 @@ pub fn flash(cli: &Cli, args: &IsoFlashArgs) -> Result<Exit, StepError> {
     // Before minutes of building: what is wrong with the drive is wrong with any image.
     let drive = Drive::find(named)?;
     drive.check(0, args.internal)?;
+    drop(Device::open(&drive.path)?);
     let image = match &args.image {
         Some(image) => image.clone(),
         None => super::built(cli, args.attr.as_deref(), &args.nix)?,

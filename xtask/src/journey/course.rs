@@ -17,10 +17,17 @@ use super::target::{Begin, Place, Target};
 use crate::cache::Cache;
 use crate::forge::Forge;
 use crate::lab::foreign;
-use crate::run::{quiet, tail, wait_until};
+use crate::run::{output, quiet, tail, wait_until};
 
 /// Below the operator's home: a key that only a customized image lets in.
 pub const GUEST_KEY: &str = ".ssh/guest";
+
+/// The Wi-Fi network of a customized image; both texts need care in a keyfile.
+pub const WIFI: &str = "Café; #1";
+pub const WIFI_PASSPHRASE: &str = " it's \"$HOME\"; a\\b#c=d ";
+
+/// A removable drive is larger than what is written to it.
+const STICK_BYTES: u64 = 4 << 30;
 
 /// How far into a step a kill comes.
 const INTO_THE_STEP: Duration = Duration::from_secs(5);
@@ -96,7 +103,11 @@ fn prepare(cache: &Cache, dir: &Path, scenario: &Scenario) -> Result<Journey> {
     let begin = match scenario.begins {
         Begins::Installer => Begin::Image(said("installer image", start, || {
             let image = repos.installer_image(&operator)?;
-            if scenario.customized { customize(&operator, &repos, &image) } else { Ok(image) }
+            let image = match scenario.customized {
+                true => customize(&operator, &repos, &image)?,
+                false => image,
+            };
+            if scenario.on_stick { flash(&operator, &image) } else { Ok(image) }
         })?),
         Begins::Debian => {
             Begin::System { disk: foreign::image(cache), root_key: operator.public_key()? }
@@ -131,16 +142,32 @@ fn prepare(cache: &Cache, dir: &Path, scenario: &Scenario) -> Result<Journey> {
     })
 }
 
-/// A copy of the image with a host key of its own, and the key of a guest who may log in.
+/// A copy of the image with a host key of its own, the key of a guest who may log in, and
+/// a Wi-Fi network.
 fn customize(operator: &Operator, repos: &Repos, image: &Path) -> Result<PathBuf> {
     let (copy, guest) = (operator.path("stick.iso"), operator.path(GUEST_KEY));
     let mut keygen = Command::new("ssh-keygen");
     quiet(keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "guest", "-f"]).arg(&guest))?;
+    let passphrase = operator.secret_file("wifi-passphrase", WIFI_PASSPHRASE)?;
     let mut landfall = operator.landfall()?;
     landfall.arg("-C").arg(&repos.config).args(["iso", "build", "--customize"]);
     landfall.arg("--image").arg(image).arg("-o").arg(&copy);
+    landfall.args(["--wifi", WIFI, "--wifi-passphrase-file"]).arg(passphrase);
     quiet(landfall.arg("--ssh-key").arg(guest.with_extension("pub")))?;
     Ok(copy)
+}
+
+/// A removable drive that `iso flash` has written the image to.
+fn flash(operator: &Operator, image: &Path) -> Result<PathBuf> {
+    let drive = operator.path("stick.img");
+    std::fs::File::create_new(&drive)?.set_len(STICK_BYTES)?;
+    let device = output(Command::new("losetup").args(["--find", "--show"]).arg(&drive))
+        .context("the journey needs a loop device, which root can make")?;
+    let mut landfall = operator.landfall()?;
+    landfall.args(["iso", "flash", device.trim(), "--yes", "--image"]).arg(image);
+    let written = quiet(&mut landfall);
+    quiet(Command::new("losetup").arg("--detach").arg(device.trim()))?;
+    written.map(|()| drive)
 }
 
 /// Prints when a part of the preparation is done.

@@ -116,6 +116,8 @@ pub struct Scenario {
     /// The machine starts from a copy of the image that has a host key of its own; then
     /// landfall is told none.
     pub customized: bool,
+    /// The image is on a drive that `iso flash` has written, not in the CD drive.
+    pub on_stick: bool,
     /// Host key under which the installer is expected, if not its own.
     pub expects: Option<&'static str>,
     pub acts: Vec<Act>,
@@ -141,6 +143,7 @@ impl Scenario {
             edits: Vec::new(),
             flags: Vec::new(),
             customized: false,
+            on_stick: false,
             expects: None,
             acts: vec![Act::Bootstrap],
             ends: Ends::Well,

@@ -24,7 +24,7 @@ const LOGIN_DEADLINE: Duration = Duration::from_secs(120);
 
 /// What the machine starts from.
 pub enum Begin {
-    /// An installer in the CD drive.
+    /// An installer, in the CD drive or on a removable drive.
     Image(PathBuf),
     /// A system on the first disk, which lets this key in.
     System { disk: PathBuf, root_key: String },
@@ -62,6 +62,7 @@ impl Target {
         let mut spec = Spec {
             disks: scenario.disks.clone(),
             iso: None,
+            stick: None,
             mem: scenario.memory,
             firmware: scenario.firmware,
             accel: None,
@@ -71,6 +72,7 @@ impl Target {
             medium_first: place.medium_first,
         };
         match begin {
+            Begin::Image(image) if scenario.on_stick => spec.stick = Some(image.clone()),
             Begin::Image(image) => spec.iso = Some(image.clone()),
             Begin::System { disk, root_key } => {
                 spec.root_key = Some(root_key.clone());

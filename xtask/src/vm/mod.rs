@@ -17,6 +17,7 @@ use regex::Regex;
 
 pub use console::Console;
 pub use machine::{DiskState, Lifetime, Machine};
+pub use qemu::STICK_SERIAL;
 pub use spec::{Bus, Disk, Firmware, Spec};
 
 use crate::cache::{Cache, remove};

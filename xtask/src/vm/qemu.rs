@@ -12,6 +12,9 @@ pub const FIRMWARE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 /// The last port of the chipset's AHCI controller is the CD drive's.
 const CD_PORT: &str = "ide.5";
 
+/// The serial number of a removable drive.
+pub const STICK_SERIAL: &str = "landfall-stick";
+
 /// All arguments, for a machine whose files lie in `dir`.
 pub fn arguments(name: &str, spec: &Spec, accel: Accel, dir: &Path) -> Vec<String> {
     let file = |name: &str| escaped(&dir.join(name));
@@ -52,9 +55,12 @@ pub fn arguments(name: &str, spec: &Spec, accel: Accel, dir: &Path) -> Vec<Strin
     for (index, disk) in spec.disks.iter().enumerate() {
         words.extend(attached(disk, index, &file(&disk_file(index))));
     }
+    let place = if spec.medium_first { 0 } else { spec.disks.len() + 1 };
     if let Some(iso) = &spec.iso {
-        let place = if spec.medium_first { 0 } else { spec.disks.len() + 1 };
         words.extend(cd(&escaped(iso), place));
+    }
+    if let Some(image) = &spec.stick {
+        words.extend(stick(&escaped(image), place + usize::from(spec.iso.is_some())));
     }
     words
 }
@@ -100,6 +106,16 @@ fn cd(image: &str, place: usize) -> Vec<String> {
     words
 }
 
+/// To the guest it looks like a USB drive: sdX, with a medium that can be taken out. (Kernels
+/// for the cloud know no USB.)
+fn stick(image: &str, place: usize) -> Vec<String> {
+    let mut words = pair("-drive", &format!("if=none,id=stick,format=raw,file={image}"));
+    words.extend(pair("-device", "virtio-scsi-pci,id=scsi"));
+    let device = "scsi-hd,bus=scsi.0,drive=stick,removable=on";
+    words.extend(pair("-device", &format!("{device},serial={STICK_SERIAL},bootindex={place}")));
+    words
+}
+
 fn pair(flag: &str, value: &str) -> Vec<String> {
     list(&[flag, value])
 }
@@ -121,6 +137,7 @@ mod tests {
         Spec {
             disks,
             iso: Some("/x/a,b.iso".into()),
+            stick: None,
             mem: 1024,
             firmware: Firmware::Uefi,
             accel: None,
@@ -146,5 +163,9 @@ mod tests {
         let first = Spec { medium_first: true, ..spec };
         let line = arguments("m", &first, Accel::Tcg, Path::new("/d")).join(" ");
         assert!(line.contains("drive=cd,bootindex=0"), "{line}");
+        let stick =
+            Spec { iso: None, stick: Some("/x/stick".into()), medium_first: false, ..first };
+        let line = arguments("m", &stick, Accel::Tcg, Path::new("/d")).join(" ");
+        assert!(line.contains("removable=on,serial=landfall-stick,bootindex=3"), "{line}");
     }
 }

@@ -81,6 +81,9 @@ pub struct Spec {
     /// The image in the CD drive
     #[arg(long)]
     pub iso: Option<PathBuf>,
+    /// A raw image of a removable drive, which the machine can write to
+    #[arg(long)]
+    pub stick: Option<PathBuf>,
     /// Memory in MiB
     #[arg(long, default_value_t = 2048)]
     pub mem: u32,

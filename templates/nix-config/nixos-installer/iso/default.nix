@@ -21,8 +21,9 @@
   services.openssh.settings.PermitRootLogin = "prohibit-password";
 
   # Room for what one copy of the image is given after it was built, by `landfall iso
-  # build --customize`: a host key, more keys that may log in. It is written over in the
-  # copy, so that no secret passes through the nix store. The text is what it is found by.
+  # build --customize`: a host key, more keys that may log in, Wi-Fi networks. It is written
+  # over in the copy, so that no secret passes through the nix store. The text is what it is
+  # found by.
   isoImage.contents = [
     {
       source = pkgs.writeText "room" (
@@ -34,13 +35,16 @@
     }
   ];
 
-  # Lines `part NAME LENGTH`, each with so many bytes behind it.
+  # Lines `part NAME LENGTH`, each with so many bytes behind it. Wi-Fi networks are as
+  # NetworkManager keeps them, which the official images run since 25.11; it ignores files
+  # that others than root could read.
   systemd.services.landfall-custom = {
     description = "Take over what this copy of the image was given";
     wantedBy = [ "multi-user.target" ];
     before = [
       "sshd-keygen.service"
       "sshd.service"
+      "NetworkManager.service"
     ];
     serviceConfig.Type = "oneshot";
     script = ''
@@ -57,6 +61,10 @@
         case $name in
           ssh_host_*) mv /run/landfall-part "/etc/ssh/$name" ;;
           authorized_keys) cat /run/landfall-part >> /root/.ssh/authorized_keys ;;
+          *.nmconnection)
+            mkdir -p /etc/NetworkManager/system-connections
+            mv /run/landfall-part "/etc/NetworkManager/system-connections/$name"
+            ;;
         esac
         rm -f /run/landfall-part
       done

@@ -7,13 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use regex::Regex;
 
-use crate::journey::course::{GUEST_KEY, Journey};
+use crate::journey::course::Journey;
 use crate::journey::operator::{Operator, USER};
 use crate::journey::proof::Remote;
 use crate::journey::repos::{CONFIG, HOST, Repos, SECRETS};
 use crate::journey::scenario::{Act, Scenario, Share, words};
 use crate::run::{tail, wait_until};
-use crate::vm::Firmware;
 
 /// The steps that change something; the others are done as soon as they are looked at.
 const BEFORE_THE_DISKS: [&str; 6] = ["check", "identity", "secrets", "lock", "hardware", "build"];
@@ -37,24 +36,6 @@ pub fn scenarios() -> Vec<Scenario> {
             ..Scenario::staged()
         },
         Scenario {
-            name: "customized-image",
-            share: Share::Unproven,
-            shows: "an image with a host key of its own, trusted without a word; up to the disks",
-            customized: true,
-            acts: vec![Act::Do(customized_image)],
-            holds: Vec::new(),
-            ..Scenario::staged()
-        },
-        Scenario {
-            name: "customized-image-by-bios",
-            shows: "the same, on a machine that a BIOS starts",
-            firmware: Firmware::Bios,
-            customized: true,
-            acts: vec![Act::Do(customized_image)],
-            holds: Vec::new(),
-            ..Scenario::staged()
-        },
-        Scenario {
             name: "switch-mend-sync",
             share: Share::Unproven,
             shows: "a live switch that cuts its connection off, a mended unit, then syncs",
@@ -71,19 +52,19 @@ pub fn scenarios() -> Vec<Scenario> {
 }
 
 /// What a run of landfall left.
-struct Ran {
+pub(super) struct Ran {
     code: Option<i32>,
-    text: String,
+    pub text: String,
 }
 
-fn run(command: &mut Command) -> Result<Ran> {
+pub(super) fn run(command: &mut Command) -> Result<Ran> {
     let output = command.output()?;
     let text = [output.stdout, output.stderr].concat();
     Ok(Ran { code: output.status.code(), text: String::from_utf8_lossy(&text).into_owned() })
 }
 
 impl Ran {
-    fn ends(&self, code: Option<i32>, words: &[&str]) -> Result<()> {
+    pub fn ends(&self, code: Option<i32>, words: &[&str]) -> Result<()> {
         ensure!(self.code == code, "it ended with {:?}, not {code:?}:\n{}", self.code, self.text);
         // Lines are wrapped at the width of a terminal.
         let line = self.text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -215,27 +196,6 @@ fn changes_nothing(journey: &Journey) -> Result<()> {
     let after = seen(journey)?;
     ensure!(before == after, "it changed something:\n{before}\n\n{after}");
     println!("a run on the finished host changed nothing, in {seconds:.1} s");
-    Ok(())
-}
-
-/// The installer has the key of the copy, also after it was started anew, lets the guest
-/// in, and is trusted by what `iso build` remembered.
-fn customized_image(journey: &Journey) -> Result<()> {
-    let fingerprint = journey.installer.fingerprint()?;
-    let remembered =
-        std::fs::read_to_string(journey.operator.path(".local/state/landfall/installers"))?;
-    ensure!(
-        remembered.contains(journey.installer.key()),
-        "{fingerprint} answers, which is not the key of the copy: {remembered}"
-    );
-    let guest = journey.operator.path(GUEST_KEY);
-    let name = journey.installer.run_with_key(&journey.operator, "root", "id -un", &guest)?;
-    ensure!(name == "root", "the guest is {name}");
-    let mut landfall = journey.bootstrap_command()?;
-    let ran = run(landfall.args(["--until", "build"]))?;
-    println!("{}", tail(&ran.text));
-    ran.ends(Some(0), &["the host key is that of the image", "stick.iso"])?;
-    println!("{fingerprint}, made by `iso build --customize`, answers and is trusted");
     Ok(())
 }
 

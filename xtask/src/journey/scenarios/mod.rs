@@ -7,6 +7,7 @@ mod disks;
 mod edits;
 mod forms;
 mod home;
+mod image;
 mod impostor;
 mod matrix;
 mod passphrases;
@@ -34,6 +35,7 @@ pub fn all() -> Vec<Scenario> {
         again::scenarios(),
         anew::scenarios(),
         impostor::scenarios(),
+        image::scenarios(),
     ]
     .concat()
 }
