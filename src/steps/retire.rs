@@ -93,6 +93,11 @@ impl Step for Retire {
         .with("revision", &revision);
         if cx.config.secrets_apart() && cx.config.push != Push::No {
             evidence = evidence.with("config", move_lock(cx, &revision)?);
+            cx.events.note(format!(
+                "what runs has its secrets as they were encrypted before: landfall sync {0} --boot \
+                 (or --switch) brings {0} those of now",
+                cx.config.host
+            ));
         }
         if cx.config.copy_repos && cx.finished(StepId::Repos).is_some() && cx.target.is_some() {
             // What is checked out on the machine follows.

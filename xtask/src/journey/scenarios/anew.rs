@@ -23,7 +23,12 @@ pub fn scenarios() -> Vec<Scenario> {
             name: "reinstalled",
             share: Share::Unproven,
             shows: "installed, lost, installed again: the old key opens nothing any more",
-            acts: vec![Act::Bootstrap, Act::Do(is_lost), Act::Do(is_installed_again)],
+            acts: vec![
+                Act::Bootstrap,
+                Act::Do(is_lost),
+                Act::Do(is_installed_again),
+                Act::Do(gets_the_secrets_of_now),
+            ],
             holds: [&STAGED[..], &[OLD_KEY_IS_OUT]].concat(),
             ..Scenario::staged()
         },
@@ -65,6 +70,16 @@ fn is_installed_again(journey: &Journey) -> Result<()> {
     println!("the installer is up again: {fingerprint}");
     let status = journey.bootstrap_command_expecting(&fingerprint)?.status()?;
     ensure!(status.success(), "the second bootstrap ended with {status}");
+    Ok(())
+}
+
+/// As landfall says at the end: the retired key's files were encrypted anew after the build.
+fn gets_the_secrets_of_now(journey: &Journey) -> Result<()> {
+    let password = journey.operator.secret_file("sudo-password", &journey.known.password)?;
+    let mut landfall = journey.landfall()?;
+    landfall.args(["sync", HOST, "--boot", "--yes", "-i"]).arg(journey.operator.ssh_key());
+    let status = landfall.arg("--sudo-password-file").arg(password).status()?;
+    ensure!(status.success(), "landfall sync ended with {status}");
     Ok(())
 }
 
