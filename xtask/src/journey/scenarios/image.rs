@@ -49,7 +49,6 @@ pub fn scenarios() -> Vec<Scenario> {
         Scenario {
             name: "customized-stick-by-bios",
             shows: "the same on a stick, by BIOS",
-            share: Share::Unproven,
             firmware: Firmware::Bios,
             // A BIOS tries one hard disk alone, and to it a stick is one.
             medium_first: true,
