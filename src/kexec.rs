@@ -10,6 +10,7 @@ mod preflight;
 
 use std::time::{Duration, Instant};
 
+use crate::address::ADDRESSES;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::event::{Event, Progress};
@@ -29,6 +30,8 @@ const LOAD_DEADLINE: Duration = Duration::from_secs(10 * 60);
 
 /// The installer has a large store to unpack before it answers.
 const BOOT_DEADLINE: Duration = Duration::from_secs(10 * 60);
+/// How long it is looked for at the named address alone.
+const PATIENCE: Duration = Duration::from_secs(90);
 /// One try to reach it.
 const TRY: Duration = Duration::from_secs(20);
 /// Where its SSH server listens, unless told otherwise.
@@ -100,7 +103,10 @@ pub fn wait(cx: &mut Context, old_boot: &str) -> Result<(), StepError> {
     let until = Instant::now() + BOOT_DEADLINE;
     let mut last = String::new();
     while Instant::now() < until {
-        for (place, is_guess) in &places {
+        // Nobody answers at most of these places, which takes its time.
+        let patient = until.saturating_duration_since(Instant::now()) > BOOT_DEADLINE - PATIENCE;
+        let worth_it = |place: &Endpoint| !patient || place.host == endpoint.host;
+        for (place, is_guess) in places.iter().filter(|(place, _)| worth_it(place)) {
             match arrived(cx, place, &key, old_boot) {
                 Ok(Some(target)) => {
                     cx.config.target = Some(place.clone());
@@ -156,14 +162,26 @@ fn arrived(
 /// Where the installer may answer, as root; true for what is only a guess.
 fn places(cx: &Context, before: &Endpoint) -> Vec<(Endpoint, bool)> {
     let root = before.with_user("root");
-    if let Some(port) = cx.config.kexec.ssh_port {
-        return vec![(Endpoint { port: Some(port), ..root }, false)];
+    let mut places = Vec::new();
+    match cx.config.kexec.ssh_port {
+        Some(port) => places.push((Endpoint { port: Some(port), ..root.clone() }, false)),
+        None => places.push((root.clone(), false)),
     }
-    let usual = Endpoint { port: Some(SSH_PORT), ..root.clone() };
-    match before.port {
-        None | Some(SSH_PORT) => vec![(root, false)],
-        Some(_) => vec![(root, false), (usual, true)],
+    let usual = Endpoint { port: cx.config.kexec.ssh_port.or(Some(SSH_PORT)), ..root };
+    // The system that it ends had more addresses than the one that was named.
+    let intended = journal::intention(cx.journal.lines(), StepId::Installer);
+    let others = intended.and_then(|intention| intention.fact(ADDRESSES)).unwrap_or_default();
+    for host in [before.host.as_str()].into_iter().chain(others.split_ascii_whitespace()) {
+        let place = Endpoint { host: host.to_owned(), ..usual.clone() };
+        let same = |(known, _): &(Endpoint, bool)| {
+            known.host == place.host
+                && known.port.unwrap_or(SSH_PORT) == place.port.unwrap_or(SSH_PORT)
+        };
+        if !places.iter().any(same) {
+            places.push((place, true));
+        }
     }
+    places
 }
 
 /// Where the target is to be looked for in a run that may have replaced its system already.

@@ -72,7 +72,8 @@ impl Step for Installer {
         let target = cx.target()?;
         Ok(Evidence::new(format!("replaces {} by the installer", running(&target.facts)))
             .with(kexec::INTENDED, "yes")
-            .with("boot_id", &target.facts.boot_id))
+            .with("boot_id", &target.facts.boot_id)
+            .with(ADDRESSES, target.facts.addresses.join(" ")))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {

@@ -31,7 +31,14 @@ pub fn scenarios() -> Vec<Scenario> {
 }
 
 fn at_the_kexec(journey: &Journey) -> Result<()> {
-    in_the_middle(journey, "waiting for the installer to start").context("at the kexec")
+    in_the_middle(journey, "waiting for the installer to start").context("at the kexec")?;
+    // The machine went on meanwhile, and has the same key in its installer.
+    let installer = || {
+        let look = "grep -c '^VARIANT_ID=.*installer' /etc/os-release";
+        journey.installer.run(&journey.operator, "root", look).is_ok_and(|count| count == "1")
+    };
+    ensure!(wait_until(AWAY_DEADLINE, installer)?, "the installer does not come up");
+    Ok(())
 }
 
 fn at_the_reboot(journey: &Journey) -> Result<()> {
