@@ -50,7 +50,7 @@ impl Advice for DiskError {
     fn hint(&self) -> String {
         match self {
             Self::NoLayout => "Give the host a disko layout (disko.devices.disk.…).".into(),
-            Self::Missing { found, .. } if found.is_empty() => "The target shows no disk that is not in use: are its drivers in the installer?".into(),
+            Self::Missing { found, .. } if found.is_empty() => "The target has no disk at all that is free: are its drivers in the installer?".into(),
             Self::Missing { found, .. } => format!("The target has {}. Correct `device` in the layout.", found.join(", ")),
             Self::Same { .. } => "Give each disk of the layout a device of its own.".into(),
             Self::ReadOnly { .. } => "Lift its write protection, or choose another disk.".into(),
