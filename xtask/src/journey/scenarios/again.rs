@@ -11,7 +11,7 @@ use crate::journey::course::Journey;
 use crate::journey::operator::{Operator, USER};
 use crate::journey::proof::Remote;
 use crate::journey::repos::{CONFIG, HOST, Repos, SECRETS};
-use crate::journey::scenario::{Act, Scenario, Share, words};
+use crate::journey::scenario::{Act, Scenario, words};
 use crate::run::{tail, wait_until};
 
 /// The steps that change something; the others are done as soon as they are looked at.
@@ -37,7 +37,6 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             name: "switch-mend-sync",
-            share: Share::Unproven,
             shows: "a live switch that cuts its connection off, a mended unit, then syncs",
             edits: vec![failing_unit, switch_that_cuts_off],
             flags: words("--activate switch --require-unit web.service"),
