@@ -21,7 +21,6 @@ pub fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario {
             name: "reinstalled",
-            share: Share::Unproven,
             shows: "installed, lost, installed again: the old key opens nothing any more",
             acts: vec![
                 Act::Bootstrap,
