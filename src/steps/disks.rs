@@ -26,12 +26,6 @@ pub struct Disks;
 const SCRIPT: &str = "script";
 const FLAG: &str = "--changed-layout keep|format";
 
-/// Lets go of disks that this run mounted before. Arguments: LUKS volumes.
-const RELEASE: &str = r#"
-if findmnt --mountpoint /mnt >/dev/null; then umount -R /mnt; fi
-for name in "$@"; do cryptsetup close "$name" 2>/dev/null || true; done
-"#;
-
 impl Step for Disks {
     fn id(&self) -> StepId {
         StepId::Disks
@@ -118,7 +112,7 @@ impl Step for Disks {
             disks::check_usable(&matched, needed_bytes(cx))?;
             inventory::check_alone(&matched, &now)?;
             same_disks(cx, &matched)?;
-            release(cx)?;
+            teardown::release(cx)?;
             if mode(cx) == DiskoMode::Disko {
                 teardown::run(cx, &matched)?;
             }
@@ -160,14 +154,6 @@ fn writes(cx: &mut Context) -> Result<bool, StepError> {
     }
     confirm_erasure(cx)?;
     Ok(true)
-}
-
-/// Lets go of what an earlier try has opened on the disks.
-fn release(cx: &Context) -> Result<(), StepError> {
-    let volumes: Vec<&str> =
-        cx.facts()?.first().luks().map(|volume| volume.name.as_str()).collect();
-    cx.target()?.session.root_script(RELEASE, &volumes).run()?;
-    Ok(())
 }
 
 /// Each disk of the layout with its device, and the key files that are made for them.

@@ -1,5 +1,6 @@
-//! Before the disks are erased: what is stacked on them (md, lvm, dm-crypt, zpools) is
-//! taken apart, and old signatures go from their partitions.
+//! Before the disks are erased: what an earlier run mounted from them is let go of, what is
+//! stacked on them (md, lvm, dm-crypt, zpools) is taken apart, and old signatures go from
+//! their partitions.
 //!
 //! A new layout that puts its partitions where the old ones were would else find a
 //! volume or an array of the machine's former life. Nothing on another disk is touched:
@@ -10,8 +11,45 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::disks::Matched;
 use crate::error::StepError;
+use crate::exec::ExecError;
 
 const DEADLINE: Duration = Duration::from_secs(10 * 60);
+
+/// Lets go of what an earlier run of landfall mounted below /mnt. Arguments: LUKS volumes.
+///
+/// That run may have been killed: its disko is waited for by nobody, and its copy goes on,
+/// with files of the new store open. The disks are to be erased, so that copy is ended;
+/// what else works there, such as a person's shell, is named and left to them.
+const RELEASE: &str = r#"
+exec 9> /run/landfall-disko.lock
+flock -n 9 || { echo "the disko of an earlier run is still at work" >&2; exit 1; }
+users() {
+  for process in /proc/[0-9]*; do
+    for link in "$process"/cwd "$process"/root "$process"/exe "$process"/fd/*; do
+      case $(readlink "$link" 2>/dev/null) in
+        /mnt | /mnt/*) echo "${process#/proc/} $(cat "$process/comm")"; break ;;
+      esac
+    done
+  done
+}
+copies() { users | while read -r pid name; do case $name in nix*) echo "$pid" ;; esac; done; }
+mounted() { findmnt --mountpoint /mnt >/dev/null; }
+if mounted; then
+  for signal in TERM TERM TERM KILL; do
+    pids=$(copies)
+    [ -n "$pids" ] || break
+    kill -s "$signal" $pids 2>/dev/null
+    sleep 1
+  done
+  umount -R /mnt
+fi
+if ! mounted; then
+  for name in "$@"; do cryptsetup close "$name" 2>/dev/null; done
+  exit 0
+fi
+users | while read -r pid name; do echo "process $pid, $name, is at work below /mnt" >&2; done
+exit 1
+"#;
 
 /// Takes apart what lies on the disks `$@`, topmost first, until nothing does.
 ///
@@ -69,18 +107,25 @@ echo "still in use: $left" >&2
 exit 1
 "#;
 
+/// Lets go of disks that an earlier run mounted.
+pub fn release(cx: &Context) -> Result<(), StepError> {
+    let volumes: Vec<&str> =
+        cx.facts()?.first().luks().map(|volume| volume.name.as_str()).collect();
+    let released = cx.target()?.session.root_script(RELEASE, &volumes).deadline(DEADLINE).run();
+    released.map(drop).map_err(|error| held(error, "what an earlier run mounted is still in use"))
+}
+
 /// Takes apart what lies on the disks of the layout, which are about to be erased.
 pub fn run(cx: &Context, matched: &[Matched]) -> Result<(), StepError> {
     let paths: Vec<&str> = matched.iter().map(|matched| matched.disk.path.as_str()).collect();
-    cx.target()?.session.root_script(TAKE_APART, &paths).deadline(DEADLINE).run().map_err(
-        |error| {
-            let mut error =
-                StepError::from(error).doing("what lies on the disks could not be taken apart");
-            error.hint = "Look with lsblk on the target what holds it, end that, then run the \
-                          same command again."
-                .into();
-            error
-        },
-    )?;
-    Ok(())
+    let apart = cx.target()?.session.root_script(TAKE_APART, &paths).deadline(DEADLINE).run();
+    apart.map(drop).map_err(|error| held(error, "what lies on the disks could not be taken apart"))
+}
+
+fn held(error: ExecError, what: &str) -> StepError {
+    let mut error = StepError::from(error).doing(what);
+    error.hint = "Look with lsblk on the target what holds it, end that, then run the same \
+                  command again."
+        .into();
+    error
 }
