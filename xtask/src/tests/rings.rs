@@ -66,7 +66,10 @@ fn runner(tally: &mut Tally, name: &str, words: &[&str], counts: fn(&str) -> Opt
     match shown(words) {
         Ok((succeeded, text)) => match counts(&text) {
             Some(counts) if succeeded == (counts.failed == 0) => {
-                tally.add(name, counts.passed, counts.failed, counts.skipped);
+                tally.add(counts.passed, counts.skipped);
+                if counts.failed > 0 {
+                    tally.fail(counts.failed, name, &failures(&text));
+                }
             }
             _ => tally.run(name, || bail!("it ended without a summary that fits its exit status")),
         },
@@ -131,6 +134,18 @@ fn forward(from: Option<impl Read + Send + 'static>, to: mpsc::Sender<String>) {
             let _ = to.send(String::from_utf8_lossy(&line).into_owned());
         }
     });
+}
+
+/// The lines that name the tests that failed, each once.
+fn failures(text: &str) -> String {
+    let names = |line: &&str| {
+        ["FAIL ", "TIMEOUT ", "FAILED "].iter().any(|start| line.starts_with(start))
+            || line.starts_with("test ") && line.ends_with("FAILED")
+    };
+    let mut lines: Vec<&str> = text.lines().map(str::trim).filter(names).collect();
+    lines.sort_unstable();
+    lines.dedup();
+    lines.join("\n")
 }
 
 fn skipped(text: &str) -> Vec<String> {
@@ -201,6 +216,15 @@ mod tests {
                     test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured\n";
         let counts = cargo_test_counts(text).expect("two summaries");
         assert_eq!((counts.passed, counts.failed, counts.skipped.len()), (6, 2, 1));
+    }
+
+    #[test]
+    fn what_failed_is_named_once() {
+        let text = "        FAIL [   2.0s] (3/9) landfall::check one\n\
+                    test two ... FAILED\ntest three ... ok\n\
+                    Summary [   2.1s] 9 tests run\n\
+                    FAIL [   2.0s] (3/9) landfall::check one\n";
+        assert_eq!(failures(text), "FAIL [   2.0s] (3/9) landfall::check one\ntest two ... FAILED");
     }
 
     #[test]

@@ -5,16 +5,23 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::run::tail;
+
 /// How one check or journey ended, when it did not fail.
 pub enum Ended {
     Passed,
+    /// At the second try; what the first said.
+    PassedAtLast(String),
     Skipped(String),
 }
 
 #[derive(Default)]
 pub struct Tally {
     passed: u32,
-    failed: Vec<String>,
+    failed: u32,
+    /// What each failure is named, and the last that it said.
+    failures: Vec<String>,
+    flaky: Vec<String>,
     skipped: Vec<String>,
 }
 
@@ -30,13 +37,18 @@ impl Tally {
                 self.passed += 1;
                 println!("── {name}: passed in {seconds:.1} s");
             }
+            Ok(Ended::PassedAtLast(first)) => {
+                self.passed += 1;
+                self.flaky.push(told(name, &first));
+                println!("── {name}: passed at the second try, {seconds:.1} s in all");
+            }
             Ok(Ended::Skipped(reason)) => {
                 println!("── {name}: skipped: {reason}");
                 self.skip(name, &reason);
             }
             Err(error) => {
                 println!("── {name}: FAILED in {seconds:.1} s: {error:#}");
-                self.failed.push(name.to_string());
+                self.fail(1, name, &format!("{error:#}"));
             }
         }
     }
@@ -46,25 +58,37 @@ impl Tally {
         self.skipped.push(format!("{name}: {reason}"));
     }
 
-    /// Counts what a test runner reported; its failures are named by `name`.
-    pub fn add(&mut self, name: &str, passed: u32, failed: u32, skipped: Vec<String>) {
+    /// Counts `count` failures, which said `why`.
+    pub fn fail(&mut self, count: u32, name: &str, why: &str) {
+        self.failed += count;
+        self.failures.push(told(name, why));
+    }
+
+    /// Counts tests that a test runner reported as passed and as skipped.
+    pub fn add(&mut self, passed: u32, skipped: Vec<String>) {
         self.passed += passed;
-        self.failed.extend((0..failed).map(|_| name.to_string()));
         self.skipped.extend(skipped);
     }
 
-    /// Prints the closing line, after the reasons for what is not among the passed.
+    /// Prints the closing line, after the reasons for what is not among the passed: whoever
+    /// sees only the end of a long log shall know what failed.
     pub fn close(self) -> ExitCode {
         for reason in &self.skipped {
             println!("skipped: {reason}");
         }
-        let mut failed = self.failed.clone();
-        failed.dedup();
-        for name in failed {
-            println!("failed: {name}");
+        for first in &self.flaky {
+            println!("flaky: {first}");
         }
-        let (failed, skipped) = (self.failed.len(), self.skipped.len());
+        for failure in &self.failures {
+            println!("failed: {failure}");
+        }
+        let (failed, skipped) = (self.failed, self.skipped.len());
         println!("{} passed, {failed} failed, {skipped} skipped", self.passed);
         if failed == 0 && self.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
+}
+
+/// A name, and below it the last of what was said.
+fn told(name: &str, why: &str) -> String {
+    format!("{name}\n    {}", tail(why).replace('\n', "\n    "))
 }
