@@ -14,6 +14,7 @@ use crate::address::ADDRESSES;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::event::{Event, Progress};
+use crate::exec::{self, ExecError};
 use crate::journal;
 use crate::machine::Phase;
 use crate::phase;
@@ -97,8 +98,7 @@ pub fn wait(cx: &mut Context, old_boot: &str) -> Result<(), StepError> {
     let key = cx.target()?.host_key.clone();
     // Its connection ends with it.
     cx.target = None;
-    let what = format!("the installer to start on {}", endpoint.host);
-    cx.events.emit(Event::Waiting { what, deadline_seconds: BOOT_DEADLINE.as_secs() });
+    say_waiting(cx, &endpoint);
     let places = places(cx, &endpoint);
     let until = Instant::now() + BOOT_DEADLINE;
     let mut last = String::new();
@@ -122,7 +122,7 @@ pub fn wait(cx: &mut Context, old_boot: &str) -> Result<(), StepError> {
                 Err(error) => return Err(error),
             }
         }
-        crate::exec::sleep(Duration::from_secs(2))?;
+        exec::sleep(Duration::from_secs(2))?;
     }
     Err(StepError::new(
         format!("the installer did not come up on {}", endpoint.host),
@@ -185,15 +185,37 @@ fn places(cx: &Context, before: &Endpoint) -> Vec<(Endpoint, bool)> {
 }
 
 /// Where the target is to be looked for in a run that may have replaced its system already.
-pub fn endpoint_now(cx: &Context, endpoint: &Endpoint) -> Endpoint {
+/// One that is still between the two systems is waited for.
+pub fn endpoint_now(cx: &Context, endpoint: &Endpoint) -> Result<Endpoint, ExecError> {
     let intended = journal::intention(cx.journal.lines(), StepId::Installer);
     let begun = intended.is_some_and(|intention| intention.fact(INTENDED).is_some());
-    let Some(key) = cx.keys().installer().filter(|_| begun) else { return endpoint.clone() };
+    let Some(key) = cx.keys().installer().filter(|_| begun) else { return Ok(endpoint.clone()) };
+    let offers = |place: &Endpoint| ssh::offered_key(place, TRY, Some(key.negotiation()));
     // Only the installer lets root in by key where another user was named.
     let is_there = |place: &Endpoint| {
-        ssh::offered_key(place, TRY, Some(key.negotiation())).is_ok_and(|offered| offered == key)
+        offers(place).is_ok_and(|offered| offered == key)
             && Session::open(place, &key, &cx.dir, TRY).is_ok()
     };
-    let places = places(cx, endpoint).into_iter().map(|(place, _)| place);
-    places.into_iter().find(is_there).unwrap_or_else(|| endpoint.clone())
+    let places: Vec<Endpoint> = places(cx, endpoint).into_iter().map(|(place, _)| place).collect();
+    let until = Instant::now() + BOOT_DEADLINE;
+    let mut told = false;
+    loop {
+        if let Some(place) = places.iter().find(|place| is_there(place)) {
+            return Ok(place.clone());
+        }
+        let between = cx.finished(StepId::Installer).is_none() && offers(endpoint).is_err();
+        if !between || Instant::now() > until {
+            return Ok(endpoint.clone());
+        }
+        if !told {
+            say_waiting(cx, endpoint);
+            told = true;
+        }
+        exec::sleep(Duration::from_secs(2))?;
+    }
+}
+
+fn say_waiting(cx: &Context, endpoint: &Endpoint) {
+    let what = format!("the installer to start on {}", endpoint.host);
+    cx.events.emit(Event::Waiting { what, deadline_seconds: BOOT_DEADLINE.as_secs() });
 }

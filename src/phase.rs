@@ -28,7 +28,7 @@ const LOOK_AROUND: Duration = Duration::from_secs(15);
 pub fn establish(cx: &mut Context) -> Result<(), StepError> {
     let Some(named) = cx.config.target.clone() else { return Ok(()) };
     // After a kexec it may be another port, and another user.
-    let endpoint = kexec::endpoint_now(cx, &named);
+    let endpoint = kexec::endpoint_now(cx, &named)?;
     let between = cx.finished(StepId::Install).is_some();
     match ssh::offered_key(&endpoint, CONTACT, None) {
         Ok(offered) => meet(cx, &endpoint, offered, between)?,

@@ -8,9 +8,10 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use common::installer::SERIAL;
 use common::journey::{Journey, run};
@@ -19,6 +20,7 @@ use sha2::{Digest, Sha256};
 
 const USAGE: i32 = 2;
 const PERSON: i32 = 3;
+const DEADLINE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_running_system_is_ended_only_by_an_image_that_was_named_and_is_one() {
@@ -38,10 +40,12 @@ fn a_running_system_is_ended_only_by_an_image_that_was_named_and_is_one() {
 }
 
 /// What the target runs in place of an installer's kernel: it looks like one afterwards.
+/// `away` is for tests in which nobody answers until they remove it.
 const RUN: &str = r#"#!/bin/sh
 echo "$*" > "$target/kexec-arguments"
 printf 'ID=nixos\nVARIANT_ID=installer\n' > "$target/os-release"
 echo another-boot > "$target/boot_id"
+touch "$target/away"
 "#;
 
 /// A tarball of files with these names.
@@ -120,8 +124,8 @@ fn a_tarball_that_brings_no_keys_is_no_image() {
     });
 }
 
-/// Another port that leads to `port`; it counts who comes this way.
-fn forwarded(port: u16) -> (u16, Arc<AtomicUsize>) {
+/// Another port that leads to `port` while it `is_open`; it counts who comes this way.
+fn forwarded(port: u16, is_open: impl Fn() -> bool + Send + 'static) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let own = listener.local_addr().unwrap().port();
     let count = Arc::new(AtomicUsize::new(0));
@@ -129,6 +133,9 @@ fn forwarded(port: u16) -> (u16, Arc<AtomicUsize>) {
     std::thread::spawn(move || {
         for here in listener.incoming().flatten() {
             counted.fetch_add(1, Ordering::Relaxed);
+            if !is_open() {
+                continue;
+            }
             let there = TcpStream::connect(("127.0.0.1", port)).unwrap();
             for (mut from, mut to) in [
                 (here.try_clone().unwrap(), there.try_clone().unwrap()),
@@ -150,7 +157,7 @@ fn the_image_is_started_as_the_flags_say_and_answers_where_they_say() {
     plain.target.runs("debian", "");
     plain.target.takes_kexec();
     let image = tarball(plain.root.path(), "good", &["kexec/run", "kexec/kexec"]);
-    let (port, came) = forwarded(plain.target.sshd.port);
+    let (port, came) = forwarded(plain.target.sshd.port, || true);
     let (target, image) = (plain.target_word(), image.display().to_string());
     let install = |words: &[&str]| {
         // Unattended, the machine is known by its disks.
@@ -170,4 +177,43 @@ fn the_image_is_started_as_the_flags_say_and_answers_where_they_say() {
     install(&["--no-kexec"]).ends(USAGE, &["cannot be used with"]);
     install(&[]).ends(0, &["the installer is up"]);
     assert_eq!(plain.told("kexec-arguments"), "\n");
+}
+
+/// Starts a command whose output goes to a file, and waits until it says so.
+fn until_it_says(mut command: Command, log: &Path, words: &str) -> Child {
+    let file = std::fs::File::create(log).unwrap();
+    command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
+    let child = command.spawn().unwrap();
+    let until = Instant::now() + DEADLINE;
+    let said = || std::fs::read_to_string(log).unwrap();
+    while !said().contains(words) {
+        assert!(Instant::now() < until, "{}", said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    child
+}
+
+#[test]
+fn a_run_that_was_killed_while_the_installer_starts_waits_for_it_again() {
+    let Some(plain) = Plain::new() else { return };
+    plain.target.runs("debian", "");
+    plain.target.takes_kexec();
+    let image = tarball(plain.root.path(), "good", &["kexec/run", "kexec/kexec"]);
+    let (away, log) = (plain.target.file("away"), plain.root.path().join("said"));
+    let (gate, image) = (away.clone(), image.display().to_string());
+    let (port, _) = forwarded(plain.target.sshd.port, move || !gate.exists());
+    let target = format!("root@127.0.0.1:{port}");
+    let install = || {
+        let words = [".#guppy", &target, "--phases", "kexec", "--kexec", &image, "--erase", SERIAL];
+        until_it_says(plain.install_command(&words), &log, "waiting for the installer to start")
+    };
+    let mut killed = install();
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let mut again = install();
+    std::fs::remove_file(&away).unwrap();
+    let status = again.wait().unwrap();
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(status.success(), "{said}");
+    assert!(said.contains("the target is installer"), "{said}");
 }

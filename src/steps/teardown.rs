@@ -24,13 +24,13 @@ const RELEASE: &str = r#"
 exec 9> /run/landfall-disko.lock
 flock -n 9 || { echo "the disko of an earlier run is still at work" >&2; exit 1; }
 users() {
-  for process in /proc/[0-9]*; do
-    for link in "$process"/cwd "$process"/root "$process"/exe "$process"/fd/*; do
-      case $(readlink "$link" 2>/dev/null) in
-        /mnt | /mnt/*) echo "${process#/proc/} $(cat "$process/comm")"; break ;;
-      esac
+  find /proc/[0-9]*/cwd /proc/[0-9]*/root /proc/[0-9]*/exe /proc/[0-9]*/fd \
+    \( -lname /mnt -o -lname "/mnt/*" \) 2>/dev/null | cut -d/ -f3 | sort -un |
+    while read -r pid; do
+      # In a namespace of its own, /mnt is something else.
+      [ "$(readlink "/proc/$pid/ns/mnt")" = "$(readlink /proc/self/ns/mnt)" ] &&
+        echo "$pid $(cat "/proc/$pid/comm")"
     done
-  done
 }
 copies() { users | while read -r pid name; do case $name in nix*) echo "$pid" ;; esac; done; }
 mounted() { findmnt --mountpoint /mnt >/dev/null; }
