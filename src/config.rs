@@ -6,14 +6,14 @@
 
 mod error;
 mod kexec;
+mod passphrases;
+mod place;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
-
-use serde::Deserialize;
 
 use crate::build_on::BuildOn;
 use crate::cli::{
@@ -26,8 +26,13 @@ use crate::nix::NixOptions;
 use crate::origin::Origin;
 use crate::ssh::Endpoint;
 
+use passphrases::{named, passphrases};
+use place::{HostKeySetting, split_flake};
+
 pub use error::ConfigError;
 pub use kexec::{Kexec, KexecImage, Sha256Sum};
+pub use passphrases::{PassphraseFrom, PassphraseSource, SecretPlace};
+pub use place::{InstallerFlake, Place, SecretsRepo};
 
 /// How long a person has to type the passphrase on the console of the target.
 const PASSPHRASE_DEADLINE: Duration = Duration::from_secs(30 * 60);
@@ -81,98 +86,6 @@ impl fmt::Display for Strategy {
             Self::Direct => "direct",
             Self::Install => "install",
         })
-    }
-}
-
-/// `landfall.toml`; every setting is optional. `{host}` stands for the host's name.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {
-    attr: Option<String>,
-    installer: Option<String>,
-    installer_attr: Option<String>,
-    iso: Option<String>,
-    kexec: Option<String>,
-    kexec_sha256: Option<String>,
-    secrets: Option<PathBuf>,
-    secrets_input: Option<String>,
-    sops_config: Option<PathBuf>,
-    hardware: Option<String>,
-    user: Option<String>,
-    repos: Option<PathBuf>,
-    push_branch: Option<String>,
-    host_key: Option<HostKeySetting>,
-    installed_address: Option<String>,
-    #[serde(default)]
-    require_units: Vec<String>,
-}
-
-/// What becomes of the private host key, in `landfall.toml`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum HostKeySetting {
-    /// Kept in the secrets repository, encrypted.
-    Stored,
-}
-
-/// The installer flake: the folder of the repository it lies in, and its attribute.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InstallerFlake {
-    /// Relative to the repository.
-    pub dir: PathBuf,
-    /// Attribute of the host's minimal system.
-    pub attr: String,
-}
-
-/// Where the secrets live.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecretsRepo {
-    /// The checkout: a repository of its own, or the config repository itself.
-    pub dir: PathBuf,
-    /// The flake input through which the config sees them; none when they are in
-    /// the config repository.
-    pub input: Option<String>,
-    /// `.sops.yaml`, relative to `dir`.
-    pub sops_config: PathBuf,
-}
-
-/// A LUKS passphrase and the volume it belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PassphraseSource {
-    /// None: every volume that has no source of its own.
-    pub volume: Option<String>,
-    pub from: PassphraseFrom,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PassphraseFrom {
-    File(PathBuf),
-    /// A shell command; what it prints on standard output is the passphrase.
-    Command(String),
-    /// A value in a file that sops encrypted, in the secrets repository.
-    Secret(SecretPlace),
-}
-
-/// Where a value is kept encrypted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecretPlace {
-    /// Relative to the folder of `.sops.yaml`, or absolute.
-    pub file: PathBuf,
-    /// The names that lead to the value.
-    pub key: Vec<String>,
-}
-
-impl FromStr for SecretPlace {
-    type Err = ConfigError;
-
-    /// Reads `FILE:KEY`, where the names of the key have `/` between them.
-    fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let (file, key) = text
-            .rsplit_once(':')
-            .filter(|(file, key)| !file.is_empty() && !key.is_empty())
-            .ok_or_else(|| ConfigError::SecretPlace(text.to_owned()))?;
-        let key = key.split('/').map(ToOwned::to_owned).collect();
-        Ok(Self { file: file.into(), key })
     }
 }
 
@@ -230,104 +143,6 @@ pub struct Config {
     pub nix: NixOptions,
     pub boot_deadline: Duration,
     pub passphrase_deadline: Duration,
-}
-
-/// The repository and settings that `-C` and `--settings` point at.
-#[derive(Debug, Clone)]
-pub struct Place {
-    pub repo: PathBuf,
-    settings: Settings,
-}
-
-impl Place {
-    /// Finds the config repository around `dir` and reads its settings.
-    pub fn find(dir: Option<&Path>, settings: Option<&Path>) -> Result<Self, ConfigError> {
-        let start = dir.unwrap_or(Path::new("."));
-        let start = std::fs::canonicalize(start)
-            .map_err(|source| ConfigError::Read { path: start.to_owned(), source })?;
-        let repo = start
-            .ancestors()
-            .find(|dir| dir.join(".git").exists())
-            .filter(|dir| dir.join("flake.nix").is_file())
-            .ok_or_else(|| ConfigError::NoFlake { dir: start.clone() })?
-            .to_owned();
-        let settings = match settings {
-            Some(path) => Some(read_settings(path)?),
-            None => {
-                let path = repo.join("landfall.toml");
-                path.is_file().then(|| read_settings(&path)).transpose()?
-            }
-        };
-        Ok(Self { repo, settings: settings.unwrap_or_default() })
-    }
-
-    /// The same for a journey: `--flake PATH#HOST` names the repository too.
-    pub fn of_journey(cli: &Cli, journey: &Journey) -> Result<Self, ConfigError> {
-        let settings = cli.settings.as_deref();
-        let named = journey.place.flake.as_deref().map(split_flake).transpose()?;
-        match named.filter(|(dir, _)| !dir.is_empty()) {
-            Some((dir, _)) => {
-                let base = cli.directory.clone().unwrap_or_default();
-                Self::find(Some(&base.join(dir)), settings)
-            }
-            None => Self::find(cli.directory.as_deref(), settings),
-        }
-    }
-
-    /// The installer image: the flake's folder in the repository, and its attribute.
-    pub fn iso(&self) -> Result<InstallerFlake, ConfigError> {
-        let dir = self.installer_dir()?.unwrap_or_default();
-        let attr = self.settings.iso.clone();
-        let attr = attr.unwrap_or("nixosConfigurations.iso.config.system.build.isoImage".into());
-        Ok(InstallerFlake { dir, attr })
-    }
-
-    fn installer_dir(&self) -> Result<Option<PathBuf>, ConfigError> {
-        Ok(match &self.settings.installer {
-            Some(dir) => Some(PathBuf::from(dir)),
-            None => detect::installer_dir(&self.tracked()?),
-        })
-    }
-
-    fn tracked(&self) -> Result<Vec<PathBuf>, ConfigError> {
-        detect::tracked_files(&self.repo).map_err(|why| ConfigError::Read {
-            path: self.repo.clone(),
-            source: std::io::Error::other(why),
-        })
-    }
-
-    /// Where the secrets live, if there are any.
-    pub fn secrets(&self) -> Result<Option<SecretsRepo>, ConfigError> {
-        let input = match &self.settings.secrets_input {
-            Some(input) => Some(input.clone()),
-            None => detect::secrets_input(&self.repo),
-        };
-        let sops_config = self.settings.sops_config.clone();
-        if let Some(dir) = &self.settings.secrets {
-            let dir = self.repo.join(dir);
-            let dir = std::fs::canonicalize(&dir).map_err(|_| ConfigError::NoSecretsDir { dir })?;
-            let input = input.filter(|_| dir != self.repo);
-            if input.is_none() && dir != self.repo {
-                return Err(ConfigError::NoSecretsInput { dir });
-            }
-            let sops_config = sops_config.unwrap_or(".sops.yaml".into());
-            return Ok(Some(SecretsRepo { dir, input, sops_config }));
-        }
-        if let Some(input) = input {
-            let dir = detect::secrets_checkout(&self.repo, &input).ok_or_else(|| {
-                ConfigError::NoSecretsCheckout { input: input.clone(), repo: self.repo.clone() }
-            })?;
-            let sops_config = sops_config.unwrap_or(".sops.yaml".into());
-            return Ok(Some(SecretsRepo { dir, input: Some(input), sops_config }));
-        }
-        let tracked = self.tracked()?;
-        let sops_config = sops_config.or_else(|| detect::sops_config(&tracked));
-        Ok(sops_config.map(|sops_config| SecretsRepo {
-            dir: self.repo.clone(),
-            input: None,
-            sops_config,
-        }))
-    }
 }
 
 impl Config {
@@ -535,26 +350,11 @@ impl Config {
     }
 }
 
-fn read_settings(path: &Path) -> Result<Settings, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    toml::from_str(&text)
-        .map_err(|source| ConfigError::Settings { path: path.to_owned(), source: Box::new(source) })
-}
-
 fn host_of(place: &Where) -> Result<HostName, ConfigError> {
     match &place.flake {
         Some(flake) => split_flake(flake)?.1.parse(),
         None => place.host.as_deref().unwrap_or_default().parse(),
     }
-}
-
-/// The folder and the host of `PATH#HOST`.
-fn split_flake(flake: &str) -> Result<(&str, &str), ConfigError> {
-    flake
-        .split_once('#')
-        .filter(|(_, host)| !host.is_empty())
-        .ok_or_else(|| ConfigError::FlakeArgument(flake.to_owned()))
 }
 
 fn target_of(place: &Where, reach: &Reach) -> Result<Option<Endpoint>, ConfigError> {
@@ -609,38 +409,6 @@ fn devices(arguments: &[String]) -> Result<BTreeMap<String, String>, ConfigError
     Ok(devices)
 }
 
-fn passphrases(
-    files: &[String],
-    commands: &[String],
-    secrets: &[String],
-) -> Result<Vec<PassphraseSource>, ConfigError> {
-    let files = files.iter().map(|text| {
-        let (volume, rest) = named(text);
-        PassphraseSource { volume, from: PassphraseFrom::File(rest.into()) }
-    });
-    let commands = commands.iter().map(|text| {
-        let (volume, rest) = named(text);
-        PassphraseSource { volume, from: PassphraseFrom::Command(rest.into()) }
-    });
-    let mut sources: Vec<PassphraseSource> = files.chain(commands).collect();
-    for text in secrets {
-        let (volume, rest) = named(text);
-        let from = PassphraseFrom::Secret(rest.parse()?);
-        sources.push(PassphraseSource { volume, from });
-    }
-    Ok(sources)
-}
-
-/// Splits `NAME=VALUE`; a value with a `/` or a space before the `=` has no name.
-fn named(text: &str) -> (Option<String>, &str) {
-    match text.split_once('=') {
-        Some((name, rest)) if !name.is_empty() && !name.contains(['/', ' ']) => {
-            (Some(name.to_owned()), rest)
-        }
-        _ => (None, text),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -656,13 +424,6 @@ mod tests {
     }
 
     #[test]
-    fn passphrases_may_be_named() {
-        assert_eq!(named("crypted=/run/p"), (Some("crypted".into()), "/run/p"));
-        assert_eq!(named("/run/a=b"), (None, "/run/a=b"));
-        assert_eq!(named("pass show x=y"), (None, "pass show x=y"));
-    }
-
-    #[test]
     fn disks_have_a_name_and_a_device() {
         let read = |arguments: &[&str]| {
             devices(&arguments.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>())
@@ -675,11 +436,5 @@ mod tests {
         }
         let twice = read(&["main=/dev/vda", "main=/dev/vdb"]);
         assert!(matches!(twice, Err(ConfigError::DiskTwice(_))));
-    }
-
-    #[test]
-    fn unknown_settings_are_refused() {
-        assert!(toml::from_str::<Settings>("userr = \"anna\"").is_err());
-        assert!(toml::from_str::<Settings>("user = \"anna\"").is_ok());
     }
 }
