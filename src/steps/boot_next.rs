@@ -1,5 +1,5 @@
 //! Telling UEFI firmware to start the new system next, where it can be told: many boot
-//! the stick again otherwise.
+//! the stick again otherwise, at every reboot.
 
 use crate::context::Context;
 use crate::steps::copy::ROOT;
@@ -14,6 +14,19 @@ for place in boot efi boot/efi; do
     printf 'partition=%s\n' "$(lsblk -dno PARTUUID "$device")"
 done
 efibootmgr -v
+"#;
+
+/// Sets BootNext to the entry that started what runs now. The variable is written whole or
+/// not at all, so at once: its attributes (kept, for boot and run time), then the number.
+/// Its form: the kernel's Documentation/filesystems/efivarfs.rst.
+const AGAIN: &str = r#"
+set -eu
+cd /sys/firmware/efi/efivars
+global=8be4df61-93ca-11d2-aa0d-00e098032b8c
+next=$(mktemp)
+trap 'rm -f "$next"' EXIT
+{ printf '\007\000\000\000'; tail -c 2 "BootCurrent-$global"; } > "$next"
+dd if="$next" of="BootNext-$global" bs=6 count=1 status=none
 "#;
 
 /// Sets BootNext to the entry of the new system. It is a help: whatever stands in its way
@@ -34,6 +47,16 @@ pub fn set(cx: &Context) {
     };
     match target.session.root(&["efibootmgr", "--quiet", "--bootnext", entry]).run() {
         Ok(_) => tracing::info!(entry, "BootNext is set"),
+        Err(error) => tracing::info!(%error, "BootNext is left alone"),
+    }
+}
+
+/// Sets BootNext to the entry that started the installed system: one that was started by
+/// [`set`] alone is to come back, too.
+pub fn again(cx: &Context) {
+    let Some(target) = cx.target.as_ref().filter(|target| target.facts.uefi) else { return };
+    match target.session.root_script(AGAIN, &[]).run() {
+        Ok(_) => tracing::info!("BootNext is what started this boot"),
         Err(error) => tracing::info!(%error, "BootNext is left alone"),
     }
 }

@@ -16,7 +16,6 @@ use crate::nix::StorePath;
 use crate::prompt::Question;
 use crate::ssh::Session;
 use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
-use crate::steps::boot;
 use crate::steps::build::{
     first_system, full_derivation, full_system, parse, realise_here, realise_on_target,
 };
@@ -24,6 +23,7 @@ use crate::steps::copy::{sources_to, to_store};
 use crate::steps::lock::short;
 use crate::steps::retire;
 use crate::steps::switch::switch;
+use crate::steps::{boot, boot_next};
 use crate::sudo;
 
 pub struct Rebuild;
@@ -134,6 +134,7 @@ impl Step for Rebuild {
         }
         let old_boot = cx.target()?.facts.boot_id.clone();
         let config = cx.facts()?.full.clone();
+        boot_next::again(cx);
         boot::reboot(cx)?;
         boot::wait(cx, &config, &old_boot)
     }

@@ -18,6 +18,7 @@ use super::repos::{CONFIG, HOST, SECRETS};
 use crate::run::{output, quiet, wait_until};
 
 /// Three to four times what a quiet machine needs.
+const SCAN_DEADLINE: Duration = Duration::from_secs(60);
 const REBOOT_DEADLINE: Duration = Duration::from_secs(400);
 
 /// Something that must hold, and how it is looked at; gives what shows it.
@@ -76,18 +77,23 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Takes the ed25519 host key that answers at this port, without trusting it yet.
+    /// Takes the ed25519 host key that answers at this port, without trusting it yet. A
+    /// console that shows keys may be a moment ahead of the server that has them.
     pub fn scan(operator: &Operator, port: u16, name: &str) -> Result<Remote> {
         let port_text = port.to_string();
-        let scanned = output(operator.command("ssh-keyscan").args([
-            "-T",
-            "20",
-            "-t",
-            "ed25519",
-            "-p",
-            &port_text,
-            "127.0.0.1",
-        ]))?;
+        let scan = || {
+            let words = ["-T", "20", "-t", "ed25519", "-p", &port_text, "127.0.0.1"];
+            output(operator.command("ssh-keyscan").args(words))
+        };
+        let mut scanned = scan();
+        wait_until(SCAN_DEADLINE, || {
+            if scanned.is_err() {
+                std::thread::sleep(Duration::from_secs(1));
+                scanned = scan();
+            }
+            scanned.is_ok()
+        })?;
+        let scanned = scanned?;
         let line = scanned.lines().find(|line| !line.starts_with('#'));
         let line = line.with_context(|| format!("no host key answers on port {port}"))?;
         let key = line.split(' ').skip(1).take(2).collect::<Vec<_>>().join(" ");

@@ -10,7 +10,7 @@ use crate::journey::course::Journey;
 use crate::journey::operator::{Operator, USER};
 use crate::journey::proof::{Proof, Remote, STAGED};
 use crate::journey::repos::{CONFIG, HOST, SECRETS};
-use crate::journey::scenario::{Act, Scenario, Share};
+use crate::journey::scenario::{Act, Scenario};
 use crate::run::output;
 
 /// Below the operator's home: the host key of the first life, and what was encrypted in it.
@@ -33,7 +33,6 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             name: "given-up-and-taken-back",
-            share: Share::Unproven,
             shows: "killed in the copy, `abandon --undo`, then a new run",
             acts: vec![
                 Act::KilledDuring("copy".to_string()),

@@ -5,6 +5,7 @@ use anyhow::Result;
 use crate::journey::operator::Operator;
 use crate::journey::repos::Repos;
 use crate::journey::scenario::{Begins, Ends, Scenario, Share, Way};
+use crate::vm::Firmware;
 
 pub fn scenarios() -> Vec<Scenario> {
     vec![
@@ -31,18 +32,26 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             name: "sudo-with-password",
-            share: Share::Unproven,
             shows: "a user of the installer who becomes root with a password alone",
             way: Way { user: "nixos", keyed: "nixos", sudo: Some(PASSWORD), ..Way::ROOT },
             edits: vec![open_to_nixos_alone, sudo_asks],
             ..Scenario::staged()
         },
         Scenario {
+            name: "stick-first",
+            share: Share::Unproven,
+            shows: "the firmware would start the installer again at every reboot: BootNext",
+            medium_first: true,
+            ..Scenario::staged()
+        },
+        Scenario {
             name: "stick-again",
             share: Share::Unproven,
-            shows: "the firmware starts the installer again after the reboot",
+            shows: "a BIOS, which cannot be told, starts the installer again after the reboot",
             medium_first: true,
+            firmware: Firmware::Bios,
             ends: Ends::Saying(vec![
+                "✗ reboot",
                 "shows another host key than the expected one",
                 r"the\s+firmware\s+has\s+started\s+the\s+stick\s+again",
                 r"Nothing\s+was\s+sent\s+to\s+it",
