@@ -1,5 +1,6 @@
 //! `cargo xtask bench …`: how fast landfall is beside what people use now, measured in one run.
 
+mod install;
 mod journey;
 mod secrets;
 
@@ -10,6 +11,8 @@ use clap::Subcommand;
 
 #[derive(Subcommand)]
 pub enum BenchCommand {
+    /// `landfall install` and nixos-anywhere, in turn, each in a virtual machine
+    Install(install::InstallArgs),
     /// Direct and staged, each in a virtual machine, one after the other
     Journey,
     /// Re-encryption and verification beside real sops
@@ -18,6 +21,7 @@ pub enum BenchCommand {
 
 pub fn run(command: &BenchCommand) -> Result<ExitCode> {
     match command {
+        BenchCommand::Install(args) => install::run(args),
         BenchCommand::Journey => journey::run(),
         BenchCommand::Secrets => secrets::run(),
     }

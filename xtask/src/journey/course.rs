@@ -13,6 +13,7 @@ use super::proof::{Claim, Remote};
 use super::report::{self, Step};
 use super::repos::{HOST, KnownSecrets, Repos};
 use super::scenario::{Act, Begins, Scenario};
+use super::scenarios::beside;
 use super::target::{Begin, Place, Target};
 use crate::cache::Cache;
 use crate::forge::Forge;
@@ -68,14 +69,7 @@ impl Outcome {
 /// Makes the journey in the folder `dir`.
 pub fn make(cache: &Cache, dir: &Path, scenario: &Scenario, keep: bool) -> Result<Outcome> {
     let journey = prepare(cache, dir, scenario)?;
-    let began = Instant::now();
-    for act in &scenario.acts {
-        if let Err(error) = journey.act(act) {
-            journey.say_what_is_on_the_disk();
-            return Err(error);
-        }
-    }
-    let seconds = began.elapsed().as_secs_f64();
+    let seconds = journey.acts()?;
     let claims = scenario.holds.iter().map(|proof| proof.of(&journey)).collect();
     let outcome = Outcome { steps: journey.steps()?, claims, seconds };
     report::print(&journey, &outcome);
@@ -83,6 +77,11 @@ pub fn make(cache: &Cache, dir: &Path, scenario: &Scenario, keep: bool) -> Resul
         report::keep(&journey);
     }
     Ok(outcome)
+}
+
+/// Makes the acts of a journey in the folder `dir`, and gives what they took, seconds.
+pub fn time(cache: &Cache, dir: &Path, scenario: &Scenario) -> Result<f64> {
+    prepare(cache, dir, scenario)?.acts()
 }
 
 /// Everything up to an installer that answers.
@@ -178,10 +177,23 @@ fn said<T>(what: &str, start: Instant, part: impl FnOnce() -> Result<T>) -> Resu
 }
 
 impl Journey {
+    /// All acts in turn; gives what they took, seconds.
+    fn acts(&self) -> Result<f64> {
+        let began = Instant::now();
+        for act in &self.scenario.acts {
+            if let Err(error) = self.act(act) {
+                self.say_what_is_on_the_disk();
+                return Err(error);
+            }
+        }
+        Ok(began.elapsed().as_secs_f64())
+    }
+
     fn act(&self, act: &Act) -> Result<()> {
         match act {
             Act::Bootstrap => self.bootstrap(),
             Act::KilledDuring(step) => self.bootstrap_killed_during(step),
+            Act::NixosAnywhere(program) => beside::nixos_anywhere(self, program),
             Act::Do(thing) => thing(self),
         }
     }

@@ -27,7 +27,7 @@ use scenario::{Act, Begins};
 
 pub use course::Outcome;
 pub use scenario::{Ends, Scenario, Share};
-pub use scenarios::{Sabotage, all, named};
+pub use scenarios::{Sabotage, all, beside, named};
 
 #[derive(Args)]
 pub struct DemoArgs {
@@ -102,4 +102,9 @@ pub fn travel(cache: &Cache, scenario: &Scenario, keep: bool) -> Result<Outcome>
         eprintln!("what is left of the journey is in {}", scratch.path().display());
     }
     ended
+}
+
+/// Makes the acts of a journey inside the lab; gives what they took, seconds.
+pub fn time(cache: &Cache, scenario: &Scenario) -> Result<f64> {
+    course::time(cache, Scratch::new("bench")?.path(), scenario)
 }

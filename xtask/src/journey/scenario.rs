@@ -3,6 +3,8 @@
 //! Adding a journey is adding an entry in `scenarios/`. What an entry cannot say yet is a
 //! function: an [`Edit`] of the repositories, an [`Act`], a [`Proof`].
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use super::course::Journey;
@@ -79,6 +81,8 @@ pub enum Act {
     Bootstrap,
     /// `landfall bootstrap` is killed in the middle of this step.
     KilledDuring(String),
+    /// nixos-anywhere, which is this program, installs the minimal system.
+    NixosAnywhere(PathBuf),
     /// Anything else.
     Do(fn(&Journey) -> Result<()>),
 }

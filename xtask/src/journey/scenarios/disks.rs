@@ -9,7 +9,7 @@ use crate::journey::course::Journey;
 use crate::journey::operator::{Operator, USER};
 use crate::journey::proof::{BOOT_ID, Proof, UNITS};
 use crate::journey::repos::{HOST, Repos};
-use crate::journey::scenario::{Act, SERIAL, Scenario, Share, disk, disk_path};
+use crate::journey::scenario::{Act, SERIAL, Scenario, disk, disk_path};
 use crate::vm::Bus;
 
 /// The serial number of a disk that must stay as it is.
@@ -21,7 +21,6 @@ pub fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario {
             name: "former-life",
-            share: Share::Unproven,
             shows: "old md, lvm and LUKS on the disk; later its boot loader repaired in mount mode",
             disks: vec![disk(SERIAL, "8G", Bus::Virtio), disk(OTHER, "1G", Bus::Virtio)],
             acts: vec![Act::Do(former_life), Act::Do(install), Act::Do(break_and_repair)],
@@ -76,7 +75,7 @@ fn whole(journey: &Journey) -> Result<Command> {
     Ok(landfall)
 }
 
-fn install(journey: &Journey) -> Result<()> {
+pub fn install(journey: &Journey) -> Result<()> {
     succeed(&mut whole(journey)?)
 }
 

@@ -2,6 +2,7 @@
 
 mod again;
 mod anew;
+pub mod beside;
 mod core;
 mod disks;
 mod edits;
