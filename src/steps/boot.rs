@@ -148,11 +148,15 @@ fn explained(error: WaitError, person: bool) -> StepError {
     let changed = matches!(error, WaitError::Ssh(SshError::KeyMismatch { .. }));
     let mut error = StepError::from(error);
     if changed {
-        error.hint = format!(
-            "If its console shows the installer, the firmware has started the stick again, and a \
-             new key was made: take it out or put the disk first, and reboot it. {}",
-            error.hint
-        );
+        // Where this run's own keys are expected, there is no old one to take out of a file.
+        error.hint =
+            "Nothing was sent to it. If its console shows the installer, the firmware has \
+                      started the stick again, and a new key was made: take it out or put the disk \
+                      first, reboot it, then run the same command again. Else another machine \
+                      answers at this address, or somebody is in between: compare the offered \
+                      fingerprint with the one that the machine's console shows (ssh-keygen -lf \
+                      /etc/ssh/ssh_host_ed25519_key.pub)."
+                .into();
     }
     // With an encrypted disk it is a person who did not come.
     if person && error.exit == Exit::Failed { error.exit(Exit::Person) } else { error }

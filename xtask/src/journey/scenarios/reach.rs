@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::journey::operator::Operator;
 use crate::journey::repos::Repos;
-use crate::journey::scenario::{Begins, Ends, Scenario, Share, Way};
+use crate::journey::scenario::{Begins, Ends, Scenario, Way};
 use crate::vm::Firmware;
 
 pub fn scenarios() -> Vec<Scenario> {
@@ -39,14 +39,12 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             name: "stick-first",
-            share: Share::Unproven,
             shows: "the firmware would start the installer again at every reboot: BootNext",
             medium_first: true,
             ..Scenario::staged()
         },
         Scenario {
             name: "stick-again",
-            share: Share::Unproven,
             shows: "a BIOS, which cannot be told, starts the installer again after the reboot",
             medium_first: true,
             firmware: Firmware::Bios,
