@@ -25,19 +25,18 @@ impl Step for Reboot {
         StepId::Reboot
     }
 
-    fn effects(&self, _cx: &Context) -> &'static [Effect] {
-        &[
-            Effect {
-                machine: Machine::Target,
-                change: "ends the installer and boots the installed system",
-                reversible: false,
-            },
-            Effect {
-                machine: Machine::Source,
-                change: "puts the host's new key into your known_hosts",
-                reversible: true,
-            },
-        ]
+    fn effects(&self, cx: &Context) -> &'static [Effect] {
+        const BOOTS: Effect = Effect {
+            machine: Machine::Target,
+            change: "ends the installer and boots the installed system",
+            reversible: false,
+        };
+        const TELLS: Effect = Effect {
+            machine: Machine::Source,
+            change: "puts the host's new key into your known_hosts",
+            reversible: true,
+        };
+        if cx.phase == Phase::Installed { &[TELLS] } else { &[BOOTS, TELLS] }
     }
 
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
@@ -46,6 +45,10 @@ impl Step for Reboot {
         }
         if let Some(evidence) = cx.finished(StepId::Reboot) {
             return Ok(Status::Done(evidence.clone()));
+        }
+        // It came up after the run that waited for it had ended, which told nobody.
+        if !cx.produced.contains_key(&StepId::Reboot) {
+            return Ok(Status::Ready);
         }
         let target = cx.target()?;
         Ok(Status::Done(
@@ -58,33 +61,43 @@ impl Step for Reboot {
     }
 
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
+        if cx.phase == Phase::Installed {
+            return Ok(Evidence::new("puts the key of the installed system into known_hosts"));
+        }
         let old = cx.target.as_ref().map(|target| target.facts.boot_id.clone());
         Ok(Evidence::new("reboots into the installed system")
             .with("boot_id", old.unwrap_or_default()))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
-        // The target that this run knows has not got its system from somebody else.
-        if cx.finished(StepId::Install).is_none() {
-            return Err(StepError::new(
-                "nothing was installed by this run",
-                "after the reboot no system could prove itself",
-                "Take the install phase along: --phases install,reboot.",
-            )
-            .exit(Exit::Usage));
+        if cx.phase != Phase::Installed {
+            boot_installed(cx)?;
         }
-        let config = cx.facts()?.first().clone();
-        let mut old_boot = String::new();
-        if let Some(target) = &cx.target {
-            old_boot.clone_from(&target.facts.boot_id);
-            let volumes: Vec<&str> = config.luks().map(|volume| volume.name.as_str()).collect();
-            boot_next::set(cx);
-            target.session.root_script(RELEASE, &volumes).run()?;
-        }
-        boot::reboot(cx)?;
-        boot::wait(cx, &config, &old_boot)?;
+        cx.produced.insert(StepId::Reboot, Evidence::default());
         remember_host_key(cx)
     }
+}
+
+fn boot_installed(cx: &mut Context) -> Result<(), StepError> {
+    // The target that this run knows has not got its system from somebody else.
+    if cx.finished(StepId::Install).is_none() {
+        return Err(StepError::new(
+            "nothing was installed by this run",
+            "after the reboot no system could prove itself",
+            "Take the install phase along: --phases install,reboot.",
+        )
+        .exit(Exit::Usage));
+    }
+    let config = cx.facts()?.first().clone();
+    let mut old_boot = String::new();
+    if let Some(target) = &cx.target {
+        old_boot.clone_from(&target.facts.boot_id);
+        let volumes: Vec<&str> = config.luks().map(|volume| volume.name.as_str()).collect();
+        boot_next::set(cx);
+        target.session.root_script(RELEASE, &volumes).run()?;
+    }
+    boot::reboot(cx)?;
+    boot::wait(cx, &config, &old_boot)
 }
 
 /// From now on the operator's own ssh knows the machine.
