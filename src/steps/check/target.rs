@@ -1,0 +1,107 @@
+//! What the target itself says for or against an installation.
+
+use super::Findings;
+use crate::context::Context;
+use crate::disks;
+use crate::error::{Exit, StepError};
+use crate::installation::DiskoMode;
+use crate::inventory;
+use crate::kexec;
+use crate::machine::Phase;
+use crate::passphrase;
+use crate::step::StepId;
+use crate::steps::{disks as disks_step, firmware, hardware, installer};
+
+/// Below this nixos-install and nix's daemon do not fit beside the installer.
+const LEAST_MEMORY: u64 = 900 << 20;
+pub fn check(cx: &mut Context, findings: &mut Findings) {
+    let Some(target) = &cx.target else { return };
+    let facts = target.facts.clone();
+    if cx.phase == Phase::Foreign {
+        findings.take(architecture(cx, &facts.system));
+        findings.take(firmware::check(cx, &facts));
+        findings.take(replaceable(cx));
+        findings.take(disks_named(cx));
+    }
+    if cx.phase != Phase::Installer {
+        return;
+    }
+    findings.take(architecture(cx, &facts.system));
+    findings.take(memory(facts.memory_bytes));
+    findings.take(firmware::check(cx, &facts));
+    if cx.config.installation.phases.disko {
+        findings.take(disks_usable(cx));
+    }
+    // Where nobody can be asked, what is missing is told now.
+    let asks = cx.config.installation.phases.disko;
+    if asks && (!cx.prompter.is_interactive() || !cx.config.passphrases.is_empty()) {
+        findings.take(passphrase::collect(cx));
+    }
+    match hardware::difference(cx) {
+        Ok(Some(diff)) => cx.events.warn(format!(
+            "the hardware file is kept, and differs from what the target reports \
+             (--hardware generate-config takes that over):\n{diff}"
+        )),
+        Ok(None) => {}
+        Err(problem) => {
+            findings.take(Err(problem));
+        }
+    }
+}
+
+/// Whether what runs there may and can make way for the installer.
+fn replaceable(cx: &Context) -> Result<(), StepError> {
+    let target = cx.target()?;
+    // Under --yes nobody can be asked, and only a named image has been agreed to.
+    let agreed = cx.config.kexec.image.is_some() || cx.prompter.is_interactive();
+    if cx.config.kexec.forbidden || !agreed {
+        return Err(installer::not_an_installer(&target.facts));
+    }
+    let image = kexec::image(cx)?;
+    kexec::preflight(&target.session, &target.facts, &image).map(|_| ())
+}
+
+fn architecture(cx: &Context, system: &str) -> Result<(), StepError> {
+    let wanted = &cx.facts()?.full.system;
+    if wanted == system {
+        return Ok(());
+    }
+    Err(StepError::new(
+        format!("the configuration is for {wanted}, the target is {system}"),
+        "",
+        "Is it the right machine, and nixpkgs.hostPlatform right?",
+    )
+    .exit(Exit::Usage))
+}
+
+fn memory(bytes: u64) -> Result<(), StepError> {
+    if bytes >= LEAST_MEMORY {
+        return Ok(());
+    }
+    Err(StepError::new(
+        format!("the target has too little memory: {}", disks::bytes(bytes)),
+        format!("the installation needs {}", disks::bytes(LEAST_MEMORY)),
+        "Give the machine more memory.",
+    )
+    .exit(Exit::Usage))
+}
+
+fn disks_usable(cx: &Context) -> Result<(), StepError> {
+    let matched = disks_step::matched(cx)?;
+    let disks = &cx.target()?.facts.disks;
+    cx.events.note(inventory::table(disks, &matched));
+    if cx.config.installation.disko_mode == DiskoMode::Mount {
+        return Ok(());
+    }
+    disks::check_usable(&matched, disks::LEAST_BYTES)?;
+    inventory::check_alone(&matched, disks)?;
+    disks_named(cx)
+}
+
+fn disks_named(cx: &Context) -> Result<(), StepError> {
+    let matched = disks_step::matched(cx)?;
+    if !cx.prompter.is_interactive() && cx.finished(StepId::Disks).is_none() {
+        disks::check_named(&matched, &cx.config.erase)?;
+    }
+    Ok(())
+}
