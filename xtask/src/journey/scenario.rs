@@ -70,8 +70,6 @@ pub enum Share {
     Core,
     /// In turn: a few a day.
     InTurn,
-    /// By name, and among all: nobody has seen it come to its end yet.
-    Unproven,
 }
 
 /// What is done once the installer answers, in this order.

@@ -37,9 +37,7 @@ pub fn run(cache: &Cache, which: &Which, tally: &mut Tally) {
             let turns = turns(today(), in_turn.len());
             core.iter().for_each(|one| make(cache, one, tally));
             for (index, one) in in_turn.iter().enumerate() {
-                if one.share == Share::Unproven {
-                    tally.skip(&title(one), "not seen to its end yet; --all and --journey make it");
-                } else if turns.contains(&index) {
+                if turns.contains(&index) {
                     make(cache, one, tally);
                 } else {
                     tally.skip(&title(one), "another day's turn; --all makes it");

@@ -10,7 +10,7 @@ use super::again::{Ran, run};
 use crate::journey::course::{GUEST_KEY, Journey, WIFI, WIFI_PASSPHRASE};
 use crate::journey::proof::Proof;
 use crate::journey::repos::HOST;
-use crate::journey::scenario::{Act, SERIAL, Scenario, Share};
+use crate::journey::scenario::{Act, SERIAL, Scenario};
 use crate::run::tail;
 use crate::vm::{Firmware, STICK_SERIAL};
 
@@ -59,7 +59,6 @@ pub fn scenarios() -> Vec<Scenario> {
 
 fn customized() -> Scenario {
     Scenario {
-        share: Share::InTurn,
         customized: true,
         acts: vec![Act::Do(is_trusted)],
         holds: vec![HOST_KEY, GUEST, STARTED, NETWORK, NEXT_BOOT],
@@ -68,7 +67,7 @@ fn customized() -> Scenario {
 }
 
 fn on_stick() -> Scenario {
-    let mut scenario = Scenario { on_stick: true, share: Share::Unproven, ..customized() };
+    let mut scenario = Scenario { on_stick: true, ..customized() };
     scenario.acts.insert(0, Act::Do(stick_is_refused));
     scenario.holds.push(WHOLE);
     scenario

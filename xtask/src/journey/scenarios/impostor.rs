@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::reach::with_kexec_image;
 use crate::journey::course::Journey;
-use crate::journey::scenario::{Act, Begins, Scenario, Share};
+use crate::journey::scenario::{Act, Begins, Scenario};
 use crate::run::{output, tail, wait_until};
 use crate::sshd::Sshd;
 
@@ -21,7 +21,6 @@ const REFUSED_DEADLINE: Duration = Duration::from_secs(120);
 pub fn scenarios() -> Vec<Scenario> {
     vec![Scenario {
         name: "man-in-the-middle",
-        share: Share::Unproven,
         shows: "another sshd at the machine's address, at the kexec and at the reboot",
         begins: Begins::Debian,
         edits: vec![with_kexec_image],
