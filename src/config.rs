@@ -242,8 +242,11 @@ impl Config {
             print_build_logs: args.nix.print_build_logs || args.debug,
             ..args.nix.to_nix()
         };
+        let mut target = endpoint_of(target, &args.reach)?;
+        // After the options that the user gave: of two values ssh takes the first.
+        target.options.extend(installation.transfer.compression());
         Ok(Self {
-            target: Some(endpoint_of(target, &args.reach)?),
+            target: Some(target),
             installed_address: args
                 .reach
                 .installed_address

@@ -127,6 +127,19 @@ pub struct Transfer {
     pub from: Option<String>,
 }
 
+impl Transfer {
+    /// The store's setting `compress` as an option of ssh: nix's connection is landfall's,
+    /// and there compression is decided.
+    pub fn compression(&self) -> Option<String> {
+        let (_, value) = self.store_settings.iter().rfind(|(name, _)| name == "compress")?;
+        match value.as_str() {
+            "true" | "yes" | "1" => Some("Compression=yes".to_owned()),
+            "false" | "no" | "0" => Some("Compression=no".to_owned()),
+            _ => None, // which nix refuses
+        }
+    }
+}
+
 impl Default for Transfer {
     fn default() -> Self {
         Self {

@@ -6,7 +6,7 @@
 //! touched. The installer reads the file when it starts (nixos-installer/iso/default.nix).
 //! So a secret is in the copy alone, and never in the nix store.
 //!
-//! The file then holds [`MAGIC`] on a line, and for each part a line `part NAME LENGTH`,
+//! The file then holds `MAGIC` on a line, and for each part a line `part NAME LENGTH`,
 //! as many bytes, and a line end; the rest is room as before.
 
 use std::fs::{File, OpenOptions};

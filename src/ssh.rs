@@ -13,6 +13,7 @@
 //! hosts are the operator's own: their keys are checked by their own settings.
 
 mod askpass;
+mod compression;
 mod desk;
 mod endpoint;
 mod error;

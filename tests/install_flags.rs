@@ -361,6 +361,15 @@ fn built_paths_are_installed_without_a_flake() {
 #[test]
 fn closures_travel_as_the_flags_say() {
     let Some(plain) = Plain::new() else { return };
+    let empty = format!("file://{}", plain.home("cache").display());
+    plain.until_reboot(&["--from", &empty]).ends(FAILED, &["disko's script could not be copied"]);
+
+    assert!(plain.log("guppy").contains(&format!("--from {empty}")));
+    assert_eq!(plain.told("ran"), "");
+    let compresses = || plain.target.sshd.log().contains("Enabling compression");
+    assert!(!compresses(), "the line to this very machine is a fast one");
+
+    plain.anew();
     plain
         .until_reboot(&[
             "--ssh-store-setting",
@@ -373,6 +382,7 @@ fn closures_travel_as_the_flags_say() {
         .succeeds();
     let log = plain.log("guppy");
     assert!(log.contains("compress=true"), "the store's URL has not the setting");
+    assert!(compresses(), "the connection that nix shares does not compress");
     assert!(log.contains("--option connect-timeout 7"));
     assert!(log.contains("--substitute-on-destination"));
     let conf = plain.target.file("root/.config/nix/nix.conf");
@@ -391,13 +401,6 @@ fn closures_travel_as_the_flags_say() {
     plain.anew();
     plain.until_reboot(&["--no-substitute-on-destination"]).succeeds();
     assert!(!conf.exists() && !plain.log("guppy").contains("--substitute-on-destination"));
-
-    plain.anew();
-    let empty = format!("file://{}", plain.home("cache").display());
-    plain.until_reboot(&["--from", &empty]).ends(FAILED, &["disko's script could not be copied"]);
-
-    assert!(plain.log("guppy").contains(&format!("--from {empty}")));
-    assert_eq!(plain.told("ran"), "");
 
     let words = ["--ssh-store-setting", "ssh-key", "x"];
     plain.until_reboot(&words).ends(USAGE, &["ssh-key cannot be used"]);

@@ -81,19 +81,10 @@ impl KnownAs {
     }
 
     fn asked(endpoint: &Endpoint, options: &[&str]) -> Result<Self, SshError> {
-        check(&endpoint.options)?;
-        let text = Cmd::new("ssh")
-            .args(["-G", "-T"])
-            .args(options)
-            .args(reach(endpoint))
-            .args(["--", &endpoint.host])
-            .deadline(DEADLINE)
-            .read()
-            .map_err(|error| SshError::classify(&endpoint.to_string(), error))?;
-        Ok(Self::parse(&text))
+        configured(endpoint, options).map(|text| Self::parse(&text))
     }
 
-    /// Reads the output of `ssh -G`: a keyword in lower case and its value a line.
+    /// Reads what [`configured`] gives.
     fn parse(text: &str) -> Self {
         let value =
             |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -116,6 +107,20 @@ impl KnownAs {
     fn own(&self) -> Vec<PathBuf> {
         self.files[..self.own].to_vec()
     }
+}
+
+/// What ssh_config and the command line come to for a machine: a keyword in lower case and
+/// its value a line.
+pub(super) fn configured(endpoint: &Endpoint, options: &[&str]) -> Result<String, SshError> {
+    check(&endpoint.options)?;
+    Cmd::new("ssh")
+        .args(["-G", "-T"])
+        .args(options)
+        .args(reach(endpoint))
+        .args(["--", &endpoint.host])
+        .deadline(DEADLINE)
+        .read()
+        .map_err(|error| SshError::classify(&endpoint.to_string(), error))
 }
 
 /// The lines of `file` for `name`, hashed entries included, as ssh-keygen finds them.

@@ -16,7 +16,7 @@ use super::options::{
 };
 use super::root::{self, Asks, Client, Means, Privilege};
 use super::store::StoreSocket;
-use super::{Endpoint, HostKey, SshError, offered_key, remote_command};
+use super::{Endpoint, HostKey, SshError, compression, offered_key, remote_command};
 use crate::exec::{Cmd, ExecError, Output};
 use crate::secret::{Secret, private_temp_dir};
 
@@ -74,7 +74,9 @@ impl Session {
         let cmd = Cmd::new("ssh")
             .args(["-f", "-N", "-oControlMaster=yes"])
             .arg(format!("-oControlPersist={PERSIST}"))
-            .args(self.options(&self.endpoint));
+            .args(self.options(&self.endpoint))
+            // Decided by the connection that all share, whatever its clients say.
+            .args(compression::option(&self.endpoint));
         let started = asking(&self.endpoint, cmd)
             .args(["--", &self.endpoint.host])
             .deadline(patience(&self.endpoint, deadline))
