@@ -135,7 +135,7 @@ impl Transfer {
         match value.as_str() {
             "true" | "yes" | "1" => Some("Compression=yes".to_owned()),
             "false" | "no" | "0" => Some("Compression=no".to_owned()),
-            _ => None, // which nix refuses
+            _ => None, // for nix to judge
         }
     }
 }

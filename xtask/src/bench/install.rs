@@ -8,8 +8,7 @@ use clap::Args;
 
 use crate::cache::Cache;
 use crate::journey::{self, Scenario, beside};
-use crate::lab::{enter, setup};
-use crate::run::catch_interrupts;
+use crate::lab::enter;
 
 #[derive(Args)]
 pub struct InstallArgs {
@@ -24,16 +23,14 @@ pub struct InstallArgs {
 /// Makes the lab if it is not there, and the installations inside it, in turn.
 pub fn run(args: &InstallArgs) -> Result<ExitCode> {
     let program = args.nixos_anywhere.canonicalize();
-    let program =
-        program.with_context(|| format!("cannot find {}", args.nixos_anywhere.display()))?;
+    let program = program.with_context(|| {
+        let named = args.nixos_anywhere.display();
+        format!("cannot find {named}; name the program with --nixos-anywhere FILE")
+    })?;
     let cache = Cache::open()?;
-    if !enter::is_inside(&cache) {
-        setup::run(&cache)?;
-        setup::build_landfall()?;
-        let again: Vec<String> = std::env::args().collect();
-        return enter::run(&cache, &again);
+    if let Some(code) = enter::with_this_command(&cache, || Ok(()))? {
+        return Ok(code);
     }
-    catch_interrupts()?;
     let (ours, theirs) = (beside::by_landfall(), beside::by_nixos_anywhere(&program));
     let (mut ours_took, mut theirs_took) = (Vec::new(), Vec::new());
     for _ in 0..args.runs.max(1) {

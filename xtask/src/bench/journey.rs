@@ -7,19 +7,14 @@ use anyhow::{Result, ensure};
 
 use crate::cache::Cache;
 use crate::journey::{self, Outcome};
-use crate::lab::{enter, setup};
-use crate::run::catch_interrupts;
+use crate::lab::enter;
 
 /// Makes the lab if it is not there, and both journeys inside it.
 pub fn run() -> Result<ExitCode> {
     let cache = Cache::open()?;
-    if !enter::is_inside(&cache) {
-        setup::run(&cache)?;
-        setup::build_landfall()?;
-        let again: Vec<String> = std::env::args().collect();
-        return enter::run(&cache, &again);
+    if let Some(code) = enter::with_this_command(&cache, || Ok(()))? {
+        return Ok(code);
     }
-    catch_interrupts()?;
     let direct = made(&cache, "direct")?;
     let staged = made(&cache, "staged")?;
     print!("\n{}", table(&direct, &staged));

@@ -19,8 +19,8 @@ use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::cache::Cache;
-use crate::lab::{enter, foreign, setup};
-use crate::run::{catch_interrupts, interrupted};
+use crate::lab::{enter, foreign};
+use crate::run::interrupted;
 use crate::scratch::Scratch;
 use crate::vm::Bus;
 use scenario::{Act, Begins};
@@ -75,16 +75,13 @@ impl DemoArgs {
 pub fn run(args: &DemoArgs) -> Result<ExitCode> {
     let scenario = args.scenario()?;
     let cache = Cache::open()?;
-    if !enter::is_inside(&cache) {
-        setup::run(&cache)?;
-        if scenario.begins == Begins::Debian {
-            foreign::ensure(&cache)?;
-        }
-        setup::build_landfall()?;
-        let again: Vec<String> = std::env::args().collect();
-        return enter::run(&cache, &again);
+    let debian = || match scenario.begins {
+        Begins::Debian => foreign::ensure(&cache),
+        Begins::Installer => Ok(()),
+    };
+    if let Some(code) = enter::with_this_command(&cache, debian)? {
+        return Ok(code);
     }
-    catch_interrupts()?;
     let outcome = travel(&cache, &scenario, args.keep)?;
     let failed = outcome.failed();
     ensure!(failed == 0, "{failed} of {} claims do not hold", outcome.claims.len());

@@ -13,9 +13,9 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 
 use super::daemon::Daemon;
-use super::{namespace, nix_bundle, sops};
+use super::{namespace, nix_bundle, setup, sops};
 use crate::cache::Cache;
-use crate::run::{tethered, wait_through_interrupts};
+use crate::run::{catch_interrupts, tethered, wait_through_interrupts};
 
 /// Settings of nix in the lab. A diverted or sandboxed store does not work on a host
 /// without /nix, and the lab has no network to substitute from.
@@ -31,6 +31,23 @@ trusted-users = *
 fsync-metadata = false
 max-jobs = 2
 ";
+
+/// Makes the lab, what `prepare` adds to it, and landfall, and runs this very command in
+/// there. None when this is inside already; from then on Ctrl-C only ends waits.
+pub fn with_this_command(
+    cache: &Cache,
+    prepare: impl FnOnce() -> Result<()>,
+) -> Result<Option<ExitCode>> {
+    if is_inside(cache) {
+        catch_interrupts()?;
+        return Ok(None);
+    }
+    setup::run(cache)?;
+    prepare()?;
+    setup::build_landfall()?;
+    let again: Vec<String> = std::env::args().collect();
+    run(cache, &again).map(Some)
+}
 
 /// Runs the command and returns its exit code.
 pub fn run(cache: &Cache, command: &[String]) -> Result<ExitCode> {
