@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use common::installer::SERIAL;
 use common::journey::{Journey, run};
 use common::plain_flake::Plain;
+use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest, Sha256};
 
 const USAGE: i32 = 2;
@@ -210,6 +211,10 @@ fn a_run_that_was_killed_while_the_installer_starts_waits_for_it_again() {
     let mut killed = install();
     killed.kill().unwrap();
     killed.wait().unwrap();
+    let mut interrupted = install();
+    let pid = Pid::from_raw(i32::try_from(interrupted.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    assert_eq!(interrupted.wait().unwrap().code(), Some(130));
     let mut again = install();
     std::fs::remove_file(&away).unwrap();
     let status = again.wait().unwrap();
