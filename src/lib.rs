@@ -50,7 +50,6 @@ pub mod resume;
 pub mod scaffold;
 pub mod scratch;
 pub mod secret;
-pub mod signals;
 pub mod sops;
 pub mod ssh;
 pub mod state;

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         return exit;
     }
     let cli = Cli::parse();
-    landfall::signals::install();
+    landfall::exec::signals::install();
     let result = run(&cli);
     let exit = result.unwrap_or_else(|error| {
         report_error(&error, None, None, Style::stderr(cli.color));

@@ -8,6 +8,7 @@
 mod error;
 mod interrupt;
 mod running;
+pub mod signals;
 mod streams;
 
 use std::ffi::{OsStr, OsString};
