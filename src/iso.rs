@@ -14,9 +14,9 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::age::{HostKey as HostKeyPair, KeyError};
 use crate::error::{Advice, Exit};
 use crate::secret::Secret;
+use crate::secret::age::{HostKey as HostKeyPair, KeyError};
 use crate::wifi::Profile;
 
 /// One line of the room.

@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::age::{HostKey as HostKeyPair, Identity};
 use crate::config::{ConfigError, HostName, SecretPlace};
 use crate::error::StepError;
+use crate::secret::age::{HostKey as HostKeyPair, Identity};
 use crate::secret::{Secret, create_private_dir, write_private};
 use crate::ssh::HostKey;
 

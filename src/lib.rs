@@ -6,7 +6,6 @@
 //! the `Journal` and `Event`s; the `ui` shows them. Nothing flows back.
 
 pub mod address;
-pub mod age;
 pub mod build_on;
 pub mod cli;
 pub mod commands;
@@ -41,7 +40,6 @@ pub mod nix;
 pub mod operator;
 pub mod origin;
 pub mod passphrase;
-pub mod password;
 pub mod phase;
 pub mod plan;
 pub mod prompt;

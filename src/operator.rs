@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ssh_key::AuthorizedKeys;
 
-use crate::age;
+use crate::secret::age;
 
 use crate::error::{Advice, Exit};
 use crate::secret::{Secret, create_private_dir, write_private};

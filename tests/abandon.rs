@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::journey::{HOST, Journey, run};
-use landfall::age::HostKey;
 use landfall::journal::{Entry, Journal};
+use landfall::secret::age::HostKey;
 
 fn abandon(journey: &Journey, flags: &[&str]) -> common::journey::Ran {
     run(journey.landfall().args(["abandon", HOST]).args(flags))

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use common::journey::{HOST, Journey, run};
 use common::sshd::{Sshd, keygen};
-use landfall::age::Identity;
+use landfall::secret::age::Identity;
 
 const USAGE: i32 = 2;
 const FAILED: i32 = 1;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use common::round_trip::{HOST, RENAMED, Sops, changed_lines, outcome, sample};
 use common::secrets::Home;
-use landfall::age::HostKey;
+use landfall::secret::age::HostKey;
 use landfall::sops::rules::Rules;
 
 /// The files of the corpus, or why there are none.

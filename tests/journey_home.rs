@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::journey::{HOST, Journey, USER, files_below, mode, run};
-use landfall::age::Identity;
+use landfall::secret::age::Identity;
 
 /// home-manager's options, as far as they are about sops.
 const HOME_MANAGER: &str = r#"{ lib, ... }:
@@ -88,7 +88,7 @@ fn opens(journey: &Journey, identity: &Path) -> bool {
 
 fn host_identity(journey: &Journey) -> PathBuf {
     let private = journey.run_dir().join("keys/ssh_host_ed25519_key");
-    let key = landfall::age::HostKey::parse(&fs::read_to_string(private).unwrap()).unwrap();
+    let key = landfall::secret::age::HostKey::parse(&fs::read_to_string(private).unwrap()).unwrap();
     let path = journey.root.path().join("tmp/host");
     fs::write(&path, key.identity().unwrap().key_file().expose()).unwrap();
     path

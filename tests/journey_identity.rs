@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use common::journey::{HOST, Journey, files_below, run};
-use landfall::age::HostKey;
+use landfall::secret::age::HostKey;
 use serde_json::Value;
 
 const STORED: &str = "identities/guppy.yaml";
@@ -79,7 +79,7 @@ fn a_stored_key_that_cannot_be_used_or_kept_is_found_by_check() {
     // A rule that would give it to a host.
     let rules = secrets.join(".sops.yaml");
     let text = fs::read_to_string(&rules).unwrap();
-    let host = landfall::age::Identity::generate().recipient();
+    let host = landfall::secret::age::Identity::generate().recipient();
     let with_host = text.replacen("keys:\n", &format!("keys:\n  - &host_eel {host}\n"), 1).replacen(
         "creation_rules:\n",
         "creation_rules:\n  - path_regex: ^identities/guppy\\.yaml$\n    key_groups:\n      - age:\n          - *user_alice\n          - *host_eel\n",

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::journey::{HOST, Journey, run};
-use landfall::age::HostKey;
+use landfall::secret::age::HostKey;
 use serde_json::Value;
 
 /// The identity of the current run's host key, in a file for sops.
@@ -123,7 +123,7 @@ fn the_name_for_the_new_key_is_nobody_elses() {
 
     // A host that happens to be called so keeps its key.
     run(journey.landfall().args(["abandon", HOST, "--yes"])).succeeds();
-    let other = landfall::age::Identity::generate().recipient();
+    let other = landfall::secret::age::Identity::generate().recipient();
     let text = rules(&journey).replace(&recipient(&new), other.as_str());
     fs::write(journey.secrets().join(".sops.yaml"), text).unwrap();
     journey.git(&journey.secrets(), &["commit", "-q", "-am", "Another host"]);

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::journey::{HOST, Journey, files_below, mode, run};
-use landfall::age::{HostKey, Identity};
+use landfall::secret::age::{HostKey, Identity};
 use serde_json::Value;
 
 const DONE: [&str; 7] = ["check", "identity", "secrets", "lock", "installer", "hardware", "build"];

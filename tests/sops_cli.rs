@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use common::secrets::Home;
-use landfall::age::HostKey;
+use landfall::secret::age::HostKey;
 
 #[test]
 fn a_host_key_becomes_a_recipient_and_its_private_half_only_a_file() {

@@ -138,7 +138,7 @@ fn a_user_key_can_end_anywhere() {
         |home| {
             let text = home.decrypt("a.yaml", &home.operator).unwrap();
             let key = text.lines().find_map(|line| line.strip_prefix("age: ")).unwrap();
-            let alice = landfall::age::Identity::parse(key).unwrap();
+            let alice = landfall::secret::age::Identity::parse(key).unwrap();
             assert!(home.opens("a.yaml", &alice));
         },
     );

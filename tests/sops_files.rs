@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
-use landfall::age::{HostKey, Identity};
+use landfall::secret::age::{HostKey, Identity};
 use landfall::sops::file::{EncryptedFile, FileError};
 use landfall::sops::format::Format;
 use landfall::sops::identities::{Identities, Places};

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use common::have;
 use common::secrets::{CONFIG, Home, SHARED, program};
-use landfall::age::{HostKey, Identity};
+use landfall::secret::age::{HostKey, Identity};
 
 const FOREIGN: &str = "age1hjm3aujg9e79f5yth8a2cejzdjg5n9vnu96l05p70uvfpeltnpms7yy3pp";
 

@@ -4,8 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use landfall::age::{HostKey, Identity};
 use landfall::error::Advice;
+use landfall::secret::age::{HostKey, Identity};
 use landfall::sops::format::Format;
 use landfall::sops::identities::Identities;
 use landfall::sops::plan::{self, Change, EditSettings, SopsError};

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::path::PathBuf;
 use std::process::Command;
 
-use landfall::age::Identity;
+use landfall::secret::age::Identity;
 use landfall::sops::file::{EncryptedFile, FileError};
 use landfall::sops::format::Format;
 use landfall::sops::identities::Identities;

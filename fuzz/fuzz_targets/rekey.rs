@@ -5,7 +5,7 @@
 //! gets past the first recipient.
 #![no_main]
 
-use landfall::age::Identity;
+use landfall::secret::age::Identity;
 use landfall::sops::file::EncryptedFile;
 use landfall::sops::format::Format;
 use landfall::sops::identities::Identities;

@@ -12,8 +12,8 @@ use crate::exec::quote;
 use crate::git::Repo;
 use crate::new_host::{Disks, NewHost, file_of};
 use crate::operator;
-use crate::password;
 use crate::scaffold::HostSecrets;
+use crate::secret::password;
 use crate::templates::Firmware;
 use crate::ui::say;
 

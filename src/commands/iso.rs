@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
-use crate::age::HostKey as HostKeyPair;
 use crate::cli::{Cli, IsoBuildArgs, NixOptions};
 use crate::config::Place;
 use crate::error::{Exit, StepError};
@@ -14,6 +13,7 @@ use crate::operator;
 use crate::prompt::prompter;
 use crate::remote::encode;
 use crate::scratch::flake_in;
+use crate::secret::age::HostKey as HostKeyPair;
 use crate::ssh::HostKey;
 use crate::state::StateDir;
 use crate::ui::{Screen, Ui, say};

@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::age::{HostKey, Identity, Recipient};
 use crate::error::{Exit, StepError};
+use crate::secret::age::{HostKey, Identity, Recipient};
 use crate::secret::{Secret, write_private};
 
 #[derive(Debug, clap::Subcommand)]

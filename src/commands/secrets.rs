@@ -15,12 +15,12 @@ pub use args::{
 };
 
 use super::keys;
-use crate::age::Recipient;
 use crate::cli::Cli;
 use crate::config::{ConfigError, Place, SecretsRepo};
 use crate::detect;
 use crate::error::{Exit, StepError};
 use crate::prompt::{Prompter, prompter};
+use crate::secret::age::Recipient;
 use crate::sops::host::Role;
 use crate::sops::identities::{Identities, Places};
 use crate::sops::plan::{self, EditSettings};
@@ -207,7 +207,7 @@ fn one_recipient(path: &Path) -> Result<Recipient, StepError> {
     let text = text.expose_str().unwrap_or_default();
     let private = text.contains("PRIVATE KEY");
     let found = match private {
-        true => vec![crate::age::HostKey::parse(text)?.recipient()?],
+        true => vec![crate::secret::age::HostKey::parse(text)?.recipient()?],
         false => keys::recipients(text)?,
     };
     match found.as_slice() {

@@ -41,7 +41,7 @@ pub enum FileError {
     #[error("the MAC does not match: values were added, removed or moved")]
     Mac,
     #[error(transparent)]
-    Key(#[from] crate::age::KeyError),
+    Key(#[from] crate::secret::age::KeyError),
 }
 
 impl Advice for FileError {
@@ -119,8 +119,11 @@ impl<'a> EncryptedFile<'a> {
         if self.metadata.key_groups {
             return Err(FileError::NeedsSops("its key is split over several key groups".into()));
         }
-        let opened =
-            self.metadata.age.iter().find_map(|wrapped| crate::age::open(&wrapped.enc, identities));
+        let opened = self
+            .metadata
+            .age
+            .iter()
+            .find_map(|wrapped| crate::secret::age::open(&wrapped.enc, identities));
         opened.ok_or_else(|| FileError::NoIdentity {
             recipients: self.metadata.recipients().map(str::to_owned).collect(),
         })

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::age::{HostKey, Identity};
 use crate::exec::Cmd;
+use crate::secret::age::{HostKey, Identity};
 use crate::secret::{Secret, create_private_dir, write_private};
 
 /// A program that prints an identity may wait for a person to unlock a store.

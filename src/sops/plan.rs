@@ -23,7 +23,7 @@ use super::repo;
 use super::rewrap::{self, Rewrap};
 use super::rules::{Rule, Rules};
 use super::transaction::{self, FileChange, Rename, Transaction, Written};
-use crate::age::Recipient;
+use crate::secret::age::Recipient;
 
 /// What the layout of a repo does not tell.
 #[derive(Debug, Clone, Default)]

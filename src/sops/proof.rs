@@ -11,8 +11,8 @@ use super::format::Format;
 use super::identities::Identities;
 use super::program::{Reach, SopsProgram, SopsProgramError};
 use super::transaction::FileChange;
-use crate::age::Identity;
 use crate::error::{Advice, Exit};
+use crate::secret::age::Identity;
 
 /// A secret that a host's configuration refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Kinds of keys that a file can be encrypted to, and who can wrap for them.
 
-use crate::age::Recipient;
+use crate::secret::age::Recipient;
 
 /// What a recipient's text says about its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

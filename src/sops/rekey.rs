@@ -52,7 +52,7 @@ pub fn rekey(
     let mut wrapped: Vec<Wrapped> = Vec::with_capacity(recipients.len());
     for recipient in recipients {
         if !wrapped.iter().any(|known| known.recipient == *recipient) {
-            let enc = crate::age::seal(recipient, &data_key)?;
+            let enc = crate::secret::age::seal(recipient, &data_key)?;
             wrapped.push(Wrapped { recipient: (*recipient).to_owned(), enc });
         }
     }

@@ -19,9 +19,9 @@ use super::plan::{self, EditSettings};
 use super::program::{Reach, SopsProgram, SopsProgramError};
 use super::rewrap::read_encrypted;
 use super::rules::{Rule, Rules};
-use crate::age::Recipient;
 use crate::error::{Advice, Exit};
 use crate::secret::Secret;
+use crate::secret::age::Recipient;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

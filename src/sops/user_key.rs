@@ -20,7 +20,7 @@ use super::plan::{Change, EditSettings, plan_add_host};
 use super::program::{Reach, SopsProgram, SopsProgramError};
 use super::rewrap::read_encrypted;
 use super::transaction::FileChange;
-use crate::age::{Identity, Recipient};
+use crate::secret::age::{Identity, Recipient};
 
 /// Where a key is stored.
 #[derive(Debug, Clone, Copy)]

@@ -8,11 +8,11 @@
 
 use std::path::PathBuf;
 
-use crate::age::Identity;
 use crate::config::SecretsRepo;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::facts::{HomeSops, SecretFact};
+use crate::secret::age::Identity;
 use crate::sops::host::Role;
 use crate::sops::plan::{self, EditSettings};
 use crate::sops::proof::{self, Need};

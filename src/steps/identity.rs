@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::age::{HostKey, Identity as AgeIdentity};
 use crate::context::Context;
 use crate::error::StepError;
 use crate::keys;
+use crate::secret::age::{HostKey, Identity as AgeIdentity};
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::{home, kept, secrets};
 

@@ -1,11 +1,11 @@
 //! What nix-secrets keeps for people alone: private host keys, users' keys, passphrases.
 
-use crate::age::HostKey;
 use crate::config::{SecretPlace, SecretsRepo};
 use crate::context::Context;
 use crate::error::StepError;
 use crate::keys;
 use crate::secret::Secret;
+use crate::secret::age::HostKey;
 use crate::sops::stored;
 use crate::steps::{home, secrets};
 

@@ -7,7 +7,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::age::{HostKey, Recipient};
 use crate::config::{HostName, SecretPlace, SecretsRepo};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
@@ -15,6 +14,7 @@ use crate::facts::SecretFact;
 use crate::git::Repo;
 use crate::journal;
 use crate::prompt::Question;
+use crate::secret::age::{HostKey, Recipient};
 use crate::sops::format::Format;
 use crate::sops::host::{self, Who};
 use crate::sops::patch::unified_diff;

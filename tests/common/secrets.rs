@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use landfall::age::{HostKey, Identity};
+use landfall::secret::age::{HostKey, Identity};
 use landfall::sops::file::EncryptedFile;
 use landfall::sops::format::Format;
 

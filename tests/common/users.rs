@@ -60,7 +60,7 @@ pub fn root_with_password(dir: &TempDir) {
     make_etc(dir, &Rules::default());
     let shadow = dir.path().join("etc/shadow");
     let text = fs::read_to_string(&shadow).unwrap();
-    let hash = landfall::password::hash(&Secret::from(PASSWORD.to_owned())).unwrap();
+    let hash = landfall::secret::password::hash(&Secret::from(PASSWORD.to_owned())).unwrap();
     let root = format!("root:{}:20000:0:99999:7:::", hash.expose_str().unwrap());
     let others = text.lines().filter(|line| !line.starts_with("root:"));
     let lines: Vec<&str> = others.chain([root.as_str()]).collect();
@@ -80,7 +80,7 @@ fn make_etc(dir: &TempDir, rules: &Rules) {
     add("passwd", format!("{LOGIN}:x:{ID}:{ID}::{}:/bin/sh", home.display()));
     add("group", format!("{LOGIN}:x:{ID}:"));
     let password = if rules.password.is_empty() { PASSWORD } else { rules.password };
-    let hash = landfall::password::hash(&Secret::from(password.to_owned())).unwrap();
+    let hash = landfall::secret::password::hash(&Secret::from(password.to_owned())).unwrap();
     add("shadow", format!("{LOGIN}:{}:20000:0:99999:7:::", hash.expose_str().unwrap()));
     let kept = "PATH NIX_REMOTE NIX_CONF_DIR NIX_USER_CONF_FILES NIX_CACHE_HOME";
     let defaults = format!("Defaults lecture = never\nDefaults env_keep += \"{kept}\"\n");

@@ -5,6 +5,9 @@
 //! Every secret is also remembered (in wiped memory) so that [`scrub`] can take
 //! it out of what child processes print before that is stored or shown.
 
+pub mod age;
+pub mod password;
+
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

@@ -18,8 +18,8 @@ use ssh_key::rand_core::OsRng;
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
+use super::Secret;
 use crate::error::{Advice, Exit};
-use crate::secret::Secret;
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {

@@ -6,7 +6,7 @@
 use rand::RngExt;
 use yescrypt::{PasswordHasher, Yescrypt};
 
-use crate::secret::Secret;
+use super::Secret;
 
 /// Without characters that look alike or lie elsewhere on other keyboards.
 const ALPHABET: &[u8] = b"abcdefghijkmnpqrstuvwx23456789";
