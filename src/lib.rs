@@ -43,7 +43,6 @@ pub mod passphrase;
 pub mod phase;
 pub mod plan;
 pub mod prompt;
-pub mod remote;
 pub mod resume;
 pub mod scaffold;
 pub mod scratch;

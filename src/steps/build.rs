@@ -14,9 +14,9 @@ use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::installation::Installation;
 use crate::layout;
+use crate::nix::flake_ref::encode;
 use crate::nix::{Derivation, Nix, StorePath, report_to};
 use crate::origin::{self, Origin};
-use crate::remote::encode;
 use crate::scratch::flake_in;
 use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 

@@ -6,6 +6,7 @@
 
 mod error;
 mod flake;
+pub mod flake_ref;
 mod json_log;
 mod listener;
 mod store_path;
