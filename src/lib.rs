@@ -30,7 +30,6 @@ pub mod journal;
 pub mod journey;
 pub mod kexec;
 pub mod keys;
-pub mod known_hosts;
 pub mod layout;
 pub mod log;
 pub mod luks;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::sshd::keygen;
-use landfall::known_hosts::{FORGES, remove_others, replace};
+use landfall::ssh::known_hosts::{FORGES, remove_others, replace};
 use landfall::ssh::{Endpoint, known_hosts_name, user_known_hosts};
 
 /// Whether the real ssh-keygen finds `name` with this key in the file.

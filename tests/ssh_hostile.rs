@@ -9,8 +9,9 @@ use std::time::Duration;
 use common::sshd::{Sshd, is_root, keygen, user_name};
 use common::{have, skipped};
 use landfall::secret::Secret;
+use landfall::ssh::known_hosts::lookup;
 use landfall::ssh::{
-    Endpoint, Session, SshError, WaitError, identify, interactive, known, offered_key, wait_for,
+    Endpoint, Session, SshError, WaitError, identify, interactive, offered_key, wait_for,
 };
 
 const DEADLINE: Duration = Duration::from_secs(60);

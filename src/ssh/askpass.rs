@@ -19,7 +19,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::SshError;
-use super::desk::{Answer, Asked, Desk, Unanswered};
+use super::answers::{Answer, Asked, Desk, Unanswered};
 use super::session::socket_dir;
 use crate::exec::Cmd;
 use crate::secret::Secret;

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, ToSocketAddrs};
 
 use super::Endpoint;
-use super::known::configured;
+use crate::ssh::known_hosts::lookup::configured;
 
 /// What a connection's beginning is told besides; nothing where the user has decided.
 pub(super) fn option(endpoint: &Endpoint) -> Option<&'static str> {

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::desk::Unanswered;
+use super::answers::Unanswered;
 use super::{Askpass, Endpoint, HostKey, SshError, remote_command};
 use crate::exec::Cmd;
 use crate::secret;

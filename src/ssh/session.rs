@@ -14,8 +14,9 @@ use tempfile::TempDir;
 use super::options::{
     ALIAS, asking, check, config_path, patience, pinned, plain, reach, unanswered, write_pin,
 };
-use super::root::{self, Asks, Client, Means, Privilege};
-use super::store::StoreSocket;
+use super::privilege;
+use super::privilege::{Asks, Client, Means, Privilege};
+use super::store_socket::StoreSocket;
 use super::{Endpoint, HostKey, SshError, compression, offered_key, remote_command};
 use crate::exec::{Cmd, ExecError, Output};
 use crate::secret::{Secret, private_temp_dir};
@@ -106,7 +107,7 @@ impl Session {
     }
 
     fn detect_means(&self, deadline: Duration) -> Result<Means, SshError> {
-        let probe = self.run(&["sh", "-c", root::PROBE]).deadline(deadline).read();
+        let probe = self.run(&["sh", "-c", privilege::PROBE]).deadline(deadline).read();
         Ok(Means::parse(&probe.map_err(|error| SshError::classify(&self.to(), error))?))
     }
 

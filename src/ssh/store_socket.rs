@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::root::{Client, Means};
+use super::privilege::{Client, Means};
 
 const TICK: Duration = Duration::from_millis(50);
 /// A copy may take hours; the master notices a machine that is gone.

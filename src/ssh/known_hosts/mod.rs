@@ -5,18 +5,19 @@
 //! that are exactly the machine's are touched (10.0.0.1 is not 10.0.0.10), every
 //! other byte of the file stays.
 
+pub mod edit;
+pub mod forges;
+pub mod lookup;
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::HostKey;
 use crate::error::Advice;
 use crate::exec::{Cmd, ExecError};
-use crate::ssh::HostKey;
-
-mod edit;
-mod forges;
 
 pub use edit::{Edit, Name, replace_in, without_others_in};
 pub use forges::{FORGES, Forge, forge_keys};

@@ -12,32 +12,32 @@
 //! only key that a session accepts is the one that it was opened with. Jump
 //! hosts are the operator's own: their keys are checked by their own settings.
 
+pub mod answers;
 mod askpass;
 mod compression;
-mod desk;
 mod endpoint;
 mod error;
 mod host_key;
-mod known;
-mod lookout;
-mod offered;
+pub mod key_scan;
+pub mod key_watch;
+pub mod known_hosts;
 mod options;
+pub mod privilege;
 mod quote;
-mod root;
 mod session;
-mod store;
+pub mod store_socket;
 mod wait;
 
+pub use answers::Desk;
 pub use askpass::{Askpass, started_by_ssh};
-pub use desk::Desk;
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::SshError;
 pub use host_key::{HostKey, HostKeyError};
-pub use known::{Known, known, known_hosts_name, known_keys, user_known_hosts};
-pub use lookout::Lookout;
-pub use offered::{check_key, identify, offered_key, offered_keys};
+pub use key_scan::{check_key, identify, offered_key, offered_keys};
+pub use key_watch::Lookout;
+pub use known_hosts::lookup::{Known, known, known_hosts_name, known_keys, user_known_hosts};
 pub use options::interactive;
+pub use privilege::{Asks, Privilege};
 pub use quote::{quote, remote_command};
-pub use root::{Asks, Privilege};
 pub use session::Session;
 pub use wait::{Other, Seen, WaitError, wait_for};

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::options::{check, reach};
-use super::{Endpoint, HostKey, SshError};
 use crate::exec::{Cmd, ExecError};
+use crate::ssh::options::{check, reach};
+use crate::ssh::{Endpoint, HostKey, SshError};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -111,7 +111,7 @@ impl KnownAs {
 
 /// What ssh_config and the command line come to for a machine: a keyword in lower case and
 /// its value a line.
-pub(super) fn configured(endpoint: &Endpoint, options: &[&str]) -> Result<String, SshError> {
+pub(crate) fn configured(endpoint: &Endpoint, options: &[&str]) -> Result<String, SshError> {
     check(&endpoint.options)?;
     Cmd::new("ssh")
         .args(["-G", "-T"])
