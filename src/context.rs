@@ -19,7 +19,7 @@ use crate::origin::{self, Locked};
 use crate::passphrase;
 use crate::prompt::Prompter;
 use crate::secret::Secret;
-use crate::sops::identities::{Identities, Places};
+use crate::sops::proof::identities::{Identities, Places};
 use crate::step::{Consent, Evidence, Status, StepId};
 
 /// Everything that a step may look at and use.

@@ -11,8 +11,8 @@ use crate::error::{Advice, Exit, StepError};
 use crate::exec::Cmd;
 use crate::git::Repo;
 use crate::scaffold::{self, HostSecrets};
-use crate::sops::grants;
-use crate::sops::identities::{Identities, Places};
+use crate::sops::change::rule_selection;
+use crate::sops::proof::identities::{Identities, Places};
 use crate::sops::rules::{Rule, Rules};
 use crate::templates::{BIOS, Firmware, NIX_CONFIG, Values};
 
@@ -213,7 +213,7 @@ fn with_rule(text: &str, hosts: &[String], host: &str) -> Result<String, String>
     let model =
         model.ok_or("no rule is of the form ^sops/HOST\\.yaml$ for a host that is there")?;
     let operator = Identities::of_operator(&Places::of_process()).recipients();
-    let people = grants::people(&rules, &all, &operator);
+    let people = rule_selection::people(&rules, &all, &operator);
     let granted: Vec<&str> =
         model.recipients().into_iter().filter(|key| people.iter().any(|p| p == key)).collect();
     if granted.is_empty() {

@@ -13,7 +13,7 @@ use crate::secret::age;
 
 use crate::error::{Advice, Exit};
 use crate::secret::{Secret, create_private_dir, write_private};
-use crate::sops::recipient::RecipientKind;
+use crate::sops::file::recipient::RecipientKind;
 
 /// Why the operator's keys cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,7 @@ use crate::installation::{DiskKey, InstallationError};
 use crate::prompt::Question;
 use crate::secret::Secret;
 use crate::secret::password;
-use crate::sops::stored;
+use crate::sops::change::stored;
 use crate::step::StepId;
 use crate::steps::kept;
 

@@ -1,10 +1,11 @@
 //! Edits of `.sops.yaml` in the shapes that people write, and what is refused.
 
 use landfall::error::Advice;
-use landfall::sops::edit::{self, Addition, EditError};
-use landfall::sops::host::Who;
-use landfall::sops::new_rule::NewRule;
 use landfall::sops::rules::Rules;
+use landfall::sops::rules::edit;
+use landfall::sops::rules::edit::{Addition, EditError};
+use landfall::sops::rules::hosts::Who;
+use landfall::sops::rules::new_rule::NewRule;
 use proptest::prelude::*;
 
 const ME: &str = "age1v8zjc47jmlqwefyu66s0d4ke98qr4vnuj3cpvs4z9npfdw833dxqwjrhzv";

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use landfall::secret::age::{HostKey, Identity};
+use landfall::sops::file::format::Format;
+use landfall::sops::file::rekey::{Rekeyed, rekey};
 use landfall::sops::file::{EncryptedFile, FileError};
-use landfall::sops::format::Format;
-use landfall::sops::identities::{Identities, Places};
-use landfall::sops::rekey::{Rekeyed, rekey};
+use landfall::sops::proof::identities::{Identities, Places};
 
 fn sops() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;

@@ -6,9 +6,10 @@ use std::process::Command;
 
 use landfall::error::Advice;
 use landfall::secret::age::{HostKey, Identity};
-use landfall::sops::format::Format;
-use landfall::sops::identities::Identities;
-use landfall::sops::plan::{self, Change, EditSettings, SopsError};
+use landfall::sops::change;
+use landfall::sops::change::{Change, EditSettings, SopsError};
+use landfall::sops::file::format::Format;
+use landfall::sops::proof::identities::Identities;
 use landfall::sops::proof::{self, Need, ProofError};
 
 fn sops() -> Option<PathBuf> {
@@ -101,7 +102,7 @@ impl Repo {
     fn add_with(&self, files: &[&str], settings: &EditSettings) -> Result<Change, SopsError> {
         let files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
         let recipient = self.host.recipient().unwrap();
-        plan::plan_add_host(
+        change::plan_add_host(
             self.path(),
             Path::new(".sops.yaml"),
             "new",
@@ -147,7 +148,7 @@ fn a_new_host_opens_what_it_needs_and_nothing_else() {
     assert_eq!(change.files().count(), 2);
     assert!(repo.prove(&needed).is_err());
 
-    plan::commit(&change).unwrap();
+    change::commit(&change).unwrap();
     let proofs = repo.prove(&needed).unwrap();
     assert!(proofs.len() == 2 && proofs.iter().all(|proof| proof.native && proof.by_sops));
     assert_eq!(repo.read("secrets/mine.yaml"), mine);
@@ -159,7 +160,7 @@ fn a_new_host_opens_what_it_needs_and_nothing_else() {
     assert!(repo.add(&needed).unwrap().is_empty(), "the second run must have nothing to do");
 
     let settings = EditSettings::default();
-    let removal = plan::plan_remove_host(
+    let removal = change::plan_remove_host(
         repo.path(),
         Path::new(".sops.yaml"),
         "new",
@@ -167,7 +168,7 @@ fn a_new_host_opens_what_it_needs_and_nothing_else() {
         &repo.identities(),
     )
     .unwrap();
-    plan::commit(&removal).unwrap();
+    change::commit(&removal).unwrap();
     let shut_out: Vec<_> = needed.iter().map(|file| repo.path().join(file)).collect();
     proof::prove_shut_out(&repo.host.identity().unwrap(), &shut_out).unwrap();
     assert!(!repo.read(".sops.yaml").contains("host_new"));
@@ -178,10 +179,10 @@ fn a_new_host_opens_what_it_needs_and_nothing_else() {
 #[test]
 fn a_reinstalled_host_gets_its_new_key_and_the_old_one_is_out() {
     let Some(repo) = Repo::new(CONFIG, &["secrets/shared.yaml"]) else { return };
-    plan::commit(&repo.add(&["secrets/shared.yaml"]).unwrap()).unwrap();
+    change::commit(&repo.add(&["secrets/shared.yaml"]).unwrap()).unwrap();
     repo.commit();
     let second = HostKey::generate("root@new").unwrap();
-    let change = plan::plan_add_host(
+    let change = change::plan_add_host(
         repo.path(),
         Path::new(".sops.yaml"),
         "new",
@@ -192,7 +193,7 @@ fn a_reinstalled_host_gets_its_new_key_and_the_old_one_is_out() {
     )
     .unwrap();
     assert_eq!(change.old_recipient, Some(repo.host.recipient().unwrap().to_string()));
-    plan::commit(&change).unwrap();
+    change::commit(&change).unwrap();
     let files = repo.needs(&["secrets/shared.yaml"]);
     proof::prove(&second.identity().unwrap(), &files).unwrap();
     proof::prove_shut_out(&repo.host.identity().unwrap(), &[files[0].file.clone()]).unwrap();
@@ -206,7 +207,7 @@ fn a_run_that_ended_between_config_and_files_is_completed() {
     repo.commit();
     let again = repo.add(&["secrets/shared.yaml"]).unwrap();
     assert_eq!(again.changes.len(), 1);
-    plan::commit(&again).unwrap();
+    change::commit(&again).unwrap();
     repo.prove(&["secrets/shared.yaml"]).unwrap();
 }
 
@@ -218,7 +219,7 @@ fn what_cannot_be_done_is_found_before_anything_is_written() {
 
     let stranger = Identities::only(Identity::generate());
     let recipient = repo.host.recipient().unwrap();
-    let error = plan::plan_add_host(
+    let error = change::plan_add_host(
         repo.path(),
         Path::new(".sops.yaml"),
         "new",
@@ -248,7 +249,7 @@ fn what_cannot_be_done_is_found_before_anything_is_written() {
 
     let change = repo.add(&needed).unwrap();
     repo.write(".sops.yaml", &format!("{before}# somebody else\n"));
-    assert!(plan::commit(&change).unwrap_err().to_string().contains("has changed"));
+    assert!(change::commit(&change).unwrap_err().to_string().contains("has changed"));
     assert_eq!(repo.read("secrets/shared.yaml"), good);
 }
 
@@ -261,7 +262,7 @@ fn links_modes_and_other_layouts_stay() {
     let real = repo.path().join("real/shared.yaml");
     std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o640)).unwrap();
     repo.commit();
-    plan::commit(&repo.add(&["secrets/shared.yaml"]).unwrap()).unwrap();
+    change::commit(&repo.add(&["secrets/shared.yaml"]).unwrap()).unwrap();
     assert!(repo.path().join("secrets/shared.yaml").is_symlink());
     assert_eq!(std::fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
     repo.prove(&["secrets/shared.yaml"]).unwrap();
@@ -273,7 +274,7 @@ fn a_file_without_a_rule_gets_one_with_its_own_readers() {
     let Some(repo) = Repo::new(config, &["lonely.yaml"]) else { return };
     let change = repo.add(&["lonely.yaml"]).unwrap();
     assert!(change.diff.contains("+  - path_regex: ^lonely\\.yaml$"), "{}", change.diff);
-    plan::commit(&change).unwrap();
+    change::commit(&change).unwrap();
     repo.prove(&["lonely.yaml"]).unwrap();
     proof::prove(&repo.operator, &repo.needs(&["lonely.yaml"])).unwrap();
 }
@@ -323,7 +324,7 @@ fn the_config_may_have_another_name() {
     let rules = Path::new("rules.yaml");
     let (recipient, settings) = (repo.host.recipient().unwrap(), EditSettings::default());
     let files = [PathBuf::from("secrets/shared.yaml")];
-    let change = plan::plan_add_host(
+    let change = change::plan_add_host(
         repo.path(),
         rules,
         "new",
@@ -334,10 +335,10 @@ fn the_config_may_have_another_name() {
     );
     let change = change.unwrap();
     assert_eq!(change.files().count(), 1);
-    plan::commit(&change).unwrap();
+    change::commit(&change).unwrap();
     repo.commit();
-    let change = plan::plan_remove_host(repo.path(), rules, "new", &settings, &repo.identities());
-    plan::commit(&change.unwrap()).unwrap();
+    let change = change::plan_remove_host(repo.path(), rules, "new", &settings, &repo.identities());
+    change::commit(&change.unwrap()).unwrap();
 }
 
 #[test]
@@ -352,7 +353,7 @@ fn a_repo_behind_a_link_is_the_same_repo() {
         (link.clone(), PathBuf::from(".sops.yaml"), repo.path().join("secrets/shared.yaml")),
         (repo.path().to_owned(), PathBuf::from(".sops.yaml"), link.join("secrets/shared.yaml")),
     ] {
-        let change = plan::plan_add_host(
+        let change = change::plan_add_host(
             &dir,
             &config,
             "new",
@@ -363,7 +364,7 @@ fn a_repo_behind_a_link_is_the_same_repo() {
         );
         let change = change.unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
         assert_eq!(change.changes.len(), 2);
-        plan::commit(&change).unwrap();
+        change::commit(&change).unwrap();
         repo.prove(&["secrets/shared.yaml"]).unwrap();
         repo.git(&["checkout", "-q", "."]);
     }
@@ -374,7 +375,7 @@ fn a_file_behind_a_linked_folder_is_reached() {
     let Some(repo) = Repo::new(CONFIG, &["real/shared.yaml"]) else { return };
     std::os::unix::fs::symlink("real", repo.path().join("secrets")).unwrap();
     repo.commit();
-    plan::commit(&repo.add(&["secrets/shared.yaml"]).unwrap()).unwrap();
+    change::commit(&repo.add(&["secrets/shared.yaml"]).unwrap()).unwrap();
     repo.prove(&["secrets/shared.yaml"]).unwrap();
 }
 
@@ -397,8 +398,9 @@ fn a_renamed_host_takes_its_rules_and_files_along() {
     let config = "keys:\n  - &me OPERATOR\n  - &host_old age1hjm3aujg9e79f5yth8a2cejzdjg5n9vnu96l05p70uvfpeltnpms7yy3pp\ncreation_rules:\n  - path_regex: hosts/old/.*\n    key_groups:\n      - age:\n          - *me\n          - *host_old\n  - path_regex: .*\n    age: OPERATOR\n";
     let Some(repo) = Repo::new(config, &["hosts/old/a.yaml", "notes/old.yaml"]) else { return };
     let settings = EditSettings::default();
-    let rename =
-        || plan::plan_rename_host(repo.path(), Path::new(".sops.yaml"), "old", "young", &settings);
+    let rename = || {
+        change::plan_rename_host(repo.path(), Path::new(".sops.yaml"), "old", "young", &settings)
+    };
     let change = rename().unwrap();
     assert_eq!(change.renames.len(), 1, "{:?}", change.renames);
     // A run that ended after the config was written is completed.
@@ -406,7 +408,7 @@ fn a_renamed_host_takes_its_rules_and_files_along() {
     repo.commit();
     let again = rename().unwrap();
     assert!(again.changes.is_empty() && again.renames == change.renames);
-    plan::commit(&again).unwrap();
+    change::commit(&again).unwrap();
     assert!(repo.path().join("hosts/young/a.yaml").is_file());
     assert!(
         !repo.path().join("hosts/old").exists() && repo.path().join("notes/old.yaml").is_file()
@@ -428,7 +430,7 @@ fn several_key_groups_go_through_sops() {
     );
     let Some(repo) = Repo::new(&config, &["s.yaml"]) else { return };
     let change = repo.add(&["s.yaml"]).unwrap();
-    plan::commit(&change).unwrap();
+    change::commit(&change).unwrap();
     let proofs = repo.prove(&["s.yaml"]).unwrap();
     assert!(proofs[0].by_sops && !proofs[0].native, "{proofs:?}");
 }

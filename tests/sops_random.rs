@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use landfall::secret::age::Identity;
+use landfall::sops::file::format::Format;
+use landfall::sops::file::rekey::{Rekeyed, rekey};
 use landfall::sops::file::{EncryptedFile, FileError};
-use landfall::sops::format::Format;
-use landfall::sops::identities::Identities;
-use landfall::sops::rekey::{Rekeyed, rekey};
+use landfall::sops::proof::identities::Identities;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Map, Value};

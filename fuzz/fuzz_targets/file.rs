@@ -3,9 +3,10 @@
 #![no_main]
 
 use landfall::sops::file::EncryptedFile;
-use landfall::sops::format::Format;
-use landfall::sops::metadata::Wrapped;
-use landfall::sops::{go_regex, json, yaml};
+use landfall::sops::file::format::Format;
+use landfall::sops::file::metadata::Wrapped;
+use landfall::sops::rules::{go_regex, yaml};
+use landfall::sops::file::json;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -7,9 +7,9 @@
 
 use landfall::secret::age::Identity;
 use landfall::sops::file::EncryptedFile;
-use landfall::sops::format::Format;
-use landfall::sops::identities::Identities;
-use landfall::sops::rekey::{Rekeyed, rekey};
+use landfall::sops::file::format::Format;
+use landfall::sops::proof::identities::Identities;
+use landfall::sops::file::rekey::{Rekeyed, rekey};
 use libfuzzer_sys::fuzz_target;
 
 /// Opens the seeds and nothing else in the world.

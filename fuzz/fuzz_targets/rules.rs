@@ -4,9 +4,10 @@
 
 use std::path::Path;
 
-use landfall::sops::edit::{self, Addition};
-use landfall::sops::host::{Role, Who};
-use landfall::sops::new_rule::NewRule;
+use landfall::sops::rules::edit;
+use landfall::sops::rules::edit::Addition;
+use landfall::sops::rules::hosts::{Role, Who};
+use landfall::sops::rules::new_rule::NewRule;
 use landfall::sops::rules::Rules;
 use libfuzzer_sys::fuzz_target;
 

@@ -17,7 +17,7 @@ use crate::luks::{Change, Header, Volume, volumes};
 use crate::passphrase::{self, PassphraseError};
 use crate::prompt::Question;
 use crate::secret::Secret;
-use crate::sops::stored;
+use crate::sops::change::stored;
 use crate::steps::remote::Edit;
 use crate::steps::{kept, secrets};
 use crate::sudo;

@@ -21,12 +21,15 @@ use crate::detect;
 use crate::error::{Exit, StepError};
 use crate::prompt::{Prompter, prompter};
 use crate::secret::age::Recipient;
-use crate::sops::host::Role;
-use crate::sops::identities::{Identities, Places};
-use crate::sops::plan::{self, EditSettings};
+use crate::sops::change::EditSettings;
+use crate::sops::change::user_key::{KeyPlace, plan_user_key};
+use crate::sops::change::{
+    plan_add_host, plan_rename_host, plan_rotate, plan_update, propose_rules,
+};
 use crate::sops::proof;
-use crate::sops::user_key::{KeyPlace, plan_user_key};
-use crate::sops::verify;
+use crate::sops::proof::identities::{Identities, Places};
+use crate::sops::proof::verify;
+use crate::sops::rules::hosts::Role;
 use crate::ui::Screen;
 use change::{show, write};
 use needs::{needs, place_of_user_key};
@@ -55,13 +58,8 @@ pub fn run(command: &SecretsCommand, cli: &Cli, out: &mut dyn Write) -> Result<E
                 allow_dirty: args.change.allow_dirty,
                 ..EditSettings::default()
             };
-            let change = plan::plan_rename_host(
-                &repo.dir,
-                &config_of(&repo),
-                &args.old,
-                &args.new,
-                &settings,
-            )?;
+            let change =
+                plan_rename_host(&repo.dir, &config_of(&repo), &args.old, &args.new, &settings)?;
             write(&change, &args.change, at, &repo, out)?;
             Ok(Exit::Done)
         }
@@ -71,8 +69,7 @@ pub fn run(command: &SecretsCommand, cli: &Cli, out: &mut dyn Write) -> Result<E
             let files = from_here(&args.files)?;
             let settings =
                 EditSettings { allow_dirty: args.change.allow_dirty, ..EditSettings::default() };
-            let change =
-                plan::plan_rotate(&repo.dir, &config_of(&repo), &files, &settings, &operator())?;
+            let change = plan_rotate(&repo.dir, &config_of(&repo), &files, &settings, &operator())?;
             write(&change, &args.change, at, &repo, out)?;
             Ok(Exit::Done)
         }
@@ -150,7 +147,7 @@ fn add_host(
         match needs(&args.host, at, repo) {
             Ok(needs) => files.extend(needs.into_iter().map(|need| need.file)),
             Err(error) => {
-                rules = plan::propose_rules(&repo.dir, &config_of(repo), &args.host)?;
+                rules = propose_rules(&repo.dir, &config_of(repo), &args.host)?;
                 proposed = true;
                 say(
                     out,
@@ -169,7 +166,7 @@ fn add_host(
         ..EditSettings::default()
     };
     let identities = operator();
-    let change = plan::plan_add_host(
+    let change = plan_add_host(
         &repo.dir,
         &config_of(repo),
         &args.host,
@@ -286,7 +283,7 @@ fn updatekeys(
         return Ok(Exit::Done);
     }
     let settings = EditSettings { allow_dirty: args.change.allow_dirty, ..EditSettings::default() };
-    let change = plan::plan_update(&repo.dir, &config_of(repo), &files, &settings, &operator())?;
+    let change = plan_update(&repo.dir, &config_of(repo), &files, &settings, &operator())?;
     write(&change, &args.change, at, repo, out)?;
     Ok(Exit::Done)
 }

@@ -8,11 +8,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::format::Format;
-use super::identities::Identities;
 use crate::error::{Advice, Exit};
 use crate::exec::{Cmd, ExecError};
 use crate::secret::Secret;
+use crate::sops::file::format::Format;
+use crate::sops::proof::identities::Identities;
 
 /// A key service in the cloud or a touch of a token may take its time.
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -167,8 +167,8 @@ impl SopsProgram {
     ) -> Result<(), SopsProgramError> {
         let run = Run::new(identities)?;
         let index: String =
-            path.iter().map(|part| format!("[{}]", super::json::quoted(part))).collect();
-        let json = Secret::from(super::json::quoted(value.expose_str().unwrap_or_default()));
+            path.iter().map(|part| format!("[{}]", super::file::json::quoted(part))).collect();
+        let json = Secret::from(super::file::json::quoted(value.expose_str().unwrap_or_default()));
         let command = run.command(self, reach).args([
             "--config",
             "/dev/null",

@@ -13,11 +13,12 @@ use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::facts::{HomeSops, SecretFact};
 use crate::secret::age::Identity;
-use crate::sops::host::Role;
-use crate::sops::plan::{self, EditSettings};
+use crate::sops::change;
+use crate::sops::change::EditSettings;
+use crate::sops::change::stored;
+use crate::sops::change::user_key::{KeyPlace, plan_user_key};
 use crate::sops::proof::{self, Need};
-use crate::sops::stored;
-use crate::sops::user_key::{KeyPlace, plan_user_key};
+use crate::sops::rules::hosts::Role;
 use crate::steps::secrets::{in_checkout, key_path, need};
 
 /// What the full configuration says of the primary user's sops.
@@ -107,7 +108,7 @@ impl Home<'_> {
             let name = self.name(cx);
             let planned =
                 plan_user_key(&secrets.dir, &rules, &name, &place, &settings(), cx.operator())?;
-            plan::commit(&planned.change)?;
+            change::commit(&planned.change)?;
         }
         let change = self.plan(cx, secrets)?;
         change.warnings.iter().cloned().for_each(&mut *warn);
@@ -118,14 +119,14 @@ impl Home<'_> {
                 self.user
             ));
         }
-        plan::commit(&change)?;
+        change::commit(&change)?;
         Ok(())
     }
 
-    fn plan(&self, cx: &Context, secrets: &SecretsRepo) -> Result<plan::Change, StepError> {
+    fn plan(&self, cx: &Context, secrets: &SecretsRepo) -> Result<change::Change, StepError> {
         // Any key shows whether the edit is possible.
         let identity = self.identity(cx, secrets)?.unwrap_or_else(Identity::generate);
-        Ok(plan::plan_add_host(
+        Ok(change::plan_add_host(
             &secrets.dir,
             &secrets.dir.join(&secrets.sops_config),
             &self.name(cx),

@@ -6,7 +6,7 @@ use crate::error::StepError;
 use crate::keys;
 use crate::secret::Secret;
 use crate::secret::age::HostKey;
-use crate::sops::stored;
+use crate::sops::change::stored;
 use crate::steps::{home, secrets};
 
 /// What the repository has to keep and does not yet: the private host key, passphrases

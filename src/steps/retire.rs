@@ -13,10 +13,11 @@ use crate::error::StepError;
 use crate::git::Repo;
 use crate::journal;
 use crate::prompt::Question;
-use crate::sops::edit;
-use crate::sops::host::Who;
-use crate::sops::plan::{self, EditSettings};
-use crate::sops::repo::files_below;
+use crate::sops::change;
+use crate::sops::change::EditSettings;
+use crate::sops::change::repo::files_below;
+use crate::sops::rules::edit;
+use crate::sops::rules::hosts::Who;
 use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::hardware;
 use crate::steps::lock::{self, short};
@@ -182,12 +183,12 @@ fn replace(cx: &Context, secrets: &SecretsRepo, old: &str) -> Result<(), StepErr
     std::fs::write(&path, text).map_err(|error| unwritten(&path, &error))?;
     let files = secrets::files(cx, secrets)?;
     let change =
-        plan::plan_add_host(&secrets.dir, &path, host, &new, &files, &settings, cx.operator())?;
-    plan::commit(&change)?;
+        change::plan_add_host(&secrets.dir, &path, host, &new, &files, &settings, cx.operator())?;
+    change::commit(&change)?;
     let files: Vec<PathBuf> = rotated.into_iter().filter(|file| *file != path).collect();
     if !files.is_empty() {
-        let change = plan::plan_rotate(&secrets.dir, &path, &files, &settings, cx.operator())?;
-        plan::commit(&change)?;
+        let change = change::plan_rotate(&secrets.dir, &path, &files, &settings, cx.operator())?;
+        change::commit(&change)?;
     }
     Ok(())
 }

@@ -15,15 +15,17 @@ use crate::git::Repo;
 use crate::journal;
 use crate::prompt::Question;
 use crate::secret::age::{HostKey, Recipient};
-use crate::sops::format::Format;
-use crate::sops::host::{self, Who};
-use crate::sops::patch::unified_diff;
-use crate::sops::plan::{self as sops_plan, Change, EditSettings, SopsError};
+use crate::sops::change as sops_plan;
+use crate::sops::change::repo;
+use crate::sops::change::stored;
+use crate::sops::change::transaction::is_left_over;
+use crate::sops::change::{Change, EditSettings, SopsError};
+use crate::sops::file::format::Format;
 use crate::sops::proof::{self, Need};
-use crate::sops::repo;
 use crate::sops::rules::Rules;
-use crate::sops::stored;
-use crate::sops::transaction::is_left_over;
+use crate::sops::rules::hosts;
+use crate::sops::rules::hosts::Who;
+use crate::sops::rules::patch::unified_diff;
 use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::hardware::{self, as_paths};
 use crate::steps::lock::short;
@@ -332,7 +334,7 @@ pub fn recipient_of(secrets: &SecretsRepo, name: &str) -> Result<Option<String>,
     let rules = Rules::parse(&text)
         .map_err(|source| SopsError::Rules { path, source: Box::new(source) })?;
     // A name that could mean several is refused by the edit, with the places.
-    Ok(host::find(&rules, &Who::named(name)).ok().map(|entry| entry.recipient))
+    Ok(hosts::find(&rules, &Who::named(name)).ok().map(|entry| entry.recipient))
 }
 
 /// Everything that the secrets step will need, tried without changing anything:

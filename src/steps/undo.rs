@@ -10,10 +10,11 @@ use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::journal::{self, Entry, Line};
-use crate::sops::edit;
-use crate::sops::host::Who;
-use crate::sops::plan::{self, EditSettings};
+use crate::sops::change;
+use crate::sops::change::EditSettings;
 use crate::sops::proof;
+use crate::sops::rules::edit;
+use crate::sops::rules::hosts::Who;
 use crate::step::StepId;
 use crate::steps::lock::short;
 use crate::steps::remote::Edit;
@@ -131,8 +132,8 @@ fn take_back(cx: &Context, root: &Path, recipient: &str) -> Result<(), StepError
     std::fs::write(&path, text).map_err(|error| unwritten(&path, &error))?;
     let settings = EditSettings { allow_dirty: true, ..EditSettings::default() };
     if !files.is_empty() {
-        for plan in [plan::plan_update, plan::plan_rotate] {
-            plan::commit(&plan(&secrets.dir, &path, &files, &settings, cx.operator())?)?;
+        for plan in [change::plan_update, change::plan_rotate] {
+            change::commit(&plan(&secrets.dir, &path, &files, &settings, cx.operator())?)?;
         }
     }
     if let Some(file) = named_in(&secrets, recipient)?.first() {

@@ -5,10 +5,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use landfall::sops::edit::{self, Addition, EditError};
-use landfall::sops::go_regex;
-use landfall::sops::host::Who;
-use landfall::sops::new_rule::{NewRule, others};
+use landfall::sops::rules::edit;
+use landfall::sops::rules::edit::{Addition, EditError};
+use landfall::sops::rules::go_regex;
+use landfall::sops::rules::hosts::Who;
+use landfall::sops::rules::new_rule::{NewRule, others};
 use landfall::sops::rules::{Rules, RulesError};
 use regex_syntax::hir::{Class, Hir, HirKind};
 

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use landfall::secret::age::{HostKey, Identity};
 use landfall::sops::file::EncryptedFile;
-use landfall::sops::format::Format;
+use landfall::sops::file::format::Format;
 
 use super::have;
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::sops::go_regex;
+use crate::sops::rules::go_regex;
 
 /// Refuses what sops could not compile.
 fn regex(text: &str) -> Result<String, String> {

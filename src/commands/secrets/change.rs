@@ -8,7 +8,8 @@ use crate::commands::secrets::ChangeArgs;
 use crate::config::SecretsRepo;
 use crate::error::StepError;
 use crate::prompt::Question;
-use crate::sops::plan::{self, Change};
+use crate::sops::change;
+use crate::sops::change::Change;
 use crate::ssh::quote;
 
 /// A command with more paths than this cannot be read.
@@ -26,7 +27,7 @@ pub fn write(
     if change.is_empty() {
         if !args.dry_run {
             // What an interrupted run left over goes all the same.
-            plan::commit(change)?;
+            change::commit(change)?;
         }
         say(out, "Nothing to do: everything is as it should be.")?;
         return Ok(false);
@@ -40,7 +41,7 @@ pub fn write(
         say(out, "Nothing was written.")?;
         return Ok(false);
     }
-    let written = plan::commit(change)?;
+    let written = change::commit(change)?;
     let paths: Vec<String> = written.paths.iter().map(|path| below(path, repo)).collect();
     let next = how_to_commit(repo, &paths, !change.renames.is_empty());
     say(out, &format!("Written, not committed yet: {next}"))?;

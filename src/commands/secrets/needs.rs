@@ -12,9 +12,9 @@ use crate::error::{Exit, StepError};
 use crate::facts::{HostFacts, SecretFact};
 use crate::scratch;
 use crate::secret::private_temp_dir;
-use crate::sops::format::Format;
+use crate::sops::change::repo::in_checkout;
+use crate::sops::file::format::Format;
 use crate::sops::proof::Need;
-use crate::sops::repo::in_checkout;
 
 /// A journey of which only the host is known.
 #[derive(Debug, Parser)]

@@ -7,7 +7,8 @@ use super::{RemoveHostArgs, Surroundings, config_of, operator, say};
 use crate::commands::keys;
 use crate::config::SecretsRepo;
 use crate::error::{Exit, StepError};
-use crate::sops::plan::{self, EditSettings};
+use crate::sops::change;
+use crate::sops::change::EditSettings;
 use crate::sops::proof::{prove_removed, prove_shut_out};
 
 pub fn run(
@@ -26,7 +27,7 @@ pub fn run(
     };
     let identities = operator();
     let change =
-        plan::plan_remove_host(&repo.dir, &config_of(repo), &args.host, &settings, &identities)?;
+        change::plan_remove_host(&repo.dir, &config_of(repo), &args.host, &settings, &identities)?;
     if !write(&change, &args.change, at, repo, out)? {
         return Ok(Exit::Done);
     }

@@ -1,0 +1,89 @@
+//! What goes wrong between a repo and its secrets, with the file it is about.
+
+use std::path::PathBuf;
+
+use super::repo::RepoError;
+use super::transaction::WriteError;
+use crate::error::{Advice, Exit};
+use crate::sops::file::FileError;
+use crate::sops::program::SopsProgramError;
+use crate::sops::rules::RulesError;
+use crate::sops::rules::edit::EditError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SopsError {
+    #[error("{}: {source}", .path.display())]
+    Rules { path: PathBuf, source: Box<RulesError> },
+    #[error("{}: {source}", .path.display())]
+    Edit { path: PathBuf, source: Box<EditError> },
+    #[error("{}: {source}", .path.display())]
+    File { path: PathBuf, source: Box<FileError>, searched: Vec<String> },
+    #[error("{}: {source}", .path.display())]
+    Sops { path: PathBuf, source: Box<SopsProgramError>, by_hand: String },
+    #[error("{} cannot be read: {source}", .path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("the host needs {}, which does not exist", .0.display())]
+    Missing(PathBuf),
+    #[error("the host needs {}, which is not below the folder of .sops.yaml", .0.display())]
+    Outside(PathBuf),
+    #[error("{} falls to {rule}, which has keys of other kinds than age", .path.display())]
+    OtherKinds { path: PathBuf, rule: String },
+    #[error("{}: {key} is a value, but a map is expected there", .path.display())]
+    NotAMap { path: PathBuf, key: String },
+    #[error("{}: {key} is there already and is not an age key", .path.display())]
+    NotAKey { path: PathBuf, key: String },
+    #[error("{} is not encrypted to the recipients of its rule: it {difference}", .path.display())]
+    OutOfDate { path: PathBuf, difference: String },
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl Advice for SopsError {
+    fn hint(&self) -> String {
+        match self {
+            Self::Rules { source, .. } => source.hint(),
+            Self::Edit { source, .. } => source.hint(),
+            Self::File { source, searched, .. }
+                if matches!(**source, FileError::NoIdentity { .. }) =>
+            {
+                format!("{} Searched: {}.", source.hint(), searched.join("; "))
+            }
+            Self::File { source, .. } => source.hint(),
+            Self::Sops { source, by_hand, .. } if matches!(**source, SopsProgramError::Missing) => {
+                format!("Install sops, or do it where sops is: {by_hand}")
+            }
+            Self::Sops { source, by_hand, .. } => {
+                format!("{} By hand: {by_hand}", source.hint())
+            }
+            Self::Read { .. } => "Make the file readable, then run the same command again.".into(),
+            Self::Missing(_) => {
+                "Create it with sops, or correct sopsFile in the configuration.".into()
+            }
+            Self::Outside(_) => "Name the right .sops.yaml in landfall.toml.".into(),
+            Self::OtherKinds { .. } => {
+                "Write a rule for it by hand, then run the same command again.".into()
+            }
+            Self::NotAMap { path, .. } | Self::NotAKey { path, .. } => {
+                format!(
+                    "Look at it: sops {}. Or name another place: --file FILE --path KEY",
+                    path.display()
+                )
+            }
+            Self::OutOfDate { .. } => "Bring it up to date: landfall secrets updatekeys".into(),
+            Self::Repo(error) => error.hint(),
+            Self::Write(error) => error.hint(),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Sops { source, .. } => source.exit(),
+            Self::Read { .. } | Self::OutOfDate { .. } => Exit::Failed,
+            Self::Repo(error) => error.exit(),
+            Self::Write(error) => error.exit(),
+            _ => Exit::Usage,
+        }
+    }
+}

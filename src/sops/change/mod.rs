@@ -1,0 +1,452 @@
+//! What adding, replacing or removing a host changes in a repo, before anything is written.
+//!
+//! A [`Change`] holds the new `.sops.yaml`, every file that must be wrapped for
+//! other recipients, the diff that a person sees, and what they should know. It
+//! is made from the repo as it is; [`commit`] writes it only if that is still so.
+
+pub mod error;
+pub mod parallel;
+pub mod rename_host;
+pub mod repo;
+pub mod rewrap;
+pub mod rule_selection;
+pub mod sops_yaml;
+pub mod stored;
+pub mod transaction;
+pub mod unfinished;
+pub mod user_key;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::rules::edit;
+use crate::sops::proof::identities::Identities;
+use crate::sops::rules::edit::{Addition, EditError, Edited};
+use crate::sops::rules::hosts::{Role, Who};
+use crate::sops::rules::new_rule::NewRule;
+use crate::sops::rules::patch::unified_diff;
+pub use error::SopsError;
+pub use rename_host::plan_rename_host;
+use rule_selection::{
+    check_encrypted, likely_rules, people, relative_files, rules_for, rules_that_go,
+};
+use sops_yaml::Config;
+use unfinished::{Intention, Removed};
+
+use super::rules::{Rule, Rules};
+use crate::secret::age::Recipient;
+use rewrap::Rewrap;
+use transaction::{FileChange, Rename, Transaction, Written};
+
+/// What the layout of a repo does not tell.
+#[derive(Debug, Clone, Default)]
+pub struct EditSettings {
+    pub role: Role,
+    /// The host's anchor, where the usual name does not do.
+    pub anchor: Option<String>,
+    /// `path_regex` of further rules that the host joins; one that does not exist is made.
+    pub rules: Vec<String>,
+    /// The host's key so far, where `.sops.yaml` does not say whose key is whose.
+    pub old_recipient: Option<String>,
+    /// Work on files with uncommitted changes.
+    pub allow_dirty: bool,
+    /// Keep the data keys when a recipient goes.
+    pub keep_data_keys: bool,
+}
+
+impl EditSettings {
+    pub(crate) fn who<'a>(&'a self, name: &'a str) -> Who<'a> {
+        Who {
+            role: self.role,
+            name,
+            anchor: self.anchor.as_deref(),
+            recipient: self.old_recipient.as_deref(),
+        }
+    }
+}
+
+/// A change that was prepared and checked, with nothing written.
+#[derive(Debug)]
+pub struct Change {
+    /// The path of `.sops.yaml`.
+    pub config: PathBuf,
+    /// The config first, then the files; only those that really change.
+    pub changes: Vec<FileChange>,
+    /// The change of `.sops.yaml` as a unified diff.
+    pub diff: String,
+    pub warnings: Vec<String>,
+    /// Files that get the host's new name, after everything else.
+    pub renames: Vec<Rename>,
+    /// The recipient that the host had before, when it was replaced or removed.
+    pub old_recipient: Option<String>,
+    /// Whom the change takes out.
+    removed: Option<Removed>,
+    /// Folders in which an interrupted run may have left something over.
+    pub(crate) folders: BTreeSet<PathBuf>,
+}
+
+impl Change {
+    pub(crate) fn empty(config: &Config<'_>) -> Self {
+        Self {
+            config: config.full_path(),
+            changes: Vec::new(),
+            diff: String::new(),
+            warnings: Vec::new(),
+            renames: Vec::new(),
+            old_recipient: None,
+            removed: None,
+            folders: BTreeSet::new(),
+        }
+    }
+
+    /// The folder of `.sops.yaml`.
+    pub fn dir(&self) -> &Path {
+        let parent = self.config.parent().filter(|dir| !dir.as_os_str().is_empty());
+        parent.unwrap_or(Path::new("."))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.renames.is_empty()
+    }
+
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.changes.iter().map(|change| change.path.as_path())
+    }
+
+    /// How many of the changes, at their beginning, are the config's.
+    fn of_config(&self) -> usize {
+        usize::from(self.changes.first().is_some_and(|change| change.path == self.config))
+    }
+
+    /// Gives all encrypted files new data keys.
+    fn rotate(&mut self, identities: &Identities) -> Result<(), SopsError> {
+        let from = self.of_config();
+        rewrap::rotate(&mut self.changes[from..], identities)
+    }
+
+    /// The changes of encrypted files.
+    pub fn encrypted(&self) -> &[FileChange] {
+        &self.changes[self.of_config()..]
+    }
+
+    /// The encrypted files among the changes.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.paths().filter(|path| *path != self.config)
+    }
+}
+
+/// Adds `host`, or gives it its new key where it has another, so that it can read `files`.
+///
+/// A file that no rule, or only a catch-all, holds for gets a rule of its own.
+pub fn plan_add_host(
+    repo_dir: &Path,
+    sops_yaml: &Path,
+    host: &str,
+    recipient: &Recipient,
+    files: &[PathBuf],
+    settings: &EditSettings,
+    identities: &Identities,
+) -> Result<Change, SopsError> {
+    let config = Config::read(repo_dir, sops_yaml)?;
+    let rules = config.rules()?;
+    let files = relative_files(&config.dir, repo_dir, files)?;
+    check_encrypted(&config.dir, &files)?;
+    let (mut joined, new_rules) = rules_for(&config, &rules, &files)?;
+    let mut made = new_rules;
+    for regex in &settings.rules {
+        let all = rules.rules().map_err(|source| config.rules_error(source))?;
+        match all.iter().find(|rule| rule.path_regex.unwrap_or_default() == regex) {
+            Some(rule) => joined.push(rule.index),
+            None => made.push(NewRule {
+                path_regex: regex.clone(),
+                others: people(&rules, &all, &identities.recipients()),
+                before: Some(0),
+            }),
+        }
+    }
+    joined.sort_unstable();
+    joined.dedup();
+    let addition = Addition {
+        role: settings.role,
+        host: host.to_owned(),
+        recipient: recipient.as_str().to_owned(),
+        anchor: settings.anchor.clone(),
+        rules: joined,
+        new_rules: made,
+    };
+    let mut old_recipient = None;
+    let mut warnings = Vec::new();
+    let mut text = config.text.clone();
+    let who = settings.who(host);
+    if let Ok(known) = crate::sops::rules::hosts::find(&rules, &who)
+        && known.recipient != recipient.as_str()
+    {
+        old_recipient = Some(known.recipient.clone());
+        let Edited { text: replaced, warnings: more } =
+            edit::replace(&text, &who, recipient.as_str())
+                .map_err(|source| config.edit_error(source))?;
+        text = replaced;
+        warnings.extend(more);
+    }
+    let added = edit::add(&text, &addition).map_err(|source| config.edit_error(source))?;
+    warnings.extend(added.warnings);
+    let keys = HostKeys {
+        new: Some(recipient.as_str()),
+        old: old_recipient.as_deref().or(settings.old_recipient.as_deref()),
+    };
+    let mut change = finish(
+        &config,
+        repo_dir,
+        Edited { text: added.text, warnings },
+        keys,
+        &files,
+        settings,
+        identities,
+    )?;
+    change.old_recipient = old_recipient;
+    Ok(change)
+}
+
+/// Takes `host` out of the config and of every file, and gives the files new data keys.
+pub fn plan_remove_host(
+    repo_dir: &Path,
+    sops_yaml: &Path,
+    host: &str,
+    settings: &EditSettings,
+    identities: &Identities,
+) -> Result<Change, SopsError> {
+    let config = Config::read(repo_dir, sops_yaml)?;
+    let rules = config.rules()?;
+    let who = settings.who(host);
+    let known = crate::sops::rules::hosts::find(&rules, &who).ok().map(|entry| entry.recipient);
+    let begun = || Intention::of(&config.dir).removed(host);
+    let old = known.or_else(|| settings.old_recipient.clone()).or_else(begun);
+    let old = old.ok_or_else(|| config.edit_error(EditError::NoHost(host.to_owned())))?;
+    let drop = rules_that_go(&config, repo_dir, &rules, host, &old)?;
+    let Edited { text, mut warnings } =
+        edit::remove(&config.text, &who, &drop).map_err(|source| config.edit_error(source))?;
+    warnings.push(HISTORY_WARNING.into());
+    if settings.keep_data_keys {
+        warnings.push(KEPT_KEY_WARNING.into());
+    }
+    let keys = HostKeys { new: None, old: Some(&old) };
+    let mut change =
+        finish(&config, repo_dir, Edited { text, warnings }, keys, &[], settings, identities)?;
+    if !settings.keep_data_keys {
+        change.rotate(identities)?;
+    }
+    for path in files_that_keep(&config, repo_dir, &change, &old)? {
+        change.warnings.push(format!(
+            "{} falls to no rule and stays open to the host: write a rule for it, then run \
+             landfall secrets updatekeys and rotate",
+            path.display()
+        ));
+    }
+    change.removed = Some(Removed { host: host.to_owned(), recipient: old.clone() });
+    change.old_recipient = Some(old);
+    Ok(change)
+}
+
+/// Encrypted files to which a recipient has access though no rule says so.
+fn files_that_keep(
+    config: &Config<'_>,
+    repo_dir: &Path,
+    change: &Change,
+    recipient: &str,
+) -> Result<Vec<PathBuf>, SopsError> {
+    let mut keep = Vec::new();
+    for file in repo::files_below(repo_dir, &config.dir)? {
+        let path = config.dir.join(&file);
+        if !change.paths().any(|changed| changed == path)
+            && let Some((text, _)) = rewrap::read_encrypted(&path)?
+            && text.contains(recipient)
+        {
+            keep.push(file);
+        }
+    }
+    Ok(keep)
+}
+
+/// A change of nothing yet, the files that it is about, and those of them that were named.
+fn selected(
+    config: &Config,
+    repo_dir: &Path,
+    named: &[PathBuf],
+) -> Result<(Change, Vec<PathBuf>, Vec<PathBuf>), SopsError> {
+    let only = relative_files(&config.dir, repo_dir, named)?;
+    check_encrypted(&config.dir, &only)?;
+    let files = files_of(config, repo_dir, &only)?;
+    let mut change = Change::empty(config);
+    change.folders = repo::folders(&config.dir, &files);
+    Ok((change, files, only))
+}
+
+/// Gives the files new data keys; their recipients stay.
+pub fn plan_rotate(
+    repo_dir: &Path,
+    sops_yaml: &Path,
+    files: &[PathBuf],
+    settings: &EditSettings,
+    identities: &Identities,
+) -> Result<Change, SopsError> {
+    let config = Config::read(repo_dir, sops_yaml)?;
+    let (mut change, files, only) = selected(&config, repo_dir, files)?;
+    for file in files {
+        if !only.is_empty() && !only.contains(&file) {
+            continue;
+        }
+        let path = config.dir.join(&file);
+        if let Some((text, _)) = rewrap::read_encrypted(&path)? {
+            let before = text.into_bytes();
+            change.changes.push(FileChange { path, after: before.clone(), before });
+        }
+    }
+    change.rotate(identities)?;
+    check_clean(repo_dir, &change, settings)?;
+    Ok(change)
+}
+
+const HISTORY_WARNING: &str = "what the host could read until now stays readable to it in git's history: change the secrets themselves where that matters";
+const KEPT_KEY_WARNING: &str = "the data keys are kept: whoever saved one from an older version can read what is written later";
+
+/// The `path_regex` of rules that a new host likely joins, when its needs cannot be
+/// evaluated: those that name it, and those that hold for most other hosts.
+///
+/// A guess, to be shown to a person: what was once granted stays granted in git.
+pub fn propose_rules(
+    repo_dir: &Path,
+    sops_yaml: &Path,
+    host: &str,
+) -> Result<Vec<String>, SopsError> {
+    let config = Config::read(repo_dir, sops_yaml)?;
+    let rules = config.rules()?;
+    let all = rules.rules().map_err(|source| config.rules_error(source))?;
+    Ok(likely_rules(&rules, &all, host))
+}
+
+/// Brings files to the recipients of their rules: those given, else all of the repo.
+pub fn plan_update(
+    repo_dir: &Path,
+    sops_yaml: &Path,
+    files: &[PathBuf],
+    settings: &EditSettings,
+    identities: &Identities,
+) -> Result<Change, SopsError> {
+    let config = Config::read(repo_dir, sops_yaml)?;
+    let (mut change, files, only) = selected(&config, repo_dir, files)?;
+    change.changes = rewrap(&config, &config.text, identities, files, |file, _, _| {
+        only.is_empty() || only.iter().any(|path| path == file)
+    })?;
+    check_clean(repo_dir, &change, settings)?;
+    Ok(change)
+}
+
+/// The keys of the host that a change is about.
+#[derive(Clone, Copy)]
+struct HostKeys<'k> {
+    new: Option<&'k str>,
+    old: Option<&'k str>,
+}
+
+fn finish(
+    config: &Config<'_>,
+    repo_dir: &Path,
+    edited: Edited,
+    keys: HostKeys<'_>,
+    named: &[PathBuf],
+    settings: &EditSettings,
+    identities: &Identities,
+) -> Result<Change, SopsError> {
+    let Edited { text, warnings } = edited;
+    let mut change = Change::empty(config);
+    change.diff = unified_diff(&config.name(), &config.text, &text);
+    change.warnings = warnings;
+    if text != config.text {
+        change.changes.push(FileChange {
+            path: config.full_path(),
+            before: config.text.clone().into_bytes(),
+            after: text.clone().into_bytes(),
+        });
+    }
+    let affected = affected_rules(config, &text)?;
+    // A run that ended between config and files left rules that are as they should
+    // be and files that are not: the host's own keys tell which.
+    let concerned = |_: &Path, rule: &Rule<'_>, file: &str| {
+        affected.contains(&rule.index)
+            || keys.new.is_some_and(|new| rule.recipients().contains(&new))
+            || keys.old.is_some_and(|old| file.contains(old))
+    };
+    let files = files_of(config, repo_dir, named)?;
+    change.folders = repo::folders(&config.dir, &files);
+    change.changes.extend(rewrap(config, &text, identities, files, concerned)?);
+    check_clean(repo_dir, &change, settings)?;
+    Ok(change)
+}
+
+/// Indices (in the new config) of the rules whose recipients differ from what held before.
+///
+/// A rule that exists unchanged is left alone even when its files are out of
+/// date: that is `updatekeys`' work.
+fn affected_rules(config: &Config<'_>, text: &str) -> Result<Vec<usize>, SopsError> {
+    let before = config.rules()?;
+    let before = before.rules().map_err(|source| config.rules_error(source))?;
+    let after = Rules::parse(text).map_err(|source| config.rules_error(source))?;
+    let after = after.rules().map_err(|source| config.rules_error(source))?;
+    let same = |rule: &Rule<'_>| {
+        before.iter().any(|known| {
+            known.path_regex == rule.path_regex && known.recipients() == rule.recipients()
+        })
+    };
+    let changed = after.iter().filter(|rule| !same(rule)).map(|rule| rule.index);
+    Ok(changed.collect())
+}
+
+/// The files of the repo, and the named ones: behind a linked folder git sees nothing.
+fn files_of(
+    config: &Config<'_>,
+    repo_dir: &Path,
+    named: &[PathBuf],
+) -> Result<Vec<PathBuf>, SopsError> {
+    let mut files = repo::files_below(repo_dir, &config.dir)?;
+    files.extend(named.iter().filter(|file| !files.contains(file)).cloned().collect::<Vec<_>>());
+    Ok(files)
+}
+
+/// Wraps the data key of every chosen file for the recipients of its rule in `text`.
+fn rewrap(
+    config: &Config<'_>,
+    text: &str,
+    identities: &Identities,
+    files: Vec<PathBuf>,
+    chosen: impl Fn(&Path, &Rule<'_>, &str) -> bool,
+) -> Result<Vec<FileChange>, SopsError> {
+    let rules = Rules::parse(text).map_err(|source| config.rules_error(source))?;
+    let all = rules.rules().map_err(|source| config.rules_error(source))?;
+    let path = config.full_path();
+    let rewrap = Rewrap { dir: &config.dir, config: &path, config_text: text, identities };
+    rewrap.run(files, &all, chosen)
+}
+
+pub(crate) fn check_clean(
+    repo_dir: &Path,
+    change: &Change,
+    settings: &EditSettings,
+) -> Result<(), SopsError> {
+    transaction::preflight(change.paths())?;
+    if !settings.allow_dirty {
+        repo::check_clean(repo_dir, change.paths())?;
+    }
+    Ok(())
+}
+
+/// Writes a change: the config first, then the files, all or none as far as a machine allows.
+pub fn commit(change: &Change) -> Result<Written, SopsError> {
+    let transaction = Transaction {
+        dir: change.dir(),
+        changes: &change.changes,
+        renames: &change.renames,
+        folders: &change.folders,
+        removed: change.removed.as_ref(),
+    };
+    Ok(transaction::write(&transaction)?)
+}

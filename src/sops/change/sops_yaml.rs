@@ -1,0 +1,44 @@
+//! A repo's `.sops.yaml` on disk.
+
+use std::path::{Path, PathBuf};
+
+use super::error::SopsError;
+use crate::sops::rules::edit::EditError;
+use crate::sops::rules::{Rules, RulesError};
+
+/// The config's text and folder.
+pub struct Config<'p> {
+    pub path: &'p Path,
+    pub dir: PathBuf,
+    pub text: String,
+}
+
+impl<'p> Config<'p> {
+    pub fn read(repo_dir: &Path, path: &'p Path) -> Result<Self, SopsError> {
+        let spelled = if path.is_absolute() { path.to_owned() } else { repo_dir.join(path) };
+        let text = std::fs::read_to_string(&spelled)
+            .map_err(|source| SopsError::Read { path: spelled.clone(), source })?;
+        let dir = spelled.parent().map(Path::to_owned).unwrap_or_default();
+        Ok(Self { path, dir, text })
+    }
+
+    pub fn full_path(&self) -> PathBuf {
+        self.dir.join(self.path.file_name().unwrap_or_default())
+    }
+
+    pub fn rules(&self) -> Result<Rules<'_>, SopsError> {
+        Rules::parse(&self.text).map_err(|source| self.rules_error(source))
+    }
+
+    pub fn rules_error(&self, source: RulesError) -> SopsError {
+        SopsError::Rules { path: self.full_path(), source: Box::new(source) }
+    }
+
+    pub fn edit_error(&self, source: EditError) -> SopsError {
+        SopsError::Edit { path: self.full_path(), source: Box::new(source) }
+    }
+
+    pub fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}

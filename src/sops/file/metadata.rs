@@ -1,0 +1,92 @@
+//! What a file's `sops` section says, whatever the file's format.
+
+use crate::sops::rules::go_regex;
+use regex::Regex;
+
+/// One recipient of a file and the data key wrapped for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrapped {
+    pub recipient: String,
+    /// An armored age file.
+    pub enc: String,
+}
+
+/// The `sops` section.
+#[derive(Debug, Clone, Default)]
+pub struct Metadata {
+    pub age: Vec<Wrapped>,
+    /// Kinds of keys beside age that hold the data key too (`pgp`, `kms`, …).
+    pub other_kinds: Vec<String>,
+    /// The data key is split over several groups.
+    pub key_groups: bool,
+    pub mac: String,
+    pub last_modified: String,
+    pub mac_only_encrypted: bool,
+    pub selection: Selection,
+}
+
+/// Which values of the file are encrypted.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    pub unencrypted_suffix: String,
+    pub encrypted_suffix: String,
+    pub unencrypted_regex: Option<Regex>,
+    pub encrypted_regex: Option<Regex>,
+    /// Comments decide: only sops reads them as it does.
+    pub by_comment: bool,
+}
+
+impl Metadata {
+    /// Sets a plain entry of the section; unknown ones do not matter here.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let regex = |text: &str| {
+            if text.is_empty() { Ok(None) } else { go_regex::compile(text).map(Some) }
+        };
+        match name {
+            "mac" => self.mac = value.to_owned(),
+            "lastmodified" => self.last_modified = value.to_owned(),
+            "mac_only_encrypted" => self.mac_only_encrypted = value == "true",
+            "unencrypted_suffix" => self.selection.unencrypted_suffix = value.to_owned(),
+            "encrypted_suffix" => self.selection.encrypted_suffix = value.to_owned(),
+            "unencrypted_regex" => self.selection.unencrypted_regex = regex(value)?,
+            "encrypted_regex" => self.selection.encrypted_regex = regex(value)?,
+            "unencrypted_comment_regex" | "encrypted_comment_regex" => {
+                self.selection.by_comment |= !value.is_empty();
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub fn recipients(&self) -> impl Iterator<Item = &str> {
+        self.age.iter().map(|wrapped| wrapped.recipient.as_str())
+    }
+}
+
+impl Selection {
+    /// Whether the value at this path is encrypted.
+    pub fn encrypts(&self, path: &[&str]) -> bool {
+        let any = |test: &dyn Fn(&str) -> bool| path.iter().any(|part| test(part));
+        let mut encrypted = true;
+        if !self.unencrypted_suffix.is_empty()
+            && any(&|part| part.ends_with(&self.unencrypted_suffix))
+        {
+            encrypted = false;
+        }
+        if !self.encrypted_suffix.is_empty() {
+            encrypted = any(&|part| part.ends_with(&self.encrypted_suffix));
+        }
+        if let Some(regex) = &self.unencrypted_regex
+            && any(&|part| regex.is_match(part))
+        {
+            encrypted = false;
+        }
+        if let Some(regex) = &self.encrypted_regex {
+            encrypted = any(&|part| regex.is_match(part));
+        }
+        encrypted
+    }
+}
+
+/// Names in the section that list keys of other kinds.
+pub const OTHER_KINDS: [&str; 6] = ["pgp", "kms", "gcp_kms", "azure_kv", "hc_vault", "hckms"];

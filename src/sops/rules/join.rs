@@ -1,0 +1,327 @@
+//! A host's key joins the lists of the rules; [`crate::sops::rules::leave`] is the way back.
+
+use super::anchors;
+use super::anchors::Place;
+use super::hosts::Role;
+use super::inline_names::Note;
+use super::patch::{Patch, Unclear};
+use super::yaml::{Node, Style};
+use super::{Group, Key, Rule, Rules};
+
+/// A key about to be written into rules.
+#[derive(Debug, Clone, Copy)]
+pub struct NewKey<'k> {
+    pub recipient: &'k str,
+    /// The anchor to refer to; without one the recipient is written out.
+    pub alias: Option<&'k str>,
+    pub role: Role,
+    /// Written behind a literal recipient, so that people and programs know whose it is.
+    pub comment: &'k str,
+}
+
+impl NewKey<'_> {
+    /// The key as an item of a list.
+    fn item(&self, quote: &str) -> String {
+        match self.alias {
+            Some(name) => format!("*{name}"),
+            None => format!("{quote}{}{quote}", self.recipient),
+        }
+    }
+
+    /// The same with a comment, for an item on a line of its own.
+    pub fn line(&self, quote: &str) -> String {
+        match self.alias {
+            Some(_) => self.item(quote),
+            None => format!("{} # {}", self.item(quote), self.comment),
+        }
+    }
+}
+
+/// What a key is added to.
+pub struct Lists<'a> {
+    pub rules: &'a Rules<'a>,
+    pub all: &'a [Rule<'a>],
+    /// Where new definitions go.
+    pub place: Option<&'a Place<'a>>,
+    /// The key is being defined there.
+    pub defined: bool,
+}
+
+/// Adds the key to a rule, unless it is there already.
+pub fn add(
+    lists: &Lists<'_>,
+    patch: &mut Patch<'_>,
+    rule: &Rule<'_>,
+    key: &NewKey<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<(), Unclear> {
+    let defined = lists.place.filter(|_| lists.defined);
+    if rule.groups.len() > 1 {
+        warnings.push(format!(
+            "{} has {} key groups: the host joins all of them, so that it can open a file alone",
+            rule.name(),
+            rule.groups.len()
+        ));
+    }
+    for group in &rule.groups {
+        if group.keys.iter().any(|known| known.kind == "age" && known.value == key.recipient) {
+            continue;
+        }
+        let age: Vec<&Key<'_>> = group.keys.iter().filter(|key| key.kind == "age").collect();
+        if age.iter().any(|known| defined.is_some_and(|place| place_joins(place, known))) {
+            continue;
+        }
+        if let Some(shared) = age.iter().find(|known| known.shared) {
+            warn_shared(lists.all, rule, shared, warnings);
+        }
+        add_to_group(lists, patch, rule, group, &age, key, warnings)?;
+    }
+    Ok(())
+}
+
+fn place_joins(place: &Place<'_>, key: &Key<'_>) -> bool {
+    key.list.is_some_and(|list| std::ptr::eq(list.0, place.collection))
+}
+
+fn warn_shared(all: &[Rule<'_>], rule: &Rule<'_>, shared: &Key<'_>, warnings: &mut Vec<String>) {
+    let others: Vec<_> = all
+        .iter()
+        .filter(|other| {
+            other.index != rule.index
+                && other
+                    .groups
+                    .iter()
+                    .flat_map(|group| &group.keys)
+                    .any(|key| key.list.is_some() && key.list == shared.list)
+        })
+        .map(Rule::name)
+        .collect();
+    if !others.is_empty() {
+        warnings.push(format!(
+            "{} shares its list of keys: the host can then read the files of {} too",
+            rule.name(),
+            others.join("; ")
+        ));
+    }
+}
+
+/// A definition in a list that rules use as a whole (`age: *hosts`) reaches all of them.
+pub fn warn_of_shared(
+    all: &[Rule<'_>],
+    place: &Place<'_>,
+    targets: &[&Rule<'_>],
+    warnings: &mut Vec<String>,
+) {
+    let others: Vec<_> = all
+        .iter()
+        .filter(|rule| {
+            !targets.iter().any(|target| target.index == rule.index)
+                && rule
+                    .groups
+                    .iter()
+                    .flat_map(|group| &group.keys)
+                    .any(|key| place_joins(place, key))
+        })
+        .map(Rule::name)
+        .collect();
+    if !others.is_empty() {
+        warnings.push(format!("the new key stands in a list that these rules use as a whole, so the host can read their files too: {}", others.join("; ")));
+    }
+}
+
+/// The groups of `rule` that end up with the new key.
+pub fn gains(
+    all: &[Rule<'_>],
+    rule: &Rule<'_>,
+    targets: &[usize],
+    defined: Option<&Place<'_>>,
+) -> Vec<usize> {
+    let lists: Vec<_> = all
+        .iter()
+        .filter(|other| targets.contains(&other.index))
+        .flat_map(|target| {
+            target.groups.iter().flat_map(|group| {
+                group
+                    .keys
+                    .iter()
+                    .filter(|key| key.kind == "age" && key.shared)
+                    .filter_map(|key| key.list)
+            })
+        })
+        .collect();
+    let reached = |group: &Group<'_>| {
+        group.keys.iter().any(|key| {
+            defined.is_some_and(|place| place_joins(place, key))
+                || key
+                    .list
+                    .is_some_and(|list| lists.iter().any(|known| std::ptr::eq(known.0, list.0)))
+        })
+    };
+    let joined = targets.contains(&rule.index);
+    rule.groups
+        .iter()
+        .enumerate()
+        .filter(|(_, group)| joined || reached(group))
+        .map(|(index, _)| index)
+        .collect()
+}
+
+fn add_to_group(
+    lists: &Lists<'_>,
+    patch: &mut Patch<'_>,
+    rule: &Rule<'_>,
+    group: &Group<'_>,
+    age: &[&Key<'_>],
+    key: &NewKey<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<(), Unclear> {
+    let rules = lists.rules;
+    let Some(last) = age.last() else {
+        return add_age_entry(rules, patch, rule, group, key);
+    };
+    let Some(list) = last.list else {
+        if last.node.alias().is_some() {
+            return group_flat_alias(rules, patch, rule, last, key, warnings);
+        }
+        join_string(rules, patch, &last.node, age, key)?;
+        // Behind the key, which may end the line itself.
+        note(rules, patch, &last.node, key);
+        return Ok(());
+    };
+    let pattern = age
+        .iter()
+        .rfind(|known| {
+            known.list == last.list
+                && anchors::is_of_role(rules, lists.place, key.role, &known.node)
+        })
+        .unwrap_or(last);
+    let raw = &rules.text[pattern.node.span.clone()];
+    let quote = anchors::quote_of(raw);
+    let text = if list.style() == Some(Style::Flow) { key.item(quote) } else { key.line(quote) };
+    if list.style() == Some(Style::Flow) {
+        note(rules, patch, &list, key);
+    }
+    let end = patch.content_end(&pattern.node);
+    patch.insert_after(&list, &pattern.node, end, &text)
+}
+
+/// A key that is written out has its name in the comment of the line.
+fn note(rules: &Rules<'_>, patch: &mut Patch<'_>, holder: &Node<'_>, key: &NewKey<'_>) {
+    if key.alias.is_none() {
+        Note::of(rules, holder).add(patch, key.comment, key.recipient);
+    }
+}
+
+/// A group (or flat rule) without age keys gets an `age` entry behind its last one.
+fn add_age_entry(
+    rules: &Rules<'_>,
+    patch: &mut Patch<'_>,
+    rule: &Rule<'_>,
+    group: &Group<'_>,
+    key: &NewKey<'_>,
+) -> Result<(), Unclear> {
+    if let Some((_, empty)) = group.node.entry("age") {
+        if empty.items().is_some_and(<[_]>::is_empty) {
+            patch.replace(empty.span.clone(), format!("[{}]", key.item("")));
+            note(rules, patch, empty, key);
+            return Ok(());
+        }
+        return Err(patch.unclear(empty.span.start, "the list of age keys is empty"));
+    }
+    let Some((last_key, last)) = group.node.entries().and_then(<[_]>::last) else {
+        return Err(patch.unclear(group.node.span.start, "the key group is empty"));
+    };
+    let end = patch.content_end(last).max(last_key.span.end);
+    if group.node.style() == Some(Style::Flow) {
+        note(rules, patch, last, key);
+        return patch.insert_after(group.node, last_key, end, &format!("age: [{}]", key.item("")));
+    }
+    if !rule.grouped {
+        return patch.insert_after(group.node, last_key, end, &format!("age: {}", key.line("")));
+    }
+    let column = patch.block_prefix(false, last_key.start())?;
+    let dash = last.items().filter(|_| last.style() == Some(Style::Block)).and_then(<[_]>::first);
+    let indent = match dash {
+        Some(item) => {
+            let prefix = patch.block_prefix(true, item.start())?;
+            prefix[..prefix.rfind('-').unwrap_or(0)].to_owned()
+        }
+        None => format!("{column}  "),
+    };
+    debug_assert!(rules.text.len() >= end);
+    patch.insert_after(
+        group.node,
+        last_key,
+        end,
+        &format!("age:{}{indent}- {}", patch.newline_at(end), key.line("")),
+    )
+}
+
+/// `age: *one` holds one key; with a second it becomes a key group on the same line, or,
+/// beside keys of other kinds, a list.
+fn group_flat_alias(
+    rules: &Rules<'_>,
+    patch: &mut Patch<'_>,
+    rule: &Rule<'_>,
+    known: &Key<'_>,
+    key: &NewKey<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<(), Unclear> {
+    let Some((name, value)) = rule.node.entry("age").filter(|_| !rule.grouped) else {
+        return Err(patch.unclear(known.node.span.start, "its only key is an alias from elsewhere"));
+    };
+    let alias = &rules.text[value.span.clone()];
+    let others = rule.groups.iter().flat_map(|group| &group.keys).any(|key| key.kind != "age");
+    if others {
+        warnings.push(format!(
+            "{} has a list under age: now, which sops before 3.11 cannot read",
+            rule.name()
+        ));
+        patch.replace(value.span.clone(), format!("[{alias},{}]", key.item("")));
+    } else {
+        let group = format!("key_groups: [{{age: [{alias}, {}]}}]", key.item(""));
+        patch.replace(name.span.start..value.span.end, group);
+    }
+    note(rules, patch, value, key);
+    Ok(())
+}
+
+/// Adds a literal to a comma-joined scalar, separated as its neighbours are.
+fn join_string(
+    rules: &Rules<'_>,
+    patch: &mut Patch<'_>,
+    scalar: &Node<'_>,
+    age: &[&Key<'_>],
+    key: &NewKey<'_>,
+) -> Result<(), Unclear> {
+    let raw = &rules.text[scalar.span.clone()];
+    let parts = parts(
+        raw,
+        age.iter()
+            .filter(|known| std::ptr::eq(known.node.0, scalar))
+            .map(|known| known.value.as_str()),
+    );
+    let Some((_, end)) = parts.last().copied() else {
+        return Err(patch.unclear(scalar.span.start, "the key's text is written with escapes"));
+    };
+    let separator = match parts.as_slice() {
+        [.., (_, before), (start, _)] => &raw[*before..*start],
+        _ => ",",
+    };
+    let at = scalar.span.start + end;
+    patch.replace(at..at, format!("{separator}{}", key.recipient));
+    Ok(())
+}
+
+/// Where each of the values stands in a scalar's source text.
+pub fn parts<'v>(raw: &str, values: impl Iterator<Item = &'v str>) -> Vec<(usize, usize)> {
+    let mut from = 0;
+    let mut found = Vec::new();
+    for value in values {
+        if let Some(at) = raw[from..].find(value) {
+            found.push((from + at, from + at + value.len()));
+            from += at + value.len();
+        }
+    }
+    found
+}

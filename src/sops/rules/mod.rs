@@ -1,0 +1,386 @@
+//! `.sops.yaml` as sops reads it: which rule holds for a file, and whom it names.
+//!
+//! The first rule whose `path_regex` matches the path (relative to the config's
+//! folder) wins; `key_groups` beats flat keys; aliases and merge keys are
+//! followed. Every key keeps the node that it was written in, so that
+//! [`super::edit`] can change exactly these bytes.
+
+pub mod anchors;
+pub mod dialect;
+pub mod edit;
+pub mod go_regex;
+pub mod hosts;
+pub mod inline_names;
+pub mod join;
+pub mod leave;
+pub mod meaning;
+pub mod new_rule;
+pub mod patch;
+pub mod rename;
+pub mod yaml;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use regex::Regex;
+
+use crate::error::{Advice, Exit};
+use yaml::{Kind, Node, Position, Stream, YamlError, position};
+
+/// The kinds of keys that a group or a rule can list.
+pub const KEY_KINDS: [&str; 8] =
+    ["age", "pgp", "kms", "gcp_kms", "azure_keyvault", "hc_vault", "hckms", "hc_vault_transit_uri"];
+
+#[derive(Debug, thiserror::Error)]
+pub enum RulesError {
+    #[error(transparent)]
+    Yaml(#[from] YamlError),
+    #[error("{at}: {reason}")]
+    Shape { at: Position, reason: String },
+    #[error("rule at {at}: path_regex {regex:?} does not compile: {reason}")]
+    Regex { at: Position, regex: String, reason: String },
+    #[error("the file is generated: {comment:?}")]
+    Generated { at: Position, comment: String, command: Option<String> },
+}
+
+impl Advice for RulesError {
+    fn hint(&self) -> String {
+        match self {
+            Self::Generated { command: Some(command), .. } => {
+                format!("Change its source, then run: {command}")
+            }
+            Self::Generated { .. } => "Change its source and generate it again.".into(),
+            _ => "Correct .sops.yaml by hand, then run the same command again.".into(),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+}
+
+/// A parsed `.sops.yaml`.
+#[derive(Debug)]
+pub struct Rules<'a> {
+    pub text: &'a str,
+    pub stream: Stream<'a>,
+    /// Names of anchors and where they stand, in order.
+    definitions: Vec<(String, usize)>,
+}
+
+/// One entry of `creation_rules`.
+#[derive(Debug)]
+pub struct Rule<'n> {
+    pub index: usize,
+    pub node: &'n Node<'n>,
+    pub path_regex: Option<&'n str>,
+    regex: OnceLock<Result<Option<Regex>, String>>,
+    at: Position,
+    /// Keys stand in `key_groups`; otherwise flat, as one group whose node is the rule.
+    pub grouped: bool,
+    pub groups: Vec<Group<'n>>,
+}
+
+/// One key group.
+#[derive(Debug)]
+pub struct Group<'n> {
+    /// The mapping that lists the kinds of keys.
+    pub node: &'n Node<'n>,
+    pub keys: Vec<Key<'n>>,
+}
+
+/// One key as a rule names it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Key<'n> {
+    pub kind: &'n str,
+    pub value: String,
+    /// Where it is written in the list: an alias, a scalar, or a part of a comma-joined scalar.
+    pub node: NodeRef<'n>,
+    /// The list it stands in; none when it stands directly under `age:`.
+    pub list: Option<NodeRef<'n>>,
+    /// Its list is reached by an alias or merge key, so others share it.
+    pub shared: bool,
+}
+
+/// A node compared by identity.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeRef<'n>(pub &'n Node<'n>);
+
+impl PartialEq for NodeRef<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.0, other.0)
+    }
+}
+
+impl<'n> std::ops::Deref for NodeRef<'n> {
+    type Target = Node<'n>;
+    fn deref(&self) -> &Self::Target {
+        self.0
+    }
+}
+
+impl Rule<'_> {
+    /// Matches every path, so that nothing after it is ever reached.
+    pub fn is_catch_all(&self) -> bool {
+        matches!(
+            self.path_regex,
+            None | Some("" | ".*" | "^.*$" | ".+" | "^.+$" | ".*$" | "^.*" | "." | "^" | "$")
+        )
+    }
+
+    /// All age recipients, over all groups, without duplicates, in order.
+    pub fn recipients(&self) -> Vec<&str> {
+        let mut all: Vec<&str> = Vec::new();
+        for key in self.groups.iter().flat_map(|group| &group.keys) {
+            if key.kind == "age" && !all.contains(&key.value.as_str()) {
+                all.push(&key.value);
+            }
+        }
+        all
+    }
+
+    /// Whether the rule's `path_regex` matches `path` (relative to the config's folder, with `/`).
+    ///
+    /// Like sops, a pattern is compiled only when a path comes as far as its rule.
+    pub fn matches(&self, path: &Path) -> Result<bool, RulesError> {
+        let compile = || self.path_regex.map(go_regex::compile).transpose();
+        match self.regex.get_or_init(compile) {
+            Ok(None) => Ok(true),
+            Ok(Some(regex)) => Ok(regex.is_match(&path.to_string_lossy())),
+            Err(reason) => Err(RulesError::Regex {
+                at: self.at,
+                regex: self.path_regex.unwrap_or_default().to_owned(),
+                reason: reason.clone(),
+            }),
+        }
+    }
+
+    /// What an error or a report calls the rule.
+    pub fn name(&self) -> String {
+        match self.path_regex {
+            Some(regex) if !regex.is_empty() => format!("path_regex: {regex}"),
+            _ => format!("rule {} (no path_regex)", self.index + 1),
+        }
+    }
+}
+
+/// The first rule that matches.
+pub fn winner<'v, 'n>(
+    rules: &'v [Rule<'n>],
+    path: &Path,
+) -> Result<Option<&'v Rule<'n>>, RulesError> {
+    for rule in rules {
+        if rule.matches(path)? {
+            return Ok(Some(rule));
+        }
+    }
+    Ok(None)
+}
+
+impl<'a> Rules<'a> {
+    /// Parses and checks the text of a `.sops.yaml`.
+    pub fn parse(text: &'a str) -> Result<Self, RulesError> {
+        let stream = yaml::parse(text)?;
+        let mut definitions = Vec::new();
+        if let Some(root) = stream.documents.first() {
+            root.walk(&mut |node| {
+                if let Some(anchor) = &node.anchor {
+                    definitions.push((anchor.name.to_string(), anchor.span.start));
+                }
+            });
+        }
+        let rules = Self { text, stream, definitions };
+        rules.check_anchors()?;
+        rules.check_tabs()?;
+        rules.check_size()?;
+        rules.rules()?;
+        Ok(rules)
+    }
+
+    pub fn shape(&self, offset: usize, reason: impl Into<String>) -> RulesError {
+        RulesError::Shape { at: position(self.text, offset), reason: reason.into() }
+    }
+
+    /// The first document: the only one that sops reads.
+    pub fn root(&self) -> Option<&Node<'_>> {
+        self.stream.documents.first()
+    }
+
+    /// The node of `creation_rules`.
+    pub fn rules_node(&self) -> Option<&Node<'_>> {
+        self.root()?.get("creation_rules")
+    }
+
+    /// The node that an alias means: the last definition before it.
+    pub fn resolve<'n>(&'n self, node: &'n Node<'n>) -> &'n Node<'n> {
+        let Some(name) = node.alias() else { return node };
+        let before = |(known, at): &&(String, usize)| known == name && *at < node.span.start;
+        let defined = self.definitions.iter().rfind(before);
+        let found = defined.and_then(|(_, at)| self.root()?.with_anchor_at(*at));
+        // A node cannot stand for itself: go-yaml refuses that too.
+        found.filter(|found| !found.span.contains(&node.span.start)).unwrap_or(node)
+    }
+
+    /// A mapping's entry, looked for in its merge keys too; the flag says "merged".
+    fn lookup<'n>(&'n self, map: &'n Node<'n>, key: &str) -> Option<(&'n Node<'n>, bool)> {
+        if let Some(value) = map.get(key) {
+            return Some((value, false));
+        }
+        let merged = self.resolve(map.get("<<")?);
+        let sources = merged.items().unwrap_or(std::slice::from_ref(merged));
+        sources.iter().find_map(|source| {
+            let (value, _) = self.lookup(self.resolve(source), key)?;
+            Some((value, true))
+        })
+    }
+
+    /// All rules in order.
+    pub fn rules(&self) -> Result<Vec<Rule<'_>>, RulesError> {
+        let Some(list) = self.rules_node() else { return Ok(Vec::new()) };
+        if list.is_null() {
+            return Ok(Vec::new());
+        }
+        let Some(items) = self.resolve(list).items() else {
+            return Err(self.shape(list.span.start, "creation_rules is not a list"));
+        };
+        items.iter().enumerate().map(|(index, item)| self.rule(index, item)).collect()
+    }
+
+    fn rule<'n>(&'n self, index: usize, item: &'n Node<'n>) -> Result<Rule<'n>, RulesError> {
+        let node = self.resolve(item);
+        if node.entries().is_none() {
+            return Err(self.shape(item.span.start, "a creation rule is not a mapping"));
+        }
+        let scalar =
+            |key: &str| self.lookup(node, key).and_then(|(value, _)| self.resolve(value).scalar());
+        let path_regex = scalar("path_regex");
+        let at = position(self.text, node.span.start);
+        let groups = self.lookup(node, "key_groups").filter(|(value, _)| {
+            self.resolve(value).items().is_some_and(|items| !items.is_empty())
+        });
+        let (grouped, groups) = match groups {
+            Some((value, merged)) => {
+                let shared = merged || value.alias().is_some();
+                let items = self.resolve(value).items().unwrap_or_default();
+                let groups = items.iter().map(|group| {
+                    self.group(self.resolve(group), shared || group.alias().is_some())
+                });
+                (true, groups.collect::<Result<_, _>>()?)
+            }
+            None => (false, vec![self.group(node, false)?]),
+        };
+        Ok(Rule { index, node, path_regex, regex: OnceLock::new(), at, grouped, groups })
+    }
+
+    fn group<'n>(&'n self, node: &'n Node<'n>, shared: bool) -> Result<Group<'n>, RulesError> {
+        if node.entries().is_none() {
+            return Err(
+                self.shape(node.span.start, "a key group is not a mapping of kinds of keys")
+            );
+        }
+        let mut keys = Vec::new();
+        if let Some((merge, _)) = self.lookup(node, "merge") {
+            for part in self.resolve(merge).items().unwrap_or_default() {
+                keys.extend(self.group(self.resolve(part), shared || part.alias().is_some())?.keys);
+            }
+        }
+        for kind in KEY_KINDS {
+            if let Some((value, merged)) = self.lookup(node, kind) {
+                keys.extend(self.keys(kind, value, shared || merged)?);
+            }
+        }
+        Ok(Group { node, keys })
+    }
+
+    fn keys<'n>(
+        &'n self,
+        kind: &'static str,
+        value: &'n Node<'n>,
+        shared: bool,
+    ) -> Result<Vec<Key<'n>>, RulesError> {
+        let target = self.resolve(value);
+        let Some(items) = target.items() else {
+            if target.is_null() {
+                return Ok(Vec::new());
+            }
+            return self.key(kind, value, None, shared);
+        };
+        let shared = shared || value.alias().is_some();
+        let mut keys = Vec::new();
+        for item in items {
+            keys.extend(self.key(kind, item, Some(NodeRef(target)), shared)?);
+        }
+        Ok(keys)
+    }
+
+    /// A scalar names one key, or several joined by commas.
+    fn key<'n>(
+        &'n self,
+        kind: &'static str,
+        node: &'n Node<'n>,
+        list: Option<NodeRef<'n>>,
+        shared: bool,
+    ) -> Result<Vec<Key<'n>>, RulesError> {
+        let target = self.resolve(node);
+        let key = |value: &str| Key {
+            kind,
+            value: value.trim().to_owned(),
+            node: NodeRef(node),
+            list,
+            shared,
+        };
+        match &target.kind {
+            Kind::Scalar { value, .. } if kind == "age" || kind == "pgp" => {
+                Ok(value.split(',').filter(|part| !part.trim().is_empty()).map(key).collect())
+            }
+            Kind::Scalar { value, .. } => Ok(vec![key(value)]),
+            Kind::Mapping { .. } if kind != "age" => Ok(vec![key(&self.canonical(target))]),
+            _ => Err(self.shape(
+                node.span.start,
+                format!("a list inside the list of {kind} keys: sops cannot read that"),
+            )),
+        }
+    }
+
+    /// The rule that sops would use for `path` (relative to the config's folder, with `/`).
+    pub fn rule_for(&self, path: &Path) -> Result<Option<Rule<'_>>, RulesError> {
+        let mut rules = self.rules()?;
+        let index = winner(&rules, path)?.map(|rule| rule.index);
+        Ok(index.map(|index| rules.swap_remove(index)))
+    }
+
+    /// Every scalar that has an anchor, outside the rules or inside: the candidates for a host's name.
+    pub fn anchored(&self) -> Vec<&Node<'_>> {
+        let mut found = Vec::new();
+        if let Some(root) = self.root() {
+            root.walk(&mut |node| {
+                if node.anchor.is_some() {
+                    found.push(node);
+                }
+            });
+        }
+        found
+    }
+
+    /// A node's meaning with aliases and merge keys replaced by what they stand for.
+    pub fn canonical(&self, node: &Node<'_>) -> String {
+        let node = self.resolve(node);
+        match &node.kind {
+            Kind::Scalar { value, .. } => format!("{value:?}"),
+            Kind::Alias(name) => format!("*{name}"),
+            Kind::Sequence { items, .. } => {
+                let items: Vec<_> = items.iter().map(|item| self.canonical(item)).collect();
+                format!("[{}]", items.join(","))
+            }
+            Kind::Mapping { entries, .. } => {
+                let mut map = BTreeMap::new();
+                for (key, value) in entries {
+                    map.insert(self.canonical(key), self.canonical(value));
+                }
+                let entries: Vec<_> = map.iter().map(|(k, v)| format!("{k}:{v}")).collect();
+                format!("{{{}}}", entries.join(","))
+            }
+        }
+    }
+}

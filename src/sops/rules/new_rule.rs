@@ -1,0 +1,266 @@
+//! A rule for files that no rule, or only a catch-all, covers so far.
+//!
+//! It is written before the rule that would win otherwise, laid out like the
+//! rule above it. Its other keys are those of the rule that it takes the files
+//! from, so that whoever could read them still can.
+
+use super::join::NewKey;
+use super::patch::{Patch, Unclear};
+use super::yaml::{Node, Style};
+use super::{Key, Rule, Rules};
+
+/// A rule to be made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewRule {
+    pub path_regex: String,
+    /// Recipients that the rule names beside the host (as age recipients).
+    pub others: Vec<String>,
+    /// The rule that it must come before; none puts it at the end.
+    pub before: Option<usize>,
+}
+
+/// A `path_regex` for exactly these paths (relative to the config's folder).
+pub fn regex_for(path: &str) -> String {
+    let mut regex = String::from("^");
+    for c in path.chars() {
+        if matches!(
+            c,
+            '.' | '+' | '*' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '^' | '$' | '|' | '\\'
+        ) {
+            regex.push('\\');
+        }
+        regex.push(c);
+    }
+    regex.push('$');
+    regex
+}
+
+/// Writes the rule.
+pub fn insert(
+    rules: &Rules<'_>,
+    patch: &mut Patch<'_>,
+    rule: &NewRule,
+    key: &NewKey<'_>,
+) -> Result<(), Unclear> {
+    let all = match rules.rules() {
+        Ok(all) => all,
+        Err(error) => return Err(patch.unclear(0, error.to_string())),
+    };
+    if all.iter().any(|known| known.path_regex == Some(rule.path_regex.as_str())) {
+        return Ok(());
+    }
+    let Some(list) = rules.rules_node().map(|list| rules.resolve(list)) else {
+        return insert_section(rules, patch, rule, key);
+    };
+    let items = list.items().unwrap_or_default();
+    let at = rule.before.unwrap_or(items.len()).min(items.len());
+    let layout = Layout::of(rules, patch, &all, at)?;
+    let write = |newline| layout.write(rules, newline, rule, key);
+    if items.is_empty() {
+        if list.style().is_some() {
+            let newline = patch.newline_at(list.span.start);
+            patch.replace(list.span.clone(), format!("{newline}{}", write(newline)));
+            return Ok(());
+        }
+        let end = patch.line_end(list.span.start);
+        let newline = patch.newline_at(end);
+        patch.replace(end..end, format!("{newline}{}", write(newline)));
+        return Ok(());
+    }
+    if list.style() == Some(Style::Flow) {
+        return Err(patch.unclear(list.span.start, "creation_rules is written in one line"));
+    }
+    let blank = |newline| if layout.blank_between { newline } else { "" };
+    if at == 0 {
+        let line = patch.line_start(above_comments(rules, patch, list, &items[0]));
+        let newline = patch.newline_at(line);
+        patch.replace(line..line, format!("{}{newline}{}", write(newline), blank(newline)));
+        return Ok(());
+    }
+    let end = patch.line_end(patch.content_end(&items[at - 1]));
+    let newline = patch.newline_at(end);
+    patch.replace(end..end, format!("{newline}{}{}", blank(newline), write(newline)));
+    Ok(())
+}
+
+/// Where the comment lines above the first rule begin: they belong to it.
+fn above_comments(
+    rules: &Rules<'_>,
+    patch: &Patch<'_>,
+    list: &Node<'_>,
+    first: &Node<'_>,
+) -> usize {
+    let mut start = patch.line_start(first.start());
+    while start > 0 {
+        let above = patch.line_start(start - 1);
+        if !rules.text[above..start].trim_start().starts_with('#')
+            || above < list.span.start.saturating_sub(start)
+        {
+            break;
+        }
+        start = above;
+    }
+    start
+}
+
+fn insert_section(
+    rules: &Rules<'_>,
+    patch: &mut Patch<'_>,
+    rule: &NewRule,
+    key: &NewKey<'_>,
+) -> Result<(), Unclear> {
+    let newline = patch.newline();
+    let text = Layout::default().write(rules, newline, rule, key);
+    let end = rules.text.len();
+    let lead = if rules.text.is_empty() || rules.text.ends_with('\n') { "" } else { newline };
+    patch.replace(end..end, format!("{lead}creation_rules:{newline}{text}{newline}"));
+    Ok(())
+}
+
+/// Columns of the parts of a rule.
+#[derive(Debug)]
+struct Layout {
+    rule_dash: usize,
+    key: usize,
+    group_dash: usize,
+    age: usize,
+    item_dash: usize,
+    quote: &'static str,
+    blank_between: bool,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self {
+            rule_dash: 2,
+            key: 4,
+            group_dash: 6,
+            age: 8,
+            item_dash: 10,
+            quote: "",
+            blank_between: false,
+        }
+    }
+}
+
+impl Layout {
+    /// Measures the rule next to the place, else any other.
+    fn of(
+        rules: &Rules<'_>,
+        patch: &Patch<'_>,
+        all: &[Rule<'_>],
+        at: usize,
+    ) -> Result<Self, Unclear> {
+        let mut layout = Self::default();
+        let Some(near) = all.get(at.saturating_sub(1)).or(all.last()) else { return Ok(layout) };
+        let column = |offset: usize| rules.text[patch.line_start(offset)..offset].chars().count();
+        if near.node.style() == Some(Style::Flow) {
+            return Ok(layout);
+        }
+        layout.key = column(near.node.span.start);
+        let prefix = patch.block_prefix(true, near.node.start())?;
+        layout.rule_dash = prefix.rfind('-').unwrap_or(0);
+        let (group, age, item) = (layout.key + 2, layout.key + 4, layout.key + 6);
+        (layout.group_dash, layout.age, layout.item_dash) = (group, age, item);
+        let grouped = std::iter::once(near)
+            .chain(all.iter().rev())
+            .find_map(|rule| block_group(rule).map(|parts| (rule, parts)));
+        if let Some((rule, (group, age_key, item))) = grouped {
+            let base = column(rule.node.span.start);
+            let shift = |c: usize| (c + layout.key).saturating_sub(base);
+            let dash = |offset: usize| {
+                patch.block_prefix(true, offset).map(|prefix| prefix.rfind('-').unwrap_or(0))
+            };
+            layout.group_dash = shift(dash(group.start())?);
+            layout.age = shift(column(age_key.start()));
+            layout.item_dash = shift(dash(item.start())?);
+        }
+        if let Some(node) = near.node.get("path_regex") {
+            layout.quote = match rules.text[node.span.clone()].chars().next() {
+                Some('\'') => "'",
+                _ => "",
+            };
+        }
+        layout.blank_between = blank_between(rules, all);
+        Ok(layout)
+    }
+
+    fn write(&self, rules: &Rules<'_>, newline: &str, rule: &NewRule, key: &NewKey<'_>) -> String {
+        let pad = |column: usize| " ".repeat(column);
+        let behind_dash = |dash: usize, column: usize| pad(column.saturating_sub(dash + 1).max(1));
+        let mut text = format!(
+            "{}-{}path_regex: {}{newline}{}key_groups:{newline}{}-{}age:",
+            pad(self.rule_dash),
+            behind_dash(self.rule_dash, self.key),
+            quoted(&rule.path_regex, self.quote),
+            pad(self.key),
+            pad(self.group_dash),
+            behind_dash(self.group_dash, self.age),
+        );
+        let others = rule.others.iter().filter(|other| *other != key.recipient);
+        let items = others.map(|other| written(rules, other)).chain(std::iter::once(key.line("")));
+        for item in items {
+            text.push_str(&format!("{newline}{}- {item}", pad(self.item_dash)));
+        }
+        text
+    }
+}
+
+/// The first group of a rule that is laid out in lines: the group, its `age` key, a first item.
+fn block_group<'n>(rule: &Rule<'n>) -> Option<(&'n Node<'n>, &'n Node<'n>, &'n Node<'n>)> {
+    let group = rule.groups.first().filter(|_| rule.grouped)?;
+    let (key, list) =
+        group.node.entry("age").or_else(|| group.node.entries()?.first().map(|e| e as _))?;
+    let item = list.items()?.first()?;
+    (list.style() == Some(Style::Block) && group.node.style() == Some(Style::Block))
+        .then_some((group.node, key, item))
+}
+
+/// Whether most rules are set apart by blank lines.
+fn blank_between(rules: &Rules<'_>, all: &[Rule<'_>]) -> bool {
+    let apart = all.windows(2).filter(|pair| {
+        let between =
+            &rules.text[pair[0].node.span.end.min(pair[1].node.start())..pair[1].node.start()];
+        between.lines().skip(1).any(|line| line.trim().is_empty())
+    });
+    apart.count() * 2 > all.len().saturating_sub(1)
+}
+
+/// How the config names a recipient: by the anchor that holds it, else as it is.
+fn written(rules: &Rules<'_>, recipient: &str) -> String {
+    let anchored = rules.anchored();
+    let rules_start = rules.rules_node().map_or(0, |node| node.span.start);
+    let named = anchored.iter().find(|node| {
+        node.scalar().is_some_and(|value| value.trim() == recipient) && node.start() < rules_start
+    });
+    match named.and_then(|node| node.anchor.as_ref()) {
+        Some(anchor) => format!("*{}", anchor.name),
+        None => recipient.to_owned(),
+    }
+}
+
+/// A scalar that YAML reads as this very text.
+fn quoted(regex: &str, quote: &str) -> String {
+    let plain = quote.is_empty()
+        && !regex.contains(": ")
+        && !regex.contains(" #")
+        && !regex.ends_with(':')
+        && regex.trim() == regex
+        && regex.chars().next().is_some_and(|c| {
+            c.is_ascii_alphanumeric() || matches!(c, '^' | '.' | '/' | '_' | '(' | '\\' | '$')
+        });
+    if plain { regex.to_owned() } else { format!("'{}'", regex.replace('\'', "''")) }
+}
+
+/// The recipients of a rule that a new rule takes over.
+pub fn others(rule: &Rule<'_>) -> Vec<String> {
+    let mut others: Vec<String> = Vec::new();
+    for key in
+        rule.groups.iter().flat_map(|group| &group.keys).filter(|key: &&Key<'_>| key.kind == "age")
+    {
+        if !others.contains(&key.value) {
+            others.push(key.value.clone());
+        }
+    }
+    others
+}
