@@ -5,9 +5,9 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use landfall::event::{Ending, Event, Events, Progress};
-use landfall::prompt::{Question, prompter};
-use landfall::step::{Evidence, StepId};
+use landfall::run::event::{Ending, Event, Events, Progress};
+use landfall::run::step::{Evidence, StepId};
+use landfall::ui::prompt::{Question, prompter};
 use landfall::ui::{ColorChoice, LogFormat, Ui};
 
 #[derive(Parser)]

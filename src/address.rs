@@ -5,8 +5,8 @@
 //! run, and learns nothing before that.
 
 use crate::context::Context;
+use crate::run::step::StepId;
 use crate::ssh::Endpoint;
-use crate::step::StepId;
 
 /// The fact of a step's evidence that lists the target's addresses, with spaces between.
 pub const ADDRESSES: &str = "addresses";

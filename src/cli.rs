@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::step::StepId;
+use crate::run::step::StepId;
 
 /// From a blank machine to your complete NixOS configuration, secrets included.
 #[derive(Debug, Parser)]

@@ -9,18 +9,19 @@ use crate::build_on::Builder;
 use crate::cli::ChangedLayoutArg;
 use crate::config::{Config, SecretPlace, Strategy};
 use crate::error::StepError;
-use crate::event::Events;
 use crate::facts::HostFacts;
-use crate::journal::{self, Journal, RunIdentity};
 use crate::keys::RunKeys;
 use crate::machine::{Phase, Target};
 use crate::nix::Nix;
 use crate::origin::{self, Locked};
 use crate::passphrase;
-use crate::prompt::Prompter;
+use crate::run::event::Events;
+use crate::run::journal;
+use crate::run::journal::{Journal, RunIdentity};
+use crate::run::step::{Consent, Evidence, Status, StepId};
 use crate::secret::Secret;
 use crate::sops::proof::identities::{Identities, Places};
-use crate::step::{Consent, Evidence, Status, StepId};
+use crate::ui::prompt::Prompter;
 
 /// Everything that a step may look at and use.
 #[derive(Debug)]

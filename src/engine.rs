@@ -8,12 +8,13 @@ use std::time::Instant;
 
 use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::event::{Ending, Event};
 use crate::exec;
-use crate::fault::{self, Boundary};
-use crate::journal::Entry;
 use crate::journey::Planned;
-use crate::step::{Consent, Evidence, Status, Step, StepId};
+use crate::run::crash_points;
+use crate::run::crash_points::Boundary;
+use crate::run::event::{Ending, Event};
+use crate::run::journal::Entry;
+use crate::run::step::{Consent, Evidence, Status, Step, StepId};
 
 /// A step that failed, with its error.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ pub fn run(cx: &mut Context, plan: &[Planned]) -> Result<(), Failure> {
 
 /// Whether there is nothing left to do: then nothing is checked or changed either.
 fn is_finished(cx: &mut Context, plan: &[Planned]) -> bool {
-    if !crate::journal::completed(cx.journal.lines()) {
+    if !crate::run::journal::completed(cx.journal.lines()) {
         return false;
     }
     let left_out = |planned: &Planned| {
@@ -143,12 +144,12 @@ fn advance(
         cx.events.note(meaning.clone());
         return Ok((Ending::Skipped, Evidence::new(meaning)));
     }
-    fault::point(id, Boundary::BeforeStarted);
+    crash_points::point(id, Boundary::BeforeStarted);
     let intention = step.intention(cx)?;
     cx.journal.append(Entry::Started { step: id, intention })?;
-    fault::point(id, Boundary::Started);
+    crash_points::point(id, Boundary::Started);
     step.apply(cx)?;
-    fault::point(id, Boundary::Applied);
+    crash_points::point(id, Boundary::Applied);
     stop_if_interrupted()?;
     let evidence = match step.observe(cx)? {
         Status::Done(evidence) => evidence,
@@ -162,7 +163,7 @@ fn advance(
         }
     };
     finish(cx, id, &evidence, started)?;
-    fault::point(id, Boundary::Finished);
+    crash_points::point(id, Boundary::Finished);
     Ok((Ending::Applied, evidence))
 }
 

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 
 use crate::error::{Advice, Exit};
-use crate::step::StepId;
+use crate::run::step::StepId;
 
 /// Flags that `bootstrap`, `plan`, `check` and `install` share.
 #[derive(Debug, Clone, Default, Args)]

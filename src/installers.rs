@@ -9,8 +9,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
+use crate::run::run_dir::StateDir;
 use crate::ssh::HostKey;
-use crate::state::StateDir;
 
 fn file(state: &StateDir) -> PathBuf {
     state.path().join("installers")

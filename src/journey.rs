@@ -5,8 +5,8 @@ use crate::config::{Config, Push, Strategy};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::installation::Installation;
-use crate::plan::{Plan, PlanStep};
-use crate::step::{Machine, Status, Step, StepId};
+use crate::run::plan::{Plan, PlanStep};
+use crate::run::step::{Machine, Status, Step, StepId};
 use crate::steps;
 
 /// A step of this journey.

@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 use crate::address::ADDRESSES;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::event::{Event, Progress};
 use crate::exec::{self, ExecError};
-use crate::journal;
 use crate::machine::Phase;
 use crate::phase;
+use crate::run::event::{Event, Progress};
+use crate::run::journal;
+use crate::run::step::StepId;
 use crate::ssh::{self, Endpoint, HostKey, Session, SshError};
-use crate::step::StepId;
 
 pub use image::{Image, image, named};
 pub use preflight::preflight;

@@ -12,8 +12,8 @@ use serde::Deserialize;
 
 use crate::error::{Advice, Exit};
 use crate::exec::{Cmd, ExecError, Output};
-use crate::fault;
 use crate::machine::Disk;
+use crate::run::crash_points;
 use crate::secret::Secret;
 use crate::ssh::Session;
 
@@ -216,7 +216,7 @@ impl<'a> Header<'a> {
 
     /// A slot for `new`, derived as that of `old` is: a boot loader may read no other kind.
     fn add(&self, old: &Secret, new: &Secret, slot: &str) -> Result<(), LuksError> {
-        fault::disk("the new passphrase gets a slot");
+        crash_points::disk("the new passphrase gets a slot");
         let kdf = self.metadata.as_ref().and_then(|metadata| metadata.keyslots.get(slot));
         let options = kdf.and_then(|slot| slot.kdf.as_ref()).map(Kdf::options).unwrap_or_default();
         let words = ["env", "LC_ALL=C", "bash", "-c", ADD, "bash", &self.volume.device];
@@ -233,7 +233,7 @@ impl<'a> Header<'a> {
 
     /// Only where another passphrase has proven itself: cryptsetup would take the last one.
     fn remove(&self, old: &Secret) -> Result<(), LuksError> {
-        fault::disk("the old passphrase loses its slot");
+        crash_points::disk("the old passphrase loses its slot");
         self.cryptsetup(&["luksRemoveKey", "--batch-mode", "--key-file", "-"])
             .stdin(old.clone())
             .run()

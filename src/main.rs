@@ -9,7 +9,7 @@ use landfall::commands::{
     status, sync,
 };
 use landfall::error::{Exit, StepError};
-use landfall::state::StateDir;
+use landfall::run::run_dir::StateDir;
 use landfall::ui::{Screen, Style, report_error};
 
 fn main() -> ExitCode {

@@ -10,12 +10,12 @@ use crate::error::{Advice, Exit, StepError};
 use crate::exec::{Cmd, ExecError};
 use crate::facts::LuksVolume;
 use crate::installation::{DiskKey, InstallationError};
-use crate::prompt::Question;
+use crate::run::step::StepId;
 use crate::secret::Secret;
 use crate::secret::password;
 use crate::sops::change::stored;
-use crate::step::StepId;
 use crate::steps::kept;
+use crate::ui::prompt::Question;
 
 /// What cryptsetup takes from a terminal (`DEFAULT_PASSPHRASE_SIZE_MAX`), bytes; the prompt
 /// of systemd takes more.

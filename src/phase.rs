@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use crate::address;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::event::Event;
 use crate::installers;
 use crate::kexec;
 use crate::machine::{Phase, Target, TargetFacts};
-use crate::prompt::Question;
+use crate::run::event::Event;
+use crate::run::run_dir::StateDir;
+use crate::run::step::StepId;
 use crate::ssh::{self, Endpoint, HostKey, Known, Lookout, Session, SshError};
-use crate::state::StateDir;
-use crate::step::StepId;
 use crate::sudo;
+use crate::ui::prompt::Question;
 
 /// For the first contact with a machine that should be up.
 const CONTACT: Duration = Duration::from_secs(30);

@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
-use crate::journal::{self, Entry};
 use crate::machine::Phase;
 use crate::origin::Origin;
-use crate::step::StepId;
+use crate::run::journal;
+use crate::run::journal::Entry;
+use crate::run::step::StepId;
 use crate::steps::lock::short;
 
 /// Ends the run when the target has not the disks that this run began to erase.

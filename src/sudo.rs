@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use crate::context::Context;
 use crate::error::{Advice, Exit, StepError};
-use crate::prompt::Question;
 use crate::secret::Secret;
 use crate::ssh::{Asks, Session};
+use crate::ui::prompt::Question;
 
 /// How often a person may mistype it.
 const ATTEMPTS: usize = 3;

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use crate::error::{Advice, Exit, StepError};
-use crate::prompt::{Prompter, Question};
 use crate::secret::Secret;
+use crate::ui::prompt::{Prompter, Question};
 
 mod connection;
 
@@ -236,7 +236,7 @@ fn shown(name: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prompt::Unattended;
+    use crate::ui::prompt::Unattended;
 
     fn text(name: &str, hidden: bool, passphrase: &str) -> String {
         let keyfile = keyfile(name.as_bytes(), hidden, passphrase.as_bytes()).unwrap();

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::journey::{HOST, Journey, run};
-use landfall::journal::{Entry, Journal};
+use landfall::run::journal::{Entry, Journal};
 use landfall::secret::age::HostKey;
 
 fn abandon(journey: &Journey, flags: &[&str]) -> common::journey::Ran {

@@ -10,7 +10,7 @@ use common::journey::{HOST, Journey, Ran, files_below, run};
 use common::sshd::{free_port, keygen};
 use common::users::PASSWORD;
 use landfall::installers;
-use landfall::state::StateDir;
+use landfall::run::run_dir::StateDir;
 use serde_json::json;
 
 const FAILED: i32 = 1;

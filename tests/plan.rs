@@ -1,8 +1,8 @@
 //! What a plan looks like: text, Mermaid, SVG.
 
 use landfall::error::StepError;
-use landfall::plan::{Plan, PlanStep, State};
-use landfall::step::{Effect, Evidence, Machine, Status, StepId};
+use landfall::run::plan::{Plan, PlanStep, State};
+use landfall::run::step::{Effect, Evidence, Machine, Status, StepId};
 use landfall::ui::Style;
 
 const fn effect(machine: Machine, change: &'static str, reversible: bool) -> Effect {

@@ -12,10 +12,10 @@ use std::time::Duration;
 use common::sshd::{Sshd, keygen, user_name};
 use common::users::{LOGIN, PASSWORD, Rules, endpoint, machine};
 use landfall::error::{Advice, Exit};
-use landfall::event::{Event, Events, Stamped};
-use landfall::prompt::{PromptError, Prompter, Question, Unattended};
+use landfall::run::event::{Event, Events, Stamped};
 use landfall::secret::Secret;
 use landfall::ssh::{Askpass, Desk, Endpoint, Session, SshError, offered_key};
+use landfall::ui::prompt::{PromptError, Prompter, Question, Unattended};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const BY_PASSWORD: &str = "PasswordAuthentication yes\nPubkeyAuthentication no";

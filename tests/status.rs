@@ -2,9 +2,9 @@
 
 use landfall::commands::{log, status};
 use landfall::error::Exit;
-use landfall::journal::{Entry, Journal, RunIdentity};
-use landfall::state::{RunDir, StateDir};
-use landfall::step::{Evidence, StepId};
+use landfall::run::journal::{Entry, Journal, RunIdentity};
+use landfall::run::run_dir::{RunDir, StateDir};
+use landfall::run::step::{Evidence, StepId};
 use landfall::ui::Style;
 use uuid::Uuid;
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use landfall::event::{Ending, Event, Progress, Stamped};
-use landfall::step::{Evidence, StepId};
+use landfall::run::event::{Ending, Event, Progress, Stamped};
+use landfall::run::step::{Evidence, StepId};
 use landfall::ui::human::Human;
 use landfall::ui::live::Size;
 use landfall::ui::plain::Plain;

@@ -9,13 +9,14 @@ use crate::cli::{AbandonArgs, Cli, Journey};
 use crate::config::{Config, Place};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::event::{Event, Events};
-use crate::journal::{self, Journal, Line};
 use crate::keys::RunKeys;
-use crate::prompt::{Question, prompter};
-use crate::state::{RunDir, StateDir};
-use crate::step::StepId;
+use crate::run::event::{Event, Events};
+use crate::run::journal;
+use crate::run::journal::{Journal, Line};
+use crate::run::run_dir::{RunDir, StateDir};
+use crate::run::step::StepId;
 use crate::steps::undo;
+use crate::ui::prompt::{Question, prompter};
 use crate::ui::{Screen, say};
 
 pub fn run(cli: &Cli, args: &AbandonArgs) -> Result<Exit, StepError> {
@@ -100,7 +101,7 @@ fn take_back(
     let mut config = Config::load(&place, &of_host.journey)?;
     config.push = undo::pushed_to(journal.lines());
     let Some(identity) = journal::identity(journal.lines()).cloned() else { return Ok(()) };
-    crate::log::start(dir, cli.verbose)?;
+    crate::run::log::start(dir, cli.verbose)?;
     let (sender, receiver) = mpsc::channel();
     let events = Events::new(args.host.as_str(), sender);
     let prompter = prompter(true, Screen::still());

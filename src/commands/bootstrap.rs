@@ -9,9 +9,9 @@ use crate::config::Push;
 use crate::context::Context;
 use crate::engine;
 use crate::error::{Exit, StepError};
-use crate::event::Event;
-use crate::journal;
 use crate::journey::{self, Selection};
+use crate::run::event::Event;
+use crate::run::journal;
 use crate::steps::remote;
 
 pub fn run(cli: &Cli, args: &BootstrapArgs) -> Result<Exit, StepError> {

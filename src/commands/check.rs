@@ -4,9 +4,9 @@ use crate::cli::{CheckArgs, Cli};
 use crate::commands::run::{self, Purpose};
 use crate::engine;
 use crate::error::{Exit, StepError};
-use crate::event::Event;
 use crate::journey::{self, Selection};
-use crate::step::StepId;
+use crate::run::event::Event;
+use crate::run::step::StepId;
 
 pub fn run(cli: &Cli, args: &CheckArgs) -> Result<Exit, StepError> {
     let started = std::time::Instant::now();

@@ -12,12 +12,12 @@ use crate::error::{Advice, Exit, StepError};
 use crate::exec::quote;
 use crate::nix::flake_ref::{flake_input, is_remote};
 use crate::operator::{self, Identity, OperatorError};
-use crate::prompt::{PromptError, Prompter, Question, prompter};
 use crate::scaffold::{self, Scaffold, ScaffoldError, config_dir, secrets_dir};
 use crate::secret::password;
 use crate::secret::{Secret, create_private_dir, write_private};
 use crate::templates::{Firmware, Values};
 use crate::ui::Screen;
+use crate::ui::prompt::{PromptError, Prompter, Question, prompter};
 
 /// What `init` can be told beforehand.
 #[derive(Debug, Clone, Args)]

@@ -10,13 +10,13 @@ use crate::cli::{Cli, DiskArgs, Kexec, NixOptions, Reach};
 use crate::commands::run::{self, Purpose};
 use crate::config::{Config, ConfigError, HostName};
 use crate::error::{Exit, StepError};
-use crate::event::Events;
 use crate::installation::{
     self, Installation, InstallationArgs, InstallationError, KeptKeys, PhaseArg, Transfer,
 };
 use crate::journey::Selection;
 use crate::nix::{Nix, StorePath, report_to};
 use crate::origin::{Origin, parse_flake};
+use crate::run::event::Events;
 use crate::ui::{Ui, say};
 
 #[derive(Debug, Clone, Args)]

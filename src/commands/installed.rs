@@ -14,17 +14,18 @@ use crate::commands::answering;
 use crate::config::{Config, Place, reached_by};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::event::{Event, Events};
-use crate::journal::{self, Entry, Journal, RunIdentity};
 use crate::keys::RunKeys;
 use crate::machine::Phase;
 use crate::phase;
-use crate::prompt;
+use crate::run::event::{Event, Events};
+use crate::run::journal;
+use crate::run::journal::{Entry, Journal, RunIdentity};
+use crate::run::run_dir::{HostState, RunDir, StateDir};
+use crate::run::step::StepId;
 use crate::secret::private_temp_dir;
 use crate::ssh::{self, Endpoint, HostKey, Session};
-use crate::state::{HostState, RunDir, StateDir};
-use crate::step::StepId;
 use crate::ui::Ui;
+use crate::ui::prompt;
 
 /// For the first contact with a machine that should be up.
 const CONTACT: Duration = Duration::from_secs(30);
@@ -55,7 +56,7 @@ impl Visit {
         let folder = private_temp_dir(&std::env::temp_dir()).map_err(no_folder)?;
         let passing = StateDir::at(folder.path())?.host(config.host.as_str())?;
         let dir = passing.new_run(Uuid::new_v4())?;
-        crate::log::start(known.run.as_ref().map_or(&dir, |run| &run.dir), cli.verbose)?;
+        crate::run::log::start(known.run.as_ref().map_or(&dir, |run| &run.dir), cli.verbose)?;
         let mut journal = Journal::open(&dir.journal())?;
         let identity = identity(&config, dir.id());
         journal.append(Entry::Run(identity.clone()))?;

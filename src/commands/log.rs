@@ -8,8 +8,8 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
 use crate::error::{Exit, StepError};
-use crate::state::{StateDir, StateError};
-use crate::step::StepId;
+use crate::run::run_dir::{StateDir, StateError};
+use crate::run::step::StepId;
 
 /// Prints the log of a host's run.
 #[derive(Debug, Clone, clap::Args)]

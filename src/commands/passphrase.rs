@@ -15,12 +15,12 @@ use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::luks::{Change, Header, Volume, volumes};
 use crate::passphrase::{self, PassphraseError};
-use crate::prompt::Question;
 use crate::secret::Secret;
 use crate::sops::change::stored;
 use crate::steps::remote::Edit;
 use crate::steps::{kept, secrets};
 use crate::sudo;
+use crate::ui::prompt::Question;
 
 #[derive(Debug, Clone, Args)]
 pub struct PassphraseArgs {

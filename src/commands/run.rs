@@ -11,15 +11,16 @@ use crate::commands::answering;
 use crate::config::{Config, Place};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::event::{Event, Events};
-use crate::journal::{self, Entry, Journal, RunIdentity};
 use crate::machine::Phase;
 use crate::phase;
-use crate::prompt;
 use crate::resume;
+use crate::run::event::{Event, Events};
+use crate::run::journal;
+use crate::run::journal::{Entry, Journal, RunIdentity};
+use crate::run::run_dir::StateDir;
 use crate::secret::private_temp_dir;
-use crate::state::StateDir;
 use crate::ui::Ui;
+use crate::ui::prompt;
 
 /// A run that is open: its context, and the interface that shows it.
 pub struct Run {
@@ -75,7 +76,7 @@ pub fn open_config(
             (state.new_run(Uuid::new_v4())?, false)
         }
     };
-    crate::log::start(&dir, cli.verbose)?;
+    crate::run::log::start(&dir, cli.verbose)?;
     let mut journal = Journal::open(&dir.journal())?;
     let identity = match journal::identity(journal.lines()) {
         Some(identity) => as_begun(identity, &config)?,

@@ -19,7 +19,6 @@ use crate::cli::Cli;
 use crate::config::{ConfigError, Place, SecretsRepo};
 use crate::detect;
 use crate::error::{Exit, StepError};
-use crate::prompt::{Prompter, prompter};
 use crate::secret::age::Recipient;
 use crate::sops::change::EditSettings;
 use crate::sops::change::user_key::{KeyPlace, plan_user_key};
@@ -31,6 +30,7 @@ use crate::sops::proof::identities::{Identities, Places};
 use crate::sops::proof::verify;
 use crate::sops::rules::hosts::Role;
 use crate::ui::Screen;
+use crate::ui::prompt::{Prompter, prompter};
 use change::{show, write};
 use needs::{needs, place_of_user_key};
 

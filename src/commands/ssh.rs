@@ -4,11 +4,11 @@
 use crate::address::ADDRESS;
 use crate::cli::{Cli, SshArgs};
 use crate::error::{Exit, StepError};
-use crate::journal;
 use crate::keys::RunKeys;
+use crate::run::journal;
+use crate::run::run_dir::{HostState, RunDir, StateDir};
+use crate::run::step::StepId;
 use crate::ssh::{self, Endpoint};
-use crate::state::{HostState, RunDir, StateDir};
-use crate::step::StepId;
 
 pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
     let host = StateDir::open()?.host(&args.host)?;

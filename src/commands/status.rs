@@ -10,9 +10,10 @@ use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 
 use crate::error::{Exit, StepError};
-use crate::journal::{self, Line};
-use crate::plan::{Plan, State};
-use crate::state::{HostState, RunDir, StateDir, StateError};
+use crate::run::journal;
+use crate::run::journal::Line;
+use crate::run::plan::{Plan, State};
+use crate::run::run_dir::{HostState, RunDir, StateDir, StateError};
 use crate::ui::text::duration;
 use crate::ui::{Style, table};
 

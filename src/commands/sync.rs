@@ -12,10 +12,10 @@ use crate::commands::installed::{self, Visit};
 use crate::context::Context;
 use crate::engine;
 use crate::error::{Exit, StepError};
-use crate::event::Event;
 use crate::git::Repo;
 use crate::journey::{self, Selection};
-use crate::step::{Consent, StepId};
+use crate::run::event::Event;
+use crate::run::step::{Consent, StepId};
 use crate::sudo;
 
 #[derive(Debug, Clone, Args)]

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::event::Progress;
+use crate::run::event::Progress;
 
 const COPY_PATH: u64 = 100;
 const COPY_PATHS: u64 = 103;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::json_log::{Heard, JsonLog, Message};
 use super::{NixError, Report};
-use crate::event::Progress;
 use crate::exec::ExecError;
+use crate::run::event::Progress;
 
 /// Progress is told no more often than this.
 const PACE: Duration = Duration::from_millis(100);

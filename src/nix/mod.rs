@@ -27,9 +27,9 @@ pub use store_path::StorePath;
 use listener::Listener;
 
 use crate::build_on::BuildSettings;
-use crate::event::{Events, Progress};
 use crate::exec::{Cmd, Output, Stream};
 use crate::git;
+use crate::run::event::{Events, Progress};
 
 /// Evaluations and questions; builds and copies take as long as they take.
 const QUESTION: Duration = Duration::from_secs(30 * 60);

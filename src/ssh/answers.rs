@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::options::ALIAS;
-use crate::event::Events;
-use crate::prompt::{Prompter, Question};
+use crate::run::event::Events;
 use crate::secret::Secret;
+use crate::ui::prompt::{Prompter, Question};
 use crate::ui::text::clean;
 
 /// A question of ssh.

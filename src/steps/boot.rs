@@ -5,13 +5,13 @@ use std::time::Duration;
 use crate::address;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::event::Event;
 use crate::exec::{self, ExecError};
 use crate::facts::HostFacts;
 use crate::machine::Target;
 use crate::phase;
+use crate::run::event::Event;
+use crate::run::step::StepId;
 use crate::ssh::{Endpoint, HostKey, Other, Seen, SshError, WaitError, wait_for};
-use crate::step::StepId;
 
 const INSTALLER: &str = "the installer";
 const INITRD: &str = "the initrd";

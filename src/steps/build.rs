@@ -17,8 +17,8 @@ use crate::layout;
 use crate::nix::flake_ref::encode;
 use crate::nix::{Derivation, Nix, StorePath, report_to};
 use crate::origin::{self, Origin};
+use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::scratch::flake_in;
-use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 
 pub struct Build;
 

@@ -14,7 +14,7 @@ use crate::keys;
 use crate::machine::Phase;
 use crate::origin::Origin;
 use crate::passphrase;
-use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::remote::{Place, require_clean};
 use crate::steps::{hardware, lock, secrets};
 

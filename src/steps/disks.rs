@@ -11,14 +11,14 @@ use crate::error::{Exit, StepError};
 use crate::facts::{HostFacts, LayoutDisk, LuksVolume};
 use crate::installation::DiskoMode;
 use crate::inventory;
-use crate::journal;
 use crate::machine::{Disk, TargetFacts};
 use crate::origin::Origin;
 use crate::passphrase;
-use crate::prompt::Question;
-use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
+use crate::run::journal;
+use crate::run::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::copy::ROOT;
 use crate::steps::{build, disko, teardown};
+use crate::ui::prompt::Question;
 
 pub struct Disks;
 

@@ -9,7 +9,7 @@ use crate::error::{Exit, StepError};
 use crate::exec::Cmd;
 use crate::hardware::{self, Backend};
 use crate::origin::{self, Origin};
-use crate::step::{Evidence, Status, StepId};
+use crate::run::step::{Evidence, Status, StepId};
 use crate::steps::extra_files::hash;
 
 fn file(cx: &Context) -> Result<&PathBuf, StepError> {

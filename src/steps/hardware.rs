@@ -8,8 +8,8 @@ use crate::config::Strategy;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
-use crate::journal;
-use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::run::journal;
+use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::flake_hardware;
 use crate::steps::lock::short;
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use crate::context::Context;
 use crate::error::StepError;
 use crate::keys;
+use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::secret::age::{HostKey, Identity as AgeIdentity};
-use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::{home, kept, secrets};
 
 pub struct Identity;

@@ -6,8 +6,8 @@ use crate::disks::bytes;
 use crate::error::{Exit, StepError};
 use crate::kexec;
 use crate::machine::{Phase, TargetFacts};
-use crate::prompt::Question;
-use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
+use crate::run::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
+use crate::ui::prompt::Question;
 
 pub struct Installer;
 

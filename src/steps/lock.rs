@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::remote::Destination;
 use crate::steps::secrets;
 

@@ -7,9 +7,9 @@ use crate::context::Context;
 use crate::error::StepError;
 use crate::git::Repo;
 use crate::machine::Phase;
+use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::ssh::known_hosts;
 use crate::ssh::{Endpoint, known_hosts_name, known_keys};
-use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::{home, remote};
 
 pub struct Login;

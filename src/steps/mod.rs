@@ -30,7 +30,7 @@ mod switch;
 mod teardown;
 pub mod undo;
 
-use crate::step::{Step, StepId};
+use crate::run::step::{Step, StepId};
 
 /// The step with this id.
 pub fn step(id: StepId) -> Box<dyn Step> {

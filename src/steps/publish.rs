@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use crate::context::Context;
 use crate::error::StepError;
 use crate::git::{self, Repo};
-use crate::prompt::Question;
-use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
+use crate::run::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::build::repo_at;
 use crate::steps::lock::{self, short};
 use crate::steps::remote::{Destination, Edit, Place};
 use crate::steps::{hardware, retire};
+use crate::ui::prompt::Question;
 
 pub struct Publish;
 

@@ -5,9 +5,9 @@ use crate::address::{ADDRESS, ADDRESSES};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::machine::Phase;
+use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::ssh::known_hosts;
 use crate::ssh::{known_hosts_name, user_known_hosts};
-use crate::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::{boot, boot_next};
 
 pub struct Reboot;

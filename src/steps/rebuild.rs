@@ -13,9 +13,8 @@ use crate::error::StepError;
 use crate::git::Repo;
 use crate::machine::Phase;
 use crate::nix::StorePath;
-use crate::prompt::Question;
+use crate::run::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::ssh::Session;
-use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::build::{
     first_system, full_derivation, full_system, parse, realise_here, realise_on_target,
 };
@@ -25,6 +24,7 @@ use crate::steps::retire;
 use crate::steps::switch::switch;
 use crate::steps::{boot, boot_next};
 use crate::sudo;
+use crate::ui::prompt::Question;
 
 pub struct Rebuild;
 

@@ -12,7 +12,7 @@ use crate::config::Push;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::git::{AheadBehind, GitError, Repo, Standing, Worktree};
-use crate::step::StepId;
+use crate::run::step::StepId;
 
 /// How often somebody may push in between.
 const ATTEMPTS: usize = 5;

@@ -8,10 +8,10 @@ use crate::context::Context;
 use crate::error::StepError;
 use crate::git::Repo;
 use crate::machine::Phase;
-use crate::prompt::Question;
-use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
+use crate::run::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::lock::short;
 use crate::steps::remote;
+use crate::ui::prompt::Question;
 
 pub struct Repos;
 

@@ -11,19 +11,19 @@ use crate::config::{Push, SecretsRepo};
 use crate::context::Context;
 use crate::error::StepError;
 use crate::git::Repo;
-use crate::journal;
-use crate::prompt::Question;
+use crate::run::journal;
+use crate::run::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::sops::change;
 use crate::sops::change::EditSettings;
 use crate::sops::change::repo::files_below;
 use crate::sops::rules::edit;
 use crate::sops::rules::hosts::Who;
-use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::hardware;
 use crate::steps::lock::{self, short};
 use crate::steps::remote::{Edit, Place};
 use crate::steps::repos::Repos;
 use crate::steps::secrets::{self, RETIRES};
+use crate::ui::prompt::Question;
 
 pub struct Retire;
 

@@ -12,8 +12,8 @@ use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::facts::SecretFact;
 use crate::git::Repo;
-use crate::journal;
-use crate::prompt::Question;
+use crate::run::journal;
+use crate::run::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::secret::age::{HostKey, Recipient};
 use crate::sops::change as sops_plan;
 use crate::sops::change::repo;
@@ -26,11 +26,11 @@ use crate::sops::rules::Rules;
 use crate::sops::rules::hosts;
 use crate::sops::rules::hosts::Who;
 use crate::sops::rules::patch::unified_diff;
-use crate::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::hardware::{self, as_paths};
 use crate::steps::lock::short;
 use crate::steps::remote::{Edit, Place, require_clean};
 use crate::steps::{home, identity, kept};
+use crate::ui::prompt::Question;
 
 pub struct Secrets;
 

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use crate::context::Context;
 use crate::error::StepError;
-use crate::event::Event;
 use crate::exec::{self, ExecError};
 use crate::machine::TargetFacts;
 use crate::nix::StorePath;
 use crate::phase;
+use crate::run::event::Event;
 use crate::ssh::{Session, wait_for};
 
 /// What a switch gets, restarts of many units included.

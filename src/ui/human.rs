@@ -13,8 +13,8 @@ use super::progress::{Tracker, bar, since};
 use super::report::{Row, Tally};
 use super::style::Style;
 use super::text::{clean, duration, first_line, fit, limit, pad, width, wrap};
-use crate::event::{Event, Stamped};
-use crate::step::StepId;
+use crate::run::event::{Event, Stamped};
+use crate::run::step::StepId;
 
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 const SPINS_PER_SECOND: f64 = 10.0;

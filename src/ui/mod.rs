@@ -9,7 +9,10 @@
 pub mod human;
 pub mod live;
 pub mod plain;
+pub mod plan_drawing;
+pub mod plan_table;
 pub mod progress;
+pub mod prompt;
 pub mod report;
 pub mod style;
 pub mod table;
@@ -30,7 +33,7 @@ use jiff::tz::TimeZone;
 
 use self::human::Human;
 use self::plain::Plain;
-use crate::event::Stamped;
+use crate::run::event::Stamped;
 
 pub use report::report_error;
 pub use style::{ColorChoice, Style};

@@ -13,8 +13,8 @@ use super::progress::{Tracker, since};
 use super::report::{Mark, Row, Tally};
 use super::style::Style;
 use super::text::{clean, duration, limit};
-use crate::event::{Event, Stamped};
-use crate::step::StepId;
+use crate::run::event::{Event, Stamped};
+use crate::run::step::StepId;
 
 /// Progress is told at most this often,
 const SECONDS_BETWEEN: f64 = 5.0;
@@ -57,7 +57,11 @@ impl<W: Write> Plain<W> {
     }
 
     /// The figures, when it is time to tell them again.
-    fn progress(&mut self, stamped: &Stamped, progress: &crate::event::Progress) -> Option<String> {
+    fn progress(
+        &mut self,
+        stamped: &Stamped,
+        progress: &crate::run::event::Progress,
+    ) -> Option<String> {
         let work = self.works.entry(stamped.step).or_insert_with(|| Work {
             tracker: Tracker::new(stamped.step),
             told: stamped.time,

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use super::style::Style;
 use super::text::{bytes, bytes_of, clean, duration};
-use crate::event::Progress;
-use crate::step::StepId;
+use crate::run::event::Progress;
+use crate::run::step::StepId;
 
 /// Speed is taken over this many seconds: long enough to be calm, short enough to be true.
 const WINDOW_SECONDS: f64 = 10.0;

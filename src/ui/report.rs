@@ -9,8 +9,8 @@ use super::style::Style;
 use super::table::table;
 use super::text::{clean, duration, first_line, wrap};
 use crate::error::{Exit, StepError};
-use crate::event::{Ending, Event, Stamped};
-use crate::step::StepId;
+use crate::run::event::{Ending, Event, Stamped};
+use crate::run::step::StepId;
 
 /// How many lines of a cause are shown; the log has all of them.
 const WHY_LINES: usize = 24;

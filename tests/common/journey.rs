@@ -8,8 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use landfall::journal::{Entry, Journal as RunJournal};
-use landfall::step::{Evidence, StepId};
+use landfall::run::journal::{Entry, Journal as RunJournal};
+use landfall::run::step::{Evidence, StepId};
 use serde_json::Value;
 use tempfile::TempDir;
 

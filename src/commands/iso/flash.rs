@@ -9,9 +9,9 @@ use clap::Args;
 use crate::cli::{Cli, NixOptions};
 use crate::disks::bytes;
 use crate::error::{Exit, StepError};
-use crate::event::{Events, Progress};
 use crate::flash::{self, Device, Drive, DriveError, Phase};
-use crate::prompt::{Question, prompter};
+use crate::run::event::{Events, Progress};
+use crate::ui::prompt::{Question, prompter};
 use crate::ui::{Ui, say};
 
 /// What a boot medium begins with: an ISO 9660 descriptor behind its first 32 KiB.

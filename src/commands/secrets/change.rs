@@ -7,10 +7,10 @@ use super::{Surroundings, say};
 use crate::commands::secrets::ChangeArgs;
 use crate::config::SecretsRepo;
 use crate::error::StepError;
-use crate::prompt::Question;
 use crate::sops::change;
 use crate::sops::change::Change;
 use crate::ssh::quote;
+use crate::ui::prompt::Question;
 
 /// A command with more paths than this cannot be read.
 const MOST_PATHS: usize = 8;

@@ -6,7 +6,7 @@
 //! written is noted, then the config is renamed into place first and the files
 //! after it. A crash in between leaves whole files and a config that names more
 //! or other recipients than some of them have; running again completes it.
-//! Every change to the disk is announced to [`crate::fault`], so that tests can
+//! Every change to the disk is announced to [`crate::run::crash_points`], so that tests can
 //! end the program before each.
 
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ use rustix::fs::{Access, FlockOperation, access, flock};
 use super::parallel::in_parallel;
 use super::unfinished::{Intention, Removed};
 use crate::error::{Advice, Exit};
-use crate::fault;
+use crate::run::crash_points;
 
 /// What the name of a new content that waits beside its original ends with.
 const STAGED_SUFFIX: &str = ".landfall-new";
@@ -173,7 +173,7 @@ fn remove_left_overs(folder: &Path) -> Result<(), WriteError> {
     // What cannot be read holds nothing of ours.
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     for path in entries.map(|entry| entry.path()).filter(|path| is_left_over(path)) {
-        fault::disk("removing a left-over");
+        crash_points::disk("removing a left-over");
         std::fs::remove_file(&path).map_err(|source| WriteError::Write { path, source })?;
     }
     Ok(())
@@ -214,7 +214,7 @@ impl Staged {
         let mut folders = BTreeSet::new();
         for (index, StagedFile { staged, real }) in self.0.iter().enumerate() {
             let failed = |source| WriteError::Write { path: real.clone(), source };
-            fault::disk("putting a file into place");
+            crash_points::disk("putting a file into place");
             std::fs::rename(staged, real).map_err(failed)?;
             if index == 0 {
                 sync_dir(real).map_err(failed)?;
@@ -226,7 +226,7 @@ impl Staged {
         // All are in place: nothing is left to be removed.
         self.0.clear();
         let synced = in_parallel(&folders, |folder| {
-            fault::disk("syncing a folder");
+            crash_points::disk("syncing a folder");
             let synced = File::open(folder).and_then(|folder| folder.sync_all());
             synced.map_err(|source| WriteError::Write { path: folder.clone(), source })
         });
@@ -246,17 +246,17 @@ impl Drop for Staged {
 /// Writes `bytes` to `staged` with the mode (and as root the owner) of `real`, synced.
 fn write_like(real: &Path, staged: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let metadata = std::fs::metadata(real)?;
-    fault::disk("making a file");
+    crash_points::disk("making a file");
     let mut file = File::options().write(true).create_new(true).open(staged)?;
-    fault::disk("setting a file's mode");
+    crash_points::disk("setting a file's mode");
     file.set_permissions(std::fs::Permissions::from_mode(metadata.mode() & 0o7777))?;
     if file.metadata()?.uid() != metadata.uid() || file.metadata()?.gid() != metadata.gid() {
         // Only root may give files away; the mode matters more than the owner.
         let _ = std::os::unix::fs::fchown(&file, Some(metadata.uid()), Some(metadata.gid()));
     }
-    fault::disk("writing a file");
+    crash_points::disk("writing a file");
     file.write_all(bytes)?;
-    fault::disk("syncing a file");
+    crash_points::disk("syncing a file");
     file.sync_all()
 }
 
@@ -271,14 +271,14 @@ fn rename(renames: &[Rename]) -> Result<(), WriteError> {
             return Err(failed(std::io::ErrorKind::AlreadyExists.into()));
         }
         if let Some(dir) = to.parent() {
-            fault::disk("making a folder");
+            crash_points::disk("making a folder");
             std::fs::create_dir_all(dir).map_err(failed)?;
         }
-        fault::disk("renaming a file");
+        crash_points::disk("renaming a file");
         std::fs::rename(from, to).map_err(failed)?;
         sync_dir(to).map_err(failed)?;
         if let Some(dir) = from.parent() {
-            fault::disk("removing an empty folder");
+            crash_points::disk("removing an empty folder");
             // A folder that became empty goes; one that did not stays.
             let _ = std::fs::remove_dir(dir);
         }
@@ -287,7 +287,7 @@ fn rename(renames: &[Rename]) -> Result<(), WriteError> {
 }
 
 fn sync_dir(path: &Path) -> std::io::Result<()> {
-    fault::disk("syncing a folder");
+    crash_points::disk("syncing a folder");
     path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::repo::git_dir;
 use super::transaction::FileChange;
-use crate::fault;
+use crate::run::crash_points;
 
 /// A host that is being taken out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,11 +50,11 @@ impl Intention {
     pub fn note(&self, changes: &[&FileChange], removed: Option<&Removed>) -> std::io::Result<()> {
         let contents = changes.iter().map(|change| digest(&change.after)).collect();
         let note = Note { removed: removed.cloned(), contents };
-        fault::disk("making the note");
+        crash_points::disk("making the note");
         let mut file = File::create(&self.path)?;
-        fault::disk("writing the note");
+        crash_points::disk("writing the note");
         file.write_all(&serde_json::to_vec(&note)?)?;
-        fault::disk("syncing the note");
+        crash_points::disk("syncing the note");
         file.sync_all()
     }
 
@@ -63,7 +63,7 @@ impl Intention {
     pub fn forget(&self, removed: Option<&Removed>) -> std::io::Result<()> {
         let begun = self.read().removed;
         if self.path.exists() && (begun.is_none() || begun.as_ref() == removed) {
-            fault::disk("removing the note");
+            crash_points::disk("removing the note");
             std::fs::remove_file(&self.path)?;
         }
         Ok(())

@@ -9,7 +9,7 @@ use crate::inventory;
 use crate::kexec;
 use crate::machine::Phase;
 use crate::passphrase;
-use crate::step::StepId;
+use crate::run::step::StepId;
 use crate::steps::{disks as disks_step, firmware, hardware, installer};
 
 /// Below this nixos-install and nix's daemon do not fit beside the installer.

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 
 use tracing::Level;
 
+use super::run_dir::RunDir;
 use crate::error::StepError;
-use crate::state::RunDir;
 
 /// Where lines go now: one process can leave a finished run for a new one.
 static LOG: Mutex<Option<File>> = Mutex::new(None);

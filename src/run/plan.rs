@@ -4,15 +4,11 @@
 //! A plan is filled from the configuration and from what the steps observe, or
 //! from a journal alone; it is data, and running it is the engine's work.
 
-mod drawing;
-mod from_journal;
-mod render;
-
 use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::step::{Effect, Evidence, Machine, Status, StepId};
+use super::step::{Effect, Evidence, Machine, Status, StepId};
 
 /// Where a step stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -77,7 +73,7 @@ impl PlanStep {
     }
 
     /// A step as the journey usually has it, for when its configuration is not at hand.
-    fn usual(id: StepId) -> Self {
+    pub(super) fn usual(id: StepId) -> Self {
         let reversible = !matches!(id, StepId::Installer | StepId::Disks);
         Self { reversible, ..Self::new(id, &[]) }
     }

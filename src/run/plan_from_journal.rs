@@ -1,8 +1,9 @@
 //! A plan filled from a journal alone: what `status` shows without asking a machine.
 
-use super::{Plan, PlanStep, State};
-use crate::journal::{self, Entry, Line};
-use crate::step::StepId;
+use super::journal;
+use super::journal::{Entry, Line};
+use super::plan::{Plan, PlanStep, State};
+use super::step::StepId;
 
 impl Plan {
     /// What the journal remembers of `host`'s run. `working` says whether a landfall
@@ -89,7 +90,7 @@ fn phase(steps: &[PlanStep]) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::step::Evidence;
+    use crate::run::step::Evidence;
     use jiff::Timestamp;
 
     fn at(second: i64, entry: Entry) -> Line {

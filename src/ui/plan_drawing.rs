@@ -6,9 +6,9 @@
 
 use std::fmt::Write;
 
-use super::{Plan, PlanStep, State};
-use crate::step::Machine;
-use crate::ui::text::{clean, fit};
+use super::text::{clean, fit};
+use crate::run::plan::{Plan, PlanStep, State};
+use crate::run::step::Machine;
 
 const LANE: usize = 330;
 const MARGIN: usize = 24;

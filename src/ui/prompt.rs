@@ -14,11 +14,11 @@ use inquire::validator::Validation;
 use inquire::{Confirm, InquireError, Select, Text};
 use rustix::termios::{QueueSelector, tcflush};
 
+use super::Screen;
+use super::text::{clean, wrap};
 use crate::error::{Advice, Exit};
 use crate::exec;
 use crate::secret::Secret;
-use crate::ui::Screen;
-use crate::ui::text::{clean, wrap};
 
 const TTY: &str = "/dev/tty";
 /// How often a new secret may be typed differently the second time.

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::step::StepId;
+use super::step::StepId;
 
 /// A moment in the life of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! A plan as text: a calm table that says what each step changes, and marks what
 //! cannot be undone.
 
-use super::{Plan, PlanStep, State};
-use crate::ui::Style;
-use crate::ui::table;
-use crate::ui::text::{clean, duration, fit, wrap};
+use super::Style;
+use super::table;
+use super::text::{clean, duration, fit, wrap};
+use crate::run::plan::{Plan, PlanStep, State};
 
 /// Columns before the last one, gaps included: mark, longest name, machine;
 const BEFORE_LAST: usize = 3 + 11 + 8;

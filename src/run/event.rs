@@ -5,7 +5,7 @@ use std::sync::mpsc::Sender;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::step::{Evidence, StepId};
+use super::step::{Evidence, StepId};
 
 /// How far a long piece of work has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use super::step::{Evidence, StepId};
 use crate::error::{Advice, Exit};
-use crate::step::{Evidence, StepId};
 
 /// What identifies a run: another value of any of these is another run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,10 @@
+//! TODO.
+
+pub mod crash_points;
+pub mod event;
+pub mod journal;
+pub mod log;
+pub mod plan;
+pub mod plan_from_journal;
+pub mod run_dir;
+pub mod step;
