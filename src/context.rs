@@ -11,7 +11,6 @@ use crate::config::{Config, SecretPlace, Strategy};
 use crate::error::StepError;
 use crate::facts::HostFacts;
 use crate::keys::RunKeys;
-use crate::machine::{Phase, Target};
 use crate::nix::Nix;
 use crate::origin::{self, Locked};
 use crate::passphrase;
@@ -21,6 +20,7 @@ use crate::run::journal::{Journal, RunIdentity};
 use crate::run::step::{Consent, Evidence, Status, StepId};
 use crate::secret::Secret;
 use crate::sops::proof::identities::{Identities, Places};
+use crate::target::{Phase, Target};
 use crate::ui::prompt::Prompter;
 
 /// Everything that a step may look at and use.

@@ -14,12 +14,12 @@ use crate::address::ADDRESSES;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::exec::{self, ExecError};
-use crate::machine::Phase;
 use crate::phase;
 use crate::run::event::{Event, Progress};
 use crate::run::journal;
 use crate::run::step::StepId;
 use crate::ssh::{self, Endpoint, HostKey, Session, SshError};
+use crate::target::Phase;
 
 pub use image::{Image, image, named};
 pub use preflight::preflight;
@@ -137,7 +137,7 @@ fn arrived(
     place: &Endpoint,
     key: &HostKey,
     old_boot: &str,
-) -> Result<Option<crate::machine::Target>, StepError> {
+) -> Result<Option<crate::target::Target>, StepError> {
     // A machine that starts lets nobody in for a while: no reason to ask for passphrases.
     let silent = Endpoint { may_ask: false, ..place.clone() };
     let session = match Session::open(&silent, key, &cx.dir, TRY) {

@@ -11,12 +11,12 @@ use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::installers;
 use crate::kexec;
-use crate::machine::{Phase, Target, TargetFacts};
 use crate::run::event::Event;
 use crate::run::run_dir::StateDir;
 use crate::run::step::StepId;
 use crate::ssh::{self, Endpoint, HostKey, Known, Lookout, Session, SshError};
 use crate::sudo;
+use crate::target::{Phase, Target, TargetFacts};
 use crate::ui::prompt::Question;
 
 /// For the first contact with a machine that should be up.

@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
-use crate::machine::Phase;
 use crate::origin::Origin;
 use crate::run::journal;
 use crate::run::journal::Entry;
 use crate::run::step::StepId;
 use crate::steps::lock::short;
+use crate::target::Phase;
 
 /// Ends the run when the target has not the disks that this run began to erase.
 pub fn same_machine(cx: &Context) -> Result<(), StepError> {

@@ -15,7 +15,6 @@ use crate::config::{Config, Place, reached_by};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::keys::RunKeys;
-use crate::machine::Phase;
 use crate::phase;
 use crate::run::event::{Event, Events};
 use crate::run::journal;
@@ -24,6 +23,7 @@ use crate::run::run_dir::{HostState, RunDir, StateDir};
 use crate::run::step::StepId;
 use crate::secret::private_temp_dir;
 use crate::ssh::{self, Endpoint, HostKey, Session};
+use crate::target::Phase;
 use crate::ui::Ui;
 use crate::ui::prompt;
 

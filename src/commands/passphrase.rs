@@ -13,13 +13,13 @@ use crate::config::SecretPlace;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
-use crate::luks::{Change, Header, Volume, volumes};
 use crate::passphrase::{self, PassphraseError};
 use crate::secret::Secret;
 use crate::sops::change::stored;
 use crate::steps::remote::Edit;
 use crate::steps::{kept, secrets};
 use crate::sudo;
+use crate::target::luks::{Change, Header, Volume, volumes};
 use crate::ui::prompt::Question;
 
 #[derive(Debug, Clone, Args)]

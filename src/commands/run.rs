@@ -11,7 +11,6 @@ use crate::commands::answering;
 use crate::config::{Config, Place};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::machine::Phase;
 use crate::phase;
 use crate::resume;
 use crate::run::event::{Event, Events};
@@ -19,6 +18,7 @@ use crate::run::journal;
 use crate::run::journal::{Entry, Journal, RunIdentity};
 use crate::run::run_dir::StateDir;
 use crate::secret::private_temp_dir;
+use crate::target::Phase;
 use crate::ui::Ui;
 use crate::ui::prompt;
 

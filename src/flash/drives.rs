@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::disks::bytes;
 use crate::error::{Advice, Exit};
 use crate::exec::{Cmd, ExecError};
+use crate::target::disks::bytes;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const COLUMNS: &str =

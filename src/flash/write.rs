@@ -7,9 +7,9 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::disks::bytes;
 use crate::error::{Advice, Exit};
 use crate::exec;
+use crate::target::disks::bytes;
 
 /// What is written or read at once. A multiple of every block size.
 const CHUNK: usize = 4 << 20;

@@ -1,10 +1,10 @@
 //! Whether the system on the target can be replaced.
 
 use super::Image;
-use crate::disks::bytes;
 use crate::error::{Exit, StepError};
-use crate::machine::TargetFacts;
 use crate::ssh::Session;
+use crate::target::TargetFacts;
+use crate::target::disks::bytes;
 
 /// The installer in memory, beside its image.
 const WORKING_MEMORY: u64 = 512 << 20;

@@ -7,11 +7,11 @@ use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::exec::{self, ExecError};
 use crate::facts::HostFacts;
-use crate::machine::Target;
 use crate::phase;
 use crate::run::event::Event;
 use crate::run::step::StepId;
 use crate::ssh::{Endpoint, HostKey, Other, Seen, SshError, WaitError, wait_for};
+use crate::target::Target;
 
 const INSTALLER: &str = "the installer";
 const INITRD: &str = "the initrd";
@@ -78,7 +78,7 @@ pub fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), 
         if target.facts.boot_id != old_boot {
             is_what_was_installed(cx, &target)?;
             cx.target = Some(target);
-            cx.phase = crate::machine::Phase::Installed;
+            cx.phase = crate::target::Phase::Installed;
             cx.events.emit(Event::Arrived { what: format!("{host} is up") });
             return Ok(());
         }

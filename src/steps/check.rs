@@ -11,12 +11,12 @@ use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::keys;
-use crate::machine::Phase;
 use crate::origin::Origin;
 use crate::passphrase;
 use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::remote::{Place, require_clean};
 use crate::steps::{hardware, lock, secrets};
+use crate::target::Phase;
 
 pub struct Check;
 

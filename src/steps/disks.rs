@@ -6,18 +6,19 @@
 
 use crate::cli::ChangedLayoutArg;
 use crate::context::Context;
-use crate::disks::{self, Matched};
 use crate::error::{Exit, StepError};
 use crate::facts::{HostFacts, LayoutDisk, LuksVolume};
 use crate::installation::DiskoMode;
-use crate::inventory;
-use crate::machine::{Disk, TargetFacts};
 use crate::origin::Origin;
 use crate::passphrase;
 use crate::run::journal;
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::copy::ROOT;
 use crate::steps::{build, disko, teardown};
+use crate::target::disk_contents;
+use crate::target::disks;
+use crate::target::disks::Matched;
+use crate::target::{Disk, TargetFacts};
 use crate::ui::prompt::Question;
 
 pub struct Disks;
@@ -110,7 +111,7 @@ impl Step for Disks {
         let matched = of_layout(cx, &now)?;
         if writes {
             disks::check_usable(&matched, needed_bytes(cx))?;
-            inventory::check_alone(&matched, &now)?;
+            disk_contents::check_alone(&matched, &now)?;
             same_disks(cx, &matched)?;
             teardown::release(cx)?;
             if mode(cx) == DiskoMode::Disko {
@@ -184,7 +185,7 @@ fn confirm_erasure(cx: &mut Context) -> Result<(), StepError> {
         let question =
             Question::new(format!("Erase it? Type {expected} to confirm"), "--erase DISK")
                 .detail(format!("disk {name:?} of the layout: {} ({disk})", disk.path))
-                .details(inventory::lines(disk))
+                .details(disk_contents::lines(disk))
                 .detail(match mode(cx) {
                     DiskoMode::Format => "What the layout misses is made on it.",
                     _ => "Everything on it will be lost.",

@@ -5,7 +5,7 @@
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::facts::{Grub, HostFacts, LayoutDisk};
-use crate::machine::{Disk, TargetFacts};
+use crate::target::{Disk, TargetFacts};
 
 /// Names of devices that exist only once the disks are formatted.
 const MADE_LATER: [&str; 7] = [

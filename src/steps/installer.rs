@@ -2,11 +2,11 @@
 
 use crate::address::ADDRESSES;
 use crate::context::Context;
-use crate::disks::bytes;
 use crate::error::{Exit, StepError};
 use crate::kexec;
-use crate::machine::{Phase, TargetFacts};
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
+use crate::target::disks::bytes;
+use crate::target::{Phase, TargetFacts};
 use crate::ui::prompt::Question;
 
 pub struct Installer;

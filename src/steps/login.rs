@@ -6,11 +6,11 @@ use sha2::Digest;
 use crate::context::Context;
 use crate::error::StepError;
 use crate::git::Repo;
-use crate::machine::Phase;
 use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::ssh::known_hosts;
 use crate::ssh::{Endpoint, known_hosts_name, known_keys};
 use crate::steps::{home, remote};
+use crate::target::Phase;
 
 pub struct Login;
 

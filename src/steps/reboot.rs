@@ -4,11 +4,11 @@
 use crate::address::{ADDRESS, ADDRESSES};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::machine::Phase;
 use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::ssh::known_hosts;
 use crate::ssh::{known_hosts_name, user_known_hosts};
 use crate::steps::{boot, boot_next};
+use crate::target::Phase;
 
 pub struct Reboot;
 

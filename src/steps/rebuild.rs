@@ -11,7 +11,6 @@ use crate::cli::ActivateArg;
 use crate::context::Context;
 use crate::error::StepError;
 use crate::git::Repo;
-use crate::machine::Phase;
 use crate::nix::StorePath;
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::ssh::Session;
@@ -24,6 +23,7 @@ use crate::steps::retire;
 use crate::steps::switch::switch;
 use crate::steps::{boot, boot_next};
 use crate::sudo;
+use crate::target::Phase;
 use crate::ui::prompt::Question;
 
 pub struct Rebuild;

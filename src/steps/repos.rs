@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::error::StepError;
 use crate::git::Repo;
-use crate::machine::Phase;
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::lock::short;
 use crate::steps::remote;
+use crate::target::Phase;
 use crate::ui::prompt::Question;
 
 pub struct Repos;

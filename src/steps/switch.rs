@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use crate::context::Context;
 use crate::error::StepError;
 use crate::exec::{self, ExecError};
-use crate::machine::TargetFacts;
 use crate::nix::StorePath;
 use crate::phase;
 use crate::run::event::Event;
 use crate::ssh::{Session, wait_for};
+use crate::target::TargetFacts;
 
 /// What a switch gets, restarts of many units included.
 const DEADLINE: Duration = Duration::from_secs(15 * 60);

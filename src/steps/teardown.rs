@@ -9,9 +9,9 @@
 use std::time::Duration;
 
 use crate::context::Context;
-use crate::disks::Matched;
 use crate::error::StepError;
 use crate::exec::ExecError;
+use crate::target::disks::Matched;
 
 const DEADLINE: Duration = Duration::from_secs(10 * 60);
 

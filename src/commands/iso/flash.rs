@@ -7,10 +7,10 @@ use std::sync::mpsc;
 use clap::Args;
 
 use crate::cli::{Cli, NixOptions};
-use crate::disks::bytes;
 use crate::error::{Exit, StepError};
 use crate::flash::{self, Device, Drive, DriveError, Phase};
 use crate::run::event::{Events, Progress};
+use crate::target::disks::bytes;
 use crate::ui::prompt::{Question, prompter};
 use crate::ui::{Ui, say};
 

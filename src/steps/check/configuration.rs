@@ -6,9 +6,9 @@ use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::layout;
-use crate::machine::Phase;
 use crate::origin::Origin;
 use crate::steps::{flake_hardware, hardware, home, install, installs, repos};
+use crate::target::Phase;
 
 /// Mount points that NixOS always mounts in the initrd.
 const EARLY_MOUNTS: [&str; 9] =

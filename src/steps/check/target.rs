@@ -2,15 +2,15 @@
 
 use super::Findings;
 use crate::context::Context;
-use crate::disks;
 use crate::error::{Exit, StepError};
 use crate::installation::DiskoMode;
-use crate::inventory;
 use crate::kexec;
-use crate::machine::Phase;
 use crate::passphrase;
 use crate::run::step::StepId;
 use crate::steps::{disks as disks_step, firmware, hardware, installer};
+use crate::target::Phase;
+use crate::target::disk_contents;
+use crate::target::disks;
 
 /// Below this nixos-install and nix's daemon do not fit beside the installer.
 const LEAST_MEMORY: u64 = 900 << 20;
@@ -89,12 +89,12 @@ fn memory(bytes: u64) -> Result<(), StepError> {
 fn disks_usable(cx: &Context) -> Result<(), StepError> {
     let matched = disks_step::matched(cx)?;
     let disks = &cx.target()?.facts.disks;
-    cx.events.note(inventory::table(disks, &matched));
+    cx.events.note(disk_contents::table(disks, &matched));
     if cx.config.installation.disko_mode == DiskoMode::Mount {
         return Ok(());
     }
     disks::check_usable(&matched, disks::LEAST_BYTES)?;
-    inventory::check_alone(&matched, disks)?;
+    disk_contents::check_alone(&matched, disks)?;
     disks_named(cx)
 }
 

@@ -1,8 +1,8 @@
 //! What is on the disks of the target, for whoever must decide whether it may go, and
 //! whether something on them belongs to other disks too.
 
-use crate::disks::{DiskError, Matched, bytes};
-use crate::machine::{Disk, Part};
+use super::disks::{DiskError, Matched, bytes};
+use super::{Disk, Part};
 
 /// Kinds of devices that can lie on several disks.
 const STACKED: [&str; 5] = ["raid", "lvm", "crypt", "mpath", "dm"];

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::Disk;
 use crate::error::{Advice, Exit};
 use crate::exec::{Cmd, ExecError, Output};
-use crate::machine::Disk;
 use crate::run::crash_points;
 use crate::secret::Secret;
 use crate::ssh::Session;
@@ -327,7 +327,7 @@ impl Argon2 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::Part;
+    use crate::target::Part;
 
     fn part(path: &str, kind: &str, fs_type: Option<&str>) -> Part {
         let (path, kind) = (path.to_owned(), kind.to_owned());

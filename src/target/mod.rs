@@ -3,6 +3,10 @@
 //! The phase comes from the host key that answers and from what the system says
 //! of itself, never from what an earlier step should have left.
 
+pub mod disk_contents;
+pub mod disks;
+pub mod luks;
+
 use std::collections::BTreeMap;
 use std::fmt;
 

@@ -5,9 +5,9 @@
 
 use std::fmt;
 
+use super::Disk;
 use crate::error::{Advice, Exit};
 use crate::facts::LayoutDisk;
-use crate::machine::Disk;
 
 /// Room for the smallest systems; the real size is known once they are built.
 pub const LEAST_BYTES: u64 = 3 << 30;
@@ -211,7 +211,7 @@ impl Disk {
         if self.parts.is_empty() {
             return if self.guid.is_some() { "empty partition table" } else { "blank" }.to_owned();
         }
-        let part = |part: &crate::machine::Part| {
+        let part = |part: &crate::target::Part| {
             let mut text = format!(
                 "{} {}",
                 part.fs_type.as_deref().unwrap_or("unformatted"),
@@ -254,7 +254,7 @@ pub fn bytes(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::Part;
+    use crate::target::Part;
 
     fn disk(path: &str, serial: Option<&str>) -> Disk {
         Disk {
