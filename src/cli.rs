@@ -273,7 +273,7 @@ pub struct Journey {
 
     /// Where systems are built: auto, source, target, or the URI of a nix store
     #[arg(long, value_name = "WHERE", default_value = "auto")]
-    pub build_on: crate::build_on::BuildOn,
+    pub build_on: crate::config::build_on::BuildOn,
 
     #[command(flatten)]
     pub disks: DiskArgs,
@@ -321,7 +321,7 @@ pub struct Journey {
     pub no_repos: bool,
 
     #[command(flatten)]
-    pub installation: crate::installation::InstallationArgs,
+    pub installation: crate::config::installation::InstallationArgs,
 
     #[command(flatten)]
     pub nix: NixOptions,

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::build_on::Builder;
 use crate::cli::ChangedLayoutArg;
+use crate::config::build_on::Builder;
 use crate::config::{Config, SecretPlace, Strategy};
 use crate::error::StepError;
 use crate::facts::HostFacts;
+use crate::facts::flake;
+use crate::facts::flake::Locked;
 use crate::keys::RunKeys;
 use crate::nix::Nix;
-use crate::origin::{self, Locked};
 use crate::passphrase;
 use crate::run::event::Events;
 use crate::run::journal;
@@ -125,7 +126,7 @@ impl Context {
         if let Some(facts) = self.facts.get() {
             return Ok(facts);
         }
-        let facts = origin::evaluate(&self.config, &self.dir)?;
+        let facts = flake::evaluate(&self.config, &self.dir)?;
         Ok(self.facts.get_or_init(|| facts))
     }
 

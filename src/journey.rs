@@ -1,10 +1,10 @@
 //! The steps of one journey: which of the sixteen run, and why the others do not.
 
 use crate::cli::BootstrapArgs;
+use crate::config::installation::Installation;
 use crate::config::{Config, Push, Strategy};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::installation::Installation;
 use crate::run::plan::{Plan, PlanStep};
 use crate::run::step::{Machine, Status, Step, StepId};
 use crate::steps;

@@ -6,12 +6,10 @@
 //! the `Journal` and `Event`s; the `ui` shows them. Nothing flows back.
 
 pub mod address;
-pub mod build_on;
 pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod context;
-pub mod detect;
 pub mod engine;
 pub mod error;
 pub mod exec;
@@ -19,23 +17,19 @@ pub mod facts;
 pub mod flash;
 pub mod git;
 pub mod hardware;
-pub mod installation;
 pub mod installers;
 pub mod iso;
 pub mod journey;
 pub mod kexec;
 pub mod keys;
-pub mod layout;
 pub mod new_host;
 pub mod nix;
 pub mod operator;
-pub mod origin;
 pub mod passphrase;
 pub mod phase;
 pub mod resume;
 pub mod run;
 pub mod scaffold;
-pub mod scratch;
 pub mod secret;
 pub mod sops;
 pub mod ssh;

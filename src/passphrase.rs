@@ -4,12 +4,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::installation::{DiskKey, InstallationError};
 use crate::config::{PassphraseFrom, PassphraseSource, SecretPlace};
 use crate::context::Context;
 use crate::error::{Advice, Exit, StepError};
 use crate::exec::{Cmd, ExecError};
 use crate::facts::LuksVolume;
-use crate::installation::{DiskKey, InstallationError};
 use crate::run::step::StepId;
 use crate::secret::Secret;
 use crate::secret::password;

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use crate::context::Context;
 use crate::error::{Exit, StepError};
+use crate::facts::flake::Origin;
 use crate::git::Repo;
-use crate::origin::Origin;
 use crate::run::journal;
 use crate::run::journal::Entry;
 use crate::run::step::StepId;

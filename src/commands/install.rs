@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::build_on::BuildOn;
 use crate::cli::{Cli, DiskArgs, Kexec, NixOptions, Reach};
 use crate::commands::run::{self, Purpose};
+use crate::config::build_on::BuildOn;
+use crate::config::installation;
+use crate::config::installation::{
+    Installation, InstallationArgs, InstallationError, KeptKeys, PhaseArg, Transfer,
+};
 use crate::config::{Config, ConfigError, HostName};
 use crate::error::{Exit, StepError};
-use crate::installation::{
-    self, Installation, InstallationArgs, InstallationError, KeptKeys, PhaseArg, Transfer,
-};
+use crate::facts::flake::{Origin, parse_flake};
 use crate::journey::Selection;
 use crate::nix::{Nix, StorePath, report_to};
-use crate::origin::{Origin, parse_flake};
 use crate::run::event::Events;
 use crate::ui::{Ui, say};
 

@@ -16,8 +16,8 @@ pub use args::{
 
 use super::keys;
 use crate::cli::Cli;
+use crate::config::detect;
 use crate::config::{ConfigError, Place, SecretsRepo};
-use crate::detect;
 use crate::error::{Exit, StepError};
 use crate::secret::age::Recipient;
 use crate::sops::change::EditSettings;

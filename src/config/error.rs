@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::installation::InstallationError;
 use crate::error::{Advice, Exit};
-use crate::installation::InstallationError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

@@ -112,7 +112,7 @@ fn build(cx: &Context, attr: &str) -> Result<PathBuf, StepError> {
     let head = crate::git::Repo::open(&cx.config.repo)?.head()?;
     let base = repo_at(&cx.config.repo, &head);
     let flake = match &cx.config.installer {
-        Some(installer) => crate::scratch::flake_in(&base, &installer.dir),
+        Some(installer) => crate::facts::repository::flake_in(&base, &installer.dir),
         None => base,
     };
     let built = cx

@@ -26,7 +26,7 @@ pub use store_path::StorePath;
 
 use listener::Listener;
 
-use crate::build_on::BuildSettings;
+use crate::config::build_on::BuildSettings;
 use crate::exec::{Cmd, Output, Stream};
 use crate::git;
 use crate::run::event::{Events, Progress};

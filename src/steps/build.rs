@@ -8,17 +8,18 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::build_on::Builder;
 use crate::config::Push;
+use crate::config::build_on::Builder;
+use crate::config::installation::Installation;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::installation::Installation;
-use crate::layout;
+use crate::facts::device_override;
+use crate::facts::flake;
+use crate::facts::flake::Origin;
+use crate::facts::repository::flake_in;
 use crate::nix::flake_ref::encode;
 use crate::nix::{Derivation, Nix, StorePath, report_to};
-use crate::origin::{self, Origin};
 use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
-use crate::scratch::flake_in;
 
 pub struct Build;
 
@@ -139,7 +140,7 @@ fn disko_kind(cx: &Context) -> String {
 fn revision(cx: &Context) -> Result<String, StepError> {
     match &cx.config.origin {
         Origin::Repository => cx.fact(StepId::Hardware, "revision").map(str::to_owned),
-        Origin::Flake(reference) => Ok(origin::locked(cx, reference)?.source.to_string()),
+        Origin::Flake(reference) => Ok(flake::locked(cx, reference)?.source.to_string()),
         Origin::StorePaths { system, .. } => Ok(system.to_string()),
     }
 }
@@ -208,7 +209,7 @@ pub fn realise_on_target(
 /// What is built, by the name of the fact that will hold its path.
 fn wanted(cx: &Context) -> Result<BTreeMap<String, Derivation>, StepError> {
     if let Origin::Flake(reference) = &cx.config.origin {
-        let system = format!("{}#{}", origin::locked(cx, reference)?.reference, cx.config.attr);
+        let system = format!("{}#{}", flake::locked(cx, reference)?.reference, cx.config.attr);
         let mut builds = vec![(FIRST, "toplevel".to_owned())];
         if cx.config.installation.phases.disko {
             builds.extend(scripts(cx)?);
@@ -237,15 +238,14 @@ fn wanted(cx: &Context) -> Result<BTreeMap<String, Derivation>, StepError> {
 fn scripts(cx: &Context) -> Result<Vec<(&'static str, String)>, StepError> {
     let Installation { disko_mode, disko_deps, .. } = cx.config.installation;
     let first = cx.facts()?.first();
-    let (prepare, mount) =
-        origin::disko_builds(first, disko_mode, disko_deps).ok_or_else(|| {
-            StepError::new(
-                "the configuration has no disko scripts",
-                "config.system.build has none of diskoScript, destroyFormatMount and their kin",
-                "Import disko's module (disko.nixosModules.disko) and give the host a layout.",
-            )
-            .exit(Exit::Usage)
-        })?;
+    let (prepare, mount) = flake::disko_builds(first, disko_mode, disko_deps).ok_or_else(|| {
+        StepError::new(
+            "the configuration has no disko scripts",
+            "config.system.build has none of diskoScript, destroyFormatMount and their kin",
+            "Import disko's module (disko.nixosModules.disko) and give the host a layout.",
+        )
+        .exit(Exit::Usage)
+    })?;
     Ok(vec![(FORMAT, prepare), (MOUNT, mount)])
 }
 
@@ -274,16 +274,16 @@ fn derivations(
     let apply = format!(
         "sys: let moved = {}.config.system.build; \
          told = build: {{ drv = build.drvPath; out = build.outPath; }}; in {{ {set}}}",
-        layout::extended(devices)
+        device_override::extended(devices)
     );
-    let apply = origin::applied_to_system(&cx.config.origin, &apply);
+    let apply = flake::applied_to_system(&cx.config.origin, &apply);
     let mut told = nix_for_full(cx)?
         .derivations(installable, &apply)
         .map_err(|error| StepError::from(error).doing("the system could not be evaluated"))?;
     for (name, _) in builds {
         let extended = told.remove(&format!("{name}_extended"));
         if extended.is_some_and(|extended| extended != told[*name]) {
-            return Err(layout::not_described(devices));
+            return Err(device_override::not_described(devices));
         }
     }
     Ok(told)

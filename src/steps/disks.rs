@@ -5,11 +5,11 @@
 //! them again.
 
 use crate::cli::ChangedLayoutArg;
+use crate::config::installation::DiskoMode;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
+use crate::facts::flake::Origin;
 use crate::facts::{HostFacts, LayoutDisk, LuksVolume};
-use crate::installation::DiskoMode;
-use crate::origin::Origin;
 use crate::passphrase;
 use crate::run::journal;
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::config::installation::KeptKeys;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::exec::Cmd;
-use crate::installation::KeptKeys;
 use crate::steps::copy::ROOT;
 
 /// Extra files are small beside a closure, but lines are slow.

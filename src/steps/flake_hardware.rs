@@ -7,8 +7,9 @@ use crate::cli::HardwareArg;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::exec::Cmd;
+use crate::facts::flake;
+use crate::facts::flake::Origin;
 use crate::hardware::{self, Backend};
-use crate::origin::{self, Origin};
 use crate::run::step::{Evidence, Status, StepId};
 use crate::steps::extra_files::hash;
 
@@ -47,7 +48,7 @@ pub fn apply(cx: &mut Context) -> Result<(), StepError> {
 /// The file has a place in a flake that can be written.
 pub fn check(cx: &Context) -> Result<(), StepError> {
     match &cx.config.hardware_file {
-        Some(file) => origin::place_in_flake(&cx.config, file).map(|_| ()),
+        Some(file) => flake::place_in_flake(&cx.config, file).map(|_| ()),
         None => Ok(()),
     }
 }
@@ -59,7 +60,7 @@ pub fn is_read(cx: &Context) -> Result<(), StepError> {
     let Some(file) = cx.config.hardware_file.as_ref().filter(|_| writes) else { return Ok(()) };
     let place = match cx.config.origin {
         Origin::Repository => file.clone(),
-        Origin::Flake(_) | Origin::StorePaths { .. } => origin::place_in_flake(&cx.config, file)?,
+        Origin::Flake(_) | Origin::StorePaths { .. } => flake::place_in_flake(&cx.config, file)?,
     };
     let report = cx.facts()?.full.facter_report.as_deref();
     if report.is_some_and(|report| Path::new(report).ends_with(&place)) {

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use crate::config::Strategy;
+use crate::config::installation::{DiskoMode, KeptKeys};
 use crate::context::{Context, Facts};
 use crate::error::{Exit, StepError};
-use crate::installation::{DiskoMode, KeptKeys};
 use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::secret::Secret;
 use crate::ssh::HostKey;

@@ -1,9 +1,9 @@
 //! What `check` looks at of an installation's own needs: files that the boot loader reads,
 //! keys that it signs with, host keys that are kept, tools that the target must have.
 
+use crate::config::installation::{DiskoMode, KeptKeys};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::installation::{DiskoMode, KeptKeys};
 use crate::steps::check::Findings;
 use crate::steps::install;
 

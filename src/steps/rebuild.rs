@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use crate::build_on::Builder;
 use crate::cli::ActivateArg;
+use crate::config::build_on::Builder;
 use crate::context::Context;
 use crate::error::StepError;
 use crate::git::Repo;

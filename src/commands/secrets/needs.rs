@@ -6,11 +6,11 @@ use clap::Parser;
 
 use super::Surroundings;
 use crate::cli::Journey;
+use crate::config::detect;
 use crate::config::{Config, Place, SecretsRepo};
-use crate::detect;
 use crate::error::{Exit, StepError};
+use crate::facts::repository;
 use crate::facts::{HostFacts, SecretFact};
-use crate::scratch;
 use crate::secret::private_temp_dir;
 use crate::sops::change::repo::in_checkout;
 use crate::sops::file::format::Format;
@@ -46,7 +46,7 @@ fn facts_of(host: &str, at: &Surroundings<'_>, repo: &SecretsRepo) -> Result<Hos
             "Set TMPDIR to another folder.",
         )
     })?;
-    let evaluated = scratch::evaluate(&config, dir.path()).map_err(|mut error| {
+    let evaluated = repository::evaluate(&config, dir.path()).map_err(|mut error| {
         if place.repo == repo.dir {
             // Secrets may have a flake of their own, which configures no host.
             error.hint.push_str(&format!(" {ELSEWHERE}"));

@@ -1,12 +1,12 @@
 //! What the configuration says for or against an installation, wherever that takes place.
 
 use super::Findings;
-use crate::build_on::{BuildOn, Builder};
+use crate::config::build_on::{BuildOn, Builder};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
+use crate::facts::device_override;
+use crate::facts::flake::Origin;
 use crate::git::Repo;
-use crate::layout;
-use crate::origin::Origin;
 use crate::steps::{flake_hardware, hardware, home, install, installs, repos};
 use crate::target::Phase;
 
@@ -128,7 +128,7 @@ fn tell_devices(cx: &Context) {
     text.push_str(
         "\nThe configuration stays as it is. So that it tells of these disks, write into it:\n",
     );
-    text.push_str(&layout::to_write(&cx.config.devices));
+    text.push_str(&device_override::to_write(&cx.config.devices));
     cx.events.warn(text);
 }
 

@@ -1,9 +1,9 @@
 //! What the target itself says for or against an installation.
 
 use super::Findings;
+use crate::config::installation::DiskoMode;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::installation::DiskoMode;
 use crate::kexec;
 use crate::passphrase;
 use crate::run::step::StepId;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::ConfigError;
+use super::detect;
 use crate::cli::{Cli, Journey};
-use crate::detect;
 
 /// `landfall.toml`; every setting is optional. `{host}` stands for the host's name.
 #[derive(Debug, Clone, Default, Deserialize)]

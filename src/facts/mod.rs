@@ -3,6 +3,10 @@
 //! One evaluation per configuration gives all of it (`facts.nix`); nothing about
 //! keys, disks, users or secrets is guessed from file names.
 
+pub mod device_override;
+pub mod flake;
+pub mod repository;
+
 use serde::Deserialize;
 
 /// The expression that turns a `nixosConfigurations.HOST` into [`HostFacts`].

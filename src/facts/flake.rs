@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
+use super::repository;
+use super::{EXPRESSION, HostFacts, HostKeyFile, LayoutDisk};
+use crate::config::installation::DiskoMode;
 use crate::config::{Config, ConfigError, HostName};
 use crate::context::{Context, Facts};
 use crate::error::{Exit, StepError};
 use crate::exec::Cmd;
-use crate::facts::{EXPRESSION, HostFacts, HostKeyFile, LayoutDisk};
-use crate::installation::DiskoMode;
 use crate::nix::{Nix, StorePath};
-use crate::scratch;
 
 /// Where the system comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,7 +188,7 @@ pub fn evaluate(config: &Config, run_dir: &Path) -> Result<Facts, StepError> {
     let (full, locked) = match &config.origin {
         Origin::Flake(reference) => of_flake(config, reference, run_dir)?,
         Origin::StorePaths { disko, system } => (of_paths(config, disko, system)?, None),
-        Origin::Repository => return scratch::evaluate(config, run_dir),
+        Origin::Repository => return repository::evaluate(config, run_dir),
     };
     Ok(Facts { full, minimal: None, locked })
 }
@@ -207,14 +207,14 @@ fn of_flake(
         if !Path::new(&locked.source.join("")).join(&place).exists() {
             copy = with_file(&locked, file, &place, run_dir)?;
             let below = below_root(reference);
-            flake = scratch::flake_in(&format!("path:{}", copy.path().display()), &below);
+            flake = repository::flake_in(&format!("path:{}", copy.path().display()), &below);
         }
     }
     let expression = applied_to_system(&config.origin, EXPRESSION);
     let value: serde_json::Value = nix
         .eval_json(&format!("{flake}#{}", config.attr), Some(&expression))
-        .map_err(|error| scratch::not_evaluated(error, &config.attr))?;
-    Ok((scratch::understood(value, &config.attr)?, Some(locked)))
+        .map_err(|error| repository::not_evaluated(error, &config.attr))?;
+    Ok((repository::understood(value, &config.attr)?, Some(locked)))
 }
 
 /// A copy of the flake's tree that has the hardware file, or a stub of it.

@@ -9,14 +9,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::device_override;
+use super::flake;
+use super::{EXPRESSION, HostFacts};
 use crate::config::Config;
 use crate::context::Facts;
 use crate::error::{Exit, StepError};
 use crate::exec::{Cmd, ExecError};
-use crate::facts::{EXPRESSION, HostFacts};
-use crate::layout;
 use crate::nix::{Nix, NixError};
-use crate::origin;
 
 /// A private copy of the config repository and, beside it, of the secrets.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Scratch {
                 if let Some(folder) = path.parent() {
                     std::fs::create_dir_all(folder).map_err(failed)?;
                 }
-                std::fs::write(&path, origin::stub_of(&path)).map_err(failed)?;
+                std::fs::write(&path, flake::stub_of(&path)).map_err(failed)?;
             }
         }
         let input = config.secrets.as_ref().and_then(|secrets| secrets.input.clone());
@@ -106,9 +106,12 @@ fn facts_of(
     devices: &BTreeMap<String, String>,
 ) -> Result<HostFacts, StepError> {
     let value: serde_json::Value = nix
-        .eval_json(&format!("{flake}#{attr}"), Some(&layout::facts_with(EXPRESSION, devices)))
+        .eval_json(
+            &format!("{flake}#{attr}"),
+            Some(&device_override::facts_with(EXPRESSION, devices)),
+        )
         .map_err(|error| not_evaluated(error, attr))?;
-    layout::check_names(&value, devices)?;
+    device_override::check_names(&value, devices)?;
     understood(value, attr)
 }
 

@@ -4,10 +4,13 @@
 //! Nothing here evaluates nix or talks to the target; what the configuration
 //! means is `facts`, what the machine is is `machine`.
 
+pub mod build_on;
+pub mod detect;
 mod error;
+pub mod installation;
 mod kexec;
 mod passphrases;
-mod place;
+pub mod repository;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,24 +18,24 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::build_on::BuildOn;
 use crate::cli::{
     ActivateArg, ChangedLayoutArg, Cli, HardwareArg, Journey, Reach, StrategyArg, Where,
 };
 use crate::commands::install::{HardwareBackend, InstallArgs};
-use crate::detect;
-use crate::installation::Installation;
+use build_on::BuildOn;
+
+use crate::facts::flake::Origin;
 use crate::nix::NixOptions;
-use crate::origin::Origin;
 use crate::ssh::Endpoint;
+use installation::Installation;
 
 use passphrases::{named, passphrases};
-use place::{HostKeySetting, split_flake};
+use repository::{HostKeySetting, split_flake};
 
 pub use error::ConfigError;
 pub use kexec::{Kexec, KexecImage, Sha256Sum};
 pub use passphrases::{PassphraseFrom, PassphraseSource, SecretPlace};
-pub use place::{InstallerFlake, Place, SecretsRepo};
+pub use repository::{InstallerFlake, Place, SecretsRepo};
 
 /// How long a person has to type the passphrase on the console of the target.
 const PASSPHRASE_DEADLINE: Duration = Duration::from_secs(30 * 60);
