@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::address;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::installers;
+use crate::image::host_keys;
 use crate::kexec;
 use crate::run::event::Event;
 use crate::run::run_dir::StateDir;
@@ -186,7 +186,7 @@ fn trust_installer(
         let expected = known.keys.iter().map(|key| ("your known_hosts", key.fingerprint()));
         return Err(another_key(endpoint, &offered, &expected.collect::<Vec<_>>()));
     }
-    if let Some(name) = installers::recorded(&StateDir::open()?, &offered) {
+    if let Some(name) = host_keys::recorded(&StateDir::open()?, &offered) {
         cx.events.note(format!("the host key is that of the image {name}"));
         return trust(offered);
     }

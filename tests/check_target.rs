@@ -9,7 +9,7 @@ use common::installer::{DEVICE, SERIAL, disk};
 use common::journey::{HOST, Journey, Ran, files_below, run};
 use common::sshd::{free_port, keygen};
 use common::users::PASSWORD;
-use landfall::installers;
+use landfall::image::host_keys;
 use landfall::run::run_dir::StateDir;
 use serde_json::json;
 
@@ -228,10 +228,10 @@ fn an_image_that_landfall_made_is_known_by_its_key() {
     let Some(journey) = Journey::new() else { return };
     let state = StateDir::at(journey.state()).unwrap();
     let other = keygen(journey.root.path(), "other", "ed25519").public;
-    installers::record(&state, &other, "another stick").unwrap();
+    host_keys::record(&state, &other, "another stick").unwrap();
     let no_flag = |args: &mut Vec<String>| without(args, "--installer-fingerprint");
     journey.check_with(no_flag).ends(PERSON, &["was not confirmed"]);
-    installers::record(&state, &journey.target.sshd.host_key, "the stick").unwrap();
+    host_keys::record(&state, &journey.target.sshd.host_key, "the stick").unwrap();
     journey.check_with(no_flag).ends(0, &["the host key is that of the image the stick"]);
 }
 

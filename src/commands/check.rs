@@ -2,8 +2,8 @@
 
 use crate::cli::{CheckArgs, Cli};
 use crate::commands::run::{self, Purpose};
-use crate::engine;
 use crate::error::{Exit, StepError};
+use crate::journey::engine;
 use crate::journey::{self, Selection};
 use crate::run::event::Event;
 use crate::run::step::StepId;

@@ -10,11 +10,11 @@ use crate::config::Place;
 use crate::error::{Exit, StepError};
 use crate::exec::quote;
 use crate::git::Repo;
-use crate::new_host::{Disks, NewHost, file_of};
-use crate::operator;
-use crate::scaffold::HostSecrets;
+use crate::init::HostSecrets;
+use crate::init::add_host::{Disks, NewHost, file_of};
+use crate::init::operator_keys;
+use crate::init::templates::Firmware;
 use crate::secret::password;
-use crate::templates::Firmware;
 use crate::ui::say;
 
 #[derive(Debug, Clone, Subcommand)]
@@ -73,7 +73,7 @@ fn add(args: &HostAddArgs, cli: &Cli) -> Result<Exit, StepError> {
         }
     };
     let hash = password::hash(&password).map_err(|error| InitError::Hash(error.to_string()))?;
-    let identity = operator::identity_path(&home);
+    let identity = operator_keys::identity_path(&home);
     host.write(&HostSecrets {
         password_hash: &hash,
         sample: &password::generate(),

@@ -1,7 +1,7 @@
 //! `landfall init`: a nix-config and a nix-secrets ready to use.
 //!
 //! What the repositories are made of is asked or taken from flags before anything
-//! is written; the writing itself is [`crate::scaffold`]'s.
+//! is written; the writing itself is [`crate::init`]'s.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,14 @@ use clap::{Args, ValueEnum};
 
 use crate::error::{Advice, Exit, StepError};
 use crate::exec::quote;
+use crate::init;
+use crate::init::operator_keys;
+use crate::init::operator_keys::{Identity, OperatorError};
+use crate::init::templates::{Firmware, Values};
+use crate::init::{Scaffold, ScaffoldError, config_dir, secrets_dir};
 use crate::nix::flake_ref::{flake_input, is_remote};
-use crate::operator::{self, Identity, OperatorError};
-use crate::scaffold::{self, Scaffold, ScaffoldError, config_dir, secrets_dir};
 use crate::secret::password;
 use crate::secret::{Secret, create_private_dir, write_private};
-use crate::templates::{Firmware, Values};
 use crate::ui::Screen;
 use crate::ui::prompt::{PromptError, Prompter, Question, prompter};
 
@@ -158,10 +160,10 @@ fn init(args: &InitArgs, prompter: &dyn Prompter) -> Result<String, InitError> {
     let home = std::env::home_dir().filter(|home| home.is_absolute()).ok_or(InitError::NoHome)?;
     let dir = absolute(&args.dir)?;
     let given = Given::gather(args, prompter, &home)?;
-    scaffold::check(&dir)?;
+    init::check(&dir)?;
 
     let identity = match args.age_recipient.is_empty() {
-        true => Some(operator::identity(&operator::identity_path(&home))?),
+        true => Some(operator_keys::identity(&operator_keys::identity_path(&home))?),
         false => None,
     };
     let (password, kept) = match given.password {
@@ -215,7 +217,7 @@ impl Given {
         check(is_user_name(&user), "--user", &user, "not a user's login name")?;
         check(is_device(&args.disk), "--disk", &args.disk, "not the path of a device")?;
         for recipient in &args.age_recipient {
-            operator::check_recipient(recipient)?;
+            operator_keys::check_recipient(recipient)?;
         }
         let remotes = [("--remote", &args.remote), ("--secrets-remote", &args.secrets_remote)];
         for (flag, url) in remotes {
@@ -294,7 +296,10 @@ fn authorized_keys(
     home: &Path,
 ) -> Result<String, InitError> {
     if !files.is_empty() {
-        return Ok(files.iter().map(|f| operator::authorized_keys(f)).collect::<Result<_, _>>()?);
+        return Ok(files
+            .iter()
+            .map(|f| operator_keys::authorized_keys(f))
+            .collect::<Result<_, _>>()?);
     }
     let usual = home.join(".ssh/id_ed25519.pub");
     let usual = usual.is_file().then(|| usual.to_string_lossy().into_owned());
@@ -302,7 +307,7 @@ fn authorized_keys(
     let file = prompter.text(&question, usual.as_deref())?;
     // No shell has seen what was typed here.
     let file = file.strip_prefix("~/").map_or_else(|| PathBuf::from(&file), |rest| home.join(rest));
-    Ok(operator::authorized_keys(&file)?)
+    Ok(operator_keys::authorized_keys(&file)?)
 }
 
 /// The password in the first line of a file.

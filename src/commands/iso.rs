@@ -7,17 +7,17 @@ use crate::cli::{Cli, IsoBuildArgs, NixOptions};
 use crate::config::Place;
 use crate::error::{Exit, StepError};
 use crate::facts::repository::flake_in;
+use crate::image::{customize, host_keys, wifi};
+use crate::init::operator_keys;
 use crate::keys::read_given;
 use crate::nix::flake_ref::encode;
 use crate::nix::{Nix, report_to};
-use crate::operator;
 use crate::run::event::Events;
 use crate::run::run_dir::StateDir;
 use crate::secret::age::HostKey as HostKeyPair;
 use crate::ssh::HostKey;
 use crate::ui::prompt::prompter;
 use crate::ui::{Screen, Ui, say};
-use crate::{installers, iso, wifi};
 
 mod flash;
 
@@ -46,7 +46,7 @@ fn customize(cli: &Cli, args: &IsoBuildArgs, output: &Path) -> Result<Exit, Step
     };
     let mut authorized_keys = String::new();
     for file in &args.ssh_key {
-        authorized_keys += &operator::authorized_keys(file)?;
+        authorized_keys += &operator_keys::authorized_keys(file)?;
     }
     let networks = wifi::profiles(
         &wifi::Wanted {
@@ -58,7 +58,7 @@ fn customize(cli: &Cli, args: &IsoBuildArgs, output: &Path) -> Result<Exit, Step
         prompter(false, Screen::still()).as_ref(),
     )?;
     let joins: Vec<String> = networks.iter().map(|network| network.name.clone()).collect();
-    iso::check_output(output)?;
+    customize::check_output(output)?;
     let state = StateDir::open()?;
     let image = match &args.image {
         Some(image) => image.clone(),
@@ -66,9 +66,13 @@ fn customize(cli: &Cli, args: &IsoBuildArgs, output: &Path) -> Result<Exit, Step
     };
     let public = host_key.public_openssh()?.parse::<HostKey>()?;
     let fingerprint = host_key.fingerprint();
-    iso::customize(&image, output, &iso::Custom { host_key, authorized_keys, networks })?;
+    customize::customize(
+        &image,
+        output,
+        &customize::Custom { host_key, authorized_keys, networks },
+    )?;
     let name = std::path::absolute(output).unwrap_or_else(|_| output.to_owned());
-    installers::record(&state, &public, &name.display().to_string()).map_err(|error| {
+    host_keys::record(&state, &public, &name.display().to_string()).map_err(|error| {
         StepError::new(
             "the image's host key could not be remembered",
             error.to_string(),

@@ -11,8 +11,8 @@ use crate::commands::answering;
 use crate::config::{Config, Place};
 use crate::context::Context;
 use crate::error::{Exit, StepError};
+use crate::journey::changes;
 use crate::phase;
-use crate::resume;
 use crate::run::event::{Event, Events};
 use crate::run::journal;
 use crate::run::journal::{Entry, Journal, RunIdentity};
@@ -124,9 +124,9 @@ pub fn open_config(
 /// Whether the run can go on here, and what changed meanwhile.
 fn look_back(cx: &mut Context, purpose: Purpose) -> Result<(), StepError> {
     if purpose != Purpose::Print {
-        resume::same_machine(cx)?;
+        changes::same_machine(cx)?;
     }
-    if purpose == Purpose::Journey { resume::note_changes(cx) } else { Ok(()) }
+    if purpose == Purpose::Journey { changes::note_changes(cx) } else { Ok(()) }
 }
 
 /// A complete run has nothing to say to a machine that waits to be installed.

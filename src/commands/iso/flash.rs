@@ -8,7 +8,8 @@ use clap::Args;
 
 use crate::cli::{Cli, NixOptions};
 use crate::error::{Exit, StepError};
-use crate::flash::{self, Device, Drive, DriveError, Phase};
+use crate::image::flash;
+use crate::image::flash::{Device, Drive, DriveError, Phase};
 use crate::run::event::{Events, Progress};
 use crate::target::disks::bytes;
 use crate::ui::prompt::{Question, prompter};

@@ -6,10 +6,10 @@
 
 use std::time::Instant;
 
+use super::Planned;
 use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::exec;
-use crate::journey::Planned;
 use crate::run::crash_points;
 use crate::run::crash_points::Boundary;
 use crate::run::event::{Ending, Event};

@@ -4,9 +4,9 @@
 //! and reads back. The first part of the image is written last, so that a drive on which
 //! writing was cut off does not start a machine.
 
-mod device;
-mod drives;
-mod write;
+pub mod device;
+pub mod drives;
+pub mod write;
 
 pub use device::{Device, OpenError};
 pub use drives::{Drive, DriveError, Refused};

@@ -6,15 +6,16 @@
 
 use std::path::{Path, PathBuf};
 
+use super::HostSecrets;
+use super::templates::{BIOS, Firmware, NIX_CONFIG, Values};
 use crate::config::SecretsRepo;
 use crate::error::{Advice, Exit, StepError};
 use crate::exec::Cmd;
 use crate::git::Repo;
-use crate::scaffold::{self, HostSecrets};
+use crate::init;
 use crate::sops::change::rule_selection;
 use crate::sops::proof::identities::{Identities, Places};
 use crate::sops::rules::{Rule, Rules};
-use crate::templates::{BIOS, Firmware, NIX_CONFIG, Values};
 
 const HOSTS: &str = "hosts/nixos";
 /// What the files of a host refer to.
@@ -130,7 +131,7 @@ impl<'a> NewHost<'a> {
         let before = std::fs::read(dir.join(sops_config)).map_err(io(&dir.join(sops_config)))?;
         let secrets = || -> Result<(), StepError> {
             put(&dir.join(sops_config), self.rules.as_bytes())?;
-            scaffold::encrypt(dir, self.name, &self.user, given)?;
+            init::encrypt(dir, self.name, &self.user, given)?;
             let message = format!("Secrets of {}", self.name);
             Repo::open(dir)?.commit_paths(&[sops_config, &file], &message)?;
             Ok(())

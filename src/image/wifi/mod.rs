@@ -3,6 +3,8 @@
 //!
 //! A passphrase comes from a file or from a person, and is in the keyfile alone.
 
+pub mod connection;
+
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -13,8 +15,6 @@ use zeroize::Zeroizing;
 use crate::error::{Advice, Exit, StepError};
 use crate::secret::Secret;
 use crate::ui::prompt::{Prompter, Question};
-
-mod connection;
 
 /// The longest name of a network, bytes (IEEE 802.11, element SSID).
 const LONGEST_NAME: usize = 32;

@@ -14,10 +14,10 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use super::wifi::Profile;
 use crate::error::{Advice, Exit};
 use crate::secret::Secret;
 use crate::secret::age::{HostKey as HostKeyPair, KeyError};
-use crate::wifi::Profile;
 
 /// One line of the room.
 const ROOM: &[u8; 64] = b"landfall keeps this room for what one copy of an image is given\n";

@@ -18,7 +18,7 @@ macro_rules! templates {
     ($repo:literal: $($path:literal),+ $(,)?) => {
         &[$(Template {
             path: $path,
-            text: include_str!(concat!("../templates/", $repo, "/", $path)),
+            text: include_str!(concat!("../../templates/", $repo, "/", $path)),
         }),+]
     };
 }

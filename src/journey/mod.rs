@@ -1,5 +1,8 @@
 //! The steps of one journey: which of the sixteen run, and why the others do not.
 
+pub mod changes;
+pub mod engine;
+
 use crate::cli::BootstrapArgs;
 use crate::config::installation::Installation;
 use crate::config::{Config, Push, Strategy};

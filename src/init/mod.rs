@@ -6,6 +6,10 @@
 //! input and are on disk only encrypted; they are opened again before anything is
 //! moved, where the operator's identity is at hand.
 
+pub mod add_host;
+pub mod operator_keys;
+pub mod templates;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,7 +20,7 @@ use serde_json::json;
 use crate::error::{Advice, Exit};
 use crate::exec::{Cmd, ExecError};
 use crate::secret::Secret;
-use crate::templates::{NIX_CONFIG, NIX_SECRETS, Template, Values};
+use templates::{NIX_CONFIG, NIX_SECRETS, Template, Values};
 
 const CONFIG: &str = "nix-config";
 const SECRETS: &str = "nix-secrets";

@@ -1,0 +1,6 @@
+//! TODO.
+
+pub mod customize;
+pub mod flash;
+pub mod host_keys;
+pub mod wifi;
