@@ -5,29 +5,21 @@
 //! the `engine` runs the plan's `Step`s against source and target, and writes
 //! the `Journal` and `Event`s; the `ui` shows them. Nothing flows back.
 
-pub mod address;
 pub mod cli;
 pub mod commands;
 pub mod config;
-pub mod context;
 pub mod error;
 pub mod exec;
 pub mod facts;
 pub mod git;
-pub mod hardware;
 pub mod image;
 pub mod init;
 pub mod journey;
-pub mod kexec;
-pub mod keys;
 pub mod nix;
-pub mod passphrase;
-pub mod phase;
 pub mod run;
 pub mod secret;
 pub mod sops;
 pub mod ssh;
 pub mod steps;
-pub mod sudo;
 pub mod target;
 pub mod ui;

@@ -7,14 +7,14 @@ use clap::Parser;
 
 use crate::cli::{AbandonArgs, Cli, Journey};
 use crate::config::{Config, Place};
-use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::keys::RunKeys;
 use crate::run::event::{Event, Events};
 use crate::run::journal;
 use crate::run::journal::{Journal, Line};
 use crate::run::run_dir::{RunDir, StateDir};
 use crate::run::step::StepId;
+use crate::steps::context::Context;
+use crate::steps::identity::run_keys::RunKeys;
 use crate::steps::undo;
 use crate::ui::prompt::{Question, prompter};
 use crate::ui::{Screen, say};

@@ -4,10 +4,10 @@
 use std::os::unix::ffi::OsStringExt;
 
 use crate::cli::Reach;
-use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::secret::Secret;
 use crate::ssh::{Askpass, Desk};
+use crate::steps::context::Context;
 
 /// Begins to answer, for all connections to the target.
 pub fn start(cx: &mut Context, reach: &Reach) -> Result<(), StepError> {

@@ -6,13 +6,13 @@ use crate::cli::{BootstrapArgs, Cli, PlanArgs, PlanFormat};
 use crate::commands::run::Purpose;
 use crate::commands::{plan, run};
 use crate::config::Push;
-use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::journey::engine;
 use crate::journey::{self, Selection};
 use crate::run::event::Event;
 use crate::run::journal;
-use crate::steps::remote;
+use crate::steps::context::Context;
+use crate::steps::shared_edit;
 
 pub fn run(cli: &Cli, args: &BootstrapArgs) -> Result<Exit, StepError> {
     let selection = Selection::of(args)?;
@@ -49,7 +49,7 @@ pub fn travel(mut run: run::Run, selection: &Selection) -> Result<Exit, StepErro
 
 /// Who pushes nothing has to know what the rest of the world waits for.
 fn say_what_to_push(cx: &Context) -> Result<(), StepError> {
-    let commands = remote::left_to_push(cx)?;
+    let commands = shared_edit::left_to_push(cx)?;
     if commands.is_empty() {
         return Ok(());
     }

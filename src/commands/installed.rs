@@ -12,10 +12,7 @@ use uuid::Uuid;
 use crate::cli::{Cli, Journey, Reach, StrategyArg, Where};
 use crate::commands::answering;
 use crate::config::{Config, Place, reached_by};
-use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::keys::RunKeys;
-use crate::phase;
 use crate::run::event::{Event, Events};
 use crate::run::journal;
 use crate::run::journal::{Entry, Journal, RunIdentity};
@@ -23,6 +20,9 @@ use crate::run::run_dir::{HostState, RunDir, StateDir};
 use crate::run::step::StepId;
 use crate::secret::private_temp_dir;
 use crate::ssh::{self, Endpoint, HostKey, Session};
+use crate::steps::connect;
+use crate::steps::context::Context;
+use crate::steps::identity::run_keys::RunKeys;
 use crate::target::Phase;
 use crate::ui::Ui;
 use crate::ui::prompt;
@@ -181,12 +181,12 @@ impl Known {
 
 fn connect(cx: &mut Context, known: &Known) -> Result<(), StepError> {
     let endpoint = cx.config.target.clone().ok_or_else(|| nowhere(&cx.config, "sync"))?;
-    let endpoint = phase::installed_endpoint(cx, &endpoint).with_user(cx.primary_user()?);
+    let endpoint = connect::installed_endpoint(cx, &endpoint).with_user(cx.primary_user()?);
     let key = known.host_key(&endpoint)?;
     // Where the steps look for it, as in a run.
     cx.keys().pin(&key)?;
     let session = Session::open(&endpoint, &key, &cx.dir, CONTACT)?;
-    let target = phase::examined(cx, session, key)?;
+    let target = connect::examined(cx, session, key)?;
     if target.facts.is_installer() || target.facts.os != "nixos" {
         return Err(not_installed(cx, &target.facts.os));
     }

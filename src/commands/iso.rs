@@ -9,13 +9,13 @@ use crate::error::{Exit, StepError};
 use crate::facts::repository::flake_in;
 use crate::image::{customize, host_keys, wifi};
 use crate::init::operator_keys;
-use crate::keys::read_given;
 use crate::nix::flake_ref::encode;
 use crate::nix::{Nix, report_to};
 use crate::run::event::Events;
 use crate::run::run_dir::StateDir;
 use crate::secret::age::HostKey as HostKeyPair;
 use crate::ssh::HostKey;
+use crate::steps::identity::run_keys::read_given;
 use crate::ui::prompt::prompter;
 use crate::ui::{Screen, Ui, say};
 

@@ -10,15 +10,17 @@ use clap::Args;
 use crate::cli::{Cli, Reach, Where};
 use crate::commands::installed::{self, Visit};
 use crate::config::SecretPlace;
-use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
-use crate::passphrase::{self, PassphraseError};
 use crate::secret::Secret;
-use crate::sops::change::stored;
-use crate::steps::remote::Edit;
-use crate::steps::{kept, secrets};
-use crate::sudo;
+use crate::sops::change::stored_value;
+use crate::steps::connect::sudo;
+use crate::steps::context::Context;
+use crate::steps::disks::passphrases;
+use crate::steps::disks::passphrases::PassphraseError;
+use crate::steps::secrets;
+use crate::steps::secrets::stored;
+use crate::steps::shared_edit::Edit;
 use crate::target::luks::{Change, Header, Volume, volumes};
 use crate::ui::prompt::Question;
 
@@ -71,7 +73,7 @@ pub fn run(cli: &Cli, args: &PassphraseArgs) -> Result<Exit, StepError> {
     let old = args.old_passphrase_file.as_deref().map(given).transpose()?;
     let new = args.new_passphrase_file.as_deref().map(given).transpose()?;
     if let Some(new) = &new {
-        passphrase::can_be_typed(VOLUME, new)?;
+        passphrases::can_be_typed(VOLUME, new)?;
     }
     let mut journey = installed::journey_to(&args.place, &args.reach);
     journey.user.clone_from(&args.user);
@@ -86,7 +88,7 @@ pub fn run(cli: &Cli, args: &PassphraseArgs) -> Result<Exit, StepError> {
 fn given(path: &Path) -> Result<Secret, PassphraseError> {
     let bytes = std::fs::read(path)
         .map_err(|source| PassphraseError::Read { path: path.to_owned(), source })?;
-    passphrase::line(VOLUME, &Secret::new(bytes))
+    passphrases::line(VOLUME, &Secret::new(bytes))
 }
 
 fn change(
@@ -197,15 +199,15 @@ fn unclear(names: &[String]) -> StepError {
 fn ask_old(cx: &Context, names: &str) -> Result<Secret, StepError> {
     let question =
         Question::new(format!("Passphrase that opens {names} now"), "--old-passphrase-file FILE");
-    Ok(passphrase::line(names, &cx.prompter.secret(&question)?)?)
+    Ok(passphrases::line(names, &cx.prompter.secret(&question)?)?)
 }
 
 fn ask_new(cx: &Context, names: &str) -> Result<Secret, StepError> {
     let question =
         Question::new(format!("New passphrase for {names}"), "--new-passphrase-file FILE")
             .detail("It is asked for at every boot of the machine.");
-    let new = passphrase::line(names, &cx.prompter.new_secret(&question)?)?;
-    passphrase::can_be_typed(names, &new)?;
+    let new = passphrases::line(names, &cx.prompter.new_secret(&question)?)?;
+    passphrases::can_be_typed(names, &new)?;
     Ok(new)
 }
 
@@ -220,7 +222,7 @@ fn kept_at(cx: &Context, place: &SecretPlace) -> Result<Secret, StepError> {
         .exit(Exit::Usage));
     }
     secrets::place(cx)?.check()?;
-    let kept = kept::value(cx, place)?;
+    let kept = stored::value(cx, place)?;
     let missing =
         || PassphraseError::Missing { file: place.file.clone(), key: place.key.join("/") };
     Ok(kept.ok_or_else(missing)?)
@@ -235,12 +237,20 @@ fn keep(cx: &Context, place: &SecretPlace, new: &Secret, names: &str) -> Result<
             let secrets = secrets::secrets_in(cx, &repository, root)?;
             let rules = secrets.dir.join(&secrets.sops_config);
             let path = rules.parent().unwrap_or(&secrets.dir).join(&place.file);
-            if stored::read(&path, &key, cx.operator())?.as_ref() == Some(new) {
+            if stored_value::read(&path, &key, cx.operator())?.as_ref() == Some(new) {
                 return Ok(None);
             }
             let host = secrets::recipient_of(&secrets, cx.config.host.as_str())?;
             let never: Vec<&str> = host.iter().map(String::as_str).collect();
-            stored::write(&secrets.dir, &rules, &place.file, &key, new, &never, cx.operator())?;
+            stored_value::write(
+                &secrets.dir,
+                &rules,
+                &place.file,
+                &key,
+                new,
+                &never,
+                cx.operator(),
+            )?;
             let message = format!("{}: new passphrase of {names}", cx.config.host);
             Ok(Some(Edit { paths: Repo::open(root)?.dirty()?, message }))
         })

@@ -9,15 +9,15 @@ use uuid::Uuid;
 use crate::cli::{Cli, Journey, Reach};
 use crate::commands::answering;
 use crate::config::{Config, Place};
-use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::journey::changes;
-use crate::phase;
 use crate::run::event::{Event, Events};
 use crate::run::journal;
 use crate::run::journal::{Entry, Journal, RunIdentity};
 use crate::run::run_dir::StateDir;
 use crate::secret::private_temp_dir;
+use crate::steps::connect;
+use crate::steps::context::Context;
 use crate::target::Phase;
 use crate::ui::Ui;
 use crate::ui::prompt;
@@ -102,7 +102,7 @@ pub fn open_config(
         log: passing.is_none().then(|| dir.log().display().to_string()),
         resumed,
     });
-    if let Err(error) = phase::establish(&mut cx) {
+    if let Err(error) = connect::establish(&mut cx) {
         ui.finish();
         return Err(error);
     }

@@ -1,14 +1,14 @@
 //! `landfall ssh`: a session on a host, with the key that its run pinned; or in its initrd,
 //! with the key that the run made for that.
 
-use crate::address::ADDRESS;
 use crate::cli::{Cli, SshArgs};
 use crate::error::{Exit, StepError};
-use crate::keys::RunKeys;
 use crate::run::journal;
 use crate::run::run_dir::{HostState, RunDir, StateDir};
 use crate::run::step::StepId;
 use crate::ssh::{self, Endpoint};
+use crate::steps::connect::addresses::ADDRESS;
+use crate::steps::identity::run_keys::RunKeys;
 
 pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
     let host = StateDir::open()?.host(&args.host)?;

@@ -9,14 +9,14 @@ use clap::Args;
 
 use crate::cli::{ActivateArg, Cli, Journey, NixOptions, Reach, Where};
 use crate::commands::installed::{self, Visit};
-use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::journey::engine;
 use crate::journey::{self, Selection};
 use crate::run::event::Event;
 use crate::run::step::{Consent, StepId};
-use crate::sudo;
+use crate::steps::connect::sudo;
+use crate::steps::context::Context;
 
 #[derive(Debug, Clone, Args)]
 pub struct SyncArgs {

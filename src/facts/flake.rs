@@ -13,10 +13,10 @@ use super::repository;
 use super::{EXPRESSION, HostFacts, HostKeyFile, LayoutDisk};
 use crate::config::installation::DiskoMode;
 use crate::config::{Config, ConfigError, HostName};
-use crate::context::{Context, Facts};
 use crate::error::{Exit, StepError};
 use crate::exec::Cmd;
 use crate::nix::{Nix, StorePath};
+use crate::steps::context::{Context, Facts};
 
 /// Where the system comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

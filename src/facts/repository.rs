@@ -13,10 +13,10 @@ use super::device_override;
 use super::flake;
 use super::{EXPRESSION, HostFacts};
 use crate::config::Config;
-use crate::context::Facts;
 use crate::error::{Exit, StepError};
 use crate::exec::{Cmd, ExecError};
 use crate::nix::{Nix, NixError};
+use crate::steps::context::Facts;
 
 /// A private copy of the config repository and, beside it, of the secrets.
 #[derive(Debug)]

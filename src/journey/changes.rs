@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::facts::flake::Origin;
 use crate::git::Repo;
 use crate::run::journal;
 use crate::run::journal::Entry;
 use crate::run::step::StepId;
+use crate::steps::context::Context;
 use crate::steps::lock::short;
 use crate::target::Phase;
 

@@ -7,7 +7,6 @@
 use std::time::Instant;
 
 use super::Planned;
-use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::exec;
 use crate::run::crash_points;
@@ -15,6 +14,7 @@ use crate::run::crash_points::Boundary;
 use crate::run::event::{Ending, Event};
 use crate::run::journal::Entry;
 use crate::run::step::{Consent, Evidence, Status, Step, StepId};
+use crate::steps::context::Context;
 
 /// A step that failed, with its error.
 #[derive(Debug)]

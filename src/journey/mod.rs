@@ -6,11 +6,11 @@ pub mod engine;
 use crate::cli::BootstrapArgs;
 use crate::config::installation::Installation;
 use crate::config::{Config, Push, Strategy};
-use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::run::plan::{Plan, PlanStep};
 use crate::run::step::{Machine, Status, Step, StepId};
 use crate::steps;
+use crate::steps::context::Context;
 
 /// A step of this journey.
 pub struct Planned {

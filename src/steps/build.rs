@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::context::Context;
 use crate::config::Push;
 use crate::config::build_on::Builder;
 use crate::config::installation::Installation;
-use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::facts::device_override;
 use crate::facts::flake;

@@ -2,7 +2,7 @@
 //! from the installer's memory as the place for large things. It is copied there, or
 //! built there where the target builds for itself.
 
-use crate::context::Context;
+use super::context::Context;
 use crate::error::{Exit, StepError};
 use crate::nix::{NixError, StorePath, report_to};
 use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};

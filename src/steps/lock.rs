@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use crate::context::Context;
+use super::context::Context;
+use super::shared_edit::Destination;
 use crate::error::{Exit, StepError};
 use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
-use crate::steps::remote::Destination;
 use crate::steps::secrets;
 
 pub struct Lock;

@@ -3,13 +3,14 @@
 
 use sha2::Digest;
 
-use crate::context::Context;
+use super::context::Context;
+use super::secrets::home_manager;
+use super::shared_edit;
 use crate::error::StepError;
 use crate::git::Repo;
 use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
 use crate::ssh::known_hosts;
 use crate::ssh::{Endpoint, known_hosts_name, known_keys};
-use crate::steps::{home, remote};
 use crate::target::Phase;
 
 pub struct Login;
@@ -101,7 +102,7 @@ echo "$(stat -c %a -- "$1") $(sha256sum < "$1" | cut -d' ' -f1)"
 
 /// Whether the user's age key is there, as this run has it.
 fn user_key_in_place(cx: &Context) -> Result<bool, StepError> {
-    let Some(home) = home::with_file(cx)? else { return Ok(true) };
+    let Some(home) = home_manager::with_file(cx)? else { return Ok(true) };
     let session = &cx.target()?.session;
     let state = session.script(KEY_STATE, &[home.key_file]).read()?;
     let Some((mode, digest)) = state.split_once(' ') else { return Ok(false) };
@@ -114,7 +115,7 @@ fn user_key_in_place(cx: &Context) -> Result<bool, StepError> {
 }
 
 fn put_user_key(cx: &Context) -> Result<(), StepError> {
-    let Some(home) = home::with_file(cx)? else { return Ok(()) };
+    let Some(home) = home_manager::with_file(cx)? else { return Ok(()) };
     let Some(key) = cx.keys().user_age() else { return Ok(()) };
     let session = &cx.target()?.session;
     let put = session.script_with_stdin(PUT_KEY, &[home.key_file]).stdin(key.key_file());
@@ -153,7 +154,7 @@ fn forge_lines(cx: &Context) -> Result<Vec<String>, StepError> {
     }
     let mut lines = Vec::new();
     for dir in super::repos::dirs(cx) {
-        if let Some(url) = remote::url(&Repo::open(&dir)?)? {
+        if let Some(url) = shared_edit::url(&Repo::open(&dir)?)? {
             lines.extend(forge_of(&url)?);
         }
     }

@@ -5,13 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::context::Context;
+use super::context::Context;
+use super::shared_edit::{Destination, Edit, Place};
 use crate::error::StepError;
 use crate::git::{self, Repo};
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::build::repo_at;
 use crate::steps::lock::{self, short};
-use crate::steps::remote::{Destination, Edit, Place};
 use crate::steps::{hardware, retire};
 use crate::ui::prompt::Question;
 

@@ -4,12 +4,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::context::Context;
+use super::context::Context;
+use super::shared_edit;
 use crate::error::StepError;
 use crate::git::Repo;
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
 use crate::steps::lock::short;
-use crate::steps::remote;
 use crate::target::Phase;
 use crate::ui::prompt::Question;
 
@@ -102,7 +102,7 @@ impl Step for Repos {
         for dir in dirs(cx) {
             let repo = Repo::open(&dir)?;
             let branch = repo.branch()?.unwrap_or("HEAD".into());
-            let url = remote::url(&repo)?.unwrap_or_default();
+            let url = shared_edit::url(&repo)?.unwrap_or_default();
             let place = place(cx, &dir);
             let bundle = cx.dir.join("bundle");
             repo.bundle(&bundle, &["HEAD", &branch])?;

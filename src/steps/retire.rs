@@ -7,8 +7,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::context::Context;
+use super::shared_edit::{Edit, Place};
 use crate::config::{Push, SecretsRepo};
-use crate::context::Context;
 use crate::error::StepError;
 use crate::git::Repo;
 use crate::run::journal;
@@ -20,7 +21,6 @@ use crate::sops::rules::edit;
 use crate::sops::rules::hosts::Who;
 use crate::steps::hardware;
 use crate::steps::lock::{self, short};
-use crate::steps::remote::{Edit, Place};
 use crate::steps::repos::Repos;
 use crate::steps::secrets::{self, RETIRES};
 use crate::ui::prompt::Question;

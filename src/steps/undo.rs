@@ -5,8 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::context::Context;
+use super::shared_edit::Edit;
 use crate::config::Push;
-use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::run::journal;
@@ -18,7 +19,6 @@ use crate::sops::proof;
 use crate::sops::rules::edit;
 use crate::sops::rules::hosts::Who;
 use crate::steps::lock::short;
-use crate::steps::remote::Edit;
 use crate::steps::retire::{named_in, still_named, unwritten};
 use crate::steps::{hardware, secrets};
 
@@ -158,7 +158,8 @@ fn before_the_run(
     let repo = Repo::open(root)?;
     let Some(commit) = repo.introduced(recipient, path)? else { return Ok(None) };
     let parent = format!("{commit}~1");
-    let stored = path.with_file_name(crate::keys::stored_place(&cx.config.host).file);
+    let stored =
+        path.with_file_name(crate::steps::identity::run_keys::stored_place(&cx.config.host).file);
     if stored.exists()
         && repo.show(&commit, &stored)?.is_some()
         && repo.show(&parent, &stored)?.is_none()

@@ -11,7 +11,7 @@ pub mod repo;
 pub mod rewrap;
 pub mod rule_selection;
 pub mod sops_yaml;
-pub mod stored;
+pub mod stored_value;
 pub mod transaction;
 pub mod unfinished;
 pub mod user_key;

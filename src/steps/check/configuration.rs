@@ -1,13 +1,16 @@
 //! What the configuration says for or against an installation, wherever that takes place.
 
 use super::Findings;
+use super::boot_files;
 use crate::config::build_on::{BuildOn, Builder};
-use crate::context::Context;
 use crate::error::{Exit, StepError};
 use crate::facts::device_override;
 use crate::facts::flake::Origin;
 use crate::git::Repo;
-use crate::steps::{flake_hardware, hardware, home, install, installs, repos};
+use crate::steps::context::Context;
+use crate::steps::hardware::in_flake;
+use crate::steps::secrets::home_manager;
+use crate::steps::{hardware, install, repos};
 use crate::target::Phase;
 
 /// Mount points that NixOS always mounts in the initrd.
@@ -22,16 +25,16 @@ pub fn check(cx: &Context, findings: &mut Findings) {
     findings.take(builder(cx));
     match cx.config.origin {
         Origin::Repository => findings.take(hardware::hardware_file(cx).map(|_| ())),
-        Origin::Flake(_) | Origin::StorePaths { .. } => findings.take(flake_hardware::check(cx)),
+        Origin::Flake(_) | Origin::StorePaths { .. } => findings.take(in_flake::check(cx)),
     };
-    findings.take(flake_hardware::is_read(cx));
-    installs::check(cx, findings);
+    findings.take(in_flake::is_read(cx));
+    boot_files::check(cx, findings);
     findings.take(early_keys(cx));
     // Who does not wait for the reboot need not log in after it.
     if cx.config.installation.phases.reboot {
         findings.take(logins(cx));
     }
-    findings.take(home::check(cx));
+    findings.take(home_manager::check(cx));
     match repos::copied(cx) {
         Ok(true) => {
             findings.take(git_there(cx));

@@ -1,13 +1,14 @@
 //! What the target itself says for or against an installation.
 
 use super::Findings;
+use super::firmware;
 use crate::config::installation::DiskoMode;
-use crate::context::Context;
 use crate::error::{Exit, StepError};
-use crate::kexec;
-use crate::passphrase;
 use crate::run::step::StepId;
-use crate::steps::{disks as disks_step, firmware, hardware, installer};
+use crate::steps::context::Context;
+use crate::steps::disks::passphrases;
+use crate::steps::installer::kexec;
+use crate::steps::{disks as disks_step, hardware, installer};
 use crate::target::Phase;
 use crate::target::disk_contents;
 use crate::target::disks;
@@ -35,7 +36,7 @@ pub fn check(cx: &mut Context, findings: &mut Findings) {
     // Where nobody can be asked, what is missing is told now.
     let asks = cx.config.installation.phases.disko;
     if asks && (!cx.prompter.is_interactive() || !cx.config.passphrases.is_empty()) {
-        findings.take(passphrase::collect(cx));
+        findings.take(passphrases::collect(cx));
     }
     match hardware::difference(cx) {
         Ok(Some(diff)) => cx.events.warn(format!(

@@ -1,0 +1,329 @@
+//! Step 8: the only step that destroys.
+//!
+//! Its last act writes the run's id into the partition table, so that a resumed
+//! run recognises its own disks without unlocking anything and never formats
+//! them again.
+
+pub mod disko;
+pub mod passphrases;
+pub mod release;
+
+use super::context::Context;
+use crate::cli::ChangedLayoutArg;
+use crate::config::installation::DiskoMode;
+use crate::error::{Exit, StepError};
+use crate::facts::flake::Origin;
+use crate::facts::{HostFacts, LayoutDisk, LuksVolume};
+
+use crate::run::journal;
+use crate::run::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
+use crate::steps::build;
+use crate::steps::copy::ROOT;
+use crate::target::disk_contents;
+use crate::target::disks;
+use crate::target::disks::Matched;
+use crate::target::{Disk, TargetFacts};
+use crate::ui::prompt::Question;
+
+pub struct Disks;
+
+/// The fact that names the script by which the disks were formatted.
+const SCRIPT: &str = "script";
+const FLAG: &str = "--changed-layout keep|format";
+
+impl Step for Disks {
+    fn id(&self) -> StepId {
+        StepId::Disks
+    }
+
+    fn effects(&self, cx: &Context) -> &'static [Effect] {
+        const ENCRYPTS: Effect = Effect {
+            machine: Machine::Target,
+            change: "ERASES the disks of the layout, partitions, encrypts and formats them",
+            reversible: false,
+        };
+        const FORMATS: Effect = Effect {
+            change: "ERASES the disks of the layout, partitions and formats them",
+            ..ENCRYPTS
+        };
+        match cx.facts() {
+            Ok(facts) if facts.first().luks().next().is_none() => &[FORMATS],
+            _ => &[ENCRYPTS],
+        }
+    }
+
+    fn details(&self, cx: &Context) -> Vec<String> {
+        cx.facts().map(|facts| described(facts.first())).unwrap_or_default()
+    }
+
+    fn observe(&self, cx: &Context) -> Result<Status, StepError> {
+        if let Some(status) = cx.over_since_installed(StepId::Disks) {
+            return Ok(status);
+        }
+        // What only was mounted has no mark: this run must have done it.
+        let ours = match mode(cx) {
+            DiskoMode::Mount => journal::intention(cx.journal.lines(), StepId::Disks).is_some(),
+            DiskoMode::Disko | DiskoMode::Format => marked(cx)?,
+        };
+        if !ours || !mounted(cx)? || layout_changed(cx) {
+            return Ok(Status::Ready);
+        }
+        let serials: Vec<String> =
+            matched(cx)?.iter().map(|matched| matched.disk.stable_name()).collect();
+        let done = if mode(cx) == DiskoMode::Mount { "mounted" } else { "formatted, mounted" };
+        Ok(Status::Done(
+            Evidence::new(format!("{} {done} at {ROOT}", serials.join(", ")))
+                .with("disks", serials.join(" "))
+                .with(SCRIPT, formatted_with(cx).unwrap_or_default()),
+        ))
+    }
+
+    fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
+        passphrases::collect(cx)?;
+        if mode(cx) == DiskoMode::Mount {
+            return Ok(Consent::Given); // nothing is written
+        }
+        if marked(cx)? {
+            // Formatted by this run: only mounted again, unless a new layout is to have it.
+            if !layout_changed(cx) || ask_about_layout(cx)? == ChangedLayoutArg::Keep {
+                return Ok(Consent::Given);
+            }
+        }
+        confirm_erasure(cx)?;
+        Ok(Consent::Given)
+    }
+
+    fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
+        let names: Vec<String> = matched(cx)?.iter().map(|m| m.disk.stable_name()).collect();
+        let names = (names.join(", "), names.join(" "));
+        if mode(cx) == DiskoMode::Mount || marked(cx)? {
+            return Ok(Evidence::new(format!("mounts {}", names.0)).with("disks", names.1));
+        }
+        let script = build::preparing_script(cx)?.to_string();
+        Ok(Evidence::new(format!("erases {}", names.0)).with("disks", names.1).with(SCRIPT, script))
+    }
+
+    fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        let writes = writes(cx)?;
+        let script = build::preparing_script(cx)?;
+        cx.produced.insert(StepId::Disks, Evidence::default().with(SCRIPT, script.to_string()));
+        if !writes && mounted(cx)? {
+            return Ok(()); // the disks stay, and are there already
+        }
+        // The disks as they are now, not as they were when the run began.
+        let now = TargetFacts::read(&cx.target()?.session)?.disks;
+        let matched = of_layout(cx, &now)?;
+        if writes {
+            disks::check_usable(&matched, needed_bytes(cx))?;
+            disk_contents::check_alone(&matched, &now)?;
+            same_disks(cx, &matched)?;
+            release::release(cx)?;
+            if mode(cx) == DiskoMode::Disko {
+                release::run(cx, &matched)?;
+            }
+            disko::run(cx, &script, true)?;
+        }
+        // Some scripts leave mounted what they made, others do not.
+        if !mounted(cx)? {
+            disko::run(cx, &build::mounting_script(cx)?, false)?;
+        }
+        if !mounted(cx)? {
+            return Err(StepError::new(
+                format!("nothing is mounted at {ROOT}"),
+                "disko's script ended without an error",
+                "Does the layout give a mount point to every file system, and one of them /?",
+            ));
+        }
+        if writes {
+            mark(cx, &matched)?;
+        }
+        Ok(())
+    }
+}
+
+fn mode(cx: &Context) -> DiskoMode {
+    cx.config.installation.disko_mode
+}
+
+/// Whether this step changes what is on the disks: not those that this run has formatted,
+/// unless a new layout is to have them. Then that is confirmed anew.
+fn writes(cx: &mut Context) -> Result<bool, StepError> {
+    if mode(cx) == DiskoMode::Mount {
+        return Ok(false);
+    }
+    if !marked(cx)? {
+        return Ok(true);
+    }
+    if !layout_changed(cx) || ask_about_layout(cx)? == ChangedLayoutArg::Keep {
+        return Ok(false);
+    }
+    confirm_erasure(cx)?;
+    Ok(true)
+}
+
+/// Each disk of the layout with its device, and the key files that are made for them.
+fn described(facts: &HostFacts) -> Vec<String> {
+    let disk = |disk: &LayoutDisk| match &disk.in_layout {
+        None => format!("{}: {}", disk.name, disk.device),
+        Some(said) if said.is_empty() => format!("{}: {} by --disk", disk.name, disk.device),
+        Some(said) => {
+            format!("{}: {} by --disk, in the layout {said}", disk.name, disk.device)
+        }
+    };
+    let key = |volume: &LuksVolume| {
+        let files = facts.key_files(volume).into_iter();
+        let name = volume.name.clone();
+        files.map(move |file| format!("{name}: opened by a new key file, {}", file.path))
+    };
+    facts.disks.iter().map(disk).chain(facts.luks().flat_map(key)).collect()
+}
+
+/// A person sees what is on each disk and types its name, unless flags named it.
+fn confirm_erasure(cx: &mut Context) -> Result<(), StepError> {
+    let matched = matched(cx)?;
+    if cx.answers.erasure || disks::check_named(&matched, &cx.config.erase).is_ok() {
+        return Ok(());
+    }
+    for Matched { name, disk, .. } in &matched {
+        let expected = disk.stable_name();
+        let question =
+            Question::new(format!("Erase it? Type {expected} to confirm"), "--erase DISK")
+                .detail(format!("disk {name:?} of the layout: {} ({disk})", disk.path))
+                .details(disk_contents::lines(disk))
+                .detail(match mode(cx) {
+                    DiskoMode::Format => "What the layout misses is made on it.",
+                    _ => "Everything on it will be lost.",
+                });
+        if !cx.prompter.type_to_confirm(&question, &expected)? {
+            return Err(StepError::new(
+                format!("{disk} may not be erased"),
+                "it was not confirmed",
+                "Nothing was changed on the disks. Run the command again when it may be.",
+            )
+            .exit(Exit::Person));
+        }
+    }
+    cx.answers.erasure = true;
+    Ok(())
+}
+
+/// disko's script that formatted the disks, or with which they were taken as they are.
+fn formatted_with(cx: &Context) -> Option<&str> {
+    let begun = journal::intention(cx.journal.lines(), StepId::Disks);
+    let known = cx.evidence(StepId::Disks).and_then(|evidence| evidence.fact(SCRIPT));
+    known.or_else(|| begun.and_then(|evidence| evidence.fact(SCRIPT)))
+}
+
+/// Whether the layout that was built last is another one than that of the disks.
+fn layout_changed(cx: &Context) -> bool {
+    let (Some(before), Ok(now)) = (formatted_with(cx), build::preparing_script(cx)) else {
+        return false;
+    };
+    !before.is_empty() && before != now.to_string()
+}
+
+/// What happens to the disks that this run formatted for another layout.
+fn ask_about_layout(cx: &mut Context) -> Result<ChangedLayoutArg, StepError> {
+    if let Some(answer) = cx.answers.changed_layout.or(cx.config.changed_layout) {
+        return Ok(answer);
+    }
+    let question = Question::new("The layout changed. What about the disks?", FLAG)
+        .detail("This run formatted them by another script of disko than the one of now.")
+        .detail("A change of nixpkgs or disko makes another script too, of the same layout.");
+    let options = [
+        "keep them as they are, and mount them by the new layout".to_owned(),
+        "erase and format them again".to_owned(),
+    ];
+    let answer = match cx.prompter.choose(&question, &options)? {
+        0 => ChangedLayoutArg::Keep,
+        _ => ChangedLayoutArg::Format,
+    };
+    cx.answers.changed_layout = Some(answer);
+    Ok(answer)
+}
+
+/// The disks of the layout on the target, as they were found when the run began.
+pub fn matched(cx: &Context) -> Result<Vec<Matched>, StepError> {
+    of_layout(cx, &cx.target()?.facts.disks)
+}
+
+/// A script that was built elsewhere tells devices, not a layout: those of them that are
+/// disks of the target.
+fn of_layout(cx: &Context, disks: &[Disk]) -> Result<Vec<Matched>, StepError> {
+    let layout = &cx.facts()?.first().disks;
+    Ok(match cx.config.origin {
+        Origin::StorePaths { .. } => disks::match_named(layout, disks)?,
+        Origin::Repository | Origin::Flake(_) => disks::match_layout(layout, disks)?,
+    })
+}
+
+/// What was confirmed must be what is erased, even if device names moved meanwhile.
+fn same_disks(cx: &Context, now: &[Matched]) -> Result<(), StepError> {
+    let confirmed: Vec<String> = matched(cx)?.iter().map(|m| m.disk.stable_name()).collect();
+    let found: Vec<String> = now.iter().map(|m| m.disk.stable_name()).collect();
+    if confirmed == found {
+        return Ok(());
+    }
+    Err(StepError::new(
+        "the disks of the target changed during the run",
+        format!("confirmed: {}; found now: {}", confirmed.join(", "), found.join(", ")),
+        "Nothing was erased. Run the same command again.",
+    ))
+}
+
+/// The system, room for a second generation of it, and for the file systems themselves.
+fn needed_bytes(cx: &Context) -> u64 {
+    build::closure_bytes(cx).map_or(disks::LEAST_BYTES, |closure| closure * 2 + (512 << 20))
+}
+
+/// Whether the target's disks carry the mark of this run.
+fn marked(cx: &Context) -> Result<bool, StepError> {
+    for (index, matched) in matched(cx)?.iter().enumerate() {
+        let argv = ["sfdisk", "--disk-id", &matched.disk.path];
+        // A blank disk has no id and makes sfdisk fail.
+        let output = cx.target()?.session.root(&argv).output()?;
+        if !output.text().trim().eq_ignore_ascii_case(&disk_id(cx, index)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+pub fn mounted(cx: &Context) -> Result<bool, StepError> {
+    let output = cx.target()?.session.run(&["findmnt", "--mountpoint", ROOT]).output()?;
+    Ok(output.status.success())
+}
+
+/// What is copied below an empty folder of the installer fills its memory.
+pub fn require_mounted(cx: &Context) -> Result<(), StepError> {
+    if mounted(cx)? {
+        return Ok(());
+    }
+    Err(StepError::new(
+        format!("nothing is mounted at {ROOT} of the target"),
+        "the system would be copied into the memory of the installer",
+        "Take the disko phase along (--phases disko,install), if need be with --disko-mode mount; \
+         or mount the new system's file systems there by hand.",
+    )
+    .exit(Exit::Usage))
+}
+
+fn mark(cx: &Context, matched: &[Matched]) -> Result<(), StepError> {
+    for (index, matched) in matched.iter().enumerate() {
+        let id = disk_id(cx, index);
+        // The kernel need not read the table again: the partitions are in use.
+        let argv =
+            ["sfdisk", "--no-reread", "--no-tell-kernel", "--disk-id", &matched.disk.path, &id];
+        cx.target()?.session.root(&argv).run().map_err(|error| {
+            StepError::from(error)
+                .doing(format!("{} could not be marked as this run's", matched.disk.path))
+        })?;
+    }
+    Ok(())
+}
+
+/// The run's id, its last digits counted up so that no two disks share a GUID.
+fn disk_id(cx: &Context, index: usize) -> String {
+    let id = cx.run.run.as_u128().wrapping_add(index as u128);
+    uuid::Uuid::from_u128(id).to_string().to_uppercase()
+}

@@ -1,0 +1,103 @@
+//! Step 6 of `landfall install`: the hardware file is in the flake, where nix sees it.
+//! Nothing is committed; a flake without a checkout has no hardware step.
+
+use std::path::{Path, PathBuf};
+
+use super::report;
+use super::report::Backend;
+use crate::cli::HardwareArg;
+use crate::error::{Exit, StepError};
+use crate::exec::Cmd;
+use crate::facts::flake;
+use crate::facts::flake::Origin;
+use crate::run::step::{Evidence, Status, StepId};
+use crate::steps::context::Context;
+use crate::steps::install::extra_files::hash;
+
+fn file(cx: &Context) -> Result<&PathBuf, StepError> {
+    cx.config.hardware_file.as_ref().ok_or_else(|| {
+        StepError::new("no hardware file was asked for", "", "Add --generate-hardware-config.")
+            .exit(Exit::Usage)
+    })
+}
+
+/// Done when the file is what this run wrote.
+pub fn observe(cx: &Context) -> Result<Status, StepError> {
+    if let Some(status) = cx.over_since_installed(StepId::Hardware) {
+        return Ok(status);
+    }
+    let file = file(cx)?;
+    let now = std::fs::read(file).map(|bytes| hash(&bytes)).unwrap_or_default();
+    Ok(match cx.evidence(StepId::Hardware) {
+        Some(written) if written.fact("sha256") == Some(&now) => Status::Done(written.clone()),
+        _ => Status::Ready,
+    })
+}
+
+pub fn apply(cx: &mut Context) -> Result<(), StepError> {
+    let path = file(cx)?.clone();
+    let text = backend(cx).report(&cx.target()?.session)?;
+    report::write(&path, &text)?;
+    show_to_git(&path)?;
+    let evidence = Evidence::new(format!("{} written", path.display()))
+        .with("file", path.display().to_string())
+        .with("sha256", hash(text.as_bytes()));
+    cx.produced.insert(StepId::Hardware, evidence);
+    Ok(())
+}
+
+/// The file has a place in a flake that can be written.
+pub fn check(cx: &Context) -> Result<(), StepError> {
+    match &cx.config.hardware_file {
+        Some(file) => flake::place_in_flake(&cx.config, file).map(|_| ()),
+        None => Ok(()),
+    }
+}
+
+/// The report of nixos-facter is where the configuration reads it: else it would be made
+/// and left unread.
+pub fn is_read(cx: &Context) -> Result<(), StepError> {
+    let writes = cx.config.hardware.is_some_and(|it| it == HardwareArg::Facter);
+    let Some(file) = cx.config.hardware_file.as_ref().filter(|_| writes) else { return Ok(()) };
+    let place = match cx.config.origin {
+        Origin::Repository => file.clone(),
+        Origin::Flake(_) | Origin::StorePaths { .. } => flake::place_in_flake(&cx.config, file)?,
+    };
+    let report = cx.facts()?.full.facter_report.as_deref();
+    if report.is_some_and(|report| Path::new(report).ends_with(&place)) {
+        return Ok(());
+    }
+    let reads = report.map_or("it is not set".to_owned(), |report| format!("it is {report}"));
+    Err(StepError::new(
+        format!("the configuration does not read {}", place.display()),
+        format!("hardware.facter.reportPath should lead there; {reads}"),
+        "Set hardware.facter.reportPath = ./facter.json in the host's configuration, beside the file.",
+    )
+    .exit(Exit::Usage))
+}
+
+pub fn backend(cx: &Context) -> Backend {
+    match (cx.config.hardware, &cx.config.hardware_file) {
+        (Some(HardwareArg::Facter), _) => Backend::Facter,
+        (Some(HardwareArg::GenerateConfig), _) | (_, None) => Backend::GenerateConfig,
+        (_, Some(file)) => Backend::of_file(file),
+    }
+}
+
+/// A flake in a git repository consists of the files that git knows.
+fn show_to_git(path: &Path) -> Result<(), StepError> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    if !dir.ancestors().any(|dir| dir.join(".git").exists()) {
+        return Ok(());
+    }
+    Cmd::new("git")
+        .arg("-C")
+        .arg(dir)
+        .args(["add", "--intent-to-add", "--force", "--"])
+        .arg(path)
+        .run()
+        .map_err(|error| {
+            StepError::from(error).doing(format!("git could not be told of {}", path.display()))
+        })?;
+    Ok(())
+}

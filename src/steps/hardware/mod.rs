@@ -1,0 +1,208 @@
+//! Step 6: the hardware file is on the source, seen by git, and committed with
+//! the locks; everything later evaluates that commit.
+
+pub mod in_flake;
+pub mod report;
+
+use std::path::PathBuf;
+
+use super::context::Context;
+use crate::cli::HardwareArg;
+use crate::config::Strategy;
+use crate::error::{Exit, StepError};
+use crate::git::Repo;
+use crate::run::journal;
+use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
+
+use crate::steps::lock::short;
+
+pub struct Hardware;
+
+/// The fact of an intention to write the file; without it, it is kept.
+const WRITES: &str = "writes";
+
+impl Step for Hardware {
+    fn id(&self) -> StepId {
+        StepId::Hardware
+    }
+
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
+        &[
+            Effect {
+                machine: Machine::Target,
+                change: "reads the hardware with nixos-generate-config or nixos-facter",
+                reversible: true,
+            },
+            Effect {
+                machine: Machine::Source,
+                change: "writes the hardware file and commits it with the locks",
+                reversible: true,
+            },
+        ]
+    }
+
+    fn observe(&self, cx: &Context) -> Result<Status, StepError> {
+        if cx.config.strategy == Strategy::Install {
+            return in_flake::observe(cx);
+        }
+        if let Some(status) = cx.over_since_installed(StepId::Hardware) {
+            return Ok(status);
+        }
+        let repo = Repo::open(&cx.config.repo)?;
+        let uncommitted: Vec<PathBuf> =
+            repo.dirty()?.into_iter().filter(|path| committed_here(cx, path)).collect();
+        if !uncommitted.is_empty() || !locked(cx) {
+            return Ok(Status::Ready);
+        }
+        let path = hardware_file(cx)?;
+        if !repo.is_tracked(&path)? {
+            return Ok(Status::Ready);
+        }
+        let written = std::fs::read_to_string(cx.in_repo(&path)).unwrap_or_default();
+        if !keeps(cx, &repo)? && !is_report(cx, &written)? {
+            return Ok(Status::Ready);
+        }
+        let revision = repo.head()?;
+        Ok(Status::Done(
+            Evidence::new(format!("{} in commit {}", path.display(), short(&revision)))
+                .with("revision", revision)
+                .with("file", path.display().to_string()),
+        ))
+    }
+
+    fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
+        if cx.config.strategy == Strategy::Install {
+            return Ok(Evidence::new("writes the hardware file"));
+        }
+        let repo = Repo::open(&cx.config.repo)?;
+        let path = hardware_file(cx)?.display().to_string();
+        Ok(if keeps(cx, &repo)? {
+            Evidence::new(format!("keeps {path}"))
+        } else {
+            Evidence::new(format!("writes {path}")).with(WRITES, path)
+        })
+    }
+
+    fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        if cx.config.strategy == Strategy::Install {
+            return in_flake::apply(cx);
+        }
+        let repo = Repo::open(&cx.config.repo)?;
+        let path = hardware_file(cx)?;
+        if !keeps(cx, &repo)? {
+            let report = report(cx)?;
+            crate::steps::hardware::report::write(&cx.in_repo(&path), &report)?;
+            cx.hardware_report = Some(report);
+            repo.intent_to_add(&[path.as_path()])?;
+        }
+        let changed: Vec<PathBuf> =
+            repo.dirty()?.into_iter().filter(|path| committed_here(cx, path)).collect();
+        if !changed.is_empty() {
+            repo.commit_paths(&as_paths(&changed), &message(cx, &changed))?;
+        }
+        Ok(())
+    }
+}
+
+/// The paths that this step commits: the hardware file and the locks.
+pub fn committed_here(cx: &Context, path: &std::path::Path) -> bool {
+    let installer_lock = cx.config.installer.as_ref().map(|flake| flake.dir.join("flake.lock"));
+    Some(path) == cx.config.hardware_file.as_deref()
+        || path == std::path::Path::new("flake.lock")
+        || Some(path) == installer_lock.as_deref()
+}
+
+/// Whether an earlier process of this run may have left this path changed.
+pub fn left_by_this_run(cx: &Context, path: &std::path::Path) -> bool {
+    let began = [StepId::Lock, StepId::Hardware]
+        .iter()
+        .any(|step| journal::intention(cx.journal.lines(), *step).is_some());
+    began && committed_here(cx, path)
+}
+
+/// The paths that local commits of this run may have changed: such commits stand
+/// beside what others pushed meanwhile, until the publish step brings them there.
+pub fn own_commits(cx: &Context) -> impl Fn(&std::path::Path) -> bool {
+    |path| left_by_this_run(cx, path)
+}
+
+pub fn message(cx: &Context, changed: &[PathBuf]) -> String {
+    let host = &cx.config.host;
+    let hardware =
+        changed.iter().any(|path| Some(path.as_path()) == cx.config.hardware_file.as_deref());
+    if hardware {
+        format!("{host}: hardware configuration, locked secrets")
+    } else {
+        format!("{host}: lock the secrets")
+    }
+}
+
+/// Whether the lock step has done its part, where there is one.
+fn locked(cx: &Context) -> bool {
+    !cx.config.secrets_apart()
+        || cx.config.push == crate::config::Push::No
+        || cx.finished(StepId::Lock).is_some()
+}
+
+pub fn hardware_file(cx: &Context) -> Result<PathBuf, StepError> {
+    cx.config.hardware_file.clone().ok_or_else(|| {
+        StepError::new(
+            format!("where the hardware file of {} belongs is not clear", cx.config.host),
+            "no module of the host imports a ./hardware-configuration.nix or ./hardware.nix",
+            "Import it in the host's module, or set `hardware = \"hosts/{host}/hardware-configuration.nix\"` in landfall.toml.",
+        )
+        .exit(Exit::Usage)
+    })
+}
+
+/// Whether the file that is there is used as it is.
+fn keeps(cx: &Context, repo: &Repo) -> Result<bool, StepError> {
+    Ok(match cx.config.hardware {
+        Some(HardwareArg::Keep) => true,
+        Some(HardwareArg::GenerateConfig | HardwareArg::Facter) => false,
+        // A file that this very run meant to write is compared with a fresh report.
+        None => !written_by_this_run(cx) && repo.is_tracked(&hardware_file(cx)?)?,
+    })
+}
+
+fn written_by_this_run(cx: &Context) -> bool {
+    let intended = journal::intention(cx.journal.lines(), StepId::Hardware);
+    intended.is_some_and(|intention| intention.fact(WRITES).is_some())
+}
+
+/// Whether the file holds what the target reports. nixos-facter need not say the same
+/// twice: its report is taken once per process.
+fn is_report(cx: &Context, written: &str) -> Result<bool, StepError> {
+    match &cx.hardware_report {
+        Some(report) => Ok(report == written),
+        None => Ok(written == report(cx)?),
+    }
+}
+
+/// The hardware as the target reports it.
+fn report(cx: &Context) -> Result<String, StepError> {
+    in_flake::backend(cx).report(&cx.target()?.session)
+}
+
+/// How a kept file differs from what the target reports; none when it does not.
+pub fn difference(cx: &Context) -> Result<Option<String>, StepError> {
+    if cx.config.strategy == Strategy::Install {
+        return Ok(None);
+    }
+    let repo = Repo::open(&cx.config.repo)?;
+    let path = hardware_file(cx)?;
+    if !repo.is_tracked(&path)? || !keeps(cx, &repo)? {
+        return Ok(None);
+    }
+    let kept = std::fs::read_to_string(cx.in_repo(&path)).unwrap_or_default();
+    let fresh = report(cx)?;
+    if kept.trim() == fresh.trim() {
+        return Ok(None);
+    }
+    let diff = similar::TextDiff::from_lines(&kept, &fresh);
+    Ok(Some(diff.unified_diff().context_radius(1).header("kept", "reported").to_string()))
+}
+
+pub fn as_paths(paths: &[PathBuf]) -> Vec<&std::path::Path> {
+    paths.iter().map(PathBuf::as_path).collect()
+}

@@ -1,0 +1,416 @@
+//! Step 3: the secrets open with a key that no machine has yet.
+//!
+//! The recipient goes into the rules, the host's files are re-encrypted, the new
+//! identity proves that it opens everything the host needs, and the push makes it
+//! final. A host whose secrets cannot be opened is found here, with every disk
+//! still untouched.
+
+pub mod home_manager;
+pub mod stored;
+
+use std::path::{Path, PathBuf};
+
+use super::context::Context;
+use super::shared_edit::{Edit, Place, require_clean};
+use crate::config::{HostName, SecretPlace, SecretsRepo};
+use crate::error::{Exit, StepError};
+use crate::facts::SecretFact;
+use crate::git::Repo;
+use crate::run::journal;
+use crate::run::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
+use crate::secret::age::{HostKey, Recipient};
+use crate::sops::change as sops_plan;
+use crate::sops::change::repo;
+use crate::sops::change::stored_value;
+use crate::sops::change::transaction::is_left_over;
+use crate::sops::change::{Change, EditSettings, SopsError};
+use crate::sops::file::format::Format;
+use crate::sops::proof::{self, Need};
+use crate::sops::rules::Rules;
+use crate::sops::rules::hosts;
+use crate::sops::rules::hosts::Who;
+use crate::sops::rules::patch::unified_diff;
+use crate::steps::hardware::{self, as_paths};
+use crate::steps::identity;
+use crate::steps::lock::short;
+use crate::ui::prompt::Question;
+
+pub struct Secrets;
+
+impl Step for Secrets {
+    fn id(&self) -> StepId {
+        StepId::Secrets
+    }
+
+    fn effects(&self, _cx: &Context) -> &'static [Effect] {
+        &[
+            Effect {
+                machine: Machine::Source,
+                change: "adds the host's recipient to .sops.yaml and re-encrypts its files",
+                reversible: true,
+            },
+            Effect {
+                machine: Machine::Source,
+                change: "commits and pushes them: who has the host's key reads that history for ever",
+                reversible: false,
+            },
+        ]
+    }
+
+    fn observe(&self, cx: &Context) -> Result<Status, StepError> {
+        if let Some(status) = cx.over_since_installed(StepId::Secrets) {
+            return Ok(status);
+        }
+        if cx.keys().public().is_none() {
+            return Ok(Status::Ready);
+        }
+        let recipient = cx.keys().pair()?.recipient()?;
+        let place = place(cx)?;
+        let base = place.base()?;
+        place.look(&base, |root| {
+            let secrets = secrets_in(cx, &place, root)?;
+            if !plan(cx, &secrets, &recipient)?.is_empty()
+                || !stored::missing(cx, &secrets, &cx.keys().pair()?, &mut |_| ())?.is_empty()
+            {
+                return Ok(Status::Ready);
+            }
+            if let Some(home) = home_manager::of(cx)?
+                && !home.is_made(cx, &secrets)?
+            {
+                return Ok(Status::Ready);
+            }
+            // Not the tip: later commits need not be about this host's secrets.
+            let mut paths = files(cx, &secrets)?;
+            paths.push(secrets.dir.join(&secrets.sops_config));
+            let revision = Repo::open(root)?.last_change(&as_paths(&paths))?;
+            if !place.is_published(&revision)? || !place.has_followed(&base)? {
+                return Ok(Status::Ready);
+            }
+            let proven = prove(cx, &secrets)?;
+            let mut evidence = Evidence::new(format!(
+                "{proven} secrets open with the new key, commit {}",
+                short(&revision)
+            ));
+            if let Some(old) = previous(cx, &secrets, &recipient)? {
+                evidence = evidence.with(RETIRES, old);
+            }
+            Ok(Status::Done(
+                evidence.with("revision", revision).with("recipient", recipient.as_str()),
+            ))
+        })
+    }
+
+    fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
+        let (diff, files) = planned(cx, &cx.keys().pair()?)?;
+        if files.is_empty() {
+            return Ok(Consent::Given);
+        }
+        let mut question =
+            Question::new("Re-encrypt, commit and push these?", "--no-secrets").answered_by_yes();
+        for line in diff.lines() {
+            question = question.detail(line);
+        }
+        for file in files.iter().filter(|file| !file.ends_with(".sops.yaml")) {
+            question = question.detail(format!("re-encrypts {}", file.display()));
+        }
+        if cx.prompter.confirm(&question)? {
+            return Ok(Consent::Given);
+        }
+        Err(StepError::new(
+            "the secrets were left as they are",
+            "it was not confirmed",
+            "Without them the host cannot start as configured; --no-secrets installs it without.",
+        )
+        .exit(Exit::Person))
+    }
+
+    fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
+        let pair = cx.keys().pair()?;
+        let recipient = pair.recipient()?;
+        let (diff, files) = planned(cx, &pair)?;
+        let adds =
+            diff.lines().any(|line| line.starts_with('+') && line.contains(recipient.as_str()));
+        let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+        let mut intention = Evidence::new(format!("lets {recipient} open the secrets"))
+            .with("recipient", recipient.as_str())
+            .with(REPOSITORY, secrets_repo(cx)?.dir.display().to_string())
+            .with("files", files.join("\n"));
+        if adds {
+            intention = intention.with(ADDS, recipient.as_str());
+        }
+        if let Some(branch) = place(cx)?.branch()? {
+            intention = intention.with(BRANCH, branch);
+        }
+        Ok(intention)
+    }
+
+    fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
+        let head = Repo::open(&cx.config.repo)?.head()?;
+        publish(cx)?;
+        if Repo::open(&cx.config.repo)?.head()? != head {
+            // The secrets lie in the configuration, and it came along.
+            cx.forget_facts();
+        }
+        Ok(())
+    }
+}
+
+fn publish(cx: &Context) -> Result<(), StepError> {
+    let place = place(cx)?;
+    let pair = cx.keys().pair()?;
+    let published = place
+        .edit(|root| {
+            let secrets = secrets_in(cx, &place, root)?;
+            make(cx, &secrets, &pair, &mut |warning| cx.events.warn(warning))?;
+            if let Some(old) = previous(cx, &secrets, &pair.recipient()?)? {
+                cx.events.note(format!(
+                    "{} has the key {old} until now: both open its secrets, until the last step \
+                     takes the old one out",
+                    cx.config.host
+                ));
+            }
+            // Nothing is shared with others before the new key has proven itself.
+            prove(cx, &secrets)?;
+            let paths = Repo::open(root)?.dirty()?;
+            let message = format!("{}: recipient of the new host", cx.config.host);
+            Ok((!paths.is_empty()).then_some(Edit { paths, message }))
+        })
+        .map_err(|error| match error.exit {
+            Exit::Failed => error.doing("the re-encrypted secrets could not be pushed"),
+            _ => error,
+        })?;
+    published.tell(cx, place.repo());
+    Ok(())
+}
+
+/// The fact of an intention that names the checkout of the secrets.
+pub const REPOSITORY: &str = "repository";
+
+/// The fact of an intention that names a recipient that was in no rule before.
+pub const ADDS: &str = "adds";
+
+/// The fact of an intention that names the branch to push to; none where nothing is pushed.
+pub const BRANCH: &str = "branch";
+
+/// The fact that names the host's recipient until now, which step 16 takes out.
+pub const RETIRES: &str = "retires";
+
+pub fn secrets_repo(cx: &Context) -> Result<&SecretsRepo, StepError> {
+    cx.config.secrets.as_ref().ok_or_else(|| {
+        StepError::new("there is no secrets repository", "", "Set `secrets` in landfall.toml.")
+    })
+}
+
+/// The repository of the secrets, for edits that are shared.
+pub fn place(cx: &Context) -> Result<Place<'_>, StepError> {
+    let place = Place::of(cx, &secrets_repo(cx)?.dir)?;
+    Ok(match cx.config.secrets_apart() {
+        true => place,
+        // What is built is what is checked out, with its secrets.
+        false => place.with_own(hardware::own_commits(cx)).must_follow(),
+    })
+}
+
+/// The secrets as they lie in a working tree of their repository.
+pub fn secrets_in(cx: &Context, place: &Place<'_>, root: &Path) -> Result<SecretsRepo, StepError> {
+    let config = secrets_repo(cx)?;
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let dir = real(&config.dir);
+    let below = dir.strip_prefix(real(place.repo().root())).unwrap_or(Path::new(""));
+    Ok(SecretsRepo { dir: root.join(below), ..config.clone() })
+}
+
+/// What the step would change now: the rules, as a diff, and the files, from the
+/// repository's root.
+fn planned(cx: &Context, pair: &HostKey) -> Result<(String, Vec<PathBuf>), StepError> {
+    let place = place(cx)?;
+    place.look(&place.base()?, |root| {
+        let secrets = secrets_in(cx, &place, root)?;
+        let rules = secrets.dir.join(&secrets.sops_config);
+        let read = || std::fs::read_to_string(&rules).unwrap_or_default();
+        let before = read();
+        make(cx, &secrets, pair, &mut |_| ())?;
+        let diff = unified_diff(&secrets.sops_config.display().to_string(), &before, &read());
+        Ok((diff, Repo::open(root)?.dirty()?))
+    })
+}
+
+/// Makes the edit in a private tree: the recipient, and what is to be stored.
+fn make(
+    cx: &Context,
+    secrets: &SecretsRepo,
+    pair: &HostKey,
+    warn: &mut dyn FnMut(String),
+) -> Result<(), StepError> {
+    let recipient = pair.recipient()?;
+    let change = plan(cx, secrets, &recipient)?;
+    change.warnings.iter().cloned().for_each(&mut *warn);
+    sops_plan::commit(&change)?;
+    if let Some(home) = home_manager::of(cx)? {
+        home.make(cx, secrets, warn)?;
+    }
+    let old = previous(cx, secrets, &recipient)?;
+    let never: Vec<&str> =
+        [Some(recipient.as_str()), old.as_deref()].into_iter().flatten().collect();
+    for (SecretPlace { file, key }, value) in stored::missing(cx, secrets, pair, warn)? {
+        let key: Vec<&str> = key.iter().map(String::as_str).collect();
+        let rules = secrets.dir.join(&secrets.sops_config);
+        stored_value::write(&secrets.dir, &rules, &file, &key, &value, &never, cx.operator())?;
+    }
+    Ok(())
+}
+
+/// The name under which a host that is installed anew has its new key while the old
+/// one is in use: both open the secrets until the new system is proven.
+pub fn name_meanwhile(host: &HostName) -> String {
+    format!("{host}-next")
+}
+
+/// The change that gives `recipient` what the host needs; writes nothing.
+fn plan(cx: &Context, secrets: &SecretsRepo, recipient: &Recipient) -> Result<Change, StepError> {
+    let host = &cx.config.host;
+    let name = match previous(cx, secrets, recipient)? {
+        Some(_) => free_name_meanwhile(cx, secrets, recipient)?,
+        None => host.to_string(),
+    };
+    Ok(sops_plan::plan_add_host(
+        &secrets.dir,
+        &secrets.dir.join(&secrets.sops_config),
+        &name,
+        recipient,
+        &files(cx, secrets)?,
+        &EditSettings { allow_dirty: true, ..EditSettings::default() },
+        cx.operator(),
+    )?)
+}
+
+/// That name, where it is nobody else's: a run of this host that was given up may have
+/// left its key there, which is replaced.
+fn free_name_meanwhile(
+    cx: &Context,
+    secrets: &SecretsRepo,
+    recipient: &Recipient,
+) -> Result<String, StepError> {
+    let name = name_meanwhile(&cx.config.host);
+    let known = recipient_of(secrets, &name)?.filter(|known| known != recipient.as_str());
+    match known {
+        Some(known) if !of_an_earlier_run(cx, &known) => Err(StepError::new(
+            format!("the rules have a key of {name} already"),
+            format!(
+                "{known} is not of a run of {}, which needs that name for a while",
+                cx.config.host
+            ),
+            format!(
+                "Rename it in .sops.yaml, or take it out where nothing needs it: landfall secrets \
+                 remove-host {name}"
+            ),
+        )
+        .exit(Exit::Usage)),
+        _ => Ok(name),
+    }
+}
+
+/// Whether a run of this host that is remembered made this recipient.
+fn of_an_earlier_run(cx: &Context, recipient: &str) -> bool {
+    let runs = cx.dir.parent().and_then(|host| std::fs::read_dir(host).ok());
+    runs.into_iter().flatten().flatten().any(|run| {
+        let journal = std::fs::read_to_string(run.path().join("journal.jsonl"));
+        journal.is_ok_and(|text| text.contains(recipient))
+    })
+}
+
+/// The recipient that the rules know as the host's, where it is another one.
+pub fn previous(
+    cx: &Context,
+    secrets: &SecretsRepo,
+    recipient: &Recipient,
+) -> Result<Option<String>, StepError> {
+    let known = recipient_of(secrets, cx.config.host.as_str())?;
+    Ok(known.filter(|known| known != recipient.as_str()))
+}
+
+/// The recipient that the rules have under this name.
+pub fn recipient_of(secrets: &SecretsRepo, name: &str) -> Result<Option<String>, StepError> {
+    let path = secrets.dir.join(&secrets.sops_config);
+    let text = std::fs::read_to_string(&path)
+        .map_err(|source| SopsError::Read { path: path.clone(), source })?;
+    let rules = Rules::parse(&text)
+        .map_err(|source| SopsError::Rules { path, source: Box::new(source) })?;
+    // A name that could mean several is refused by the edit, with the places.
+    Ok(hosts::find(&rules, &Who::named(name)).ok().map(|entry| entry.recipient))
+}
+
+/// Everything that the secrets step will need, tried without changing anything:
+/// the rules can be edited, and the operator's identity opens the files.
+pub fn preflight(cx: &Context) -> Result<(), StepError> {
+    let keys = cx.keys();
+    if !keys.is_prepared() && cx.config.host_key.is_none() {
+        identity::stored(cx)?;
+    }
+    let pair = match keys.public() {
+        Some(_) if keys.has_private() => keys.pair()?,
+        // Any key shows whether the edit is possible.
+        _ => HostKey::generate("preflight")?,
+    };
+    planned(cx, &pair).map(|_| ())
+}
+
+/// The encrypted files that the host's configuration reads, in the secrets repository.
+pub fn files(cx: &Context, secrets: &SecretsRepo) -> Result<Vec<PathBuf>, StepError> {
+    let mut files: Vec<PathBuf> = Vec::new();
+    for secret in &cx.facts()?.full.secrets {
+        let path = in_checkout(&secret.sops_file, secrets)?;
+        if !files.contains(&path) {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+/// The file in the checkout behind a path in the store.
+pub fn in_checkout(sops_file: &str, secrets: &SecretsRepo) -> Result<PathBuf, StepError> {
+    Ok(repo::in_checkout(Path::new(sops_file), &secrets.dir)?)
+}
+
+/// Opens every secret of the host with the host's key alone; returns how many.
+pub fn prove(cx: &Context, secrets: &SecretsRepo) -> Result<usize, StepError> {
+    let identity = cx.keys().pair()?.identity()?;
+    let needs = cx.facts()?.full.secrets.iter().map(|secret| need(secret, secrets));
+    let needs: Vec<Need> = needs.collect::<Result<_, _>>()?;
+    proof::prove(&identity, &needs)?;
+    let of_user = home_manager::of(cx)?.map_or(Ok(0), |home| home.prove(cx, secrets))?;
+    Ok(needs.len() + of_user)
+}
+
+/// A secret as a proof looks for it, in a tree.
+pub fn need(secret: &SecretFact, secrets: &SecretsRepo) -> Result<Need, StepError> {
+    Ok(Need {
+        name: secret.name.clone(),
+        file: in_checkout(&secret.sops_file, secrets)?,
+        format: Format::of_name(&secret.format).unwrap_or(Format::Binary),
+        key: key_path(secret),
+    })
+}
+
+/// The place of a secret in its file, as sops-nix reads `key`: slashes go deeper,
+/// and nothing means the whole file.
+pub fn key_path(secret: &SecretFact) -> Vec<String> {
+    let whole = secret.key.is_empty() || secret.format == "binary";
+    if whole { Vec::new() } else { secret.key.split('/').map(ToOwned::to_owned).collect() }
+}
+
+/// The files of this run's edit that a killed process left half taken over.
+pub fn left_by_this_run(cx: &Context, repo: &Repo) -> Result<Vec<PathBuf>, StepError> {
+    let intended = journal::intention(cx.journal.lines(), StepId::Secrets);
+    let ours: Vec<PathBuf> = intended
+        .and_then(|intention| intention.fact("files"))
+        .map(|files| files.lines().map(PathBuf::from).collect())
+        .unwrap_or_default();
+    Ok(repo.dirty()?.into_iter().filter(|path| ours.contains(path)).collect())
+}
+
+/// Uncommitted changes of somebody else would be committed or lost with ours.
+pub fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
+    let ours = left_by_this_run(cx, repo)?;
+    require_clean(repo, |path| ours.iter().any(|file| file == path) || is_left_over(path))
+}
