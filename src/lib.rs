@@ -6,7 +6,6 @@
 //! the `Journal` and `Event`s; the `ui` shows them. Nothing flows back.
 
 pub mod cli;
-pub mod commands;
 pub mod config;
 pub mod error;
 pub mod exec;

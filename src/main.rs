@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use landfall::cli::{Cli, Command, IsoCommand};
-use landfall::commands::{
+use landfall::cli::{
     abandon, bootstrap, check, host, init, install, iso, keys, log, passphrase, plan, secrets, ssh,
     status, sync,
 };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::sshd::{Sshd, is_root, keygen, user_name};
 use common::{have, skipped};
 use landfall::secret::Secret;
-use landfall::ssh::known_hosts::lookup;
+use landfall::ssh::known;
 use landfall::ssh::{
     Endpoint, Session, SshError, WaitError, identify, interactive, offered_key, wait_for,
 };

@@ -1,6 +1,6 @@
 //! `status` and `log` over state folders as runs leave them.
 
-use landfall::commands::{log, status};
+use landfall::cli::{log, status};
 use landfall::error::Exit;
 use landfall::run::journal::{Entry, Journal, RunIdentity};
 use landfall::run::run_dir::{RunDir, StateDir};

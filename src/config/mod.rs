@@ -18,10 +18,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::cli::install::{HardwareBackend, InstallArgs};
 use crate::cli::{
     ActivateArg, ChangedLayoutArg, Cli, HardwareArg, Journey, Reach, StrategyArg, Where,
 };
-use crate::commands::install::{HardwareBackend, InstallArgs};
 use build_on::BuildOn;
 
 use crate::facts::flake::Origin;

@@ -14,8 +14,8 @@ pub use args::{
     UpdatekeysArgs, UserKeyArgs, VerifyArgs,
 };
 
+use super::Cli;
 use super::keys;
-use crate::cli::Cli;
 use crate::config::detect;
 use crate::config::{ConfigError, Place, SecretsRepo};
 use crate::error::{Exit, StepError};

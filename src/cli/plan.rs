@@ -1,9 +1,11 @@
 //! `landfall plan`: what a bootstrap would do now. Nothing is changed.
 
-use crate::cli::{Cli, PlanArgs, PlanFormat};
-use crate::commands::run::{self, Purpose};
+use super::session::open_run;
+use super::{Cli, PlanArgs, PlanFormat};
+use crate::cli::session::open_run::Purpose;
 use crate::error::{Exit, StepError};
-use crate::journey::{self, Selection};
+use crate::journey;
+use crate::journey::Selection;
 use crate::ui::{Style, say};
 
 pub fn run(cli: &Cli, args: &PlanArgs) -> Result<Exit, StepError> {
@@ -12,7 +14,7 @@ pub fn run(cli: &Cli, args: &PlanArgs) -> Result<Exit, StepError> {
 
 /// The plan of those steps that are selected.
 pub fn show(cli: &Cli, args: &PlanArgs, selection: &Selection) -> Result<Exit, StepError> {
-    let run = run::open(cli, &args.journey, true, Purpose::Print)?;
+    let run = open_run::open(cli, &args.journey, true, Purpose::Print)?;
     let steps = journey::steps(&run.cx.config, selection);
     let plan = journey::plan(&run.cx, &steps);
     run.ui.finish();

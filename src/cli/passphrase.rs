@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::{Cli, Reach, Where};
-use crate::commands::installed::{self, Visit};
+use super::session::visit;
+use super::{Cli, Reach, Where};
+use crate::cli::session::visit::Visit;
 use crate::config::SecretPlace;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
@@ -75,7 +76,7 @@ pub fn run(cli: &Cli, args: &PassphraseArgs) -> Result<Exit, StepError> {
     if let Some(new) = &new {
         passphrases::can_be_typed(VOLUME, new)?;
     }
-    let mut journey = installed::journey_to(&args.place, &args.reach);
+    let mut journey = visit::journey_to(&args.place, &args.reach);
     journey.user.clone_from(&args.user);
     journey.no_push = args.no_push;
     let mut visit = Visit::begin(cli, &journey, "passphrase", args.yes)?;

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::Cli;
-use crate::commands::init::{self, InitError, Layout};
+use super::Cli;
+use super::init;
+use super::init::{InitError, Layout};
 use crate::config::Place;
 use crate::error::{Exit, StepError};
 use crate::exec::quote;

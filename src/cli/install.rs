@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::{Cli, DiskArgs, Kexec, NixOptions, Reach};
-use crate::commands::run::{self, Purpose};
+use super::session::open_run;
+use super::{Cli, DiskArgs, Kexec, NixOptions, Reach};
+use crate::cli::session::open_run::Purpose;
 use crate::config::build_on::BuildOn;
 use crate::config::installation;
 use crate::config::installation::{
@@ -171,8 +172,8 @@ pub fn run(cli: &Cli, args: &InstallArgs) -> Result<Exit, StepError> {
         return vm_test(cli, args);
     }
     let config = Config::for_install(cli, args)?;
-    let run = run::open_config(cli, config, &args.reach, args.yes, Purpose::Journey)?;
-    super::bootstrap::travel(run, &Selection::default())
+    let run = open_run::open_config(cli, config, &args.reach, args.yes, Purpose::Journey)?;
+    crate::cli::bootstrap::travel(run, &Selection::default())
 }
 
 impl InstallArgs {

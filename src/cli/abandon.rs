@@ -5,7 +5,7 @@ use std::sync::mpsc;
 
 use clap::Parser;
 
-use crate::cli::{AbandonArgs, Cli, Journey};
+use super::{AbandonArgs, Cli, Journey};
 use crate::config::{Config, Place};
 use crate::error::{Exit, StepError};
 use crate::run::event::{Event, Events};

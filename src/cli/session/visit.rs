@@ -9,8 +9,8 @@ use clap::Parser;
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use super::askpass;
 use crate::cli::{Cli, Journey, Reach, StrategyArg, Where};
-use crate::commands::answering;
 use crate::config::{Config, Place, reached_by};
 use crate::error::{Exit, StepError};
 use crate::run::event::{Event, Events};
@@ -19,7 +19,8 @@ use crate::run::journal::{Entry, Journal, RunIdentity};
 use crate::run::run_dir::{HostState, RunDir, StateDir};
 use crate::run::step::StepId;
 use crate::secret::private_temp_dir;
-use crate::ssh::{self, Endpoint, HostKey, Session};
+use crate::ssh;
+use crate::ssh::{Endpoint, HostKey, Session};
 use crate::steps::connect;
 use crate::steps::context::Context;
 use crate::steps::identity::run_keys::RunKeys;
@@ -67,7 +68,7 @@ impl Visit {
         let prompter = prompt::prompter(yes, ui.screen());
         let path = dir.path().to_owned();
         let mut cx = Context::new(config, identity, path, journal, events, prompter);
-        answering::start(&mut cx, &journey.reach)?;
+        askpass::start(&mut cx, &journey.reach)?;
         Ok(Self { cx, ui, known, _folder: folder })
     }
 

@@ -1,12 +1,13 @@
 //! `landfall ssh`: a session on a host, with the key that its run pinned; or in its initrd,
 //! with the key that the run made for that.
 
-use crate::cli::{Cli, SshArgs};
+use super::{Cli, SshArgs};
 use crate::error::{Exit, StepError};
 use crate::run::journal;
 use crate::run::run_dir::{HostState, RunDir, StateDir};
 use crate::run::step::StepId;
-use crate::ssh::{self, Endpoint};
+use crate::ssh;
+use crate::ssh::Endpoint;
 use crate::steps::connect::addresses::ADDRESS;
 use crate::steps::identity::run_keys::RunKeys;
 

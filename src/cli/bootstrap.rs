@@ -2,13 +2,15 @@
 
 use std::time::Instant;
 
-use crate::cli::{BootstrapArgs, Cli, PlanArgs, PlanFormat};
-use crate::commands::run::Purpose;
-use crate::commands::{plan, run};
+use super::plan;
+use super::session::open_run;
+use super::{BootstrapArgs, Cli, PlanArgs, PlanFormat};
+use crate::cli::session::open_run::Purpose;
 use crate::config::Push;
 use crate::error::{Exit, StepError};
+use crate::journey;
+use crate::journey::Selection;
 use crate::journey::engine;
-use crate::journey::{self, Selection};
 use crate::run::event::Event;
 use crate::run::journal;
 use crate::steps::context::Context;
@@ -21,11 +23,11 @@ pub fn run(cli: &Cli, args: &BootstrapArgs) -> Result<Exit, StepError> {
             PlanArgs { journey: args.journey.clone(), format: PlanFormat::Text, json: false };
         return plan::show(cli, &args, &selection);
     }
-    travel(run::open(cli, &args.journey, args.yes, Purpose::Journey)?, &selection)
+    travel(open_run::open(cli, &args.journey, args.yes, Purpose::Journey)?, &selection)
 }
 
 /// Goes through the selected steps of an open run.
-pub fn travel(mut run: run::Run, selection: &Selection) -> Result<Exit, StepError> {
+pub fn travel(mut run: open_run::Run, selection: &Selection) -> Result<Exit, StepError> {
     let started = Instant::now();
     let steps = journey::steps(&run.cx.config, selection);
     let result = engine::run(&mut run.cx, &steps);

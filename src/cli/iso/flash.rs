@@ -52,7 +52,7 @@ pub fn flash(cli: &Cli, args: &IsoFlashArgs) -> Result<Exit, StepError> {
     drop(Device::open(&drive.path)?);
     let image = match &args.image {
         Some(image) => image.clone(),
-        None => super::built(cli, args.attr.as_deref(), &args.nix)?,
+        None => crate::cli::iso::built(cli, args.attr.as_deref(), &args.nix)?,
     };
     let (mut file, length) = open_image(&image)?;
     drive.check(length, args.internal)?;

@@ -6,8 +6,8 @@ use std::sync::mpsc;
 
 use uuid::Uuid;
 
+use super::askpass;
 use crate::cli::{Cli, Journey, Reach};
-use crate::commands::answering;
 use crate::config::{Config, Place};
 use crate::error::{Exit, StepError};
 use crate::journey::changes;
@@ -94,7 +94,7 @@ pub fn open_config(
     let prompter = prompt::prompter(yes, ui.screen());
     let path: PathBuf = dir.path().to_owned();
     let mut cx = Context::new(config, identity, path, journal, events, prompter);
-    answering::start(&mut cx, reach)?;
+    askpass::start(&mut cx, reach)?;
     cx.events.emit(Event::RunStarted {
         run: cx.run.run.to_string(),
         strategy: cx.config.strategy.to_string(),

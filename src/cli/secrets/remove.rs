@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::change::write;
 use super::{RemoveHostArgs, Surroundings, config_of, operator, say};
-use crate::commands::keys;
+use crate::cli::keys;
 use crate::config::SecretsRepo;
 use crate::error::{Exit, StepError};
 use crate::sops::change;

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
+use super::ChangeArgs;
 use super::{Surroundings, say};
-use crate::commands::secrets::ChangeArgs;
 use crate::config::SecretsRepo;
 use crate::error::StepError;
 use crate::sops::change;

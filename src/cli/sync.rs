@@ -7,12 +7,14 @@ use std::time::Instant;
 
 use clap::Args;
 
-use crate::cli::{ActivateArg, Cli, Journey, NixOptions, Reach, Where};
-use crate::commands::installed::{self, Visit};
+use super::session::visit;
+use super::{ActivateArg, Cli, Journey, NixOptions, Reach, Where};
+use crate::cli::session::visit::Visit;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
+use crate::journey;
+use crate::journey::Selection;
 use crate::journey::engine;
-use crate::journey::{self, Selection};
 use crate::run::event::Event;
 use crate::run::step::{Consent, StepId};
 use crate::steps::connect::sudo;
@@ -79,7 +81,7 @@ pub fn run(cli: &Cli, args: &SyncArgs) -> Result<Exit, StepError> {
 
 /// The journey of which this is the end.
 fn as_journey(args: &SyncArgs) -> Journey {
-    let mut journey = installed::journey_to(&args.place, &args.reach);
+    let mut journey = visit::journey_to(&args.place, &args.reach);
     journey.activate = if args.switch { ActivateArg::Switch } else { ActivateArg::Boot };
     journey.no_repos = args.no_repos;
     journey.user.clone_from(&args.user);

@@ -1,9 +1,11 @@
 //! `landfall iso`: the installer image of the config, and the drive that it goes to.
 
+pub mod flash;
+
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
-use crate::cli::{Cli, IsoBuildArgs, NixOptions};
+use super::{Cli, IsoBuildArgs, NixOptions};
 use crate::config::Place;
 use crate::error::{Exit, StepError};
 use crate::facts::repository::flake_in;
@@ -18,8 +20,6 @@ use crate::ssh::HostKey;
 use crate::steps::identity::run_keys::read_given;
 use crate::ui::prompt::prompter;
 use crate::ui::{Screen, Ui, say};
-
-mod flash;
 
 pub use flash::{IsoFlashArgs, flash};
 

@@ -1,5 +1,22 @@
 //! The command line: clap types only.
 
+pub mod abandon;
+pub mod bootstrap;
+pub mod check;
+pub mod host;
+pub mod init;
+pub mod install;
+pub mod iso;
+pub mod keys;
+pub mod log;
+pub mod passphrase;
+pub mod plan;
+pub mod secrets;
+pub mod session;
+pub mod ssh;
+pub mod status;
+pub mod sync;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -51,7 +68,7 @@ pub enum Command {
     #[command(
         after_help = "Example:\n  landfall install .#guppy root@192.168.1.20 --erase WD-WX11A12345"
     )]
-    Install(Box<crate::commands::install::InstallArgs>),
+    Install(Box<crate::cli::install::InstallArgs>),
 
     /// Preflight alone: config, repositories, secrets, target, disks
     #[command(after_help = "Example:\n  landfall check guppy root@192.168.1.20")]
@@ -59,11 +76,11 @@ pub enum Command {
 
     /// Runs and their steps, with times
     #[command(after_help = "Example:\n  landfall status guppy --json")]
-    Status(crate::commands::status::StatusArgs),
+    Status(crate::cli::status::StatusArgs),
 
     /// The run's log
     #[command(after_help = "Example:\n  landfall log guppy copy")]
-    Log(crate::commands::log::LogArgs),
+    Log(crate::cli::log::LogArgs),
 
     /// Forget an unfinished run and say what it left behind
     #[command(after_help = "Examples:\n  landfall abandon guppy\n  landfall abandon guppy --undo")]
@@ -74,13 +91,13 @@ pub enum Command {
         visible_alias = "rebuild",
         after_help = "Examples:\n  landfall sync guppy\n  landfall sync guppy --switch"
     )]
-    Sync(crate::commands::sync::SyncArgs),
+    Sync(crate::cli::sync::SyncArgs),
 
     /// Change the passphrase of an encrypted disk of an installed host
     #[command(
         after_help = "Examples:\n  landfall passphrase guppy\n  landfall passphrase guppy --volume crypted --new-passphrase-file ~/new.pass"
     )]
-    Passphrase(crate::commands::passphrase::PassphraseArgs),
+    Passphrase(crate::cli::passphrase::PassphraseArgs),
 
     /// A session on HOST with the key that the run pinned
     #[command(
@@ -90,19 +107,19 @@ pub enum Command {
 
     /// Write a nix-config and a nix-secrets, ready to use
     #[command(after_help = "Example:\n  landfall init ~/src --host guppy --user anna")]
-    Init(crate::commands::init::InitArgs),
+    Init(crate::cli::init::InitArgs),
 
     /// The hosts of a configuration
     #[command(subcommand, after_help = "Example:\n  landfall host add molly")]
-    Host(crate::commands::host::HostCommand),
+    Host(crate::cli::host::HostCommand),
 
     /// What follows from an SSH host key
     #[command(subcommand, after_help = "Example:\n  landfall keys to-age host.pub")]
-    Keys(crate::commands::keys::KeysCommand),
+    Keys(crate::cli::keys::KeysCommand),
 
     /// Who may read which secret
     #[command(subcommand, after_help = "Example:\n  landfall secrets verify --all")]
-    Secrets(crate::commands::secrets::SecretsCommand),
+    Secrets(crate::cli::secrets::SecretsCommand),
 
     /// The installer image
     #[command(subcommand, after_help = "Example:\n  landfall iso build")]
@@ -487,7 +504,7 @@ pub enum IsoCommand {
     #[command(
         after_help = "Example:\n  landfall iso flash /dev/disk/by-id/usb-SanDisk_Ultra_Fit_4C53-0:0"
     )]
-    Flash(crate::commands::iso::IsoFlashArgs),
+    Flash(crate::cli::iso::IsoFlashArgs),
 }
 
 #[derive(Debug, Clone, Args)]

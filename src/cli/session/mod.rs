@@ -1,0 +1,5 @@
+//! TODO.
+
+pub mod askpass;
+pub mod open_run;
+pub mod visit;
