@@ -93,22 +93,3 @@ impl<E: Advice> From<E> for StepError {
         Self { what: what.to_owned(), why, hint: error.hint(), exit: error.exit() }
     }
 }
-
-impl Advice for crate::exec::ExecError {
-    fn hint(&self) -> String {
-        match self {
-            Self::Start { .. } if self.is_missing_program() => {
-                "Install the program, or run landfall where it is in PATH.".into()
-            }
-            Self::Interrupted { .. } => "Run the same command again to go on.".into(),
-            Self::Deadline { .. } => {
-                "See the log for its whole output, then run the same command again.".into()
-            }
-            _ => "See the log for its whole output.".into(),
-        }
-    }
-
-    fn exit(&self) -> Exit {
-        if self.is_interrupt() { Exit::Interrupted } else { Exit::Failed }
-    }
-}

@@ -22,3 +22,5 @@ pub mod ssh;
 pub mod steps;
 pub mod target;
 pub mod ui;
+
+pub use ssh::started_by_ssh as answer_ssh;

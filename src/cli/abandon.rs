@@ -3,10 +3,12 @@
 
 use std::sync::mpsc;
 
-use clap::Parser;
+use clap::Args;
 
-use super::{AbandonArgs, Cli, Journey};
-use crate::config::{Config, Place};
+use super::Cli;
+use super::args::JourneyArgs;
+use crate::cli::args::into_config::host_config;
+use crate::config::ConfigRepo;
 use crate::error::{Exit, StepError};
 use crate::run::event::{Event, Events};
 use crate::run::journal;
@@ -18,6 +20,19 @@ use crate::steps::identity::run_keys::RunKeys;
 use crate::steps::undo;
 use crate::ui::prompt::{Question, prompter};
 use crate::ui::{Screen, say};
+
+#[derive(Debug, Clone, Args)]
+pub struct AbandonArgs {
+    pub host: String,
+
+    /// Take back what can be: the recipient and the files' data keys, local commits, keys
+    #[arg(long)]
+    pub undo: bool,
+
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
 
 pub fn run(cli: &Cli, args: &AbandonArgs) -> Result<Exit, StepError> {
     let host = StateDir::open()?.host(&args.host)?;
@@ -80,25 +95,14 @@ fn undoable(lines: &[Line], host: &str) -> Result<(), StepError> {
     Ok(())
 }
 
-/// A host of which only the name is given.
-#[derive(Debug, Parser)]
-struct OfHost {
-    #[command(flatten)]
-    journey: Journey,
-}
-
 fn take_back(
     cli: &Cli,
     args: &AbandonArgs,
     dir: &RunDir,
     journal: Journal,
 ) -> Result<(), StepError> {
-    let place = Place::find(cli.directory.as_deref(), cli.settings.as_deref())?;
-    let of_host = OfHost::try_parse_from(["landfall", &args.host]).map_err(|error| {
-        StepError::new(format!("{} is not a host's name", args.host), error.to_string(), "Name it.")
-            .exit(Exit::Usage)
-    })?;
-    let mut config = Config::load(&place, &of_host.journey)?;
+    let place = ConfigRepo::find(cli.directory.as_deref(), cli.settings.as_deref())?;
+    let mut config = host_config(&place, &JourneyArgs::of_host(&args.host))?;
     config.push = undo::pushed_to(journal.lines());
     let Some(identity) = journal::identity(journal.lines()).cloned() else { return Ok(()) };
     crate::run::log::start(dir, cli.verbose)?;

@@ -2,9 +2,13 @@
 
 use std::time::Instant;
 
+use clap::Args;
+
+use super::Cli;
+use super::args::JourneyArgs;
 use super::plan;
+use super::plan::{PlanArgs, PlanFormat};
 use super::session::open_run;
-use super::{BootstrapArgs, Cli, PlanArgs, PlanFormat};
 use crate::cli::session::open_run::Purpose;
 use crate::config::Push;
 use crate::error::{Exit, StepError};
@@ -13,17 +17,54 @@ use crate::journey::Selection;
 use crate::journey::engine;
 use crate::run::event::Event;
 use crate::run::journal;
+use crate::run::step::StepId;
 use crate::steps::context::Context;
 use crate::steps::shared_edit;
 
+#[derive(Debug, Clone, Args)]
+pub struct BootstrapArgs {
+    #[command(flatten)]
+    pub journey: JourneyArgs,
+
+    /// Ask nothing; what needs an answer and has no flag ends the run with exit code 3
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+
+    /// Show the plan, do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Run only these steps
+    #[arg(long, value_name = "STEP", num_args = 1.., conflicts_with_all = ["skip", "until"])]
+    pub only: Vec<StepId>,
+
+    /// Leave these steps out
+    #[arg(long, value_name = "STEP", num_args = 1..)]
+    pub skip: Vec<StepId>,
+
+    /// Stop after this step
+    #[arg(long, value_name = "STEP")]
+    pub until: Option<StepId>,
+
+    /// Stop before the machine is rebooted
+    #[arg(long)]
+    pub no_reboot: bool,
+}
+
 pub fn run(cli: &Cli, args: &BootstrapArgs) -> Result<Exit, StepError> {
-    let selection = Selection::of(args)?;
+    let selection = selection(args)?;
     if args.dry_run {
         let args =
             PlanArgs { journey: args.journey.clone(), format: PlanFormat::Text, json: false };
         return plan::show(cli, &args, &selection);
     }
     travel(open_run::open(cli, &args.journey, args.yes, Purpose::Journey)?, &selection)
+}
+
+fn selection(args: &BootstrapArgs) -> Result<Selection, StepError> {
+    let before_reboot = args.no_reboot.then_some(StepId::Install);
+    let until = [args.until, before_reboot].into_iter().flatten().min();
+    Selection::new(args.only.clone(), args.skip.clone(), until)
 }
 
 /// Goes through the selected steps of an open run.

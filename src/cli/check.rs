@@ -1,7 +1,10 @@
 //! `landfall check`: the first step of the journey alone.
 
+use clap::Args;
+
+use super::Cli;
+use super::args::JourneyArgs;
 use super::session::open_run;
-use super::{CheckArgs, Cli};
 use crate::cli::session::open_run::Purpose;
 use crate::error::{Exit, StepError};
 use crate::journey;
@@ -9,6 +12,16 @@ use crate::journey::Selection;
 use crate::journey::engine;
 use crate::run::event::Event;
 use crate::run::step::StepId;
+
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub journey: JourneyArgs,
+
+    /// Ask nothing, as bootstrap --yes
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+}
 
 pub fn run(cli: &Cli, args: &CheckArgs) -> Result<Exit, StepError> {
     let started = std::time::Instant::now();

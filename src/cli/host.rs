@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::Cli;
 use super::init;
 use super::init::{InitError, Layout};
-use crate::config::Place;
+use crate::config::ConfigRepo;
 use crate::error::{Exit, StepError};
 use crate::exec::quote;
 use crate::git::Repo;
@@ -57,12 +57,12 @@ pub fn run(command: &HostCommand, cli: &Cli) -> Result<Exit, StepError> {
 
 fn add(args: &HostAddArgs, cli: &Cli) -> Result<Exit, StepError> {
     init::check_names(&args.name, &args.disk)?;
-    let place = Place::find(cli.directory.as_deref(), cli.settings.as_deref())?;
+    let place = ConfigRepo::find(cli.directory.as_deref(), cli.settings.as_deref())?;
     let secrets = place.secrets()?.filter(|secrets| secrets.input.is_some());
-    let secrets = secrets.ok_or_else(|| no_secrets(&place.repo.display().to_string()))?;
+    let secrets = secrets.ok_or_else(|| no_secrets(&place.dir.display().to_string()))?;
     let disks = Disks { layout: args.layout.name(), firmware: args.firmware, device: &args.disk };
-    let host = NewHost::plan(&args.name, disks, &place.repo, &secrets)?;
-    for dir in [&place.repo, &secrets.dir] {
+    let host = NewHost::plan(&args.name, disks, &place.dir, &secrets)?;
+    for dir in [&place.dir, &secrets.dir] {
         Repo::open(dir)?.committer()?;
     }
     let home = std::env::home_dir().filter(|home| home.is_absolute()).ok_or(InitError::NoHome)?;

@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::Cli;
+use super::args::into_config::{install_config, installation, nix_options};
+use super::args::{ConnectionArgs, DiskArgs, KexecArgs, NixArgs};
+use super::args::{InstallationArgs, PhaseArg};
 use super::session::open_run;
-use super::{Cli, DiskArgs, Kexec, NixOptions, Reach};
 use crate::cli::session::open_run::Purpose;
 use crate::config::build_on::BuildOn;
 use crate::config::installation;
-use crate::config::installation::{
-    Installation, InstallationArgs, InstallationError, KeptKeys, PhaseArg, Transfer,
-};
-use crate::config::{Config, ConfigError, HostName};
+use crate::config::installation::{Installation, InstallationError, KeptKeys, Transfer};
+use crate::config::source::{SystemSource, parse_flake};
+use crate::config::{ConfigError, HostName};
 use crate::error::{Exit, StepError};
-use crate::facts::flake::{Origin, parse_flake};
 use crate::journey::Selection;
 use crate::nix::{Nix, StorePath, report_to};
 use crate::run::event::Events;
@@ -53,10 +54,10 @@ pub struct InstallArgs {
     pub store_paths: Vec<PathBuf>,
 
     #[command(flatten)]
-    pub reach: Reach,
+    pub connection: ConnectionArgs,
 
     #[command(flatten)]
-    pub kexec: Kexec,
+    pub kexec: KexecArgs,
 
     /// Where the system is built: auto, local, remote (as source and target), or the URI of a nix store
     #[arg(long, value_name = "WHERE", default_value = "auto", conflicts_with = "store_paths")]
@@ -149,7 +150,7 @@ pub struct InstallArgs {
     pub yes: bool,
 
     #[command(flatten)]
-    pub nix: NixOptions,
+    pub nix: NixArgs,
 }
 
 /// What reports the hardware, by the names of nixos-anywhere.
@@ -171,23 +172,23 @@ pub fn run(cli: &Cli, args: &InstallArgs) -> Result<Exit, StepError> {
     if args.vm_test {
         return vm_test(cli, args);
     }
-    let config = Config::for_install(cli, args)?;
-    let run = open_run::open_config(cli, config, &args.reach, args.yes, Purpose::Journey)?;
+    let config = install_config(cli, args)?;
+    let run = open_run::open_config(cli, config, &args.connection, args.yes, Purpose::Journey)?;
     crate::cli::bootstrap::travel(run, &Selection::default())
 }
 
 impl InstallArgs {
     /// Where the system comes from, the attribute of its `config`, and the host's name.
-    pub fn origin(&self, base: &Path) -> Result<(Origin, String, HostName), ConfigError> {
+    pub fn origin(&self, base: &Path) -> Result<(SystemSource, String, HostName), ConfigError> {
         if let [disko, system] = self.store_paths.as_slice() {
             let path = |path: &PathBuf| store_path(&base.join(path));
             let (disko, system) = (path(disko)?, path(system)?);
             let host = host_of_system(&system)?;
-            return Ok((Origin::StorePaths { disko, system }, String::new(), host));
+            return Ok((SystemSource::StorePaths { disko, system }, String::new(), host));
         }
         let text = self.flake.as_deref().or(self.system.as_deref()).unwrap_or_default();
         let (reference, attr) = parse_flake(text, base)?;
-        Ok((Origin::Flake(reference), attr.config, attr.host))
+        Ok((SystemSource::Flake(reference), attr.config, attr.host))
     }
 
     /// The target: with --flake or --store-paths the only word that stands alone.
@@ -234,7 +235,7 @@ impl InstallArgs {
                 store_settings,
                 from: self.from.clone(),
             },
-            ..Installation::of(&shared)?
+            ..installation(&shared)?
         })
     }
 
@@ -274,10 +275,10 @@ fn host_of_system(system: &StorePath) -> Result<HostName, ConfigError> {
 /// `system.build.installTest` of disko: the layout and the boot, tried in a machine of its own.
 fn vm_test(cli: &Cli, args: &InstallArgs) -> Result<Exit, StepError> {
     let base = cli.directory.clone().unwrap_or_else(|| ".".into());
-    let (Origin::Flake(reference), attr, _) = args.origin(&base)? else {
+    let (SystemSource::Flake(reference), attr, _) = args.origin(&base)? else {
         return Err(ConfigError::FlakeArgument(String::new()).into());
     };
-    let mut options = args.nix.to_nix();
+    let mut options = nix_options(&args.nix);
     options.print_build_logs = true;
     let nix = Nix::find(options)?;
     let (sender, receiver) = std::sync::mpsc::channel();

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::Cli;
+use super::args::{ConnectionArgs, HostAndTargetArgs};
 use super::session::visit;
-use super::{Cli, Reach, Where};
 use crate::cli::session::visit::Visit;
 use crate::config::SecretPlace;
 use crate::error::{Exit, StepError};
@@ -28,10 +29,10 @@ use crate::ui::prompt::Question;
 #[derive(Debug, Clone, Args)]
 pub struct PassphraseArgs {
     #[command(flatten)]
-    pub place: Where,
+    pub machine: HostAndTargetArgs,
 
     #[command(flatten)]
-    pub reach: Reach,
+    pub connection: ConnectionArgs,
 
     /// The encrypted volume, by its name below /dev/mapper or its device; repeatable
     /// [else: the only one, or a question]
@@ -76,7 +77,7 @@ pub fn run(cli: &Cli, args: &PassphraseArgs) -> Result<Exit, StepError> {
     if let Some(new) = &new {
         passphrases::can_be_typed(VOLUME, new)?;
     }
-    let mut journey = visit::journey_to(&args.place, &args.reach);
+    let mut journey = visit::journey_to(&args.machine, &args.connection);
     journey.user.clone_from(&args.user);
     journey.no_push = args.no_push;
     let mut visit = Visit::begin(cli, &journey, "passphrase", args.yes)?;

@@ -1,12 +1,36 @@
 //! `landfall plan`: what a bootstrap would do now. Nothing is changed.
 
+use clap::{Args, ValueEnum};
+
+use super::Cli;
+use super::args::JourneyArgs;
 use super::session::open_run;
-use super::{Cli, PlanArgs, PlanFormat};
 use crate::cli::session::open_run::Purpose;
 use crate::error::{Exit, StepError};
 use crate::journey;
 use crate::journey::Selection;
 use crate::ui::{Style, say};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PlanFormat {
+    Text,
+    Json,
+    Mermaid,
+    Svg,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub journey: JourneyArgs,
+
+    #[arg(long, value_enum, default_value = "text", conflicts_with = "json")]
+    pub format: PlanFormat,
+
+    /// The same as --format json
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn run(cli: &Cli, args: &PlanArgs) -> Result<Exit, StepError> {
     show(cli, args, &Selection::default())

@@ -1,7 +1,11 @@
 //! `landfall ssh`: a session on a host, with the key that its run pinned; or in its initrd,
 //! with the key that the run made for that.
 
-use super::{Cli, SshArgs};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Cli;
 use crate::error::{Exit, StepError};
 use crate::run::journal;
 use crate::run::run_dir::{HostState, RunDir, StateDir};
@@ -10,6 +14,35 @@ use crate::ssh;
 use crate::ssh::Endpoint;
 use crate::steps::connect::addresses::ADDRESS;
 use crate::steps::identity::run_keys::RunKeys;
+
+#[derive(Debug, Clone, Args)]
+pub struct SshArgs {
+    pub host: String,
+
+    /// Private key for the login
+    #[arg(short = 'i', long = "identity-file", value_name = "FILE")]
+    pub identity_file: Option<PathBuf>,
+
+    /// SSH port of the host, if another than at the last run
+    #[arg(short = 'p', long = "ssh-port", value_name = "PORT")]
+    pub port: Option<u16>,
+
+    /// Option for ssh; never one that weakens the check of the host key
+    #[arg(long, value_name = "OPTION")]
+    pub ssh_option: Vec<String>,
+
+    /// Where the host answers, if elsewhere than at the last run
+    #[arg(long, value_name = "ADDRESS")]
+    pub installed_address: Option<String>,
+
+    /// The SSH server of the initrd, under its own key: to unlock the disk
+    #[arg(long)]
+    pub initrd: bool,
+
+    /// What to run there [default: a shell]
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
 
 pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
     let host = StateDir::open()?.host(&args.host)?;

@@ -7,9 +7,11 @@ use std::time::Instant;
 
 use clap::Args;
 
+use super::Cli;
+use super::args::{ConnectionArgs, HostAndTargetArgs, JourneyArgs, NixArgs};
 use super::session::visit;
-use super::{ActivateArg, Cli, Journey, NixOptions, Reach, Where};
 use crate::cli::session::visit::Visit;
+use crate::config::choices::Activation;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::journey;
@@ -23,10 +25,10 @@ use crate::steps::context::Context;
 #[derive(Debug, Clone, Args)]
 pub struct SyncArgs {
     #[command(flatten)]
-    pub place: Where,
+    pub machine: HostAndTargetArgs,
 
     #[command(flatten)]
-    pub reach: Reach,
+    pub connection: ConnectionArgs,
 
     /// Also build the configuration, make it the next boot, and reboot into it
     #[arg(long, group = "activation")]
@@ -53,7 +55,7 @@ pub struct SyncArgs {
     pub yes: bool,
 
     #[command(flatten)]
-    pub nix: NixOptions,
+    pub nix: NixArgs,
 }
 
 pub fn run(cli: &Cli, args: &SyncArgs) -> Result<Exit, StepError> {
@@ -80,9 +82,9 @@ pub fn run(cli: &Cli, args: &SyncArgs) -> Result<Exit, StepError> {
 }
 
 /// The journey of which this is the end.
-fn as_journey(args: &SyncArgs) -> Journey {
-    let mut journey = visit::journey_to(&args.place, &args.reach);
-    journey.activate = if args.switch { ActivateArg::Switch } else { ActivateArg::Boot };
+fn as_journey(args: &SyncArgs) -> JourneyArgs {
+    let mut journey = visit::journey_to(&args.machine, &args.connection);
+    journey.activate = if args.switch { Activation::Switch } else { Activation::Boot };
     journey.no_repos = args.no_repos;
     journey.user.clone_from(&args.user);
     journey.require_unit.clone_from(&args.require_unit);

@@ -7,9 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Deserialize;
-
-use crate::error::{Exit, StepError};
+use crate::nix::BuildSettings;
 
 /// What `--build-on` says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -83,122 +81,18 @@ impl BuildOn {
     }
 }
 
-/// What nix's settings say of builds on this machine.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BuildSettings {
-    pub system: String,
-    /// Systems that it emulates.
-    pub extra_platforms: Vec<String>,
-    /// Systems that its builders have.
-    pub of_builders: Vec<String>,
-    /// How many builds run here at once; none at 0.
-    pub max_jobs: u32,
-}
-
-#[derive(Deserialize)]
-struct Setting {
-    value: serde_json::Value,
-}
-
-impl BuildSettings {
-    /// Reads `nix config show --json`; `read` gives the text of a file of builders.
-    pub fn parse(json: &str, read: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
-        let settings: std::collections::BTreeMap<String, Setting> =
-            serde_json::from_str(json).map_err(|error| error.to_string())?;
-        let value = |name: &str| settings.get(name).map(|setting| &setting.value);
-        let text = |name: &str| value(name).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
-        let list = |name: &str| {
-            let items = value(name).and_then(|v| v.as_array()).cloned().unwrap_or_default();
-            items.iter().filter_map(|item| item.as_str().map(ToOwned::to_owned)).collect()
-        };
-        let system = text("system");
-        if system.is_empty() {
-            return Err("it does not say what this machine's system is".into());
-        }
-        Ok(Self {
-            of_builders: systems_of(&text("builders"), &system, &read),
-            extra_platforms: list("extra-platforms"),
-            max_jobs: value("max-jobs").and_then(|v| v.as_u64()).map_or(1, |n| n.min(1) as u32),
-            system,
-        })
-    }
-
-    pub fn can_build(&self, system: &str) -> bool {
-        let here = self.system == system || self.extra_platforms.iter().any(|s| s == system);
-        (here && self.max_jobs > 0) || self.of_builders.iter().any(|s| s == system)
-    }
-
-    /// Why a source that is told to build cannot.
-    pub fn cannot_build(&self, system: &str) -> StepError {
-        let mut builds = vec![self.system.clone()];
-        builds.extend(self.extra_platforms.clone());
-        let builders = match self.of_builders.as_slice() {
-            [] => "there are no builders in nix's settings".to_owned(),
-            of => format!("its builders build for {}", of.join(", ")),
-        };
-        let here = match self.max_jobs {
-            0 => "max-jobs is 0 here".to_owned(),
-            _ => format!("this machine builds for {}", builds.join(", ")),
-        };
-        StepError::new(
-            format!("nothing here builds for {system}"),
-            format!("{here}; {builders}"),
-            "Build elsewhere: --build-on target, or --build-on ssh-ng://BUILDER. Or add a \
-             builder (`builders`) or an emulated system (boot.binfmt.emulatedSystems, \
-             `extra-platforms`) to nix's settings.",
-        )
-        .exit(Exit::Usage)
-    }
-}
-
-/// The systems in a value of `builders`: machines, a line or `;` each, as
-/// `URI SYSTEMS KEY …`; `@FILE` stands for the lines of a file, `-` for the default.
-fn systems_of(
-    builders: &str,
-    default: &str,
-    read: &impl Fn(&str) -> Option<String>,
-) -> Vec<String> {
-    let mut systems: Vec<String> = Vec::new();
-    for line in builders.split(['\n', ';']).map(str::trim) {
-        if let Some(file) = line.strip_prefix('@') {
-            let text = read(file.trim()).unwrap_or_default();
-            let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('@')).collect();
-            systems.extend(systems_of(&lines.join("\n"), default, read));
-            continue;
-        }
-        let line = line.split('#').next().unwrap_or_default();
-        let mut fields = line.split_ascii_whitespace();
-        if fields.next().is_none() {
-            continue;
-        }
-        match fields.next() {
-            None | Some("-") => systems.push(default.to_owned()),
-            Some(names) => systems.extend(names.split(',').map(ToOwned::to_owned)),
-        }
-    }
-    systems.sort();
-    systems.dedup();
-    systems
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn settings(builders: &str) -> BuildSettings {
-        let json = serde_json::json!({
-            "system": {"value": "x86_64-linux", "defaultValue": "x86_64-linux"},
-            "extra-platforms": {"value": ["i686-linux"]},
-            "builders": {"value": builders},
-            "max-jobs": {"value": 4},
-        });
-        let read = |path: &str| {
-            (path == "/etc/nix/machines").then(|| {
-                "# a comment\nssh-ng://one aarch64-linux,riscv64-linux - 4\nssh://me@two\n"
-                    .to_owned()
-            })
-        };
-        BuildSettings::parse(&json.to_string(), read).unwrap()
+    /// Of an x86_64 machine that emulates i686, with builders for these systems.
+    fn settings(of_builders: &[&str]) -> BuildSettings {
+        BuildSettings {
+            system: "x86_64-linux".into(),
+            extra_platforms: vec!["i686-linux".into()],
+            of_builders: of_builders.iter().map(|system| (*system).to_owned()).collect(),
+            max_jobs: 4,
+        }
     }
 
     #[test]
@@ -215,31 +109,14 @@ mod tests {
     }
 
     #[test]
-    fn builders_are_read_from_the_settings_and_their_file() {
-        assert_eq!(settings("").of_builders, [] as [&str; 0]);
-        let file = settings("@/etc/nix/machines").of_builders;
-        assert_eq!(file, ["aarch64-linux", "riscv64-linux", "x86_64-linux"]);
-        let line = settings("ssh://b aarch64-linux; ssh://c armv7l-linux /key 2").of_builders;
-        assert_eq!(line, ["aarch64-linux", "armv7l-linux"]);
-        assert_eq!(settings("@/missing").of_builders, [] as [&str; 0]);
-    }
-
-    #[test]
     fn auto_is_the_target_only_when_nothing_else_can_build() {
         let auto = BuildOn::Auto;
-        assert_eq!(auto.builder("x86_64-linux", &settings("")), Builder::Source);
-        assert_eq!(auto.builder("i686-linux", &settings("")), Builder::Source);
-        assert_eq!(auto.builder("aarch64-linux", &settings("")), Builder::Target);
-        assert_eq!(auto.builder("aarch64-linux", &settings("@/etc/nix/machines")), Builder::Source);
-        assert_eq!(BuildOn::Source.builder("aarch64-linux", &settings("")), Builder::Source);
-        let none = BuildSettings { max_jobs: 0, ..settings("") };
+        assert_eq!(auto.builder("x86_64-linux", &settings(&[])), Builder::Source);
+        assert_eq!(auto.builder("i686-linux", &settings(&[])), Builder::Source);
+        assert_eq!(auto.builder("aarch64-linux", &settings(&[])), Builder::Target);
+        assert_eq!(auto.builder("aarch64-linux", &settings(&["aarch64-linux"])), Builder::Source);
+        assert_eq!(BuildOn::Source.builder("aarch64-linux", &settings(&[])), Builder::Source);
+        let none = BuildSettings { max_jobs: 0, ..settings(&[]) };
         assert_eq!(auto.builder("x86_64-linux", &none), Builder::Target);
-    }
-
-    #[test]
-    fn what_is_missing_is_said() {
-        let error = settings("").cannot_build("aarch64-linux");
-        assert!(error.why.contains("x86_64-linux") && error.why.contains("no builders"));
-        assert!(error.hint.contains("--build-on target"));
     }
 }

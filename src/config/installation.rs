@@ -5,38 +5,9 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
-use clap::{Args, ValueEnum};
+use clap::ValueEnum;
 
 use crate::error::{Advice, Exit};
-use crate::run::step::StepId;
-
-/// Flags that `bootstrap`, `plan`, `check` and `install` share.
-#[derive(Debug, Clone, Default, Args)]
-pub struct InstallationArgs {
-    /// Only these parts of the installation: kexec, disko, install, reboot
-    #[arg(long, value_name = "PHASE,..", value_delimiter = ',')]
-    pub phases: Vec<PhaseArg>,
-
-    /// disko: erase, format and mount; format: make what is missing, then mount; mount: only mount
-    #[arg(long, value_enum, value_name = "MODE")]
-    pub disko_mode: Option<DiskoMode>,
-
-    /// What is in this folder is copied to the root of the new system, owned by root
-    #[arg(long, value_name = "DIR")]
-    pub extra_files: Option<PathBuf>,
-
-    /// Owner of a file or folder of the new system and all below it, as numbers
-    #[arg(long, num_args = 2, value_names = ["PATH", "UID:GID"])]
-    pub chown: Vec<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PhaseArg {
-    Kexec,
-    Disko,
-    Install,
-    Reboot,
-}
 
 /// Which of disko's scripts prepares the disks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -61,31 +32,6 @@ pub struct Phases {
 
 impl Phases {
     pub const ALL: Self = Self { kexec: true, disko: true, install: true, reboot: true };
-
-    pub fn of(args: &[PhaseArg]) -> Self {
-        let has = |phase| args.contains(&phase);
-        Self {
-            kexec: has(PhaseArg::Kexec),
-            disko: has(PhaseArg::Disko),
-            install: has(PhaseArg::Install),
-            reboot: has(PhaseArg::Reboot),
-        }
-    }
-
-    /// Whether a step has a part in these phases. What proves who answers and what is
-    /// there always has; `installer` itself looks whether it may replace the system.
-    pub fn has(self, step: StepId) -> bool {
-        match step {
-            StepId::Check | StepId::Identity | StepId::Installer => true,
-            StepId::Secrets | StepId::Lock | StepId::Hardware | StepId::Build => {
-                self.disko || self.install
-            }
-            StepId::Disks => self.disko,
-            StepId::Copy | StepId::Install => self.install,
-            StepId::Reboot => self.reboot,
-            _ => false,
-        }
-    }
 }
 
 /// Who owns a path of the new system.
@@ -227,27 +173,6 @@ impl Advice for InstallationError {
 }
 
 impl Installation {
-    /// What the shared flags say.
-    pub fn of(args: &InstallationArgs) -> Result<Self, InstallationError> {
-        if let Some(dir) = &args.extra_files {
-            readable(dir).map_err(|why| InstallationError::ExtraFiles { dir: dir.clone(), why })?;
-        }
-        let owners = args
-            .chown
-            .chunks_exact(2)
-            .map(|pair| owner(&pair[0], &pair[1]))
-            .collect::<Result<_, _>>()?;
-        let only_phases = !args.phases.is_empty();
-        Ok(Self {
-            phases: if only_phases { Phases::of(&args.phases) } else { Phases::ALL },
-            only_phases,
-            disko_mode: args.disko_mode.unwrap_or_default(),
-            extra_files: args.extra_files.clone(),
-            owners,
-            ..Self::default()
-        })
-    }
-
     /// The extra file that becomes `path` of the new system, where there is one.
     pub fn extra_file(&self, path: &str) -> Option<PathBuf> {
         let file = self.extra_files.as_ref()?.join(path.trim_start_matches('/'));
@@ -256,7 +181,7 @@ impl Installation {
 }
 
 /// Everything below `dir` can be read; else why not.
-fn readable(dir: &Path) -> Result<(), String> {
+pub(crate) fn readable(dir: &Path) -> Result<(), String> {
     let told = |path: &Path| {
         let path = path.display().to_string();
         move |error: std::io::Error| format!("{path}: {error}")
@@ -275,7 +200,7 @@ fn readable(dir: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn owner(path: &str, ids: &str) -> Result<Owner, InstallationError> {
+pub(crate) fn owner(path: &str, ids: &str) -> Result<Owner, InstallationError> {
     let refuse = |why| InstallationError::Owner { path: path.to_owned(), ids: ids.to_owned(), why };
     let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match ids.split_once(':') {
@@ -343,19 +268,6 @@ impl FromStr for KeptKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn phases_keep_what_proves_and_leave_the_rest() {
-        let install = Phases::of(&[PhaseArg::Install]);
-        for step in [StepId::Check, StepId::Identity, StepId::Installer, StepId::Build] {
-            assert!(install.has(step), "{step}");
-        }
-        assert!(install.has(StepId::Copy) && install.has(StepId::Install));
-        assert!(!install.has(StepId::Disks) && !install.has(StepId::Reboot));
-        let reboot = Phases::of(&[PhaseArg::Reboot]);
-        assert!(reboot.has(StepId::Reboot) && !reboot.has(StepId::Build));
-        assert!(!Phases::ALL.has(StepId::Login));
-    }
 
     #[test]
     fn owners_are_numbers_and_stay_inside() {

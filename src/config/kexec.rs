@@ -1,13 +1,12 @@
 //! What may replace a Linux that runs on the target, as flags and landfall.toml say it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{ConfigError, Place};
-use crate::cli;
+use super::ConfigError;
 
 /// What replaces a running Linux by the installer, and whether it may.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,48 +30,6 @@ pub enum KexecImage {
     Url(String),
     /// An attribute of the installer flake.
     Attr(String),
-}
-
-impl Kexec {
-    /// The flag's URL or file, else what landfall.toml names: there an attribute as well.
-    pub fn of_place(args: &cli::Kexec, allowed: bool, place: &Place) -> Result<Self, ConfigError> {
-        let flags = Self::of_flags(args, allowed, Path::new(""))?;
-        let settings = &place.settings;
-        let Some(text) = settings.kexec.as_ref().filter(|_| flags.image.is_none()) else {
-            return Ok(flags);
-        };
-        let file = place.repo.join(text);
-        let image = if text.contains("://") || file.is_file() {
-            image(text, &place.repo)?
-        } else {
-            KexecImage::Attr(text.clone())
-        };
-        let sha256 = settings.kexec_sha256.as_deref().map(str::parse).transpose()?;
-        Ok(Self { image: Some(image), sha256, ..flags })
-    }
-
-    /// What the flags alone say; files are relative to `base`.
-    pub fn of_flags(args: &cli::Kexec, allowed: bool, base: &Path) -> Result<Self, ConfigError> {
-        Ok(Self {
-            image: args.kexec.as_deref().map(|text| image(text, base)).transpose()?,
-            sha256: args.kexec_sha256.as_deref().map(str::parse).transpose()?,
-            by_flag: args.kexec.is_some(),
-            forbidden: args.no_kexec || !allowed,
-            extra_flags: args.kexec_extra_flags.clone(),
-            ssh_port: args.post_kexec_ssh_port,
-        })
-    }
-}
-
-/// A URL, or a file that is there.
-fn image(text: &str, base: &Path) -> Result<KexecImage, ConfigError> {
-    if text.contains("://") {
-        return Ok(KexecImage::Url(text.to_owned()));
-    }
-    let path = base.join(text);
-    std::fs::canonicalize(&path)
-        .map(KexecImage::File)
-        .map_err(|source| ConfigError::Read { path, source })
 }
 
 /// The hash of a file, in lower-case hexadecimal.

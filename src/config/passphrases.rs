@@ -46,7 +46,7 @@ impl FromStr for SecretPlace {
 }
 
 /// The sources that the three flags name, each perhaps with a volume.
-pub(super) fn passphrases(
+pub(crate) fn passphrases(
     files: &[String],
     commands: &[String],
     secrets: &[String],
@@ -69,7 +69,7 @@ pub(super) fn passphrases(
 }
 
 /// Splits `NAME=VALUE`; a value with a `/` or a space before the `=` has no name.
-pub(super) fn named(text: &str) -> (Option<String>, &str) {
+pub(crate) fn named(text: &str) -> (Option<String>, &str) {
     match text.split_once('=') {
         Some((name, rest)) if !name.is_empty() && !name.contains(['/', ' ']) => {
             (Some(name.to_owned()), rest)

@@ -6,35 +6,34 @@ use serde::Deserialize;
 
 use super::ConfigError;
 use super::detect;
-use crate::cli::{Cli, Journey};
 
 /// `landfall.toml`; every setting is optional. `{host}` stands for the host's name.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Settings {
-    pub(super) attr: Option<String>,
-    pub(super) installer: Option<String>,
-    pub(super) installer_attr: Option<String>,
-    pub(super) iso: Option<String>,
-    pub(super) kexec: Option<String>,
-    pub(super) kexec_sha256: Option<String>,
-    pub(super) secrets: Option<PathBuf>,
-    pub(super) secrets_input: Option<String>,
-    pub(super) sops_config: Option<PathBuf>,
-    pub(super) hardware: Option<String>,
-    pub(super) user: Option<String>,
-    pub(super) repos: Option<PathBuf>,
-    pub(super) push_branch: Option<String>,
-    pub(super) host_key: Option<HostKeySetting>,
-    pub(super) installed_address: Option<String>,
+pub(crate) struct Settings {
+    pub(crate) attr: Option<String>,
+    pub(crate) installer: Option<String>,
+    pub(crate) installer_attr: Option<String>,
+    pub(crate) iso: Option<String>,
+    pub(crate) kexec: Option<String>,
+    pub(crate) kexec_sha256: Option<String>,
+    pub(crate) secrets: Option<PathBuf>,
+    pub(crate) secrets_input: Option<String>,
+    pub(crate) sops_config: Option<PathBuf>,
+    pub(crate) hardware: Option<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) repos: Option<PathBuf>,
+    pub(crate) push_branch: Option<String>,
+    pub(crate) host_key: Option<HostKeySetting>,
+    pub(crate) installed_address: Option<String>,
     #[serde(default)]
-    pub(super) require_units: Vec<String>,
+    pub(crate) require_units: Vec<String>,
 }
 
 /// What becomes of the private host key, in `landfall.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum HostKeySetting {
+pub(crate) enum HostKeySetting {
     /// Kept in the secrets repository, encrypted.
     Stored,
 }
@@ -62,12 +61,12 @@ pub struct SecretsRepo {
 
 /// The repository and settings that `-C` and `--settings` point at.
 #[derive(Debug, Clone)]
-pub struct Place {
-    pub repo: PathBuf,
-    pub(super) settings: Settings,
+pub struct ConfigRepo {
+    pub dir: PathBuf,
+    pub(crate) settings: Settings,
 }
 
-impl Place {
+impl ConfigRepo {
     /// Finds the config repository around `dir` and reads its settings.
     pub fn find(dir: Option<&Path>, settings: Option<&Path>) -> Result<Self, ConfigError> {
         let start = dir.unwrap_or(Path::new("."));
@@ -86,20 +85,7 @@ impl Place {
                 path.is_file().then(|| read_settings(&path)).transpose()?
             }
         };
-        Ok(Self { repo, settings: settings.unwrap_or_default() })
-    }
-
-    /// The same for a journey: `--flake PATH#HOST` names the repository too.
-    pub fn of_journey(cli: &Cli, journey: &Journey) -> Result<Self, ConfigError> {
-        let settings = cli.settings.as_deref();
-        let named = journey.place.flake.as_deref().map(split_flake).transpose()?;
-        match named.filter(|(dir, _)| !dir.is_empty()) {
-            Some((dir, _)) => {
-                let base = cli.directory.clone().unwrap_or_default();
-                Self::find(Some(&base.join(dir)), settings)
-            }
-            None => Self::find(cli.directory.as_deref(), settings),
-        }
+        Ok(Self { dir: repo, settings: settings.unwrap_or_default() })
     }
 
     /// The installer image: the flake's folder in the repository, and its attribute.
@@ -110,16 +96,16 @@ impl Place {
         Ok(InstallerFlake { dir, attr })
     }
 
-    pub(super) fn installer_dir(&self) -> Result<Option<PathBuf>, ConfigError> {
+    pub(crate) fn installer_dir(&self) -> Result<Option<PathBuf>, ConfigError> {
         Ok(match &self.settings.installer {
             Some(dir) => Some(PathBuf::from(dir)),
             None => detect::installer_dir(&self.tracked()?),
         })
     }
 
-    pub(super) fn tracked(&self) -> Result<Vec<PathBuf>, ConfigError> {
-        detect::tracked_files(&self.repo).map_err(|why| ConfigError::Read {
-            path: self.repo.clone(),
+    pub(crate) fn tracked(&self) -> Result<Vec<PathBuf>, ConfigError> {
+        detect::tracked_files(&self.dir).map_err(|why| ConfigError::Read {
+            path: self.dir.clone(),
             source: std::io::Error::other(why),
         })
     }
@@ -128,22 +114,22 @@ impl Place {
     pub fn secrets(&self) -> Result<Option<SecretsRepo>, ConfigError> {
         let input = match &self.settings.secrets_input {
             Some(input) => Some(input.clone()),
-            None => detect::secrets_input(&self.repo),
+            None => detect::secrets_input(&self.dir),
         };
         let sops_config = self.settings.sops_config.clone();
         if let Some(dir) = &self.settings.secrets {
-            let dir = self.repo.join(dir);
+            let dir = self.dir.join(dir);
             let dir = std::fs::canonicalize(&dir).map_err(|_| ConfigError::NoSecretsDir { dir })?;
-            let input = input.filter(|_| dir != self.repo);
-            if input.is_none() && dir != self.repo {
+            let input = input.filter(|_| dir != self.dir);
+            if input.is_none() && dir != self.dir {
                 return Err(ConfigError::NoSecretsInput { dir });
             }
             let sops_config = sops_config.unwrap_or(".sops.yaml".into());
             return Ok(Some(SecretsRepo { dir, input, sops_config }));
         }
         if let Some(input) = input {
-            let dir = detect::secrets_checkout(&self.repo, &input).ok_or_else(|| {
-                ConfigError::NoSecretsCheckout { input: input.clone(), repo: self.repo.clone() }
+            let dir = detect::secrets_checkout(&self.dir, &input).ok_or_else(|| {
+                ConfigError::NoSecretsCheckout { input: input.clone(), repo: self.dir.clone() }
             })?;
             let sops_config = sops_config.unwrap_or(".sops.yaml".into());
             return Ok(Some(SecretsRepo { dir, input: Some(input), sops_config }));
@@ -151,7 +137,7 @@ impl Place {
         let tracked = self.tracked()?;
         let sops_config = sops_config.or_else(|| detect::sops_config(&tracked));
         Ok(sops_config.map(|sops_config| SecretsRepo {
-            dir: self.repo.clone(),
+            dir: self.dir.clone(),
             input: None,
             sops_config,
         }))
@@ -166,7 +152,7 @@ fn read_settings(path: &Path) -> Result<Settings, ConfigError> {
 }
 
 /// The folder and the host of `PATH#HOST`.
-pub(super) fn split_flake(flake: &str) -> Result<(&str, &str), ConfigError> {
+pub(crate) fn split_flake(flake: &str) -> Result<(&str, &str), ConfigError> {
     flake
         .split_once('#')
         .filter(|(_, host)| !host.is_empty())

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use crate::error::{Advice, Exit};
+
 /// Lines of standard error kept for an error message.
 const TAIL_LINES: usize = 12;
 
@@ -53,4 +55,23 @@ fn tail(stderr: &str) -> String {
     let lines: Vec<&str> = stderr.lines().filter(|line| !line.trim().is_empty()).collect();
     let from = lines.len().saturating_sub(TAIL_LINES);
     lines[from..].iter().map(|line| format!("\n    {line}")).collect()
+}
+
+impl Advice for ExecError {
+    fn hint(&self) -> String {
+        match self {
+            Self::Start { .. } if self.is_missing_program() => {
+                "Install the program, or run landfall where it is in PATH.".into()
+            }
+            Self::Interrupted { .. } => "Run the same command again to go on.".into(),
+            Self::Deadline { .. } => {
+                "See the log for its whole output, then run the same command again.".into()
+            }
+            _ => "See the log for its whole output.".into(),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        if self.is_interrupt() { Exit::Interrupted } else { Exit::Failed }
+    }
 }

@@ -9,105 +9,16 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
+use super::Facts;
+use super::Locked;
 use super::repository;
 use super::{EXPRESSION, HostFacts, HostKeyFile, LayoutDisk};
+use crate::config::Config;
 use crate::config::installation::DiskoMode;
-use crate::config::{Config, ConfigError, HostName};
+use crate::config::source::SystemSource;
 use crate::error::{Exit, StepError};
 use crate::exec::Cmd;
 use crate::nix::{Nix, StorePath};
-use crate::steps::context::{Context, Facts};
-
-/// Where the system comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// A host of the nix-config repository.
-    Repository,
-    /// A system of a flake, by the flake's reference.
-    Flake(String),
-    /// Built before: disko's script and the system.
-    StorePaths { disko: StorePath, system: StorePath },
-}
-
-impl Origin {
-    /// The flake or the system, where it is no host of the config repository.
-    pub fn reference(&self) -> Option<String> {
-        match self {
-            Self::Repository => None,
-            Self::Flake(reference) => Some(reference.clone()),
-            Self::StorePaths { system, .. } => Some(system.to_string()),
-        }
-    }
-}
-
-/// A system in a flake, as the word after `#` names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SystemAttr {
-    /// Attribute path of its `config`.
-    pub config: String,
-    /// The host's name, for the run's folder.
-    pub host: HostName,
-}
-
-impl SystemAttr {
-    /// `host`, `nixosConfigurations.host`, or the path of a `config` below it, such as
-    /// `nixosConfigurations.host.config.virtualisation.vmVariant`.
-    pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let Some(rest) = text.strip_prefix("nixosConfigurations.") else {
-            let name = text.trim_matches('"');
-            let config = format!("nixosConfigurations.{}.config", quoted(name));
-            return Ok(Self { config, host: host_name(name)? });
-        };
-        let (name, below) = first_name(rest);
-        let below = below.trim_start_matches('.');
-        let config = match below {
-            "" => format!("{text}.config"),
-            _ => text.to_owned(),
-        };
-        Ok(Self { config, host: host_name(name)? })
-    }
-}
-
-/// The first name of an attribute path, without its quotes, and what follows.
-fn first_name(path: &str) -> (&str, &str) {
-    match path.strip_prefix('"') {
-        Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
-        None => path.split_at(path.find('.').unwrap_or(path.len())),
-    }
-}
-
-fn quoted(name: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if name.chars().all(plain) { name.to_owned() } else { format!("\"{name}\"") }
-}
-
-/// Names with dots are common for flakes; folders are named by their first part.
-fn host_name(name: &str) -> Result<HostName, ConfigError> {
-    name.split('.').next().unwrap_or_default().parse()
-}
-
-/// The reference and the attribute of `FLAKE#ATTR`, paths made absolute below `base`.
-pub fn parse_flake(text: &str, base: &Path) -> Result<(String, SystemAttr), ConfigError> {
-    let refuse = || ConfigError::FlakeArgument(text.to_owned());
-    let (reference, attr) = text.split_once('#').ok_or_else(refuse)?;
-    if attr.is_empty() {
-        return Err(refuse());
-    }
-    let is_path = reference.is_empty() || reference.starts_with(['.', '/']);
-    let reference = if is_path {
-        let (path, query) = match reference.split_once('?') {
-            Some((path, query)) => (path, format!("?{query}")),
-            None => (reference, String::new()),
-        };
-        let path = base.join(if path.is_empty() { "." } else { path });
-        let path = fs::canonicalize(&path)
-            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
-        format!("{}{query}", path.display())
-    } else {
-        reference.to_owned()
-    };
-    Ok((reference, SystemAttr::parse(attr)?))
-}
 
 /// The folder of a flake that lies on this machine.
 fn local_dir(reference: &str) -> Option<PathBuf> {
@@ -135,7 +46,7 @@ fn tree_root(dir: &Path) -> &Path {
 ///
 /// A flake elsewhere cannot be given a file, and would be installed without it.
 pub fn place_in_flake(config: &Config, file: &Path) -> Result<PathBuf, StepError> {
-    let Origin::Flake(reference) = &config.origin else {
+    let SystemSource::Flake(reference) = &config.origin else {
         return Err(StepError::new(
             "store paths cannot be given a hardware file",
             "what is built already does not read it",
@@ -169,13 +80,6 @@ pub fn stub_of(file: &Path) -> String {
     }
 }
 
-/// The locked reference of the flake and the place of its source in the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Locked {
-    pub reference: String,
-    pub source: StorePath,
-}
-
 pub fn lock(nix: &Nix, reference: &str) -> Result<Locked, StepError> {
     let metadata = nix.flake_metadata(reference).map_err(|error| {
         StepError::from(error).doing("the flake cannot be read").exit(Exit::Usage)
@@ -186,9 +90,9 @@ pub fn lock(nix: &Nix, reference: &str) -> Result<Locked, StepError> {
 /// What the system means for the journey.
 pub fn evaluate(config: &Config, run_dir: &Path) -> Result<Facts, StepError> {
     let (full, locked) = match &config.origin {
-        Origin::Flake(reference) => of_flake(config, reference, run_dir)?,
-        Origin::StorePaths { disko, system } => (of_paths(config, disko, system)?, None),
-        Origin::Repository => return repository::evaluate(config, run_dir),
+        SystemSource::Flake(reference) => of_flake(config, reference, run_dir)?,
+        SystemSource::StorePaths { disko, system } => (of_paths(config, disko, system)?, None),
+        SystemSource::Repository => return repository::evaluate(config, run_dir),
     };
     Ok(Facts { full, minimal: None, locked })
 }
@@ -341,64 +245,18 @@ pub fn disko_builds(facts: &HostFacts, mode: DiskoMode, deps: bool) -> Option<(S
 
 /// A function of a system, as a function of what the flake's attribute is: for a flake
 /// that is no config repository, the `config` alone.
-pub fn applied_to_system(origin: &Origin, function: &str) -> String {
+pub fn applied_to_system(origin: &SystemSource, function: &str) -> String {
     match origin {
-        Origin::Repository => function.to_owned(),
-        Origin::Flake(_) | Origin::StorePaths { .. } => {
+        SystemSource::Repository => function.to_owned(),
+        SystemSource::Flake(_) | SystemSource::StorePaths { .. } => {
             format!("c: ({function}) {{ config = c; pkgs = c._module.args.pkgs; }}")
         }
-    }
-}
-
-/// The flake as it is built: as it was evaluated, or with the hardware file that it has
-/// got since.
-pub fn locked(cx: &Context, reference: &str) -> Result<Locked, StepError> {
-    match &cx.facts()?.locked {
-        Some(locked) if cx.config.hardware_file.is_none() => Ok(locked.clone()),
-        _ => lock(&cx.nix()?, reference),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn attr(text: &str) -> (String, String) {
-        let attr = SystemAttr::parse(text).unwrap();
-        (attr.config, attr.host.to_string())
-    }
-
-    #[test]
-    fn attributes_are_named_as_nixos_anywhere_names_them() {
-        assert_eq!(attr("guppy"), ("nixosConfigurations.guppy.config".into(), "guppy".into()));
-        assert_eq!(
-            attr("web.example.org"),
-            ("nixosConfigurations.\"web.example.org\".config".into(), "web".into())
-        );
-        assert_eq!(attr("nixosConfigurations.a").0, "nixosConfigurations.a.config");
-        assert_eq!(
-            attr("nixosConfigurations.\"a.b\""),
-            ("nixosConfigurations.\"a.b\".config".into(), "a".into())
-        );
-        assert_eq!(
-            attr("nixosConfigurations.a.config.virtualisation.vmVariant"),
-            ("nixosConfigurations.a.config.virtualisation.vmVariant".into(), "a".into())
-        );
-        assert!(SystemAttr::parse("../x").is_err());
-    }
-
-    #[test]
-    fn flakes_elsewhere_stay_as_they_are_written() {
-        let base = Path::new("/");
-        let parsed = |text: &str| parse_flake(text, base).unwrap().0;
-        assert_eq!(parsed("github:a/b/main#x"), "github:a/b/main");
-        assert_eq!(parsed(".#x"), "/");
-        assert_eq!(parsed("#x"), "/");
-        assert_eq!(parsed("./tmp?dir=y#x"), "/tmp?dir=y");
-        assert!(parse_flake(".", base).is_err());
-        assert!(parse_flake(".#", base).is_err());
-        assert!(parse_flake("./missing-folder#x", base).is_err());
-    }
 
     #[test]
     fn a_flake_may_lie_below_the_root_of_its_tree() {

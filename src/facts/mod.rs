@@ -9,6 +9,8 @@ pub mod repository;
 
 use serde::Deserialize;
 
+use crate::nix::StorePath;
+
 /// The expression that turns a `nixosConfigurations.HOST` into [`HostFacts`].
 pub const EXPRESSION: &str = include_str!("facts.nix");
 
@@ -322,6 +324,30 @@ fn is_device(path: &str) -> bool {
 /// Whether a file at this path could be there after a boot at all.
 fn outlasts_boots(path: &str) -> bool {
     !["/tmp/", "/run/", "/dev/", "/proc/", "/sys/"].iter().any(|dir| path.starts_with(dir))
+}
+
+/// The evaluated configurations of the host.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    pub full: HostFacts,
+    /// The minimal system of the installer flake; staged only.
+    pub minimal: Option<HostFacts>,
+    /// The flake that was evaluated, where it is no host of the config repository.
+    pub locked: Option<Locked>,
+}
+
+impl Facts {
+    /// The system that is installed first.
+    pub fn first(&self) -> &HostFacts {
+        self.minimal.as_ref().unwrap_or(&self.full)
+    }
+}
+
+/// The locked reference of the flake and the place of its source in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Locked {
+    pub reference: String,
+    pub source: StorePath,
 }
 
 #[cfg(test)]

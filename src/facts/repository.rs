@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::Facts;
 use super::device_override;
 use super::flake;
 use super::{EXPRESSION, HostFacts};
@@ -16,7 +17,6 @@ use crate::config::Config;
 use crate::error::{Exit, StepError};
 use crate::exec::{Cmd, ExecError};
 use crate::nix::{Nix, NixError};
-use crate::steps::context::Facts;
 
 /// A private copy of the config repository and, beside it, of the secrets.
 #[derive(Debug)]

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::config::source::SystemSource;
 use crate::error::{Exit, StepError};
-use crate::facts::flake::Origin;
 use crate::git::Repo;
 use crate::run::journal;
 use crate::run::journal::Entry;
@@ -44,7 +44,7 @@ pub fn same_machine(cx: &Context) -> Result<(), StepError> {
 /// Says what is not as it was when the run was last worked on, and remembers it.
 pub fn note_changes(cx: &mut Context) -> Result<(), StepError> {
     let mut now = cx.config.settings();
-    if cx.config.origin == Origin::Repository {
+    if cx.config.origin == SystemSource::Repository {
         now.insert("nix-config".into(), Repo::open(&cx.config.repo)?.head()?);
     }
     let Some(before) = journal::settings(cx.journal.lines()).cloned() else {

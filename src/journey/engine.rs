@@ -13,7 +13,8 @@ use crate::run::crash_points;
 use crate::run::crash_points::Boundary;
 use crate::run::event::{Ending, Event};
 use crate::run::journal::Entry;
-use crate::run::step::{Consent, Evidence, Status, Step, StepId};
+use crate::run::step::{Consent, Evidence, Status, StepId};
+use crate::steps::Step;
 use crate::steps::context::Context;
 
 /// A step that failed, with its error.

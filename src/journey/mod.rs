@@ -3,13 +3,13 @@
 pub mod changes;
 pub mod engine;
 
-use crate::cli::BootstrapArgs;
-use crate::config::installation::Installation;
+use crate::config::installation::{Installation, Phases};
 use crate::config::{Config, Push, Strategy};
 use crate::error::{Exit, StepError};
 use crate::run::plan::{Plan, PlanStep};
-use crate::run::step::{Machine, Status, Step, StepId};
+use crate::run::step::{Machine, Status, StepId};
 use crate::steps;
+use crate::steps::Step;
 use crate::steps::context::Context;
 
 /// A step of this journey.
@@ -48,8 +48,13 @@ const PROOFS: [StepId; 5] =
     [StepId::Check, StepId::Identity, StepId::Secrets, StepId::Lock, StepId::Installer];
 
 impl Selection {
-    pub fn of(args: &BootstrapArgs) -> Result<Self, StepError> {
-        if let Some(step) = args.skip.iter().find(|step| PROOFS.contains(step)) {
+    /// Refuses to leave out a step that later ones rest on.
+    pub fn new(
+        only: Vec<StepId>,
+        skip: Vec<StepId>,
+        until: Option<StepId>,
+    ) -> Result<Self, StepError> {
+        if let Some(step) = skip.iter().find(|step| PROOFS.contains(step)) {
             return Err(StepError::new(
                 format!("{step} cannot be skipped"),
                 "the steps after it rest on what it proves",
@@ -57,9 +62,7 @@ impl Selection {
             )
             .exit(Exit::Usage));
         }
-        let before_reboot = args.no_reboot.then_some(StepId::Install);
-        let until = [args.until, before_reboot].into_iter().flatten().min();
-        Ok(Self { only: args.only.clone(), skip: args.skip.clone(), until })
+        Ok(Self { only, skip, until })
     }
 
     fn leaves_out(&self, id: StepId) -> Option<String> {
@@ -92,7 +95,22 @@ pub fn steps(config: &Config, selection: &Selection) -> Vec<Planned> {
 /// Why a step is left out by `--phases`.
 fn no_phase_of(config: &Config, id: StepId) -> Option<String> {
     let Installation { phases, only_phases, .. } = config.installation;
-    (only_phases && !phases.has(id)).then(|| "not among --phases".into())
+    (only_phases && !in_phases(phases, id)).then(|| "not among --phases".into())
+}
+
+/// Says whether a step has a part in these phases. What proves who answers and what is
+/// there always has; `installer` itself looks whether it may replace the system.
+fn in_phases(phases: Phases, step: StepId) -> bool {
+    match step {
+        StepId::Check | StepId::Identity | StepId::Installer => true,
+        StepId::Secrets | StepId::Lock | StepId::Hardware | StepId::Build => {
+            phases.disko || phases.install
+        }
+        StepId::Disks => phases.disko,
+        StepId::Copy | StepId::Install => phases.install,
+        StepId::Reboot => phases.reboot,
+        _ => false,
+    }
 }
 
 /// Whether `plan` has every step that there is for its configuration.
@@ -152,4 +170,23 @@ pub fn plan(cx: &Context, steps: &[Planned]) -> Plan {
     plan.phase = Some(cx.phase.to_string());
     plan.target = cx.config.target.as_ref().map(ToString::to_string);
     plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_keep_what_proves_and_leave_the_rest() {
+        let none = Phases { kexec: false, disko: false, install: false, reboot: false };
+        let install = Phases { install: true, ..none };
+        for step in [StepId::Check, StepId::Identity, StepId::Installer, StepId::Build] {
+            assert!(in_phases(install, step), "{step}");
+        }
+        assert!(in_phases(install, StepId::Copy) && in_phases(install, StepId::Install));
+        assert!(!in_phases(install, StepId::Disks) && !in_phases(install, StepId::Reboot));
+        let reboot = Phases { reboot: true, ..none };
+        assert!(in_phases(reboot, StepId::Reboot) && !in_phases(reboot, StepId::Build));
+        assert!(!in_phases(Phases::ALL, StepId::Login));
+    }
 }

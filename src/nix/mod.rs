@@ -4,6 +4,7 @@
 //! writes a lock file unless that is its purpose, and reads nix's own log: work
 //! becomes progress, and a failure becomes the error that nix meant.
 
+mod build_settings;
 mod error;
 mod flake;
 pub mod flake_ref;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+pub use build_settings::BuildSettings;
 pub use error::NixError;
 pub use flake::{Input, Metadata};
 pub use json_log::{Heard, JsonLog, Message};
@@ -26,7 +28,6 @@ pub use store_path::StorePath;
 
 use listener::Listener;
 
-use crate::config::build_on::BuildSettings;
 use crate::exec::{Cmd, Output, Stream};
 use crate::git;
 use crate::run::event::{Events, Progress};

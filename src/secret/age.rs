@@ -218,7 +218,7 @@ impl fmt::Debug for HostKey {
 /// Encrypts `plaintext` to one recipient, as an armored age file.
 ///
 /// Recipients are X25519 (`age1…`) or `ssh-ed25519 AAAA…`; others are refused
-/// (see [`crate::sops::file::recipient::RecipientKind`]).
+/// (see `RecipientKind` of the encrypted files).
 pub fn seal(recipient: &str, plaintext: &Secret) -> Result<String, KeyError> {
     let failed = |reason: String| KeyError::Seal { recipient: recipient.to_owned(), reason };
     if let Ok(key) = recipient.parse::<::age::x25519::Recipient>() {

@@ -12,14 +12,16 @@ use super::context::Context;
 use crate::config::Push;
 use crate::config::build_on::Builder;
 use crate::config::installation::Installation;
+use crate::config::source::SystemSource;
 use crate::error::{Exit, StepError};
+use crate::facts::Locked;
 use crate::facts::device_override;
 use crate::facts::flake;
-use crate::facts::flake::Origin;
 use crate::facts::repository::flake_in;
 use crate::nix::flake_ref::encode;
 use crate::nix::{Derivation, Nix, StorePath, report_to};
-use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
+use crate::steps::Step;
 
 pub struct Build;
 
@@ -92,7 +94,7 @@ impl Step for Build {
             .with("disko", disko_kind(cx))
             .with("on", builder.to_string())
             .with("devices", cx.config.named_devices());
-        if let Origin::StorePaths { disko, system } = &cx.config.origin {
+        if let SystemSource::StorePaths { disko, system } = &cx.config.origin {
             let evidence = evidence.with(FORMAT, disko.to_string());
             return here(cx, evidence.with(FIRST, system.to_string()), &system.clone());
         }
@@ -139,9 +141,9 @@ fn disko_kind(cx: &Context) -> String {
 /// What tells one state of the configuration from another.
 fn revision(cx: &Context) -> Result<String, StepError> {
     match &cx.config.origin {
-        Origin::Repository => cx.fact(StepId::Hardware, "revision").map(str::to_owned),
-        Origin::Flake(reference) => Ok(flake::locked(cx, reference)?.source.to_string()),
-        Origin::StorePaths { system, .. } => Ok(system.to_string()),
+        SystemSource::Repository => cx.fact(StepId::Hardware, "revision").map(str::to_owned),
+        SystemSource::Flake(reference) => Ok(locked(cx, reference)?.source.to_string()),
+        SystemSource::StorePaths { system, .. } => Ok(system.to_string()),
     }
 }
 
@@ -208,8 +210,8 @@ pub fn realise_on_target(
 
 /// What is built, by the name of the fact that will hold its path.
 fn wanted(cx: &Context) -> Result<BTreeMap<String, Derivation>, StepError> {
-    if let Origin::Flake(reference) = &cx.config.origin {
-        let system = format!("{}#{}", flake::locked(cx, reference)?.reference, cx.config.attr);
+    if let SystemSource::Flake(reference) = &cx.config.origin {
+        let system = format!("{}#{}", locked(cx, reference)?.reference, cx.config.attr);
         let mut builds = vec![(FIRST, "toplevel".to_owned())];
         if cx.config.installation.phases.disko {
             builds.extend(scripts(cx)?);
@@ -362,7 +364,7 @@ pub fn preparing_script(cx: &Context) -> Result<StorePath, StepError> {
 
 /// disko's script that only mounts.
 pub fn mounting_script(cx: &Context) -> Result<StorePath, StepError> {
-    if let Origin::StorePaths { .. } = cx.config.origin {
+    if let SystemSource::StorePaths { .. } = cx.config.origin {
         return Err(StepError::new(
             "the disks are formatted, but not mounted any more",
             "--store-paths names no script that mounts them",
@@ -371,4 +373,13 @@ pub fn mounting_script(cx: &Context) -> Result<StorePath, StepError> {
         ));
     }
     path(cx, MOUNT)
+}
+
+/// The flake as it is built: as it was evaluated, or with the hardware file that it has
+/// got since.
+pub fn locked(cx: &Context, reference: &str) -> Result<Locked, StepError> {
+    match &cx.facts()?.locked {
+        Some(locked) if cx.config.hardware_file.is_none() => Ok(locked.clone()),
+        _ => flake::lock(&cx.nix()?, reference),
+    }
 }

@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disks::passphrases;
-use crate::cli::ChangedLayoutArg;
 use crate::config::build_on::Builder;
+use crate::config::choices::ChangedLayout;
 use crate::config::{Config, SecretPlace, Strategy};
 use crate::error::StepError;
-use crate::facts::HostFacts;
+use crate::facts::Facts;
 use crate::facts::flake;
-use crate::facts::flake::Locked;
 use crate::nix::Nix;
 use crate::run::event::Events;
 use crate::run::journal;
@@ -58,28 +57,11 @@ pub struct Answers {
     /// Passphrases that were made up, and where they are to be kept.
     pub made: Vec<(SecretPlace, Secret)>,
     /// What happens to disks whose layout changed after they were formatted.
-    pub changed_layout: Option<ChangedLayoutArg>,
+    pub changed_layout: Option<ChangedLayout>,
     /// Whether the disks of the layout may be erased.
     pub erasure: bool,
     /// Passwords for sudo on the target, by user.
     pub sudo: BTreeMap<String, Secret>,
-}
-
-/// The evaluated configurations of the host.
-#[derive(Debug, Clone)]
-pub struct Facts {
-    pub full: HostFacts,
-    /// The minimal system of the installer flake; staged only.
-    pub minimal: Option<HostFacts>,
-    /// The flake that was evaluated, where it is no host of the config repository.
-    pub locked: Option<Locked>,
-}
-
-impl Facts {
-    /// The system that is installed first.
-    pub fn first(&self) -> &HostFacts {
-        self.minimal.as_ref().unwrap_or(&self.full)
-    }
 }
 
 impl Context {

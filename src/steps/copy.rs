@@ -5,8 +5,9 @@
 use super::context::Context;
 use crate::error::{Exit, StepError};
 use crate::nix::{NixError, StorePath, report_to};
-use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
 use crate::ssh::Session;
+use crate::steps::Step;
 use crate::steps::build::{
     first_derivation, first_system, nix_for_full, realise_on_target, repo_at,
 };

@@ -5,7 +5,8 @@ use std::path::Path;
 use super::context::Context;
 use super::shared_edit::Destination;
 use crate::error::{Exit, StepError};
-use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
+use crate::steps::Step;
 use crate::steps::secrets;
 
 pub struct Lock;

@@ -8,9 +8,10 @@ use super::secrets::home_manager;
 use super::shared_edit;
 use crate::error::StepError;
 use crate::git::Repo;
-use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
 use crate::ssh::known_hosts;
 use crate::ssh::{Endpoint, known_hosts_name, known_keys};
+use crate::steps::Step;
 use crate::target::Phase;
 
 pub struct Login;

@@ -21,7 +21,10 @@ pub mod secrets;
 pub mod shared_edit;
 pub mod undo;
 
-use crate::run::step::{Step, StepId};
+use context::Context;
+
+use crate::error::StepError;
+use crate::run::step::{Consent, Effect, Evidence, Status, StepId};
 
 /// The step with this id.
 pub fn step(id: StepId) -> Box<dyn Step> {
@@ -43,4 +46,30 @@ pub fn step(id: StepId) -> Box<dyn Step> {
         StepId::Publish => Box::new(publish::Publish),
         StepId::Retire => Box::new(retire::Retire),
     }
+}
+
+/// A step of the journey. `observe` never changes anything; after a successful
+/// `apply` it must say `Done`.
+pub trait Step {
+    fn id(&self) -> StepId;
+    /// What it changes; where that depends on the configuration, what it would change here.
+    fn effects(&self, cx: &Context) -> &'static [Effect];
+    /// What the plan tells of it beyond its effects.
+    fn details(&self, _cx: &Context) -> Vec<String> {
+        Vec::new()
+    }
+    /// Why this configuration has no use for the step; then it is not looked at.
+    fn left_out(&self, _cx: &Context) -> Result<Option<String>, StepError> {
+        Ok(None)
+    }
+    fn observe(&self, cx: &Context) -> Result<Status, StepError>;
+    /// Asks a person, early and once, whether and how the step may run.
+    fn confirm(&self, _cx: &mut Context) -> Result<Consent, StepError> {
+        Ok(Consent::Given)
+    }
+    /// What `Started` records: enough to recognise half-done work.
+    fn intention(&self, _cx: &Context) -> Result<Evidence, StepError> {
+        Ok(Evidence::default())
+    }
+    fn apply(&self, cx: &mut Context) -> Result<(), StepError>;
 }

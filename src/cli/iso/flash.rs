@@ -6,7 +6,8 @@ use std::sync::mpsc;
 
 use clap::Args;
 
-use crate::cli::{Cli, NixOptions};
+use crate::cli::Cli;
+use crate::cli::args::NixArgs;
 use crate::error::{Exit, StepError};
 use crate::image::flash;
 use crate::image::flash::{Device, Drive, DriveError, Phase};
@@ -41,7 +42,7 @@ pub struct IsoFlashArgs {
     pub attr: Option<String>,
 
     #[command(flatten)]
-    pub nix: NixOptions,
+    pub nix: NixArgs,
 }
 
 pub fn flash(cli: &Cli, args: &IsoFlashArgs) -> Result<Exit, StepError> {

@@ -2,11 +2,16 @@
 
 pub mod flash;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
-use super::{Cli, IsoBuildArgs, NixOptions};
-use crate::config::Place;
+use clap::{Args, Subcommand};
+
+use super::Cli;
+use super::args::NixArgs;
+use crate::cli::args::into_config::nix_options;
+use crate::config::ConfigRepo;
 use crate::error::{Exit, StepError};
 use crate::facts::repository::flake_in;
 use crate::image::{customize, host_keys, wifi};
@@ -22,6 +27,68 @@ use crate::ui::prompt::prompter;
 use crate::ui::{Screen, Ui, say};
 
 pub use flash::{IsoFlashArgs, flash};
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum IsoCommand {
+    /// Build the installer image of the config
+    #[command(
+        after_help = "Examples:\n  landfall iso build\n  landfall iso build --customize -o stick.iso\n  landfall iso build --customize -o stick.iso --wifi home"
+    )]
+    Build(IsoBuildArgs),
+
+    /// Write the image to a removable drive, and read it back
+    #[command(
+        after_help = "Example:\n  landfall iso flash /dev/disk/by-id/usb-SanDisk_Ultra_Fit_4C53-0:0"
+    )]
+    Flash(crate::cli::iso::IsoFlashArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct IsoBuildArgs {
+    /// Attribute of the installer flake that is the image
+    #[arg(long, value_name = "ATTR")]
+    pub attr: Option<String>,
+
+    /// Copy the image here [default: it stays in the nix store, and its path is printed]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Give the copy an SSH host key of its own, by which later runs know it, and more
+    #[arg(long, requires = "output")]
+    pub customize: bool,
+
+    /// The host key for --customize [default: a new one for each copy]
+    #[arg(long, value_name = "FILE", requires = "customize")]
+    pub host_key: Option<PathBuf>,
+
+    /// Public SSH keys for --customize that may log in as root too; repeatable
+    #[arg(long, value_name = "FILE", requires = "customize")]
+    pub ssh_key: Vec<PathBuf>,
+
+    /// Wi-Fi network that the copy joins, by its name; its passphrase is asked for; repeatable
+    #[arg(long, value_name = "NAME", requires = "customize")]
+    pub wifi: Vec<OsString>,
+
+    /// The same, for a network that does not show its name
+    #[arg(long, value_name = "NAME", requires = "customize")]
+    pub wifi_hidden: Vec<OsString>,
+
+    /// File with the passphrase of the Wi-Fi networks, or of network NAME
+    #[arg(long, value_name = "[NAME=]FILE", requires = "customize")]
+    pub wifi_passphrase_file: Vec<OsString>,
+
+    /// Any other Wi-Fi network (open, with user names, with an address of its own): a file as
+    /// in /etc/NetworkManager/system-connections; repeatable
+    #[arg(long, value_name = "FILE", requires = "customize")]
+    pub wifi_connection: Vec<PathBuf>,
+
+    /// Customize a copy of this image, which was built before
+    #[arg(long, value_name = "FILE", requires = "customize", conflicts_with = "attr")]
+    pub image: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub nix: NixArgs,
+}
 
 pub fn build(cli: &Cli, args: &IsoBuildArgs) -> Result<Exit, StepError> {
     if let Some(output) = args.output.as_deref().filter(|_| args.customize) {
@@ -88,8 +155,8 @@ fn customize(cli: &Cli, args: &IsoBuildArgs, output: &Path) -> Result<Exit, Step
 }
 
 /// The image in the nix store, built where it is not there yet.
-fn built(cli: &Cli, attr: Option<&str>, nix: &NixOptions) -> Result<PathBuf, StepError> {
-    let place = Place::find(cli.directory.as_deref(), cli.settings.as_deref())?;
+fn built(cli: &Cli, attr: Option<&str>, nix: &NixArgs) -> Result<PathBuf, StepError> {
+    let place = ConfigRepo::find(cli.directory.as_deref(), cli.settings.as_deref())?;
     let mut wanted = place.iso()?;
     if let Some(attr) = attr {
         attr.clone_into(&mut wanted.attr);
@@ -98,10 +165,10 @@ fn built(cli: &Cli, attr: Option<&str>, nix: &NixOptions) -> Result<PathBuf, Ste
     // Standard output is for the path alone: $(landfall iso build) is a file.
     let ui = Ui::start_beside(cli.log_format, cli.color, receiver);
     let events = Events::new("iso", sender);
-    let base = format!("git+file://{}", encode(&place.repo));
+    let base = format!("git+file://{}", encode(&place.dir));
     let installable = format!("{}#{}", flake_in(&base, &wanted.dir), wanted.attr);
-    let built =
-        Nix::find(nix.to_nix()).and_then(|nix| nix.build(&[&installable], &mut report_to(&events)));
+    let built = Nix::find(nix_options(nix))
+        .and_then(|nix| nix.build(&[&installable], &mut report_to(&events)));
     ui.finish();
     let paths = built
         .map_err(|error| StepError::from(error).doing("the installer image could not be built"))?;

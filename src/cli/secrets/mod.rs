@@ -17,7 +17,7 @@ pub use args::{
 use super::Cli;
 use super::keys;
 use crate::config::detect;
-use crate::config::{ConfigError, Place, SecretsRepo};
+use crate::config::{ConfigError, ConfigRepo, SecretsRepo};
 use crate::error::{Exit, StepError};
 use crate::secret::age::Recipient;
 use crate::sops::change::EditSettings;
@@ -97,7 +97,7 @@ fn secrets_repo(at: &Surroundings<'_>) -> Result<SecretsRepo, StepError> {
         let (dir, sops_config) = (root.to_owned(), sops_config.to_owned());
         return Ok(SecretsRepo { dir, input: None, sops_config });
     }
-    let of_config = Place::find(Some(&start), at.settings).and_then(|place| place.secrets());
+    let of_config = ConfigRepo::find(Some(&start), at.settings).and_then(|place| place.secrets());
     if let Ok(Some(repo)) = of_config {
         return Ok(repo);
     }

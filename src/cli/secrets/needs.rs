@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
-
 use super::Surroundings;
-use crate::cli::Journey;
+use crate::cli::args::JourneyArgs;
+use crate::cli::args::into_config::host_config;
 use crate::config::detect;
-use crate::config::{Config, Place, SecretsRepo};
+use crate::config::{ConfigRepo, SecretsRepo};
 use crate::error::{Exit, StepError};
 use crate::facts::repository;
 use crate::facts::{HostFacts, SecretFact};
@@ -15,13 +14,6 @@ use crate::secret::private_temp_dir;
 use crate::sops::change::repo::in_checkout;
 use crate::sops::file::format::Format;
 use crate::sops::proof::Need;
-
-/// A journey of which only the host is known.
-#[derive(Debug, Parser)]
-struct OfHost {
-    #[command(flatten)]
-    journey: Journey,
-}
 
 /// What the host's configuration reads, evaluated from the flake.
 pub fn needs(
@@ -34,11 +26,7 @@ pub fn needs(
 
 fn facts_of(host: &str, at: &Surroundings<'_>, repo: &SecretsRepo) -> Result<HostFacts, StepError> {
     let place = reader_of(repo, at)?;
-    let of_host = OfHost::try_parse_from(["landfall", host]).map_err(|error| {
-        StepError::new(format!("{host} is not a host's name"), error.to_string(), "Name a host.")
-            .exit(Exit::Usage)
-    })?;
-    let config = Config::load(&place, &of_host.journey)?;
+    let config = host_config(&place, &JourneyArgs::of_host(host))?;
     let dir = private_temp_dir(&std::env::temp_dir()).map_err(|error| {
         StepError::new(
             "there is no room for temporary files",
@@ -47,7 +35,7 @@ fn facts_of(host: &str, at: &Surroundings<'_>, repo: &SecretsRepo) -> Result<Hos
         )
     })?;
     let evaluated = repository::evaluate(&config, dir.path()).map_err(|mut error| {
-        if place.repo == repo.dir {
+        if place.dir == repo.dir {
             // Secrets may have a flake of their own, which configures no host.
             error.hint.push_str(&format!(" {ELSEWHERE}"));
         }
@@ -60,16 +48,16 @@ const ELSEWHERE: &str = "If the configuration lies elsewhere, run the same comma
      landfall -C ../nix-config secrets …";
 
 /// The configuration that reads these secrets: the one here, else the one beside them.
-fn reader_of(repo: &SecretsRepo, at: &Surroundings<'_>) -> Result<Place, StepError> {
-    let here = Place::find(at.directory, at.settings);
+fn reader_of(repo: &SecretsRepo, at: &Surroundings<'_>) -> Result<ConfigRepo, StepError> {
+    let here = ConfigRepo::find(at.directory, at.settings);
     match here {
-        Ok(place) if place.repo != repo.dir => return Ok(place),
+        Ok(place) if place.dir != repo.dir => return Ok(place),
         Err(error) if at.settings.is_some() => return Err(error.into()),
         _ => {}
     }
     let mut beside = detect::readers_beside(&repo.dir);
     match (here, beside.len()) {
-        (_, 1) => Ok(Place::find(Some(&beside.remove(0)), None)?),
+        (_, 1) => Ok(ConfigRepo::find(Some(&beside.remove(0)), None)?),
         // The secrets lie in the configuration itself.
         (Ok(place), _) => Ok(place),
         (Err(_), found) => Err(StepError::new(

@@ -3,15 +3,15 @@
 
 use std::os::unix::ffi::OsStringExt;
 
-use crate::cli::Reach;
+use crate::cli::args::ConnectionArgs;
 use crate::error::{Exit, StepError};
 use crate::secret::Secret;
 use crate::ssh::{Askpass, Desk};
 use crate::steps::context::Context;
 
 /// Begins to answer, for all connections to the target.
-pub fn start(cx: &mut Context, reach: &Reach) -> Result<(), StepError> {
-    let password = reach.env_password.then(given_password).transpose()?;
+pub fn start(cx: &mut Context, connection: &ConnectionArgs) -> Result<(), StepError> {
+    let password = connection.env_password.then(given_password).transpose()?;
     let Some(target) = &mut cx.config.target else { return Ok(()) };
     let desk = Desk::new(target.host.clone(), cx.prompter.clone(), cx.events.clone(), password);
     let program = std::env::current_exe().map_err(|error| {

@@ -7,8 +7,10 @@ use std::sync::mpsc;
 use uuid::Uuid;
 
 use super::askpass;
-use crate::cli::{Cli, Journey, Reach};
-use crate::config::{Config, Place};
+use crate::cli::Cli;
+use crate::cli::args::into_config::{config_repo, host_config};
+use crate::cli::args::{ConnectionArgs, JourneyArgs};
+use crate::config::Config;
 use crate::error::{Exit, StepError};
 use crate::journey::changes;
 use crate::run::event::{Event, Events};
@@ -41,9 +43,13 @@ pub enum Purpose {
 }
 
 /// Opens the current run of the host, or a new one, and connects to the target.
-pub fn open(cli: &Cli, journey: &Journey, yes: bool, purpose: Purpose) -> Result<Run, StepError> {
-    let place = Place::of_journey(cli, journey)?;
-    let config = Config::load(&place, journey)?;
+pub fn open(
+    cli: &Cli,
+    journey: &JourneyArgs,
+    yes: bool,
+    purpose: Purpose,
+) -> Result<Run, StepError> {
+    let config = host_config(&config_repo(cli, journey)?, journey)?;
     if purpose == Purpose::Journey && config.target.is_none() {
         return Err(StepError::new(
             "the target is not named",
@@ -52,14 +58,14 @@ pub fn open(cli: &Cli, journey: &Journey, yes: bool, purpose: Purpose) -> Result
         )
         .exit(Exit::Usage));
     }
-    open_config(cli, config, &journey.reach, yes, purpose)
+    open_config(cli, config, &journey.connection, yes, purpose)
 }
 
 /// The same for a configuration that was put together already.
 pub fn open_config(
     cli: &Cli,
     config: Config,
-    reach: &Reach,
+    connection: &ConnectionArgs,
     yes: bool,
     purpose: Purpose,
 ) -> Result<Run, StepError> {
@@ -94,7 +100,7 @@ pub fn open_config(
     let prompter = prompt::prompter(yes, ui.screen());
     let path: PathBuf = dir.path().to_owned();
     let mut cx = Context::new(config, identity, path, journal, events, prompter);
-    askpass::start(&mut cx, reach)?;
+    askpass::start(&mut cx, connection)?;
     cx.events.emit(Event::RunStarted {
         run: cx.run.run.to_string(),
         strategy: cx.config.strategy.to_string(),
@@ -112,7 +118,7 @@ pub fn open_config(
         let config = cx.config.clone();
         drop(cx);
         ui.finish();
-        return open_config(cli, config, reach, yes, purpose);
+        return open_config(cli, config, connection, yes, purpose);
     }
     if let Err(error) = look_back(&mut cx, purpose) {
         ui.finish();

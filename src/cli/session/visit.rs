@@ -5,13 +5,14 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use clap::Parser;
 use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::askpass;
-use crate::cli::{Cli, Journey, Reach, StrategyArg, Where};
-use crate::config::{Config, Place, reached_by};
+use crate::cli::Cli;
+use crate::cli::args::into_config::{config_repo, connection_to, host_config};
+use crate::cli::args::{ConnectionArgs, HostAndTargetArgs, JourneyArgs, StrategyArg};
+use crate::config::Config;
 use crate::error::{Exit, StepError};
 use crate::run::event::{Event, Events};
 use crate::run::journal;
@@ -44,15 +45,14 @@ impl Visit {
     /// Everything but the connection. `command` is how the user calls it, for hints.
     pub fn begin(
         cli: &Cli,
-        journey: &Journey,
+        journey: &JourneyArgs,
         command: &'static str,
         yes: bool,
     ) -> Result<Self, StepError> {
-        let place = Place::of_journey(cli, journey)?;
-        let mut config = Config::load(&place, journey)?;
+        let mut config = host_config(&config_repo(cli, journey)?, journey)?;
         let state = StateDir::open()?.host(config.host.as_str())?;
         let known = Known::of(&state)?;
-        known.complete(&mut config, &journey.reach, command)?;
+        known.complete(&mut config, &journey.connection, command)?;
 
         let folder = private_temp_dir(&std::env::temp_dir()).map_err(no_folder)?;
         let passing = StateDir::at(folder.path())?.host(config.host.as_str())?;
@@ -68,7 +68,7 @@ impl Visit {
         let prompter = prompt::prompter(yes, ui.screen());
         let path = dir.path().to_owned();
         let mut cx = Context::new(config, identity, path, journal, events, prompter);
-        askpass::start(&mut cx, &journey.reach)?;
+        askpass::start(&mut cx, &journey.connection)?;
         Ok(Self { cx, ui, known, _folder: folder })
     }
 
@@ -78,19 +78,15 @@ impl Visit {
     }
 }
 
-/// The journey that ended there; what is not told has its defaults.
-pub fn journey_to(place: &Where, reach: &Reach) -> Journey {
-    #[derive(Parser)]
-    struct Defaults {
-        #[command(flatten)]
-        journey: Journey,
+/// Gives the journey that ended on a host; what is not told has its defaults.
+pub fn journey_to(machine: &HostAndTargetArgs, connection: &ConnectionArgs) -> JourneyArgs {
+    JourneyArgs {
+        machine: machine.clone(),
+        connection: connection.clone(),
+        // The installed system alone is looked at, not what was there before it.
+        strategy: Some(StrategyArg::Direct),
+        ..JourneyArgs::default()
     }
-    let mut journey = Defaults::parse_from(["landfall", "HOST"]).journey;
-    journey.place = place.clone();
-    journey.reach = reach.clone();
-    // The installed system alone is looked at, not what was there before it.
-    journey.strategy = Some(StrategyArg::Direct);
-    journey
 }
 
 fn identity(config: &Config, run: Uuid) -> RunIdentity {
@@ -152,7 +148,12 @@ impl Known {
 
     /// Says in `config` where the host is and who logs in: as the command line has it, else
     /// as the last run did, else as the settings say.
-    fn complete(&self, config: &mut Config, reach: &Reach, command: &str) -> Result<(), StepError> {
+    fn complete(
+        &self,
+        config: &mut Config,
+        connection: &ConnectionArgs,
+        command: &str,
+    ) -> Result<(), StepError> {
         let run = self.run.as_ref();
         let named = config.target.take();
         let remembered = run.and_then(|run| run.address.as_deref()).map(str::parse::<Endpoint>);
@@ -166,7 +167,7 @@ impl Known {
         if config.user.is_none() {
             config.user = run.and_then(|run| run.user.clone());
         }
-        config.target = Some(reached_by(endpoint, reach)?);
+        config.target = Some(connection_to(endpoint, connection)?);
         Ok(())
     }
 

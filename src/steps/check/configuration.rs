@@ -3,9 +3,9 @@
 use super::Findings;
 use super::boot_files;
 use crate::config::build_on::{BuildOn, Builder};
+use crate::config::source::SystemSource;
 use crate::error::{Exit, StepError};
 use crate::facts::device_override;
-use crate::facts::flake::Origin;
 use crate::git::Repo;
 use crate::steps::context::Context;
 use crate::steps::hardware::in_flake;
@@ -24,8 +24,10 @@ pub fn check(cx: &Context, findings: &mut Findings) {
     }
     findings.take(builder(cx));
     match cx.config.origin {
-        Origin::Repository => findings.take(hardware::hardware_file(cx).map(|_| ())),
-        Origin::Flake(_) | Origin::StorePaths { .. } => findings.take(in_flake::check(cx)),
+        SystemSource::Repository => findings.take(hardware::hardware_file(cx).map(|_| ())),
+        SystemSource::Flake(_) | SystemSource::StorePaths { .. } => {
+            findings.take(in_flake::check(cx))
+        }
     };
     findings.take(in_flake::is_read(cx));
     boot_files::check(cx, findings);

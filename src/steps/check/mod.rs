@@ -13,10 +13,11 @@ use super::disks::passphrases;
 use super::identity::run_keys;
 use super::shared_edit::{Place, require_clean};
 use crate::config::Push;
+use crate::config::source::SystemSource;
 use crate::error::{Exit, StepError};
-use crate::facts::flake::Origin;
 use crate::git::Repo;
-use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
+use crate::steps::Step;
 use crate::steps::{hardware, lock, secrets};
 use crate::target::Phase;
 
@@ -42,7 +43,7 @@ impl Step for Check {
         // Without nix nothing else can be said.
         cx.nix()?;
         let mut findings = Findings::default();
-        if cx.config.origin == Origin::Repository {
+        if cx.config.origin == SystemSource::Repository {
             findings.take(config_repo(cx));
         }
         findings.take(given_key(cx));

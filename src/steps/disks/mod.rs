@@ -9,14 +9,15 @@ pub mod passphrases;
 pub mod release;
 
 use super::context::Context;
-use crate::cli::ChangedLayoutArg;
+use crate::config::choices::ChangedLayout;
 use crate::config::installation::DiskoMode;
+use crate::config::source::SystemSource;
 use crate::error::{Exit, StepError};
-use crate::facts::flake::Origin;
 use crate::facts::{HostFacts, LayoutDisk, LuksVolume};
 
 use crate::run::journal;
-use crate::run::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
+use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
+use crate::steps::Step;
 use crate::steps::build;
 use crate::steps::copy::ROOT;
 use crate::target::disk_contents;
@@ -85,7 +86,7 @@ impl Step for Disks {
         }
         if marked(cx)? {
             // Formatted by this run: only mounted again, unless a new layout is to have it.
-            if !layout_changed(cx) || ask_about_layout(cx)? == ChangedLayoutArg::Keep {
+            if !layout_changed(cx) || ask_about_layout(cx)? == ChangedLayout::Keep {
                 return Ok(Consent::Given);
             }
         }
@@ -154,7 +155,7 @@ fn writes(cx: &mut Context) -> Result<bool, StepError> {
     if !marked(cx)? {
         return Ok(true);
     }
-    if !layout_changed(cx) || ask_about_layout(cx)? == ChangedLayoutArg::Keep {
+    if !layout_changed(cx) || ask_about_layout(cx)? == ChangedLayout::Keep {
         return Ok(false);
     }
     confirm_erasure(cx)?;
@@ -223,7 +224,7 @@ fn layout_changed(cx: &Context) -> bool {
 }
 
 /// What happens to the disks that this run formatted for another layout.
-fn ask_about_layout(cx: &mut Context) -> Result<ChangedLayoutArg, StepError> {
+fn ask_about_layout(cx: &mut Context) -> Result<ChangedLayout, StepError> {
     if let Some(answer) = cx.answers.changed_layout.or(cx.config.changed_layout) {
         return Ok(answer);
     }
@@ -235,8 +236,8 @@ fn ask_about_layout(cx: &mut Context) -> Result<ChangedLayoutArg, StepError> {
         "erase and format them again".to_owned(),
     ];
     let answer = match cx.prompter.choose(&question, &options)? {
-        0 => ChangedLayoutArg::Keep,
-        _ => ChangedLayoutArg::Format,
+        0 => ChangedLayout::Keep,
+        _ => ChangedLayout::Format,
     };
     cx.answers.changed_layout = Some(answer);
     Ok(answer)
@@ -252,8 +253,8 @@ pub fn matched(cx: &Context) -> Result<Vec<Matched>, StepError> {
 fn of_layout(cx: &Context, disks: &[Disk]) -> Result<Vec<Matched>, StepError> {
     let layout = &cx.facts()?.first().disks;
     Ok(match cx.config.origin {
-        Origin::StorePaths { .. } => disks::match_named(layout, disks)?,
-        Origin::Repository | Origin::Flake(_) => disks::match_layout(layout, disks)?,
+        SystemSource::StorePaths { .. } => disks::match_named(layout, disks)?,
+        SystemSource::Repository | SystemSource::Flake(_) => disks::match_layout(layout, disks)?,
     })
 }
 

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::report;
 use super::report::Backend;
-use crate::cli::HardwareArg;
+use crate::config::choices::HardwareSource;
+use crate::config::source::SystemSource;
 use crate::error::{Exit, StepError};
 use crate::exec::Cmd;
 use crate::facts::flake;
-use crate::facts::flake::Origin;
 use crate::run::step::{Evidence, Status, StepId};
 use crate::steps::context::Context;
 use crate::steps::install::extra_files::hash;
@@ -57,11 +57,13 @@ pub fn check(cx: &Context) -> Result<(), StepError> {
 /// The report of nixos-facter is where the configuration reads it: else it would be made
 /// and left unread.
 pub fn is_read(cx: &Context) -> Result<(), StepError> {
-    let writes = cx.config.hardware.is_some_and(|it| it == HardwareArg::Facter);
+    let writes = cx.config.hardware.is_some_and(|it| it == HardwareSource::Facter);
     let Some(file) = cx.config.hardware_file.as_ref().filter(|_| writes) else { return Ok(()) };
     let place = match cx.config.origin {
-        Origin::Repository => file.clone(),
-        Origin::Flake(_) | Origin::StorePaths { .. } => flake::place_in_flake(&cx.config, file)?,
+        SystemSource::Repository => file.clone(),
+        SystemSource::Flake(_) | SystemSource::StorePaths { .. } => {
+            flake::place_in_flake(&cx.config, file)?
+        }
     };
     let report = cx.facts()?.full.facter_report.as_deref();
     if report.is_some_and(|report| Path::new(report).ends_with(&place)) {
@@ -78,8 +80,8 @@ pub fn is_read(cx: &Context) -> Result<(), StepError> {
 
 pub fn backend(cx: &Context) -> Backend {
     match (cx.config.hardware, &cx.config.hardware_file) {
-        (Some(HardwareArg::Facter), _) => Backend::Facter,
-        (Some(HardwareArg::GenerateConfig), _) | (_, None) => Backend::GenerateConfig,
+        (Some(HardwareSource::Facter), _) => Backend::Facter,
+        (Some(HardwareSource::GenerateConfig), _) | (_, None) => Backend::GenerateConfig,
         (_, Some(file)) => Backend::of_file(file),
     }
 }

@@ -7,12 +7,13 @@ pub mod report;
 use std::path::PathBuf;
 
 use super::context::Context;
-use crate::cli::HardwareArg;
 use crate::config::Strategy;
+use crate::config::choices::HardwareSource;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::run::journal;
-use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
+use crate::steps::Step;
 
 use crate::steps::lock::short;
 
@@ -158,8 +159,8 @@ pub fn hardware_file(cx: &Context) -> Result<PathBuf, StepError> {
 /// Whether the file that is there is used as it is.
 fn keeps(cx: &Context, repo: &Repo) -> Result<bool, StepError> {
     Ok(match cx.config.hardware {
-        Some(HardwareArg::Keep) => true,
-        Some(HardwareArg::GenerateConfig | HardwareArg::Facter) => false,
+        Some(HardwareSource::Keep) => true,
+        Some(HardwareSource::GenerateConfig | HardwareSource::Facter) => false,
         // A file that this very run meant to write is compared with a fresh report.
         None => !written_by_this_run(cx) && repo.is_tracked(&hardware_file(cx)?)?,
     })

@@ -8,8 +8,9 @@ use super::context::Context;
 use crate::error::StepError;
 
 use super::secrets::{home_manager, stored};
-use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
 use crate::secret::age::{HostKey, Identity as AgeIdentity};
+use crate::steps::Step;
 use crate::steps::secrets;
 
 pub struct Identity;

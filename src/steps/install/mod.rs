@@ -6,13 +6,15 @@ pub mod extra_files;
 
 use std::time::Duration;
 
-use super::context::{Context, Facts};
+use super::context::Context;
 use crate::config::Strategy;
 use crate::config::installation::{DiskoMode, KeptKeys};
 use crate::error::{Exit, StepError};
-use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::facts::Facts;
+use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
 use crate::secret::Secret;
 use crate::ssh::HostKey;
+use crate::steps::Step;
 use crate::steps::build::first_system;
 use crate::steps::copy::ROOT;
 use crate::steps::disks;

@@ -6,7 +6,8 @@ use super::context::Context;
 use crate::error::{Exit, StepError};
 use crate::steps::connect::addresses::ADDRESSES;
 
-use crate::run::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
+use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
+use crate::steps::Step;
 use crate::target::disks::bytes;
 use crate::target::{Phase, TargetFacts};
 use crate::ui::prompt::Question;

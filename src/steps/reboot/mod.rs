@@ -6,9 +6,10 @@ pub mod wait;
 
 use super::context::Context;
 use crate::error::{Exit, StepError};
-use crate::run::step::{Effect, Evidence, Machine, Status, Step, StepId};
+use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
 use crate::ssh::known_hosts;
 use crate::ssh::{known_hosts_name, user_known_hosts};
+use crate::steps::Step;
 use crate::steps::connect::addresses::{ADDRESS, ADDRESSES};
 
 use crate::target::Phase;

@@ -11,13 +11,14 @@ use std::time::Duration;
 use super::connect::sudo;
 use super::context::Context;
 use super::reboot::{next_boot, wait};
-use crate::cli::ActivateArg;
 use crate::config::build_on::Builder;
+use crate::config::choices::Activation;
 use crate::error::StepError;
 use crate::git::Repo;
 use crate::nix::StorePath;
-use crate::run::step::{Consent, Effect, Evidence, Machine, Status, Step, StepId};
+use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
 use crate::ssh::Session;
+use crate::steps::Step;
 use crate::steps::build::{
     first_system, full_derivation, full_system, parse, realise_here, realise_on_target,
 };
@@ -72,7 +73,7 @@ impl Step for Rebuild {
             change: "makes the full configuration the system profile, and switches to it",
             reversible: true,
         };
-        let live = cx.config.activate == ActivateArg::Switch;
+        let live = cx.config.activate == Activation::Switch;
         match (cx.staged(), cx.target_builds(), live) {
             (false, ..) => &[VERIFIES],
             (true, false, false) => &[COPIES, BOOTS],
@@ -91,8 +92,8 @@ impl Step for Rebuild {
             return Ok(Consent::Given);
         }
         let (text, how) = match cx.config.activate {
-            ActivateArg::Boot => ("Boot the full configuration at the end?", "with a reboot"),
-            ActivateArg::Switch => ("Switch to the full configuration at the end?", "live"),
+            Activation::Boot => ("Boot the full configuration at the end?", "with a reboot"),
+            Activation::Switch => ("Switch to the full configuration at the end?", "live"),
         };
         let question = Question::new(text, "--yes")
             .detail(format!("The minimal system that is installed first is replaced by it, {how}."))
@@ -124,7 +125,7 @@ impl Step for Rebuild {
         }
         sudo::ensure(cx).map_err(|error| needs_root(cx, error))?;
         let current = cx.target()?.facts.current_system.as_deref() == Some(full.as_ref());
-        if cx.config.activate == ActivateArg::Switch {
+        if cx.config.activate == Activation::Switch {
             bring(cx, &full)?;
             set_profile(cx, &full)?;
             return switch(cx, &full);
@@ -146,7 +147,7 @@ impl Step for Rebuild {
 fn runs(cx: &Context, full: &StorePath) -> Result<bool, StepError> {
     let facts = &cx.target()?.facts;
     let is_full = |system: &Option<String>| system.as_deref() == Some(full.as_ref());
-    let switched = cx.config.activate == ActivateArg::Switch
+    let switched = cx.config.activate == Activation::Switch
         || cx.finished(StepId::Rebuild).is_some_and(|before| {
             before.fact("system") == Some(full.as_ref()) && before.fact("activated") == Some(SWITCH)
         });

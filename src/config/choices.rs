@@ -1,0 +1,30 @@
+//! Choices that a person makes by a flag, as the rest of the program knows them.
+
+use clap::ValueEnum;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HardwareSource {
+    /// Use the tracked file as it is
+    Keep,
+    /// Write what nixos-generate-config reports
+    GenerateConfig,
+    /// Write what nixos-facter reports
+    Facter,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Activation {
+    /// It is booted, and verified then
+    #[default]
+    Boot,
+    /// It takes over on the running machine
+    Switch,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ChangedLayout {
+    /// The disks stay as they were formatted
+    Keep,
+    /// They are erased and formatted again
+    Format,
+}
