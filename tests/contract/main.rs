@@ -8,6 +8,7 @@
 mod common;
 
 mod flags;
+mod json;
 
 use std::process::Command;
 
