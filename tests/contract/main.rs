@@ -7,6 +7,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod exit_codes;
 mod flags;
 mod json;
 
