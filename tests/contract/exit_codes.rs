@@ -189,13 +189,16 @@ fn what_can_be_tried_again_is_told_from_what_needs_a_person() {
     table.holds();
 }
 
+/// A code, the commands that end with it, and what their words are in place of those of a
+/// complete run; what is empty is left out.
+type Row<'a> = (i32, &'a [&'a str], &'a [(&'a str, &'a str)]);
+
 fn without_a_run(journey: &Journey, table: &mut Table) {
     let other = keygen(journey.root.path(), "other", "ed25519");
     let (key, fingerprint) = (other.private.display().to_string(), other.public.fingerprint());
     let closed = format!("root@127.0.0.1:{}", free_port());
     let target = journey.args("check")[2].clone();
-    // Each: what their words have in place of those of a complete run; nothing where it is "".
-    let rows: &[(i32, &[&str], &[(&str, &str)])] = &[
+    let rows: &[Row<'_>] = &[
         (DONE, &["bootstrap --dry-run"], &[]),
         (DONE, &["check"], &[(&target, "")]),
         // A plan shows what is blocked; it judges nothing.
@@ -206,7 +209,6 @@ fn without_a_run(journey: &Journey, table: &mut Table) {
         (USAGE, &["bootstrap"], &[(&target, "")]),
         (USAGE, &["plan", "check", "bootstrap"], &[(&target, "root@")]),
         (USAGE, &["check"], &[("-i", "/no/such/key")]),
-        (USAGE, &["check"], &[("--luks-passphrase-file", "/no/such/file")]),
         (FAILED, &["plan", "check", "bootstrap"], &[(&target, &closed)]),
         (FAILED, &["check"], &[(&target, "root@no-such-host.invalid")]),
         (FAILED, &["check"], &[("-i", &key)]),

@@ -2,7 +2,8 @@
 //! the JSON that is printed, the journal, and the exit codes.
 //!
 //! A change that shows here is a change for somebody else's script. The snapshots lie
-//! beside these files and do not depend on the names of modules.
+//! beside these files and do not depend on the names of modules; a change that is meant is
+//! written to them with `INSTA_UPDATE=always`, in the lab.
 
 #[path = "../common/mod.rs"]
 mod common;
