@@ -15,7 +15,7 @@ use super::users;
 /// Serial and path of the target's disk; no machine has a device of that name.
 pub const SERIAL: &str = "LANDFALL-TEST-1";
 pub const DEVICE: &str = "/dev/landfall-test-1";
-const HARDWARE: &str = r#"{ lib, modulesPath, ... }:
+pub const HARDWARE: &str = r#"{ lib, modulesPath, ... }:
 {
   imports = [ (modulesPath + "/profiles/qemu-guest.nix") ];
   boot.initrd.availableKernelModules = [ "ahci" "virtio_pci" "virtio_blk" ];
