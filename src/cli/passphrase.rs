@@ -18,12 +18,12 @@ use crate::secret::Secret;
 use crate::sops::change::stored_value;
 use crate::steps::connect::sudo;
 use crate::steps::context::Context;
-use crate::steps::disks::passphrases;
-use crate::steps::disks::passphrases::PassphraseError;
 use crate::steps::secrets;
 use crate::steps::secrets::stored;
 use crate::steps::shared_edit::Edit;
 use crate::target::luks::{Change, Header, Volume, volumes};
+use crate::target::passphrase;
+use crate::target::passphrase::PassphraseError;
 use crate::ui::prompt::Question;
 
 #[derive(Debug, Clone, Args)]
@@ -75,7 +75,7 @@ pub fn run(cli: &Cli, args: &PassphraseArgs) -> Result<Exit, StepError> {
     let old = args.old_passphrase_file.as_deref().map(given).transpose()?;
     let new = args.new_passphrase_file.as_deref().map(given).transpose()?;
     if let Some(new) = &new {
-        passphrases::can_be_typed(VOLUME, new)?;
+        passphrase::can_be_typed(VOLUME, new)?;
     }
     let mut journey = visit::journey_to(&args.machine, &args.connection);
     journey.user.clone_from(&args.user);
@@ -90,7 +90,7 @@ pub fn run(cli: &Cli, args: &PassphraseArgs) -> Result<Exit, StepError> {
 fn given(path: &Path) -> Result<Secret, PassphraseError> {
     let bytes = std::fs::read(path)
         .map_err(|source| PassphraseError::Read { path: path.to_owned(), source })?;
-    passphrases::line(VOLUME, &Secret::new(bytes))
+    passphrase::line(VOLUME, &Secret::new(bytes))
 }
 
 fn change(
@@ -201,15 +201,15 @@ fn unclear(names: &[String]) -> StepError {
 fn ask_old(cx: &Context, names: &str) -> Result<Secret, StepError> {
     let question =
         Question::new(format!("Passphrase that opens {names} now"), "--old-passphrase-file FILE");
-    Ok(passphrases::line(names, &cx.prompter.secret(&question)?)?)
+    Ok(passphrase::line(names, &cx.prompter.secret(&question)?)?)
 }
 
 fn ask_new(cx: &Context, names: &str) -> Result<Secret, StepError> {
     let question =
         Question::new(format!("New passphrase for {names}"), "--new-passphrase-file FILE")
             .detail("It is asked for at every boot of the machine.");
-    let new = passphrases::line(names, &cx.prompter.new_secret(&question)?)?;
-    passphrases::can_be_typed(names, &new)?;
+    let new = passphrase::line(names, &cx.prompter.new_secret(&question)?)?;
+    passphrase::can_be_typed(names, &new)?;
     Ok(new)
 }
 
@@ -261,7 +261,7 @@ fn keep(cx: &Context, place: &SecretPlace, new: &Secret, names: &str) -> Result<
     cx.events.note(format!(
         "{} keeps the new passphrase, commit {}",
         place.file.display(),
-        crate::steps::lock::short(&published.revision)
+        crate::git::short(&published.revision)
     ));
     Ok(())
 }

@@ -329,6 +329,11 @@ fn status_paths(status: &[u8]) -> Vec<PathBuf> {
     found.into_iter().collect()
 }
 
+/// Shortens a revision to what people quote.
+pub fn short(revision: &str) -> &str {
+    revision.get(..8).unwrap_or(revision)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use crate::config::source::SystemSource;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
+use crate::git::short;
 use crate::run::journal;
 use crate::run::journal::Entry;
 use crate::run::step::StepId;
 use crate::steps::context::Context;
-use crate::steps::lock::short;
 use crate::target::Phase;
 
 /// Ends the run when the target has not the disks that this run began to erase.

@@ -15,6 +15,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Mutex;
 
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 /// Shorter values are not scrubbed: they would hit ordinary words.
@@ -124,6 +125,11 @@ pub fn private_temp_dir(base: &Path) -> io::Result<tempfile::TempDir> {
         .prefix("landfall-")
         .permissions(std::fs::Permissions::from_mode(0o700))
         .tempdir_in(base)
+}
+
+/// Hashes bytes with SHA-256, in lower-case hexadecimal.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -122,8 +122,7 @@ impl Step for Build {
 /// Notes what is in the source's store, and how large it is.
 fn here(cx: &mut Context, mut evidence: Evidence, first: &StorePath) -> Result<(), StepError> {
     let size = cx.nix()?.closure_size(first)?;
-    evidence.summary =
-        format!("{}, closure of {}", first.name(), crate::target::disks::bytes(size));
+    evidence.summary = format!("{}, closure of {}", first.name(), crate::ui::text::size(size));
     cx.produced.insert(StepId::Build, evidence.with(CLOSURE, size.to_string()));
     Ok(())
 }

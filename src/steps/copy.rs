@@ -12,11 +12,9 @@ use crate::steps::build::{
     first_derivation, first_system, nix_for_full, realise_on_target, repo_at,
 };
 use crate::steps::disks;
+use crate::target::NEW_ROOT;
 
 pub struct Copy;
-
-/// Where disko mounts the new system.
-pub const ROOT: &str = "/mnt";
 
 impl Step for Copy {
     fn id(&self) -> StepId {
@@ -60,7 +58,7 @@ impl Step for Copy {
         }
         let system = first_system(cx)?;
         let session = &cx.target()?.session;
-        let store = store_url(cx, session, Some(ROOT));
+        let store = store_url(cx, session, Some(NEW_ROOT));
         if !cx.nix()?.is_valid_in(&store, &system, &session.nix_ssh_opts())? {
             return Ok(Status::Ready);
         }
@@ -72,13 +70,13 @@ impl Step for Copy {
         tell_substituters(cx)?;
         // First what is no proof that the step is done.
         if with_sources(cx)? {
-            sources_to(cx, cx.fact(StepId::Hardware, "revision")?, Some(ROOT))?;
+            sources_to(cx, cx.fact(StepId::Hardware, "revision")?, Some(NEW_ROOT))?;
         }
         if cx.target_builds() {
-            return realise_on_target(cx, &[&first_derivation(cx)?], Some(ROOT));
+            return realise_on_target(cx, &[&first_derivation(cx)?], Some(NEW_ROOT));
         }
         let system = first_system(cx)?;
-        to_store(cx, &cx.target()?.session, Some(ROOT), &[system])
+        to_store(cx, &cx.target()?.session, Some(NEW_ROOT), &[system])
             .map_err(|error| error.doing("the system could not be copied to the target"))
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::context::Context;
 use super::shared_edit::Destination;
 use crate::error::{Exit, StepError};
+use crate::git::short;
 use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
 use crate::steps::secrets;
@@ -124,9 +125,4 @@ fn locked(cx: &Context, root: &Path) -> Result<Option<String>, StepError> {
 
 pub fn input(cx: &Context) -> String {
     cx.config.secrets.as_ref().and_then(|s| s.input.clone()).unwrap_or_default()
-}
-
-/// A revision as people quote it.
-pub fn short(revision: &str) -> &str {
-    revision.get(..8).unwrap_or(revision)
 }

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use super::context::Context;
 use super::shared_edit::{Destination, Edit, Place};
 use crate::error::StepError;
+use crate::git::short;
 use crate::git::{self, Repo};
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
 use crate::steps::build::repo_at;
-use crate::steps::lock::{self, short};
+use crate::steps::lock;
 use crate::steps::{hardware, retire};
 use crate::ui::prompt::Question;
 

@@ -8,9 +8,9 @@ use super::context::Context;
 use super::shared_edit;
 use crate::error::StepError;
 use crate::git::Repo;
+use crate::git::short;
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
-use crate::steps::lock::short;
 use crate::target::Phase;
 use crate::ui::prompt::Question;
 

@@ -224,7 +224,7 @@ impl<'a> Place<'a> {
     fn not_taken_over(&self, revision: &str, why: &str) -> StepError {
         let dir = self.repo.root().display();
         StepError::new(
-            format!("{dir} cannot take over the commit {}", crate::steps::lock::short(revision)),
+            format!("{dir} cannot take over the commit {}", crate::git::short(revision)),
             why.to_owned(),
             "Commit those changes, or put them away with git stash -u; then run the same command \
              again.",
@@ -260,7 +260,7 @@ impl Published {
             cx.events.warn(format!(
                 "the checkout {dir} stays as it is, since {why}; the remote has the edit in {}. \
                  Take it over: git -C {dir} pull --rebase",
-                crate::steps::lock::short(&self.revision)
+                crate::git::short(&self.revision)
             ));
         }
     }

@@ -10,6 +10,7 @@ use super::shared_edit::Edit;
 use crate::config::Push;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
+use crate::git::short;
 use crate::run::journal;
 use crate::run::journal::{Entry, Line};
 use crate::run::step::StepId;
@@ -18,7 +19,6 @@ use crate::sops::change::EditSettings;
 use crate::sops::proof;
 use crate::sops::rules::edit;
 use crate::sops::rules::hosts::Who;
-use crate::steps::lock::short;
 use crate::steps::retire::{named_in, still_named, unwritten};
 use crate::steps::{hardware, secrets};
 

@@ -1,8 +1,9 @@
 //! What is on the disks of the target, for whoever must decide whether it may go, and
 //! whether something on them belongs to other disks too.
 
-use super::disks::{DiskError, Matched, bytes};
+use super::disks::{DiskError, Matched};
 use super::{Disk, Part};
+use crate::ui::text::size;
 
 /// Kinds of devices that can lie on several disks.
 const STACKED: [&str; 5] = ["raid", "lvm", "crypt", "mpath", "dm"];
@@ -19,7 +20,7 @@ pub fn lines(disk: &Disk) -> Vec<String> {
 
 fn line(part: &Part) -> String {
     let name = part.path.trim_start_matches("/dev/");
-    let mut text = format!("{name}, {}: ", bytes(part.size_bytes));
+    let mut text = format!("{name}, {}: ", size(part.size_bytes));
     text.push_str(match part.fs_type.as_deref() {
         None => "unformatted",
         Some("crypto_LUKS") => "LUKS",

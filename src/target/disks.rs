@@ -8,6 +8,7 @@ use std::fmt;
 use super::Disk;
 use crate::error::{Advice, Exit};
 use crate::facts::LayoutDisk;
+use crate::ui::text::size;
 
 /// Room for the smallest systems; the real size is known once they are built.
 pub const LEAST_BYTES: u64 = 3 << 30;
@@ -148,8 +149,8 @@ pub fn check_usable(matched: &[Matched], needed_bytes: u64) -> Result<(), DiskEr
     if total < needed_bytes {
         return Err(DiskError::TooSmall {
             disk: matched.iter().map(|m| m.disk.to_string()).collect::<Vec<_>>().join(" and "),
-            size: bytes(total),
-            needed: bytes(needed_bytes),
+            size: size(total),
+            needed: size(needed_bytes),
         });
     }
     Ok(())
@@ -215,7 +216,7 @@ impl Disk {
             let mut text = format!(
                 "{} {}",
                 part.fs_type.as_deref().unwrap_or("unformatted"),
-                bytes(part.size_bytes)
+                size(part.size_bytes)
             );
             if let Some(label) = &part.label {
                 text.push_str(&format!(" “{label}”"));
@@ -235,20 +236,8 @@ impl fmt::Display for Disk {
         } else {
             write!(f, " {}", self.path)?;
         }
-        write!(f, ", {}", bytes(self.size_bytes))
+        write!(f, ", {}", size(self.size_bytes))
     }
-}
-
-/// A size as people write it: 8.0 GiB.
-pub fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
 #[cfg(test)]
@@ -338,7 +327,7 @@ mod tests {
 
     #[test]
     fn sizes_are_readable() {
-        assert_eq!(bytes(512), "512 B");
-        assert_eq!(bytes(8 << 30), "8.0 GiB");
+        assert_eq!(size(512), "512 B");
+        assert_eq!(size(8 << 30), "8.0 GiB");
     }
 }

@@ -6,6 +6,7 @@
 pub mod disk_contents;
 pub mod disks;
 pub mod luks;
+pub mod passphrase;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -270,6 +271,9 @@ impl Device {
         }
     }
 }
+
+/// Where disko mounts the new system.
+pub const NEW_ROOT: &str = "/mnt";
 
 #[cfg(test)]
 mod tests {

@@ -45,6 +45,17 @@ pub fn bytes(count: u64) -> String {
     format!("{} {}", digits(count as f64 / divisor, index), UNITS[index])
 }
 
+/// Writes a size for reports, to one decimal: `8.0 GiB`.
+pub fn size(count: u64) -> String {
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
 /// `121/238 MiB`: both in the unit of the whole.
 pub fn bytes_of(done: u64, total: u64) -> String {
     let (index, divisor) = unit(total);

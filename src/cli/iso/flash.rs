@@ -12,8 +12,8 @@ use crate::error::{Exit, StepError};
 use crate::image::flash;
 use crate::image::flash::{Device, Drive, DriveError, Phase};
 use crate::run::event::{Events, Progress};
-use crate::target::disks::bytes;
 use crate::ui::prompt::{Question, prompter};
+use crate::ui::text::size;
 use crate::ui::{Ui, say};
 
 /// What a boot medium begins with: an ISO 9660 descriptor behind its first 32 KiB.
@@ -196,8 +196,8 @@ fn progress(phase: Phase, done: u64, length: u64) -> Progress {
         Phase::Probing => {
             return Progress { label: "looking what it keeps".into(), ..Progress::default() };
         }
-        Phase::Writing => format!("writing {}", bytes(length)),
-        Phase::Reading => format!("reading back {}", bytes(length)),
+        Phase::Writing => format!("writing {}", size(length)),
+        Phase::Reading => format!("reading back {}", size(length)),
     };
     Progress { label, bytes_done: Some(done), bytes_total: Some(length), ..Progress::default() }
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::error::{Advice, Exit};
 use crate::exec::{Cmd, ExecError};
-use crate::target::disks::bytes;
+use crate::ui::text::size;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const COLUMNS: &str =
@@ -207,7 +207,7 @@ impl Drive {
             return Err(Refused::Fixed { drive });
         }
         if self.size_bytes < needed {
-            let (size, needed) = (bytes(self.size_bytes), bytes(needed));
+            let (size, needed) = (size(self.size_bytes), size(needed));
             return Err(Refused::TooSmall { drive, size, needed });
         }
         Ok(())
@@ -221,7 +221,7 @@ impl fmt::Display for Drive {
         for part in [&self.model, &self.serial].into_iter().flatten() {
             write!(f, "{part}, ")?;
         }
-        write!(f, "{})", bytes(self.size_bytes))
+        write!(f, "{})", size(self.size_bytes))
     }
 }
 
@@ -320,7 +320,7 @@ impl Device {
         let is_whole = matches!(self.kind.as_str(), "disk" | "loop");
         if !is_whole || self.fstype.is_some() {
             let holds = self.fstype.as_deref().unwrap_or("no file system");
-            let mut line = format!("{path}  {}  {holds}", bytes(self.size));
+            let mut line = format!("{path}  {}  {holds}", size(self.size));
             if let Some(label) = self.label.as_ref().or(self.partlabel.as_ref()) {
                 line.push_str(&format!(" “{label}”"));
             }

@@ -9,7 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::error::{Advice, Exit};
 use crate::exec;
-use crate::target::disks::bytes;
+use crate::ui::text::size;
 
 /// What is written or read at once. A multiple of every block size.
 const CHUNK: usize = 4 << 20;
@@ -45,9 +45,9 @@ pub enum Phase {
 pub enum WriteError {
     #[error("the image cannot be read: {0}")]
     Image(#[source] io::Error),
-    #[error("the drive cannot be written at {}: {source}", bytes(*offset))]
+    #[error("the drive cannot be written at {}: {source}", size(*offset))]
     Write { offset: u64, source: io::Error },
-    #[error("the drive cannot be read at {}: {source}", bytes(*offset))]
+    #[error("the drive cannot be read at {}: {source}", size(*offset))]
     Read { offset: u64, source: io::Error },
     #[error("the drive lies about its size")]
     Lies { says: u64, lost_at: u64 },
@@ -69,8 +69,8 @@ impl Advice for WriteError {
             Self::Lies { says, lost_at } => format!(
                 "It says that it has {}, and loses what is written at {}: such drives are sold as \
                  larger than they are. Take another.",
-                bytes(*says),
-                bytes(*lost_at)
+                size(*says),
+                size(*lost_at)
             ),
             Self::Differs { offset } => format!(
                 "The first difference is at byte {offset}. The drive is worn out or a fake: take \

@@ -12,6 +12,7 @@ use crate::steps::{disks as disks_step, hardware, installer};
 use crate::target::Phase;
 use crate::target::disk_contents;
 use crate::target::disks;
+use crate::ui::text::size;
 
 /// Below this nixos-install and nix's daemon do not fit beside the installer.
 const LEAST_MEMORY: u64 = 900 << 20;
@@ -80,8 +81,8 @@ fn memory(bytes: u64) -> Result<(), StepError> {
         return Ok(());
     }
     Err(StepError::new(
-        format!("the target has too little memory: {}", disks::bytes(bytes)),
-        format!("the installation needs {}", disks::bytes(LEAST_MEMORY)),
+        format!("the target has too little memory: {}", size(bytes)),
+        format!("the installation needs {}", size(LEAST_MEMORY)),
         "Give the machine more memory.",
     )
     .exit(Exit::Usage))

@@ -19,7 +19,7 @@ use crate::run::journal;
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
 use crate::steps::build;
-use crate::steps::copy::ROOT;
+use crate::target::NEW_ROOT;
 use crate::target::disk_contents;
 use crate::target::disks;
 use crate::target::disks::Matched;
@@ -73,7 +73,7 @@ impl Step for Disks {
             matched(cx)?.iter().map(|matched| matched.disk.stable_name()).collect();
         let done = if mode(cx) == DiskoMode::Mount { "mounted" } else { "formatted, mounted" };
         Ok(Status::Done(
-            Evidence::new(format!("{} {done} at {ROOT}", serials.join(", ")))
+            Evidence::new(format!("{} {done} at {NEW_ROOT}", serials.join(", ")))
                 .with("disks", serials.join(" "))
                 .with(SCRIPT, formatted_with(cx).unwrap_or_default()),
         ))
@@ -130,7 +130,7 @@ impl Step for Disks {
         }
         if !mounted(cx)? {
             return Err(StepError::new(
-                format!("nothing is mounted at {ROOT}"),
+                format!("nothing is mounted at {NEW_ROOT}"),
                 "disko's script ended without an error",
                 "Does the layout give a mount point to every file system, and one of them /?",
             ));
@@ -291,7 +291,7 @@ fn marked(cx: &Context) -> Result<bool, StepError> {
 }
 
 pub fn mounted(cx: &Context) -> Result<bool, StepError> {
-    let output = cx.target()?.session.run(&["findmnt", "--mountpoint", ROOT]).output()?;
+    let output = cx.target()?.session.run(&["findmnt", "--mountpoint", NEW_ROOT]).output()?;
     Ok(output.status.success())
 }
 
@@ -301,7 +301,7 @@ pub fn require_mounted(cx: &Context) -> Result<(), StepError> {
         return Ok(());
     }
     Err(StepError::new(
-        format!("nothing is mounted at {ROOT} of the target"),
+        format!("nothing is mounted at {NEW_ROOT} of the target"),
         "the system would be copied into the memory of the installer",
         "Take the disko phase along (--phases disko,install), if need be with --disko-mode mount; \
          or mount the new system's file systems there by hand.",

@@ -11,8 +11,8 @@ use crate::error::{Exit, StepError};
 use crate::exec::Cmd;
 use crate::facts::flake;
 use crate::run::step::{Evidence, Status, StepId};
+use crate::secret::sha256_hex;
 use crate::steps::context::Context;
-use crate::steps::install::extra_files::hash;
 
 fn file(cx: &Context) -> Result<&PathBuf, StepError> {
     cx.config.hardware_file.as_ref().ok_or_else(|| {
@@ -27,7 +27,7 @@ pub fn observe(cx: &Context) -> Result<Status, StepError> {
         return Ok(status);
     }
     let file = file(cx)?;
-    let now = std::fs::read(file).map(|bytes| hash(&bytes)).unwrap_or_default();
+    let now = std::fs::read(file).map(|bytes| sha256_hex(&bytes)).unwrap_or_default();
     Ok(match cx.evidence(StepId::Hardware) {
         Some(written) if written.fact("sha256") == Some(&now) => Status::Done(written.clone()),
         _ => Status::Ready,
@@ -41,7 +41,7 @@ pub fn apply(cx: &mut Context) -> Result<(), StepError> {
     show_to_git(&path)?;
     let evidence = Evidence::new(format!("{} written", path.display()))
         .with("file", path.display().to_string())
-        .with("sha256", hash(text.as_bytes()));
+        .with("sha256", sha256_hex(text.as_bytes()));
     cx.produced.insert(StepId::Hardware, evidence);
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::run::journal;
 use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
 
-use crate::steps::lock::short;
+use crate::git::short;
 
 pub struct Hardware;
 

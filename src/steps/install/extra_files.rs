@@ -12,7 +12,7 @@ use crate::config::installation::KeptKeys;
 use crate::error::{Exit, StepError};
 use crate::exec::Cmd;
 use crate::steps::context::Context;
-use crate::steps::copy::ROOT;
+use crate::target::NEW_ROOT;
 
 /// Extra files are small beside a closure, but lines are slow.
 const DEADLINE: Duration = Duration::from_secs(60 * 60);
@@ -62,10 +62,6 @@ done
 /// Prints the host keys of the running system.
 const HOST_KEYS: &str =
     r#"for key in /etc/ssh/ssh_host_*_key; do [ -e "$key" ] && echo "$key"; done; true"#;
-
-pub fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// Whether there is anything that goes beside the closure.
 pub fn wanted(cx: &Context) -> bool {
@@ -145,7 +141,7 @@ pub fn copy(cx: &Context) -> Result<(), StepError> {
         .map_err(|error| StepError::from(error).doing("the extra files could not be packed"))?;
     cx.target()?
         .session
-        .root_script_with_stdin(UNPACK, &[ROOT])
+        .root_script_with_stdin(UNPACK, &[NEW_ROOT])
         .stdin_file(archive.path())
         .deadline(DEADLINE)
         .run()
@@ -159,7 +155,7 @@ pub fn give_away(cx: &Context) -> Result<(), StepError> {
     if owners.is_empty() {
         return Ok(());
     }
-    let mut args = vec![ROOT];
+    let mut args = vec![NEW_ROOT];
     args.extend(owners.iter().flat_map(|owner| [owner.path.as_str(), owner.ids.as_str()]));
     cx.target()?
         .session
@@ -179,14 +175,14 @@ pub fn keep_host_keys(cx: &Context) -> Result<(), StepError> {
         Some(KeptKeys::AsConfigured) => {
             for key in &cx.facts()?.first().host_keys {
                 let from = format!("/etc/ssh/ssh_host_{}_key", key.kind);
-                pairs.push((from, format!("{ROOT}{}", key.path)));
+                pairs.push((from, format!("{NEW_ROOT}{}", key.path)));
             }
         }
         Some(KeptKeys::In(dir)) => {
             let found = session.root_script(HOST_KEYS, &[]).read()?;
             for from in found.lines() {
                 let name = from.rsplit('/').next().unwrap_or(from);
-                pairs.push((from.to_owned(), format!("{ROOT}{dir}/{name}")));
+                pairs.push((from.to_owned(), format!("{NEW_ROOT}{dir}/{name}")));
             }
         }
     }

@@ -16,8 +16,8 @@ use crate::secret::Secret;
 use crate::ssh::HostKey;
 use crate::steps::Step;
 use crate::steps::build::first_system;
-use crate::steps::copy::ROOT;
 use crate::steps::disks;
+use crate::target::NEW_ROOT;
 
 pub struct Install;
 
@@ -89,7 +89,7 @@ impl Step for Install {
         let session = &cx.target()?.session;
         let grub = cx.facts()?.first().grub.as_ref();
         let disks = grub.into_iter().flat_map(|grub| &grub.devices).map(String::as_str);
-        let args: Vec<&str> = [ROOT].into_iter().chain(disks).collect();
+        let args: Vec<&str> = [NEW_ROOT].into_iter().chain(disks).collect();
         let printed = session.root_script(INSTALLED, &args).read()?;
         let mut lines = printed.lines();
         let as_before = match cx.evidence(StepId::Install) {
@@ -116,13 +116,13 @@ impl Step for Install {
         host_keys(cx)?;
         extra_files::give_away(cx)?;
         // The boot loader's installer puts the initrd's secrets together there.
-        let tmp = format!("{ROOT}/tmp");
+        let tmp = format!("{NEW_ROOT}/tmp");
         cx.target()?.session.root(&["mkdir", "-p", "-m", "1777", &tmp]).run()?;
         let system = first_system(cx)?.to_string();
         let argv = [
             "nixos-install",
             "--root",
-            ROOT,
+            NEW_ROOT,
             "--no-root-passwd",
             "--no-channel-copy",
             "--system",
@@ -183,7 +183,7 @@ fn host_keys(cx: &Context) -> Result<(), StepError> {
 
 /// The public half of the key at `path` of the new system; none where there is no key.
 fn public_half(cx: &Context, path: &str) -> Result<Option<HostKey>, StepError> {
-    let file = format!("{ROOT}{path}");
+    let file = format!("{NEW_ROOT}{path}");
     let output = cx.target()?.session.root(&["ssh-keygen", "-y", "-f", &file]).output()?;
     Ok(if output.status.success() { output.text().parse().ok() } else { None })
 }
@@ -239,7 +239,7 @@ fn put_keys(cx: &Context) -> Result<(), StepError> {
 fn put(cx: &Context, path: &str, mode: &str, content: Secret) -> Result<(), StepError> {
     cx.target()?
         .session
-        .root_script_with_stdin(PUT, &[&format!("{ROOT}{path}"), mode])
+        .root_script_with_stdin(PUT, &[&format!("{NEW_ROOT}{path}"), mode])
         .stdin(content)
         .run()
         .map_err(|error| {
@@ -262,7 +262,7 @@ fn keys_in_place(cx: &Context) -> Result<bool, StepError> {
         }
     }
     for Placed { path, .. } in other_keys(cx)? {
-        let file = format!("{ROOT}{path}");
+        let file = format!("{NEW_ROOT}{path}");
         if !session.root(&["test", "-s", &file]).output()?.status.success() {
             return Ok(false);
         }

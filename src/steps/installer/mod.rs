@@ -8,9 +8,9 @@ use crate::steps::connect::addresses::ADDRESSES;
 
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
-use crate::target::disks::bytes;
 use crate::target::{Phase, TargetFacts};
 use crate::ui::prompt::Question;
+use crate::ui::text::size;
 
 pub struct Installer;
 
@@ -87,7 +87,7 @@ impl Step for Installer {
         cx.events.note(format!(
             "starts {} ({}, sha256 {})",
             image.from,
-            bytes(image.size),
+            size(image.size),
             image.sha256.as_str()
         ));
         cx.produced.insert(

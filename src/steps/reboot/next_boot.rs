@@ -2,7 +2,7 @@
 //! the stick again otherwise, at every reboot.
 
 use crate::steps::context::Context;
-use crate::steps::copy::ROOT;
+use crate::target::NEW_ROOT;
 
 /// Prints the partition UUID of each place where the new system may have its EFI system
 /// partition, then the firmware's entries. Prints nothing where the firmware has no
@@ -36,7 +36,7 @@ pub fn set(cx: &Context) {
     if !target.facts.uefi {
         return;
     }
-    let printed = match target.session.root_script(ENTRIES, &[ROOT]).read() {
+    let printed = match target.session.root_script(ENTRIES, &[NEW_ROOT]).read() {
         Ok(printed) => printed,
         Err(error) => return tracing::info!(%error, "BootNext is left alone"),
     };

@@ -15,6 +15,7 @@ use crate::config::build_on::Builder;
 use crate::config::choices::Activation;
 use crate::error::StepError;
 use crate::git::Repo;
+use crate::git::short;
 use crate::nix::StorePath;
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
 use crate::ssh::Session;
@@ -23,7 +24,6 @@ use crate::steps::build::{
     first_system, full_derivation, full_system, parse, realise_here, realise_on_target,
 };
 use crate::steps::copy::{sources_to, to_store};
-use crate::steps::lock::short;
 use crate::steps::retire;
 use crate::target::Phase;
 use crate::ui::prompt::Question;

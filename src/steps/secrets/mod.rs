@@ -16,6 +16,7 @@ use crate::config::{HostName, SecretPlace, SecretsRepo};
 use crate::error::{Exit, StepError};
 use crate::facts::SecretFact;
 use crate::git::Repo;
+use crate::git::short;
 use crate::run::journal;
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
 use crate::secret::age::{HostKey, Recipient};
@@ -33,7 +34,6 @@ use crate::sops::rules::patch::unified_diff;
 use crate::steps::Step;
 use crate::steps::hardware::{self, as_paths};
 use crate::steps::identity;
-use crate::steps::lock::short;
 use crate::ui::prompt::Question;
 
 pub struct Secrets;

@@ -4,7 +4,7 @@ use super::Image;
 use crate::error::{Exit, StepError};
 use crate::ssh::Session;
 use crate::target::TargetFacts;
-use crate::target::disks::bytes;
+use crate::ui::text::size;
 
 /// The installer in memory, beside its image.
 const WORKING_MEMORY: u64 = 512 << 20;
@@ -88,20 +88,20 @@ fn judge(text: &str, memory: u64, image: u64) -> Result<String, StepError> {
     let needed = image * 2 + WORKING_MEMORY;
     if memory < needed {
         return refuse(
-            format!("it has {} of memory; the installer needs {}", bytes(memory), bytes(needed)),
+            format!("it has {} of memory; the installer needs {}", size(memory), size(needed)),
             "Give the machine more memory, or boot the image that `landfall iso build` makes.",
         );
     }
     let available = value("available_kib").parse::<u64>().unwrap_or(0) * 1024;
     if available < image + (64 << 20) {
         return refuse(
-            format!("only {} of its memory is free", bytes(available)),
+            format!("only {} of its memory is free", size(available)),
             "Stop what runs on it, then run the same command again.",
         );
     }
     match value("folder") {
         "" => refuse(
-            format!("no folder of it has room for the image ({})", bytes(image * 2)),
+            format!("no folder of it has room for the image ({})", size(image * 2)),
             "Make room in /var/tmp.",
         ),
         folder => Ok(folder.to_owned()),
