@@ -10,7 +10,7 @@ use landfall::error::{Advice, Exit};
 use landfall::secret::Secret;
 use landfall::ssh::{
     Endpoint, HostKey, Other, Privilege, Seen, Session, SshError, WaitError, identify, interactive,
-    offered_key, wait_for,
+    scan_key, wait_for,
 };
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -25,7 +25,7 @@ fn the_offered_key_is_learned_without_logging_in() {
     let mut nobody = server.endpoint();
     nobody.identity_file = None;
     nobody.user = Some("no-such-user".into());
-    assert_eq!(offered_key(&nobody, DEADLINE, None).unwrap(), server.host_key);
+    assert_eq!(scan_key(&nobody, DEADLINE, None).unwrap(), server.host_key);
     let log = std::fs::read_to_string(server.dir.path().join("log")).unwrap();
     assert!(!log.contains("Accepted"), "{log}");
 }
@@ -37,7 +37,7 @@ fn a_key_of_a_named_kind_can_be_asked_for() {
         ["ed25519", "rsa", "ecdsa"].map(|kind| keygen(dir.path(), &format!("host-{kind}"), kind));
     let server = Sshd::start_with(dir, &keys, "");
     let endpoint = server.endpoint();
-    let rsa = offered_key(&endpoint, DEADLINE, Some("rsa-sha2-512")).unwrap();
+    let rsa = scan_key(&endpoint, DEADLINE, Some("rsa-sha2-512")).unwrap();
     assert_eq!(rsa, keys[1].public);
     assert_eq!(identify(&endpoint, &[keys[2].public.clone()], DEADLINE).unwrap(), keys[2].public);
     let session = Session::open(&endpoint, &keys[1].public, server.dir.path(), DEADLINE).unwrap();
@@ -134,18 +134,18 @@ fn a_key_of_another_kind_is_a_mismatch_too() {
 fn a_closed_port_a_silent_one_and_a_wrong_name_are_told_apart() {
     let endpoint = |text: &str| text.parse::<Endpoint>().unwrap();
     let closed = endpoint(&format!("127.0.0.1:{}", free_port()));
-    let error = offered_key(&closed, DEADLINE, None).unwrap_err();
+    let error = scan_key(&closed, DEADLINE, None).unwrap_err();
     assert!(matches!(error, SshError::Refused { .. }), "{error:?}");
     assert_eq!(error.exit(), Exit::Failed);
 
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let silent = endpoint(&format!("127.0.0.1:{}", listener.local_addr().unwrap().port()));
     let started = Instant::now();
-    let error = offered_key(&silent, Duration::from_secs(2), None).unwrap_err();
+    let error = scan_key(&silent, Duration::from_secs(2), None).unwrap_err();
     assert!(error.may_pass(), "{error:?}");
     assert!(started.elapsed() < Duration::from_secs(8));
 
-    let error = offered_key(&endpoint("no-such-host.invalid"), DEADLINE, None).unwrap_err();
+    let error = scan_key(&endpoint("no-such-host.invalid"), DEADLINE, None).unwrap_err();
     assert!(matches!(error, SshError::Unreachable { .. }), "{error:?}");
 }
 
@@ -167,7 +167,7 @@ fn options_that_weaken_the_check_never_reach_ssh() {
     let open = Session::open(&endpoint, &server.host_key, server.dir.path(), DEADLINE);
     assert_eq!(open.unwrap_err().exit(), Exit::Usage);
     assert!(interactive(&endpoint, &server.host_key, server.dir.path(), &[], false).is_err());
-    assert!(offered_key(&endpoint, DEADLINE, None).is_err());
+    assert!(scan_key(&endpoint, DEADLINE, None).is_err());
 }
 
 #[test]
@@ -242,13 +242,13 @@ fn a_second_sshd_can_be_reached_through_a_first() {
     .unwrap();
     let mut endpoint = server.endpoint();
     endpoint.options = vec![format!("ProxyCommand=ssh -F {} -W %h:%p jump", config.display())];
-    assert_eq!(offered_key(&endpoint, DEADLINE, None).unwrap(), server.host_key);
+    assert_eq!(scan_key(&endpoint, DEADLINE, None).unwrap(), server.host_key);
     let session = Session::open(&endpoint, &server.host_key, server.dir.path(), DEADLINE).unwrap();
     assert_eq!(session.run(&["echo", "through"]).read().unwrap(), "through");
 
     // A jump host that the operator's own ssh does not know ends it.
     endpoint.options = vec![format!("ProxyJump={}@127.0.0.1:{}", user_name(), jump.port)];
-    let error = offered_key(&endpoint, DEADLINE, None).unwrap_err();
+    let error = scan_key(&endpoint, DEADLINE, None).unwrap_err();
     assert!(matches!(error, SshError::JumpKey { .. }), "{error:?}");
     assert_eq!(error.exit(), Exit::Person);
 }

@@ -11,7 +11,7 @@ use common::{have, skipped};
 use landfall::secret::Secret;
 use landfall::ssh::known;
 use landfall::ssh::{
-    Endpoint, Session, SshError, WaitError, identify, interactive, offered_key, wait_for,
+    Endpoint, Session, SshError, WaitError, identify, interactive, scan_key, wait_for,
 };
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -101,7 +101,7 @@ fn with_hostile_settings(place: &str) {
     let key = next().parse().unwrap();
     let dir = tempfile::tempdir().unwrap();
 
-    assert_ne!(offered_key(&thief, DEADLINE, None).unwrap(), key);
+    assert_ne!(scan_key(&thief, DEADLINE, None).unwrap(), key);
     let error = Session::open(&thief, &key, dir.path(), DEADLINE).unwrap_err();
     assert!(matches!(error, SshError::KeyMismatch { .. }), "{error:?}");
     let error = identify(&thief, std::slice::from_ref(&key), DEADLINE).unwrap_err();
@@ -189,7 +189,7 @@ fn addresses_of_every_form_are_reached() {
     };
     for host in ["::1", "::1%lo"] {
         let endpoint = at(host);
-        match offered_key(&endpoint, DEADLINE, None) {
+        match scan_key(&endpoint, DEADLINE, None) {
             Ok(offered) => assert_eq!(offered, server.host_key),
             Err(SshError::Unreachable { why, .. } | SshError::Refused { why, .. }) => {
                 return skipped(&format!("no IPv6 here: {why}"));

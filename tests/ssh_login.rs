@@ -14,7 +14,7 @@ use common::users::{LOGIN, PASSWORD, Rules, endpoint, machine};
 use landfall::error::{Advice, Exit};
 use landfall::run::event::{Event, Events, Stamped};
 use landfall::secret::Secret;
-use landfall::ssh::{Askpass, Desk, Endpoint, Session, SshError, offered_key};
+use landfall::ssh::{Askpass, AskpassResponder, Endpoint, Session, SshError, scan_key};
 use landfall::ui::prompt::{PromptError, Prompter, Question, Unattended};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -72,7 +72,8 @@ fn serve(
 ) -> (Askpass, std::sync::mpsc::Receiver<Stamped>) {
     let (sender, receiver) = std::sync::mpsc::channel();
     let password = password.map(|password| Secret::from(password.to_owned()));
-    let desk = Desk::new("guppy.lan".into(), prompter, Events::new("guppy", sender), password);
+    let desk =
+        AskpassResponder::new("guppy.lan".into(), prompter, Events::new("guppy", sender), password);
     let program = assert_cmd::cargo::cargo_bin!("landfall");
     (Askpass::serve(program, dir, desk).unwrap(), receiver)
 }
@@ -182,7 +183,7 @@ fn the_person_is_told_which_machine_a_password_is_for() {
     let (askpass, _events) = serve(server.dir.path(), person.clone(), None);
     let mut endpoint = asking(endpoint(&server), &askpass);
     endpoint.options = vec![through(&jump, LOGIN, "")];
-    assert_eq!(offered_key(&endpoint, DEADLINE, None).unwrap(), server.host_key);
+    assert_eq!(scan_key(&endpoint, DEADLINE, None).unwrap(), server.host_key);
     let session = Session::open(&endpoint, &server.host_key, server.dir.path(), DEADLINE).unwrap();
     assert_eq!(session.run(&["echo", "through"]).read().unwrap(), "through");
     assert_eq!(
@@ -192,14 +193,14 @@ fn the_person_is_told_which_machine_a_password_is_for() {
 
     // What is only repeated needs nobody.
     endpoint.may_ask = false;
-    assert_eq!(offered_key(&endpoint, DEADLINE, None).unwrap(), server.host_key);
+    assert_eq!(scan_key(&endpoint, DEADLINE, None).unwrap(), server.host_key);
     assert_eq!(person.was_asked().len(), 2);
 
     // The target's password is not for the jump host, whoever asks for it.
     let nobody = Arc::new(Unattended { yes: true });
     let (askpass, _events) = serve(server.dir.path(), nobody, Some("jump's own"));
     endpoint = asking(endpoint, &askpass);
-    let error = offered_key(&endpoint, DEADLINE, None).unwrap_err();
+    let error = scan_key(&endpoint, DEADLINE, None).unwrap_err();
     assert!(
         matches!(&error, SshError::Unanswered { question, .. }
         if question.contains("a jump host")),

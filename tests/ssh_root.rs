@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::sshd::Sshd;
 use common::users::{LOGIN, PASSWORD, Rules, endpoint, machine};
 use landfall::secret::Secret;
-use landfall::ssh::{Asks, Privilege, Session};
+use landfall::ssh::{PasswordProgram, Privilege, Session};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const WITH_PASSWORD: Rules =
@@ -47,7 +47,7 @@ fn sudo_takes_the_password_over_standard_input() {
     let Some(server) = machine(&WITH_PASSWORD) else { return };
     let mut session = open(&server);
     assert_eq!(session.privilege(), Privilege::None);
-    assert_eq!(session.asks_for_password(), Some(Asks::Sudo));
+    assert_eq!(session.asks_for_password(), Some(PasswordProgram::Sudo));
     assert!(session.root(&["id", "-u"]).run().is_err());
 
     let said = session.use_sudo_password(Secret::from("wrong".to_owned())).unwrap().unwrap_err();

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::options::ALIAS;
+use super::endpoint::ALIAS;
 use crate::run::event::Events;
 use crate::secret::Secret;
 use crate::ui::prompt::{Prompter, Question};
@@ -35,7 +35,7 @@ pub(super) enum Answer {
 
 /// Answers the questions of all ssh processes of a run.
 #[derive(Debug)]
-pub struct Desk {
+pub struct AskpassResponder {
     target: String,
     prompter: Arc<dyn Prompter>,
     events: Events,
@@ -74,7 +74,7 @@ enum About {
     Other { text: String },
 }
 
-impl Desk {
+impl AskpassResponder {
     /// `target` is how people know the machine that sessions are opened to.
     pub fn new(
         target: String,

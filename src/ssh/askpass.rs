@@ -19,7 +19,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::SshError;
-use super::answers::{Answer, Asked, Desk, Unanswered};
+use super::answers::{Answer, Asked, AskpassResponder, Unanswered};
 use super::session::socket_dir;
 use crate::exec::Cmd;
 use crate::secret::Secret;
@@ -38,7 +38,7 @@ pub struct Askpass(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     dir: TempDir,
-    desk: Arc<Desk>,
+    responder: Arc<AskpassResponder>,
     ending: Arc<AtomicBool>,
 }
 
@@ -52,7 +52,11 @@ impl Eq for Askpass {}
 
 impl Askpass {
     /// Starts to answer; `program` is landfall, `run_dir` as for a session.
-    pub fn serve(program: &Path, run_dir: &Path, desk: Desk) -> Result<Self, SshError> {
+    pub fn serve(
+        program: &Path,
+        run_dir: &Path,
+        responder: AskpassResponder,
+    ) -> Result<Self, SshError> {
         let failed = |source| SshError::Io { doing: "preparing to answer what ssh asks", source };
         let dir = socket_dir(run_dir)?;
         for name in [ASK, RECALL] {
@@ -60,16 +64,16 @@ impl Askpass {
         }
         let listener = UnixListener::bind(dir.path().join(SOCKET)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
-        let desk = Arc::new(desk);
+        let responder = Arc::new(responder);
         let ending = Arc::new(AtomicBool::new(false));
-        let inner = Inner { dir, desk: desk.clone(), ending: ending.clone() };
+        let inner = Inner { dir, responder: responder.clone(), ending: ending.clone() };
         std::thread::spawn(move || {
             while !ending.load(Ordering::Relaxed) {
                 match listener.accept() {
                     Ok((stream, _)) => {
-                        let desk = desk.clone();
+                        let responder = responder.clone();
                         std::thread::spawn(move || {
-                            if let Err(error) = answer(&stream, &desk) {
+                            if let Err(error) = answer(&stream, &responder) {
                                 tracing::error!(%error, "a question of ssh was lost");
                             }
                         });
@@ -83,7 +87,7 @@ impl Askpass {
 
     /// Whether a password can come from anywhere at all.
     pub(super) fn can_answer(&self) -> bool {
-        self.0.desk.can_answer()
+        self.0.responder.can_answer()
     }
 
     /// Lets `cmd`, an ssh, ask.
@@ -103,7 +107,7 @@ impl Askpass {
 
     /// The last question that stayed without an answer, once.
     pub(super) fn unanswered(&self) -> Option<Unanswered> {
-        self.0.desk.take_unanswered()
+        self.0.responder.take_unanswered()
     }
 }
 
@@ -120,7 +124,7 @@ fn link(name: &str) -> String {
 /// Reads one question and answers it: `+` and the answer, `-` when there is none, `!`
 /// when the ssh that asked had better end, nothing to a notice. The question is the name of the program, what
 /// `SSH_ASKPASS_PROMPT` says and the asking ssh's process id, a line each; then the text.
-fn answer(stream: &UnixStream, desk: &Desk) -> io::Result<()> {
+fn answer(stream: &UnixStream, responder: &AskpassResponder) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     let mut question = String::new();
     (&*stream).read_to_string(&mut question)?;
@@ -129,7 +133,7 @@ fn answer(stream: &UnixStream, desk: &Desk) -> io::Result<()> {
     let (name, kind, ssh) = (next(), next(), next());
     let asked = Asked { kind, ssh, text: next(), may_ask: name == ASK };
     let mut out = stream;
-    match desk.answer(&asked) {
+    match responder.answer(&asked) {
         Answer::Given(secret) => {
             out.write_all(b"+")?;
             out.write_all(secret.expose())

@@ -7,6 +7,9 @@ use std::str::FromStr;
 use super::Askpass;
 use crate::error::{Advice, Exit};
 
+/// Stands for the machine in a pinned known_hosts, whatever its address is.
+pub(super) const ALIAS: &str = "landfall-target";
+
 /// A machine as the user names it: an address or a name from ssh_config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {

@@ -25,7 +25,7 @@ const RECORD: &str = r#"/bin/sh -c 'echo "$1" "$2" >>"$0"'"#;
 ///
 /// `algorithms` is a list for `HostKeyAlgorithms`, in order of preference; a
 /// machine has one key of each kind.
-pub fn offered_key(
+pub fn scan_key(
     endpoint: &Endpoint,
     deadline: Duration,
     algorithms: Option<&str>,
@@ -78,7 +78,7 @@ fn read_record(record: &Path) -> Option<HostKey> {
 }
 
 /// All host keys that answer at `endpoint`, one of each kind, the best first.
-pub fn offered_keys(endpoint: &Endpoint, deadline: Duration) -> Result<Vec<HostKey>, SshError> {
+pub fn scan_keys(endpoint: &Endpoint, deadline: Duration) -> Result<Vec<HostKey>, SshError> {
     const KINDS: [&str; 3] = [
         "ssh-ed25519",
         "ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521",
@@ -86,7 +86,7 @@ pub fn offered_keys(endpoint: &Endpoint, deadline: Duration) -> Result<Vec<HostK
     ];
     let mut keys = Vec::new();
     for kind in KINDS {
-        match offered_key(endpoint, deadline, Some(kind)) {
+        match scan_key(endpoint, deadline, Some(kind)) {
             Ok(key) => keys.push(key),
             Err(SshError::NoSuchKey { .. }) => {}
             Err(error) => return Err(error),
@@ -111,9 +111,9 @@ pub fn identify(
         }
     }
     let algorithms = (!kinds.is_empty()).then(|| kinds.join(","));
-    let offered = match offered_key(endpoint, deadline, algorithms.as_deref()) {
+    let offered = match scan_key(endpoint, deadline, algorithms.as_deref()) {
         Err(SshError::NoSuchKey { .. }) if algorithms.is_some() => {
-            offered_key(endpoint, deadline, None)?
+            scan_key(endpoint, deadline, None)?
         }
         other => other?,
     };

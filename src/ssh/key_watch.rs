@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use super::{Endpoint, HostKey, offered_key};
+use super::{Endpoint, HostKey, scan_key};
 use crate::exec;
 
 /// A machine that is there shows its key within this time.
@@ -15,12 +15,12 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// Looks at places as long as it lives.
 #[derive(Debug)]
-pub struct Lookout {
+pub struct HostKeyWatcher {
     found: Receiver<(Endpoint, HostKey)>,
     ending: Arc<AtomicBool>,
 }
 
-impl Lookout {
+impl HostKeyWatcher {
     /// `kinds` is a list for `HostKeyAlgorithms`: which of a machine's keys to ask for.
     pub fn start(places: &[Endpoint], kinds: &str) -> Self {
         let (sender, found) = mpsc::channel();
@@ -31,7 +31,7 @@ impl Lookout {
             let kinds = kinds.to_owned();
             std::thread::spawn(move || {
                 while !ending.load(Ordering::Relaxed) {
-                    if let Ok(key) = offered_key(&place, TRY, Some(&kinds))
+                    if let Ok(key) = scan_key(&place, TRY, Some(&kinds))
                         && sender.send((place.clone(), key)).is_err()
                     {
                         return;
@@ -51,7 +51,7 @@ impl Lookout {
     }
 }
 
-impl Drop for Lookout {
+impl Drop for HostKeyWatcher {
     fn drop(&mut self) {
         self.ending.store(true, Ordering::Relaxed);
     }

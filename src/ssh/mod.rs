@@ -1,6 +1,6 @@
 //! Connections to machines: OpenSSH as the user has it, with pinned host keys.
 //!
-//! [`Endpoint`] says how a machine is reached; [`offered_key`] learns which host
+//! [`Endpoint`] says how a machine is reached; [`scan_key`] learns which host
 //! key answers there without trusting it; [`Session`] is one OpenSSH master for
 //! one machine and one boot, through which everything else runs; [`wait_for`]
 //! polls until the machine that is expected answers.
@@ -28,16 +28,16 @@ mod session;
 pub mod store_socket;
 mod wait;
 
-pub use answers::Desk;
+pub use answers::AskpassResponder;
 pub use askpass::{Askpass, started_by_ssh};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::SshError;
 pub use host_key::{HostKey, HostKeyError};
-pub use key_scan::{check_key, identify, offered_key, offered_keys};
-pub use key_watch::Lookout;
+pub use key_scan::{check_key, identify, scan_key, scan_keys};
+pub use key_watch::HostKeyWatcher;
 pub use known_hosts::lookup::{Known, known, known_hosts_name, known_keys, user_known_hosts};
 pub use options::interactive;
-pub use privilege::{Asks, Privilege};
+pub use privilege::{PasswordProgram, Privilege};
 pub use quote::{quote, remote_command};
 pub use session::Session;
 pub use wait::{Other, Seen, WaitError, wait_for};

@@ -7,12 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::answers::Unanswered;
+use super::endpoint::ALIAS;
 use super::{Askpass, Endpoint, HostKey, SshError, remote_command};
 use crate::exec::Cmd;
 use crate::secret;
-
-/// Stands for the machine in a pinned known_hosts, whatever its address is.
-pub(super) const ALIAS: &str = "landfall-target";
 
 /// Options that decide which host key is accepted; in lower case.
 const CHECKING: &[&str] = &[

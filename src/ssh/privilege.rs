@@ -27,25 +27,25 @@ pub enum Privilege {
 
 /// The same, with what it takes.
 #[derive(Debug, Clone)]
-pub(super) enum Means {
+pub(super) enum PrivilegeEscalation {
     Root,
     Sudo,
     SudoPassword(Secret),
     Doas,
     /// There is a program, and it asks for a password.
-    Asks(Asks),
+    Asks(PasswordProgram),
     None,
 }
 
 /// The program that asks for a password before it makes a command root's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asks {
+pub enum PasswordProgram {
     Sudo,
     /// It takes a password from a terminal alone.
     Doas,
 }
 
-/// Prints one word that [`Means::parse`] knows.
+/// Prints one word that [`PrivilegeEscalation::parse`] knows.
 pub(super) const PROBE: &str = r#"
 if [ "$(id -u)" = 0 ]; then echo root
 elif sudo -n -- true; then echo sudo
@@ -67,14 +67,14 @@ exec "$@""#;
 
 const SUDO: [&str; 6] = ["sudo", "-S", "-k", "-p", "", "--"];
 
-impl Means {
+impl PrivilegeEscalation {
     pub(super) fn parse(word: &str) -> Self {
         match word {
             "root" => Self::Root,
             "sudo" => Self::Sudo,
             "doas" => Self::Doas,
-            "sudo-asks" => Self::Asks(Asks::Sudo),
-            "doas-asks" => Self::Asks(Asks::Doas),
+            "sudo-asks" => Self::Asks(PasswordProgram::Sudo),
+            "doas-asks" => Self::Asks(PasswordProgram::Doas),
             _ => Self::None,
         }
     }
@@ -120,19 +120,19 @@ impl Client {
     }
 
     /// `argv` as root. Without the right to it, sudo says so.
-    pub(super) fn root(&self, means: &Means, argv: &[&str]) -> Cmd {
-        match means {
-            Means::Root => self.run(argv),
-            Means::Doas | Means::Asks(Asks::Doas) => {
+    pub(super) fn root(&self, escalation: &PrivilegeEscalation, argv: &[&str]) -> Cmd {
+        match escalation {
+            PrivilegeEscalation::Root => self.run(argv),
+            PrivilegeEscalation::Doas | PrivilegeEscalation::Asks(PasswordProgram::Doas) => {
                 self.run(&[&["doas", "-n", "--"], argv].concat())
             }
-            Means::SudoPassword(password) => {
+            PrivilegeEscalation::SudoPassword(password) => {
                 let guard = ["sh", "-c", AFTER_MARK, "sh", MARK];
                 self.run(&[&SUDO[..], &guard, argv].concat()).preamble(fed(password, MARK))
             }
-            Means::Sudo | Means::Asks(Asks::Sudo) | Means::None => {
-                self.run(&[&["sudo", "-n", "--"], argv].concat())
-            }
+            PrivilegeEscalation::Sudo
+            | PrivilegeEscalation::Asks(PasswordProgram::Sudo)
+            | PrivilegeEscalation::None => self.run(&[&["sudo", "-n", "--"], argv].concat()),
         }
     }
 

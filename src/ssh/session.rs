@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::endpoint::ALIAS;
 use super::options::{
-    ALIAS, asking, check, config_path, patience, pinned, plain, reach, unanswered, write_pin,
+    asking, check, config_path, patience, pinned, plain, reach, unanswered, write_pin,
 };
 use super::privilege;
-use super::privilege::{Asks, Client, Means, Privilege};
+use super::privilege::{Client, PasswordProgram, Privilege, PrivilegeEscalation};
 use super::store_socket::StoreSocket;
-use super::{Endpoint, HostKey, SshError, compression, offered_key, remote_command};
+use super::{Endpoint, HostKey, SshError, compression, remote_command, scan_key};
 use crate::exec::{Cmd, ExecError, Output};
 use crate::secret::{Secret, private_temp_dir};
 
@@ -41,7 +42,7 @@ pub struct Session {
     // Before the folder that they lie in.
     stores: Mutex<Vec<StoreSocket>>,
     dir: TempDir,
-    means: Means,
+    escalation: PrivilegeEscalation,
 }
 
 impl Session {
@@ -63,11 +64,11 @@ impl Session {
             key: trusted.clone(),
             stores: Mutex::default(),
             dir,
-            means: Means::None,
+            escalation: PrivilegeEscalation::None,
         };
         session.link_identity()?;
         session.start_master(deadline)?;
-        session.means = session.detect_means(deadline)?;
+        session.escalation = session.detect_escalation(deadline)?;
         Ok(session)
     }
 
@@ -97,7 +98,7 @@ impl Session {
             return error;
         }
         let algorithms = matches!(error, SshError::JumpKey { .. }).then(|| self.key.negotiation());
-        match offered_key(&self.endpoint, deadline, algorithms) {
+        match scan_key(&self.endpoint, deadline, algorithms) {
             Ok(offered) if offered != self.key => {
                 SshError::KeyMismatch { to: self.to(), expected: vec![self.key.clone()], offered }
             }
@@ -106,9 +107,11 @@ impl Session {
         }
     }
 
-    fn detect_means(&self, deadline: Duration) -> Result<Means, SshError> {
+    fn detect_escalation(&self, deadline: Duration) -> Result<PrivilegeEscalation, SshError> {
         let probe = self.run(&["sh", "-c", privilege::PROBE]).deadline(deadline).read();
-        Ok(Means::parse(&probe.map_err(|error| SshError::classify(&self.to(), error))?))
+        Ok(PrivilegeEscalation::parse(
+            &probe.map_err(|error| SshError::classify(&self.to(), error))?,
+        ))
     }
 
     pub fn endpoint(&self) -> &Endpoint {
@@ -121,7 +124,7 @@ impl Session {
     }
 
     pub fn privilege(&self) -> Privilege {
-        self.means.privilege()
+        self.escalation.privilege()
     }
 
     /// Whether [`Session::root`] can work.
@@ -130,9 +133,9 @@ impl Session {
     }
 
     /// The program that wants a password which this session does not have.
-    pub fn asks_for_password(&self) -> Option<Asks> {
-        match self.means {
-            Means::Asks(program) => Some(program),
+    pub fn asks_for_password(&self) -> Option<PasswordProgram> {
+        match self.escalation {
+            PrivilegeEscalation::Asks(program) => Some(program),
             _ => None,
         }
     }
@@ -142,7 +145,7 @@ impl Session {
     pub fn use_sudo_password(&mut self, password: Secret) -> Result<Result<(), String>, SshError> {
         let answer = self.client().try_password(&password)?;
         if answer.is_ok() {
-            self.means = Means::SudoPassword(password);
+            self.escalation = PrivilegeEscalation::SudoPassword(password);
         }
         Ok(answer)
     }
@@ -154,7 +157,7 @@ impl Session {
 
     /// `argv` on the machine as root. Without the right to it, `sudo` says so.
     pub fn root(&self, argv: &[&str]) -> Cmd {
-        self.client().root(&self.means, argv)
+        self.client().root(&self.escalation, argv)
     }
 
     /// A shell script with `$1`… set to `args`. It runs whole or not at all, with
@@ -189,7 +192,7 @@ impl Session {
     /// the session lives.
     pub fn nix_store_url(&self, root: Option<&str>) -> String {
         // Root's word counts where signatures are required, and below a foreign root.
-        let Some(prefix) = self.means.prefix() else {
+        let Some(prefix) = self.escalation.prefix() else {
             return format!("unix://{}", self.store_socket(root).display());
         };
         let user = self.endpoint.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
@@ -221,7 +224,7 @@ impl Session {
             return place(index);
         }
         let path = place(stores.len());
-        match StoreSocket::open(&path, root, self.client(), self.means.clone()) {
+        match StoreSocket::open(&path, root, self.client(), self.escalation.clone()) {
             Ok(store) => stores.push(store),
             // Nix says then that it cannot connect to it.
             Err(error) => tracing::error!(%error, path = %path.display(), "a store's socket"),
@@ -390,7 +393,7 @@ mod tests {
                 .unwrap(),
             stores: Mutex::default(),
             dir: private_temp_dir(&std::env::temp_dir()).unwrap(),
-            means: Means::Sudo,
+            escalation: PrivilegeEscalation::Sudo,
         };
         assert_eq!(
             session.nix_store_url(Some("/mnt")),

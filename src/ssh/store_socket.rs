@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::privilege::{Client, Means};
+use super::privilege::{Client, PrivilegeEscalation};
 
 const TICK: Duration = Duration::from_millis(50);
 /// A copy may take hours; the master notices a machine that is gone.
@@ -32,7 +32,7 @@ impl StoreSocket {
         path: &Path,
         root: Option<&str>,
         client: Client,
-        means: Means,
+        escalation: PrivilegeEscalation,
     ) -> io::Result<Self> {
         let listener = UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
@@ -44,12 +44,13 @@ impl StoreSocket {
             while !ending.load(Ordering::Relaxed) {
                 match listener.accept() {
                     Ok((stream, _)) => {
-                        let (client, means, store) = (client.clone(), means.clone(), store.clone());
+                        let (client, escalation, store) =
+                            (client.clone(), escalation.clone(), store.clone());
                         std::thread::spawn(move || {
                             let mut argv = vec!["nix-daemon", "--stdio"];
                             argv.extend(store.iter().flat_map(|store| ["--store", store]));
                             stream.set_nonblocking(false)?;
-                            let cmd = client.root(&means, &argv).deadline(LONGEST);
+                            let cmd = client.root(&escalation, &argv).deadline(LONGEST);
                             // What went wrong is in the log, and nix sees the end of its stream.
                             let _ = cmd.serve(stream);
                             io::Result::Ok(())

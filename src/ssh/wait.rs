@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Endpoint, HostKey, Lookout, Session, SshError};
+use super::{Endpoint, HostKey, HostKeyWatcher, Session, SshError};
 use crate::error::{Advice, Exit};
 use crate::exec;
 
@@ -104,7 +104,7 @@ pub fn wait_for(
         return Err(SshError::NoPlace.into());
     };
     let started = Instant::now();
-    let lookout = Lookout::start(elsewhere, expected.negotiation());
+    let watcher = HostKeyWatcher::start(elsewhere, expected.negotiation());
     let mut first_answer = None;
     let mut stays_since = None;
     loop {
@@ -113,7 +113,7 @@ pub fn wait_for(
             Ok(session) => return Ok(session),
             Err(seen) => seen,
         };
-        while let (Seen::Nothing { .. }, Some((place, key))) = (&seen, lookout.next(Duration::ZERO))
+        while let (Seen::Nothing { .. }, Some((place, key))) = (&seen, watcher.next(Duration::ZERO))
         {
             if key == *expected {
                 let place = Endpoint { may_ask: first.may_ask, ..place };

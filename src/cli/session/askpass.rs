@@ -6,18 +6,23 @@ use std::os::unix::ffi::OsStringExt;
 use crate::cli::args::ConnectionArgs;
 use crate::error::{Exit, StepError};
 use crate::secret::Secret;
-use crate::ssh::{Askpass, Desk};
+use crate::ssh::{Askpass, AskpassResponder};
 use crate::steps::context::Context;
 
 /// Begins to answer, for all connections to the target.
 pub fn start(cx: &mut Context, connection: &ConnectionArgs) -> Result<(), StepError> {
     let password = connection.env_password.then(given_password).transpose()?;
     let Some(target) = &mut cx.config.target else { return Ok(()) };
-    let desk = Desk::new(target.host.clone(), cx.prompter.clone(), cx.events.clone(), password);
+    let responder = AskpassResponder::new(
+        target.host.clone(),
+        cx.prompter.clone(),
+        cx.events.clone(),
+        password,
+    );
     let program = std::env::current_exe().map_err(|error| {
         StepError::new("landfall does not find itself", error.to_string(), "Start it by its path.")
     })?;
-    target.askpass = Some(Askpass::serve(&program, &cx.dir, desk)?);
+    target.askpass = Some(Askpass::serve(&program, &cx.dir, responder)?);
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use crate::run::event::Event;
 use crate::run::run_dir::StateDir;
 use crate::run::step::StepId;
 use crate::ssh;
-use crate::ssh::{Endpoint, HostKey, Known, Lookout, Session, SshError};
+use crate::ssh::{Endpoint, HostKey, HostKeyWatcher, Known, Session, SshError};
 
 use crate::target::{Phase, Target, TargetFacts};
 use crate::ui::prompt::Question;
@@ -33,7 +33,7 @@ pub fn establish(cx: &mut Context) -> Result<(), StepError> {
     // After a kexec it may be another port, and another user.
     let endpoint = kexec::endpoint_now(cx, &named)?;
     let between = cx.finished(StepId::Install).is_some();
-    match ssh::offered_key(&endpoint, CONTACT, None) {
+    match ssh::scan_key(&endpoint, CONTACT, None) {
         Ok(offered) => meet(cx, &endpoint, offered, between)?,
         Err(error) if !between => return Err(error.into()),
         // Off, on its way up, or somewhere else; the reboot step waits for it.
@@ -109,10 +109,10 @@ fn connect_by_kept_key(
 fn look_around(cx: &Context, endpoint: &Endpoint) -> Option<(Endpoint, HostKey)> {
     let key = cx.keys().public()?;
     let places = addresses::candidates(cx, endpoint);
-    let lookout = Lookout::start(&places, key.algorithm());
+    let watcher = HostKeyWatcher::start(&places, key.algorithm());
     let until = Instant::now() + LOOK_AROUND;
     loop {
-        let (place, offered) = lookout.next(until.saturating_duration_since(Instant::now()))?;
+        let (place, offered) = watcher.next(until.saturating_duration_since(Instant::now()))?;
         if offered == key {
             let place = Endpoint { may_ask: endpoint.may_ask, ..place };
             return Some((place, key));
@@ -210,7 +210,7 @@ fn shown(
     if wanted(offered) {
         return Ok(Some(offered.clone()));
     }
-    Ok(ssh::offered_keys(endpoint, CONTACT)?.into_iter().find(wanted))
+    Ok(ssh::scan_keys(endpoint, CONTACT)?.into_iter().find(wanted))
 }
 
 fn ask(

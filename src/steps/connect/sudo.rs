@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::error::{Advice, Exit, StepError};
 use crate::secret::Secret;
-use crate::ssh::{Asks, Session};
+use crate::ssh::{PasswordProgram, Session};
 use crate::steps::context::Context;
 use crate::ui::prompt::Question;
 
@@ -55,7 +55,7 @@ impl Advice for SudoError {
 /// Gives `session` the password that is there already, from the flag or from an
 /// earlier answer. One that sudo does not take is told, and may be mended later.
 pub fn recall(cx: &mut Context, session: &mut Session) -> Result<(), StepError> {
-    if session.asks_for_password() != Some(Asks::Sudo) {
+    if session.asks_for_password() != Some(PasswordProgram::Sudo) {
         return Ok(());
     }
     let user = login(session)?;
@@ -79,8 +79,8 @@ pub fn ensure(cx: &mut Context) -> Result<(), StepError> {
     let (user, host) = (login(session)?, session.endpoint().host.clone());
     match session.asks_for_password() {
         None => return Err(SudoError::NoProgram { user, host }.into()),
-        Some(Asks::Doas) => return Err(SudoError::Doas { user, host }.into()),
-        Some(Asks::Sudo) => {}
+        Some(PasswordProgram::Doas) => return Err(SudoError::Doas { user, host }.into()),
+        Some(PasswordProgram::Sudo) => {}
     }
     let mut said = None;
     if let Some(password) = known(cx, &user)? {

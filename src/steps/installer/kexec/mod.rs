@@ -192,7 +192,7 @@ pub fn endpoint_now(cx: &Context, endpoint: &Endpoint) -> Result<Endpoint, ExecE
     let intended = journal::intention(cx.journal.lines(), StepId::Installer);
     let begun = intended.is_some_and(|intention| intention.fact(INTENDED).is_some());
     let Some(key) = cx.keys().installer().filter(|_| begun) else { return Ok(endpoint.clone()) };
-    let offers = |place: &Endpoint| ssh::offered_key(place, TRY, Some(key.negotiation()));
+    let offers = |place: &Endpoint| ssh::scan_key(place, TRY, Some(key.negotiation()));
     // Only the installer lets root in by key where another user was named.
     let is_there = |place: &Endpoint| {
         offers(place).is_ok_and(|offered| offered == key)
