@@ -48,11 +48,6 @@ in
       default = true;
       description = "Whether the system mounts what the layout says; not so on an installer.";
     };
-    checkScripts = mkOption {
-      type = types.bool;
-      default = false;
-      description = "Whether the scripts are checked when they are built.";
-    };
   };
 
   config = {

@@ -83,10 +83,6 @@ let
         ) config.services.openssh.hostKeys
       )
     );
-
-  externalPath = types.addCheck types.path (path: !lib.hasPrefix builtins.storeDir (toString path)) // {
-    description = "path not in the Nix store";
-  };
 in
 {
   imports = [
@@ -140,7 +136,7 @@ in
       description = "What is told.";
     };
     age = {
-      keyFile = nullOr externalPath null "A file with an age identity.";
+      keyFile = nullOr types.externalPath null "A file with an age identity.";
       generateKey = mkOption {
         type = types.bool;
         default = false;

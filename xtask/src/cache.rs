@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
+/// What explains a folder, and makes nothing of what is built from it.
+const PAGE: &str = "README.md";
+
 /// Paths below the lab's cache folder.
 #[derive(Clone, Debug)]
 pub struct Cache {
@@ -92,7 +95,7 @@ pub fn remove(dir: &Path) -> Result<()> {
 }
 
 /// A hash over a folder: names, whether they can be run, and contents, in order of name.
-/// Where the folder lies does not matter.
+/// Where the folder lies does not matter, nor what its pages say.
 pub fn hash_of(dir: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
     hash_folder(&mut hasher, dir)?;
@@ -102,6 +105,7 @@ pub fn hash_of(dir: &Path) -> Result<String> {
 fn hash_folder(hasher: &mut Sha256, dir: &Path) -> Result<()> {
     let entries = fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
     let mut names = entries.map(|entry| Ok(entry?.file_name())).collect::<Result<Vec<_>>>()?;
+    names.retain(|name| name != PAGE);
     names.sort();
     for name in names {
         hasher.update(name.as_encoded_bytes());
@@ -126,4 +130,21 @@ fn hash_entry(hasher: &mut Sha256, path: &Path) -> Result<()> {
         hasher.update(fs::read(path)?);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn a_page_makes_nothing_anew() {
+        let dir = Scratch::new("cache").expect("a folder");
+        fs::write(dir.path().join("build.sh"), "true").expect("a script");
+        let before = hash_of(dir.path()).expect("a hash");
+        fs::write(dir.path().join(PAGE), "How to add to it").expect("a page");
+        assert_eq!(hash_of(dir.path()).expect("a hash"), before);
+        fs::write(dir.path().join("build.sh"), "false").expect("a script");
+        assert_ne!(hash_of(dir.path()).expect("a hash"), before);
+    }
 }

@@ -141,11 +141,6 @@ let
           type = absolutePath;
           description = "The device.";
         };
-        imageSize = mkOption {
-          type = types.strMatching "[0-9]+[KMGTP]?";
-          default = "2G";
-          description = "The size of an image of the disk.";
-        };
         content = tools.contentOption {
           inherit (config) device;
           parent = config;

@@ -125,7 +125,6 @@ rec {
     );
 
   isDerivation = value: isAttrs value && value.type or null == "derivation";
-  recurseIntoAttrs = set: set // { recurseForDerivations = true; };
   toDerivation = path: {
     type = "derivation";
     name = baseNameOf (builtins.unsafeDiscardStringContext (toString path));
@@ -137,7 +136,6 @@ rec {
   getBin = getOutput "bin";
   getLib = getOutput "lib";
   getDev = getOutput "dev";
-  getMan = getOutput "man";
   getExe' = pkg: name: "${getBin pkg}/bin/${name}";
   getExe =
     pkg: getExe' pkg (pkg.meta.mainProgram or pkg.pname or (builtins.parseDrvName pkg.name).name);

@@ -1,8 +1,6 @@
 # Reading the tree that a configuration lives in.
 lib: rec {
   pathExists = builtins.pathExists;
-  pathType =
-    path: if builtins.pathExists path then builtins.readFileType path else "missing";
   pathIsDirectory = path: builtins.pathExists path && builtins.readFileType path == "directory";
   pathIsRegularFile = path: builtins.pathExists path && builtins.readFileType path == "regular";
 

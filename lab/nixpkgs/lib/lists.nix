@@ -15,7 +15,6 @@ lib: rec {
     isList
     length
     map
-    partition
     sort
     tail
     ;
@@ -24,13 +23,11 @@ lib: rec {
   toList = x: if isList x then x else [ x ];
   forEach = xs: f: map f xs;
   range = first: last: if first > last then [ ] else genList (n: first + n) (last - first + 1);
-  replicate = n: x: genList (_: x) n;
   optional = condition: x: if condition then [ x ] else [ ];
   optionals = condition: xs: if condition then xs else [ ];
   count = pred: foldl' (n: x: if pred x then n + 1 else n) 0;
   imap0 = f: xs: genList (n: f n (elemAt xs n)) (length xs);
   imap1 = f: xs: genList (n: f (n + 1) (elemAt xs n)) (length xs);
-  ifilter0 = pred: xs: map (x: x.value) (filter (x: pred x.index x.value) (imap0 (index: value: { inherit index value; }) xs));
 
   foldr =
     op: nul: xs:
@@ -39,8 +36,6 @@ lib: rec {
       go = n: if n == size then nul else op (elemAt xs n) (go (n + 1));
     in
     go 0;
-  fold = foldr;
-  foldl = foldl';
 
   flatten = x: if isList x then concatMap flatten x else [ x ];
   remove = e: filter (x: x != e);
@@ -86,37 +81,9 @@ lib: rec {
   allUnique = xs: length (unique xs) == length xs;
   intersectLists = a: filter (x: elem x a);
   subtractLists = a: filter (x: !elem x a);
-  mutuallyExclusive = a: b: !any (x: elem x a) b;
   zipListsWith =
     f: a: b:
     genList (n: f (elemAt a n) (elemAt b n)) (lib.min (length a) (length b));
-  zipLists = zipListsWith (fst: snd: { inherit fst snd; });
-  crossLists = f: foldl' (fs: args: concatMap (f': map f' args) fs) [ f ];
   sortOn = key: xs: map (p: p.x) (sort (a: b: a.k < b.k) (map (x: { k = key x; inherit x; }) xs));
   naturalSort = sort lib.lessThan;
-  hasPrefixList = prefix: xs: take (length prefix) xs == prefix;
-
-  # Orders a list so that `before a b` holds for no later pair; a cycle is returned as such.
-  toposort =
-    before: xs:
-    let
-      step =
-        done: rest:
-        if rest == [ ] then
-          { result = done; }
-        else
-          let
-            free = filter (x: !any (y: y != x && before y x) rest) rest;
-          in
-          if free == [ ] then
-            {
-              cycle = rest;
-              loops = rest;
-            }
-          else
-            step (done ++ [ (head free) ]) (removeFirst (head free) rest);
-      removeFirst =
-        x: ys: if head ys == x then tail ys else [ (head ys) ] ++ removeFirst x (tail ys);
-    in
-    step [ ] xs;
 }

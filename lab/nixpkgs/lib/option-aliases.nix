@@ -11,11 +11,8 @@ rec {
   };
 
   # Old names of options: definitions of the one become definitions of the other.
-  mkAliasOptionModule = from: to: aliasModule from to { warn = false; };
-  mkRenamedOptionModule = from: to: aliasModule from to { warn = true; };
-  aliasModule =
+  mkRenamedOptionModule =
     from: to:
-    { warn }:
     { config, options, ... }:
     let
       source = lib.getAttrFromPath from options;
@@ -28,29 +25,27 @@ rec {
           apply = _: lib.getAttrFromPath to config;
         }
       );
-      config = lib.mkMerge (
-        [
-          (lib.setAttrByPath to (
-            lib.mkIf source.isDefined (
-              lib.mkMerge (
-                map (
-                  def:
-                  lib.mkDefinition {
-                    inherit (def) file;
-                    value = lib.mkOverride source.highestPrio def.value;
-                  }
-                ) source.definitionsWithLocations
-              )
+      config = lib.mkMerge [
+        (lib.setAttrByPath to (
+          lib.mkIf source.isDefined (
+            lib.mkMerge (
+              map (
+                def:
+                lib.mkDefinition {
+                  inherit (def) file;
+                  value = lib.mkOverride source.highestPrio def.value;
+                }
+              ) source.definitionsWithLocations
             )
-          ))
-        ]
-        ++ lib.optional warn {
+          )
+        ))
+        {
           warnings = lib.optional source.isDefined (
             "The option `${showOption from}' defined in ${showFiles source.files} "
             + "has been renamed to `${showOption to}'."
           );
         }
-      );
+      ];
     };
 
   mkRemovedOptionModule =

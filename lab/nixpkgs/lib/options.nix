@@ -53,17 +53,6 @@ lib: rec {
       // lib.optionalAttrs (default == null && nullable) { default = null; }
     );
 
-  mkSinkUndeclaredOptions =
-    attrs:
-    mkOption (
-      {
-        internal = true;
-        default = false;
-        type = lib.types.unspecified;
-      }
-      // attrs
-    );
-
   literalExpression = text: {
     _type = "literalExpression";
     inherit text;
@@ -82,9 +71,6 @@ lib: rec {
     _type = "merge";
     inherit contents;
   };
-  mkAssert =
-    condition: message: content:
-    mkIf (if condition then true else throw "\nFailed assertion: ${message}") content;
 
   # The smaller number wins.
   mkOverride = priority: content: {
@@ -96,7 +82,6 @@ lib: rec {
   mkDefault = mkOverride 1000;
   mkImageMediaOverride = mkOverride 60;
   mkForce = mkOverride 50;
-  mkVMOverride = mkOverride 10;
 
   # The smaller number comes first.
   mkOrder = priority: content: {
@@ -110,7 +95,6 @@ lib: rec {
   # A definition that says which file it comes from.
   mkDefinition = args: args // { _type = "definition"; };
 
-  getFiles = map (def: def.file);
   getValues = map (def: def.value);
 
   # `a.b."c d"` for messages.

@@ -96,7 +96,6 @@ rec {
     else
       "'${replaceStrings [ "'" ] [ "'\\''" ] s}'";
   escapeShellArgs = concatMapStringsSep " " escapeShellArg;
-  isValidPosixName = name: builtins.match "[a-zA-Z_][a-zA-Z0-9_]*" name != null;
   toShellVar =
     name: value:
     if builtins.isList value then
@@ -147,20 +146,10 @@ rec {
       digits = builtins.match "[ ]*0*(-?[0-9]+)[ ]*" s;
     in
     if digits == null then throw "Could not convert ${escapeNixString s} to int." else builtins.fromJSON (elemAt digits 0);
-  fixedWidthString =
-    width: filler: s:
-    if stringLength s >= width then s else fixedWidthString width filler (filler + s);
-  fixedWidthNumber = width: n: fixedWidthString width "0" (toString n);
   isStorePath =
     x:
     (isString x || builtins.isPath x || x ? outPath)
     && hasPrefix "${builtins.storeDir}/" (toString x)
     && builtins.match "[^/]+" (removePrefix "${builtins.storeDir}/" (toString x)) != null;
   isStringLike = x: isString x || builtins.isPath x || x ? outPath || x ? __toString;
-  isConvertibleWithToString =
-    x:
-    isStringLike x
-    || builtins.elem (builtins.typeOf x) [ "int" "float" "null" "bool" ]
-    || (builtins.isList x && lib.all isConvertibleWithToString x);
-  nameFromURL = url: sep: lib.head (splitString sep (baseNameOf url));
 }

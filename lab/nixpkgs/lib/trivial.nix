@@ -2,9 +2,6 @@
 rec {
   inherit (builtins)
     add
-    bitAnd
-    bitOr
-    bitXor
     functionArgs
     genericClosure
     isAttrs
@@ -15,8 +12,6 @@ rec {
     lessThan
     readDir
     readFile
-    seq
-    deepSeq
     sub
     toJSON
     fromJSON
@@ -35,23 +30,13 @@ rec {
   min = a: b: if a < b then a else b;
   max = a: b: if a > b then a else b;
   mod = base: int: base - (int * (builtins.div base int));
-  compare = a: b: if a < b then -1 else if a > b then 1 else 0;
   mapNullable = f: a: if a == null then null else f a;
-  defaultTo = default: value: if value == null then default else value;
   mergeAttrs = a: b: a // b;
   boolToString = b: if b then "true" else "false";
   boolToYesNo = b: if b then "yes" else "no";
   importJSON = path: builtins.fromJSON (builtins.readFile path);
-  importTOML = path: builtins.fromTOML (builtins.readFile path);
   # Snippets of activation scripts.
   stringAfter = deps: text: { inherit deps text; };
-  noDepEntry = text: {
-    inherit text;
-    deps = [ ];
-  };
-  fullDepEntry = text: deps: { inherit deps text; };
-
-  inPureEvalMode = !builtins ? currentSystem;
 
   # A set with `__functor` is a function too.
   isFunction = f: builtins.isFunction f || (f ? __functor && isFunction (f.__functor f));

@@ -129,24 +129,13 @@ let
       check = isBool;
       merge = mergeEqualOption;
     };
-    boolByOr = mkOptionType {
-      name = "boolByOr";
-      description = "boolean (merged using or)";
-      check = isBool;
-      merge = _: lib.any (def: def.value);
-    };
 
     int = intWhere "int" "signed integer" (_: true);
     ints = {
       between = between "intBetween";
       unsigned = intWhere "unsignedInt" "unsigned integer, meaning >=0" (x: x >= 0);
       positive = intWhere "positiveInt" "positive integer, meaning >0" (x: x > 0);
-      u8 = between "unsignedInt8" 0 255;
       u16 = between "unsignedInt16" 0 65535;
-      u32 = between "unsignedInt32" 0 4294967295;
-      s8 = between "signedInt8" (-128) 127;
-      s16 = between "signedInt16" (-32768) 32767;
-      s32 = between "signedInt32" (-2147483648) 2147483647;
     };
     port = ints.u16 // {
       description = "16 bit unsigned integer; between 0 and 65535 (both inclusive)";
@@ -194,7 +183,6 @@ let
       };
     lines = separatedString "\n";
     commas = separatedString ",";
-    envVar = separatedString ":";
     string = str;
 
     path = mkOptionType {

@@ -146,16 +146,6 @@ let
         ''
       ];
     };
-
-  linkFarm =
-    name: entries:
-    run name { } (
-      "mkdir -p $out\n"
-      + lib.concatMapStrings (entry: ''
-        mkdir -p "$(dirname "$out/${entry.name}")"
-        ln -s ${entry.path} "$out/${entry.name}"
-      '') (if builtins.isList entries then entries else lib.mapAttrsToList (name: path: { inherit name path; }) entries)
-    );
 in
 {
   inherit
@@ -170,12 +160,9 @@ in
     symlinkJoin
     closureInfo
     withNeeds
-    linkFarm
     ;
   runCommandLocal = runCommand;
-  runCommandNoCC = runCommand;
   buildEnv = symlinkJoin;
-  emptyFile = writeText "empty-file" "";
   emptyDirectory = runCommand "empty-directory" { } "mkdir $out";
   runtimeShell = "${pkgs.bash}/bin/bash";
 }

@@ -1,9 +1,5 @@
 # The live system as one initrd: stage 1, and the store in a squashfs behind it.
-{
-  config,
-  lib,
-  pkgs,
-}:
+{ config, pkgs }:
 let
   netboot = config.netboot;
 in

@@ -21,7 +21,6 @@ let
     "dosfstools"
     "e2fsprogs"
     "efibootmgr"
-    "fdisk"
     "gawk"
     "gdisk"
     "hostname"
@@ -87,9 +86,7 @@ let
   ];
 in
 {
-  environment.systemPackages = map (name: pkgs.components.${name}) (
-    lib.filter (name: pkgs.components ? ${name}) always
-  );
+  environment.systemPackages = map (name: pkgs.components.${name}) always;
 
   environment.extraSetup = ''
     rm -rf "$out/sbin" "$out/etc"

@@ -8,11 +8,6 @@ in
 {
   options.i18n = {
     defaultLocale = string "en_US.UTF-8" "The locale of the system.";
-    extraLocales = mkOption {
-      type = types.either (types.listOf types.str) (types.enum [ "all" ]);
-      default = [ ];
-      description = "Other locales to have.";
-    };
     extraLocaleSettings = mkOption {
       type = types.attrsOf types.str;
       default = { };

@@ -57,7 +57,6 @@ let
               description = "The address.";
             };
             interface = nullOr types.str "The interface it is behind.";
-            metric = nullOr types.int "Its cost.";
           };
         }
       )

@@ -31,7 +31,6 @@ in
       default = "zstd -Xcompression-level 19";
       description = "How the squashfs is packed.";
     };
-    compressImage = bool false "Whether the ISO itself is packed.";
     edition = string "" "A word in the name of the image.";
     volumeID = string (joined [
       "nixos"
@@ -41,13 +40,9 @@ in
     ]) "The label of the volume.";
     contents = files "Files to put on the image: source and target.";
     storeContents = files "Store paths in the squashfs beside the system.";
-    includeSystemBuildDependencies = bool false "Whether what the system was built with is there too.";
     makeEfiBootable = bool false "Whether UEFI machines can start it.";
     makeBiosBootable = bool true "Whether BIOS machines can start it.";
     makeUsbBootable = bool false "Whether it can be started from a USB drive.";
-    prependToMenuLabel = string "" "Text before the name in the menu.";
-    appendToMenuLabel = string " Installer" "Text after the name in the menu.";
-    forceTextMode = bool false "Whether the menu is plain text.";
   };
 
   options.image = {

@@ -26,7 +26,7 @@
     fileSystems = lib.mkImageMediaOverride {
       "/nix/.ro-store".device = "../nix-store.squashfs";
     };
-    system.build.netbootRamdisk = import ../../../../system/netboot.nix { inherit config lib pkgs; };
+    system.build.netbootRamdisk = import ../../../../system/netboot.nix { inherit config pkgs; };
     # NixOS has these too; what landfall and its like take is the tarball of nixos-images.
     system.build.kexecTree = throw "the miniature nixpkgs has no kexec tree: use its nixos-images";
     system.build.kexecTarball = lib.mkDefault (

@@ -36,8 +36,6 @@ in
   options.networking.firewall = openings // {
     enable = bool true "Whether packets are filtered.";
     allowPing = bool true "Whether the machine answers pings.";
-    rejectPackets = bool false "Whether refused packets are answered.";
-    logRefusedConnections = bool true "Whether refused connections are logged.";
     checkReversePath = mkOption {
       type = types.either types.bool (
         types.enum [

@@ -73,7 +73,6 @@ let
       AuthorizedKeysCommandUser ${cfg.authorizedKeysCommandUser}
     ''
     + lib.concatMapStrings (key: "HostKey ${key.path}\n") cfg.hostKeys
-    + lib.optionalString (cfg.banner != null) "Banner ${pkgs.writeText "ssh_banner" cfg.banner}\n"
     + cfg.extraConfig;
 
 in
@@ -125,7 +124,6 @@ in
       ];
       description = "The host keys: where they lie, and how a missing one is made.";
     };
-    banner = nullOr types.lines "Text before the login.";
     authorizedKeysInHomedir = bool true "Whether ~/.ssh/authorized_keys counts.";
     authorizedKeysFiles = strings [ ] "Where public keys of users are looked up.";
     authorizedKeysCommand = string "none" "A program that knows public keys of users.";
