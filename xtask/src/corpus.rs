@@ -11,24 +11,24 @@ use std::process::{ExitCode, Stdio};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::lab::base::checkout;
+use crate::checkout;
 use crate::lab::enter;
 
 #[derive(Args)]
-pub struct CorpusArgs {
+pub(crate) struct CorpusArgs {
     /// Folder of YAML files, or one with a folder sops-yaml in it
-    #[arg(default_value_os_t = checkout().join("../shared/corpus"))]
+    #[arg(default_value_os_t = checkout::root().join("../shared/corpus"))]
     dir: PathBuf,
 }
 
-pub fn run(args: &CorpusArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &CorpusArgs) -> Result<ExitCode> {
     let dir = args
         .dir
         .canonicalize()
         .with_context(|| format!("there is no corpus in {}", args.dir.display()))?;
     let words = ["cargo", "test", "--quiet", "--test", "corpus", "--", "--nocapture"];
     let output = enter::command(&words.map(OsStr::new))?
-        .current_dir(checkout())
+        .current_dir(checkout::root())
         .env("LANDFALL_CORPUS", &dir)
         .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())

@@ -7,11 +7,12 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::cache::Cache;
-use crate::journey::{self, Scenario, beside};
-use crate::lab::enter;
+use crate::journey::{self, Scenario, comparison};
+use crate::lab::setup;
 
+/// The flags of `cargo xtask bench install`.
 #[derive(Args)]
-pub struct InstallArgs {
+pub(crate) struct InstallArgs {
     /// The program nixos-anywhere
     #[arg(long, value_name = "FILE")]
     nixos_anywhere: PathBuf,
@@ -21,17 +22,17 @@ pub struct InstallArgs {
 }
 
 /// Makes the lab if it is not there, and the installations inside it, in turn.
-pub fn run(args: &InstallArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &InstallArgs) -> Result<ExitCode> {
     let program = args.nixos_anywhere.canonicalize();
     let program = program.with_context(|| {
         let named = args.nixos_anywhere.display();
         format!("cannot find {named}; name the program with --nixos-anywhere FILE")
     })?;
     let cache = Cache::open()?;
-    if let Some(code) = enter::with_this_command(&cache, || Ok(()))? {
+    if let Some(code) = setup::rerun_inside(&cache, || Ok(()))? {
         return Ok(code);
     }
-    let (ours, theirs) = (beside::by_landfall(), beside::by_nixos_anywhere(&program));
+    let (ours, theirs) = (comparison::by_landfall(), comparison::by_nixos_anywhere(&program));
     let (mut ours_took, mut theirs_took) = (Vec::new(), Vec::new());
     for _ in 0..args.runs.max(1) {
         ours_took.push(timed(&cache, &ours)?);
@@ -50,6 +51,7 @@ pub fn run(args: &InstallArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Makes an installation, and gives what it took, seconds.
 fn timed(cache: &Cache, scenario: &Scenario) -> Result<f64> {
     println!("\n── {}", scenario.name);
     let seconds = journey::time(cache, scenario)?;
@@ -57,6 +59,7 @@ fn timed(cache: &Cache, scenario: &Scenario) -> Result<f64> {
     Ok(seconds)
 }
 
+/// Returns the value in the middle, or between the two in the middle.
 fn median(sorted: &[f64]) -> f64 {
     let half = sorted.len() / 2;
     match sorted.len() % 2 {

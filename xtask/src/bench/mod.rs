@@ -10,7 +10,7 @@ use anyhow::Result;
 use clap::Subcommand;
 
 #[derive(Subcommand)]
-pub enum BenchCommand {
+pub(crate) enum BenchCommand {
     /// `landfall install` and nixos-anywhere, in turn, each in a virtual machine
     Install(install::InstallArgs),
     /// Direct and staged, each in a virtual machine, one after the other
@@ -19,7 +19,7 @@ pub enum BenchCommand {
     Secrets,
 }
 
-pub fn run(command: &BenchCommand) -> Result<ExitCode> {
+pub(crate) fn run(command: &BenchCommand) -> Result<ExitCode> {
     match command {
         BenchCommand::Install(args) => install::run(args),
         BenchCommand::Journey => journey::run(),

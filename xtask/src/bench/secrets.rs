@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::cache::{Cache, remove};
-use crate::lab::base::checkout;
+use crate::checkout;
 use crate::lab::sops;
-use crate::run::quiet;
-use crate::scratch::Scratch;
+use crate::process::quiet;
+use crate::temp_dir::TempDir;
 
 /// How many files, and how often each is measured.
 const SIZES: [(usize, u32); 4] = [(1, 7), (10, 7), (50, 5), (200, 5)];
@@ -32,15 +32,15 @@ const GOALS: [(&str, f64); 4] = [
     ("re-encryption of a 5 MB file", 5.0),
 ];
 
-pub fn run() -> Result<ExitCode> {
+pub(crate) fn run() -> Result<ExitCode> {
     let cache = Cache::open()?;
     sops::ensure(&cache)?;
     quiet(
         Command::new("cargo")
             .args(["build", "--quiet", "--release", "--bin", "landfall"])
-            .current_dir(checkout()),
+            .current_dir(checkout::root()),
     )?;
-    let scratch = Scratch::new("bench")?;
+    let scratch = TempDir::new("bench")?;
     let bench = Bench::new(scratch.path(), &sops::bin(&cache))?;
     println!("{}", heading());
     let mut ratios = Vec::new();
@@ -139,7 +139,7 @@ struct Bench {
 impl Bench {
     fn new(dir: &Path, tools: &Path) -> Result<Self> {
         let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-        let target = target.unwrap_or_else(|| checkout().join("target"));
+        let target = target.unwrap_or_else(|| checkout::root().join("target"));
         let mut bench = Self {
             dir: dir.to_owned(),
             sops: tools.join("sops"),
@@ -155,7 +155,7 @@ impl Bench {
             let identity = bench.path(&format!("{name}.age"));
             let mut convert = Command::new(&bench.landfall);
             convert.args(["keys", "to-age"]).arg(&key).arg("--private-key").arg(&identity);
-            bench.recipients.push(crate::run::output(&mut convert)?.trim().to_owned());
+            bench.recipients.push(crate::process::output(&mut convert)?.trim().to_owned());
         }
         fs::copy(bench.path("operator.age"), bench.path("home/.config/sops/age/keys.txt"))?;
         Ok(bench)

@@ -7,15 +7,15 @@ use anyhow::Result;
 
 use super::tally::{Ended, Tally};
 use crate::cache::Cache;
-use crate::lab::base::checkout;
-use crate::run::{in_path, quiet};
+use crate::checkout;
+use crate::process::{in_path, quiet};
 
 const DENY: &str = "cargo-deny";
 
 /// A version that the toolchain of this repository builds.
 const DENY_VERSION: &str = "cargo-deny@0.20.2";
 
-pub fn run(cache: &Cache, fast: bool, tally: &mut Tally) {
+pub(crate) fn run(cache: &Cache, fast: bool, tally: &mut Tally) {
     tally.run("cargo fmt", || passes(cargo().args(["fmt", "--all", "--check"])));
     tally.run("cargo clippy", || {
         passes(cargo().args([
@@ -34,7 +34,7 @@ pub fn run(cache: &Cache, fast: bool, tally: &mut Tally) {
 
 fn cargo() -> Command {
     let mut command = Command::new("cargo");
-    command.current_dir(checkout());
+    command.current_dir(checkout::root());
     command
 }
 
@@ -66,6 +66,6 @@ fn deny(cache: &Cache, fast: bool) -> Result<Ended> {
     passes(
         Command::new(program)
             .args(["--log-level", "error", "--workspace", "check", "bans", "licenses", "sources"])
-            .current_dir(checkout()),
+            .current_dir(checkout::root()),
     )
 }

@@ -13,8 +13,8 @@ use regex::Regex;
 
 use super::tally::{Ended, Tally};
 use crate::cache::Cache;
-use crate::journey::{self, Ends, Scenario, Share};
-use crate::run::tail;
+use crate::journey::{self, Ending, Scenario, Schedule};
+use crate::process::{own_program, tail};
 
 /// How many of those that are taken in turn are made a day.
 const A_DAY: usize = 2;
@@ -23,20 +23,20 @@ const A_DAY: usize = 2;
 const WORTH_A_RETRY: Duration = Duration::from_secs(10 * 60);
 
 /// Which journeys are made.
-pub enum Which {
+pub(crate) enum Which {
     /// The core, and today's share of the others.
     Today,
     All,
     Named(Vec<Scenario>),
 }
 
-pub fn run(cache: &Cache, which: &Which, tally: &mut Tally) {
+pub(crate) fn run(cache: &Cache, which: &Which, tally: &mut Tally) {
     match which {
         Which::Named(scenarios) => scenarios.iter().for_each(|one| make(cache, one, tally)),
         Which::All => journey::all().iter().for_each(|one| make(cache, one, tally)),
         Which::Today => {
             let (core, in_turn): (Vec<_>, Vec<_>) =
-                journey::all().into_iter().partition(|one| one.share == Share::Core);
+                journey::all().into_iter().partition(|one| one.schedule == Schedule::Core);
             let turns = turns(today(), in_turn.len());
             core.iter().for_each(|one| make(cache, one, tally));
             for (index, one) in in_turn.iter().enumerate() {
@@ -83,20 +83,20 @@ fn today() -> usize {
 fn check(cache: &Cache, scenario: &Scenario) -> Result<()> {
     let log = log_file(cache, scenario)?;
     let file = fs::File::create(&log)?;
-    let status = Command::new(crate::run::own_program()?)
+    let status = Command::new(own_program()?)
         .args(["demo", "--journey", scenario.name])
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)
         .status()?;
     let text = fs::read_to_string(&log)?;
-    match (&scenario.ends, status.success()) {
-        (Ends::Well, true) => println!("{}", last_part(&text)),
-        (Ends::Saying(reasons), false) => {
-            says_all(&text, reasons).with_context(|| end(&text, &log))?;
+    match (&scenario.ending, status.success()) {
+        (Ending::Success, true) => println!("{}", last_part(&text)),
+        (Ending::Failure { saying }, false) => {
+            says_all(&text, saying).with_context(|| end(&text, &log))?;
         }
-        (Ends::Saying(_), true) => bail!("it must not succeed:\n{}", end(&text, &log)),
-        (Ends::Well, false) => bail!("{status}:\n{}", end(&text, &log)),
+        (Ending::Failure { .. }, true) => bail!("it must not succeed:\n{}", end(&text, &log)),
+        (Ending::Success, false) => bail!("{status}:\n{}", end(&text, &log)),
     }
     Ok(())
 }

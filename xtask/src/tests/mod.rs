@@ -23,7 +23,7 @@ use journeys::Which;
 use tally::Tally;
 
 #[derive(Args)]
-pub struct TestArgs {
+pub(crate) struct TestArgs {
     /// Only checks and the tests that need no virtual machine
     #[arg(long, conflicts_with = "all")]
     fast: bool,
@@ -35,7 +35,7 @@ pub struct TestArgs {
     journeys: Vec<String>,
 }
 
-pub fn run(args: &TestArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
     let start = Instant::now();
     let named = args.journeys.iter().map(|name| journey::named(name));
     let named: Vec<_> = named.collect::<Result<_>>()?;

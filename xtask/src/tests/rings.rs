@@ -11,9 +11,9 @@ use anyhow::{Context, Result, bail};
 use regex::Regex;
 
 use super::tally::Tally;
-use crate::lab::base::checkout;
+use crate::checkout;
 use crate::lab::enter;
-use crate::run::in_path;
+use crate::process::in_path;
 
 const LAB_TESTS: &str = "lab/tests/run.sh";
 
@@ -25,7 +25,7 @@ struct Counts {
     skipped: Vec<String>,
 }
 
-pub fn run(tally: &mut Tally) {
+pub(crate) fn run(tally: &mut Tally) {
     runner(tally, "stand-in nixpkgs", &[LAB_TESTS], lab_counts);
     if in_path("cargo-nextest") {
         let words = [
@@ -100,7 +100,7 @@ fn tells_progress(line: &str) -> bool {
 fn shown(words: &[&str]) -> Result<(bool, String)> {
     let words: Vec<&std::ffi::OsStr> = words.iter().map(std::ffi::OsStr::new).collect();
     let mut child = enter::command(&words)?
-        .current_dir(checkout())
+        .current_dir(checkout::root())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::run::tail;
+use crate::process::tail;
 
 /// How one check or journey ended, when it did not fail.
-pub enum Ended {
+pub(crate) enum Ended {
     Passed,
     /// At the second try; what the first said.
     PassedAtLast(String),
@@ -16,7 +16,7 @@ pub enum Ended {
 }
 
 #[derive(Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     passed: u32,
     failed: u32,
     /// What each failure is named, and the last that it said.
@@ -27,7 +27,7 @@ pub struct Tally {
 
 impl Tally {
     /// Runs one thing, says how it ended and counts it.
-    pub fn run(&mut self, name: &str, thing: impl FnOnce() -> Result<Ended>) {
+    pub(crate) fn run(&mut self, name: &str, thing: impl FnOnce() -> Result<Ended>) {
         println!("\n── {name}");
         let start = Instant::now();
         let ended = thing();
@@ -54,25 +54,25 @@ impl Tally {
     }
 
     /// Counts something that was not run.
-    pub fn skip(&mut self, name: &str, reason: &str) {
+    pub(crate) fn skip(&mut self, name: &str, reason: &str) {
         self.skipped.push(format!("{name}: {reason}"));
     }
 
     /// Counts `count` failures, which said `why`.
-    pub fn fail(&mut self, count: u32, name: &str, why: &str) {
+    pub(crate) fn fail(&mut self, count: u32, name: &str, why: &str) {
         self.failed += count;
         self.failures.push(told(name, why));
     }
 
     /// Counts tests that a test runner reported as passed and as skipped.
-    pub fn add(&mut self, passed: u32, skipped: Vec<String>) {
+    pub(crate) fn add(&mut self, passed: u32, skipped: Vec<String>) {
         self.passed += passed;
         self.skipped.extend(skipped);
     }
 
     /// Prints the closing line, after the reasons for what is not among the passed: whoever
     /// sees only the end of a long log shall know what failed.
-    pub fn close(self) -> ExitCode {
+    pub(crate) fn close(self) -> ExitCode {
         for reason in &self.skipped {
             println!("skipped: {reason}");
         }
