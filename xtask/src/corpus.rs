@@ -14,6 +14,10 @@ use clap::Args;
 use crate::checkout;
 use crate::lab::enter;
 
+/// One of these is in every row of the table.
+const ROW_WORDS: [&str; 5] = ["edited: ", "refused", "FAILED ", "SKIPPED: ", " files, "];
+
+/// The flags of `cargo xtask corpus`.
 #[derive(Args)]
 pub(crate) struct CorpusArgs {
     /// Folder of YAML files, or one with a folder sops-yaml in it
@@ -21,6 +25,7 @@ pub(crate) struct CorpusArgs {
     dir: PathBuf,
 }
 
+/// Makes the table and prints its rows.
 pub(crate) fn run(args: &CorpusArgs) -> Result<ExitCode> {
     let dir = args
         .dir
@@ -37,10 +42,7 @@ pub(crate) fn run(args: &CorpusArgs) -> Result<ExitCode> {
         .context("cannot enter the lab")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let is_row = |line: &&str| {
-        ["edited: ", "refused", "FAILED ", "SKIPPED: ", " files, "]
-            .iter()
-            .any(|word| line.contains(word))
-            && !line.starts_with("test ")
+        ROW_WORDS.iter().any(|word| line.contains(word)) && !line.starts_with("test ")
     };
     let rows: Vec<&str> = text.lines().filter(is_row).collect();
     rows.iter().for_each(|row| println!("{row}"));

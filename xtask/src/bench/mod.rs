@@ -1,4 +1,6 @@
-//! `cargo xtask bench …`: how fast landfall is beside what people use now, measured in one run.
+//! `cargo xtask bench …`: how fast landfall is beside what people use now.
+//!
+//! Invariant: both are measured in one run, on the same machine and the same input.
 
 mod install;
 mod journey;
@@ -9,6 +11,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Subcommand;
 
+/// What is measured.
 #[derive(Subcommand)]
 pub(crate) enum BenchCommand {
     /// `landfall install` and nixos-anywhere, in turn, each in a virtual machine
@@ -19,6 +22,7 @@ pub(crate) enum BenchCommand {
     Secrets,
 }
 
+/// Runs a measurement.
 pub(crate) fn run(command: &BenchCommand) -> Result<ExitCode> {
     match command {
         BenchCommand::Install(args) => install::run(args),

@@ -10,11 +10,12 @@ use crate::process::tail;
 /// How one check or journey ended, when it did not fail.
 pub(crate) enum Ended {
     Passed,
-    /// At the second try; what the first said.
-    PassedAtLast(String),
+    /// What the first try said.
+    PassedAtSecondTry(String),
     Skipped(String),
 }
 
+/// The counts, and the reasons for all that did not pass.
 #[derive(Default)]
 pub(crate) struct Tally {
     passed: u32,
@@ -37,9 +38,9 @@ impl Tally {
                 self.passed += 1;
                 println!("── {name}: passed in {seconds:.1} s");
             }
-            Ok(Ended::PassedAtLast(first)) => {
+            Ok(Ended::PassedAtSecondTry(first)) => {
                 self.passed += 1;
-                self.flaky.push(told(name, &first));
+                self.flaky.push(with_tail(name, &first));
                 println!("── {name}: passed at the second try, {seconds:.1} s in all");
             }
             Ok(Ended::Skipped(reason)) => {
@@ -61,7 +62,7 @@ impl Tally {
     /// Counts `count` failures, which said `why`.
     pub(crate) fn fail(&mut self, count: u32, name: &str, why: &str) {
         self.failed += count;
-        self.failures.push(told(name, why));
+        self.failures.push(with_tail(name, why));
     }
 
     /// Counts tests that a test runner reported as passed and as skipped.
@@ -88,7 +89,7 @@ impl Tally {
     }
 }
 
-/// A name, and below it the last of what was said.
-fn told(name: &str, why: &str) -> String {
+/// Writes a name, and below it the last of what was said.
+fn with_tail(name: &str, why: &str) -> String {
     format!("{name}\n    {}", tail(why).replace('\n', "\n    "))
 }
