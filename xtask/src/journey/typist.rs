@@ -25,6 +25,7 @@ pub(crate) struct Passphrases {
     pub(crate) by_volume: Mutex<Vec<VolumePassphrase>>,
 }
 
+/// The passphrase of one volume.
 pub(crate) struct VolumePassphrase {
     volume: String,
     passphrase: String,
@@ -94,7 +95,7 @@ impl Typist {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Stops, and waits until the console is free.
+    /// Stops typing, and waits until the console is free.
     pub(crate) fn stop(mut self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         let Some(thread) = self.thread.take() else { return Ok(()) };

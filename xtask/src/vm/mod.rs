@@ -42,6 +42,7 @@ pub(crate) enum VmCommand {
     List,
 }
 
+/// The flags of `cargo xtask lab vm console`.
 #[derive(Args)]
 pub(crate) struct ConsoleArgs {
     name: String,
