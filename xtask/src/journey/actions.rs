@@ -96,12 +96,12 @@ pub(crate) fn install_command(journey: &Journey, host: &str) -> Result<Command> 
     Ok(landfall)
 }
 
-/// Prepares `landfall install` of the host with all that an installation needs: the hardware
-/// into the flake, the passphrase, the disk.
-pub(crate) fn unattended_install_command(journey: &Journey) -> Result<Command> {
+/// Prepares `landfall install` of the host with all that an installation needs: the installer's
+/// host key, the hardware into the flake, the passphrase, the disk.
+pub(crate) fn unattended_install_command(journey: &Journey, fingerprint: &str) -> Result<Command> {
     let mut landfall = install_command(journey, HOST)?;
     landfall
-        .args(["--installer-fingerprint", &journey.installer.fingerprint()?])
+        .args(["--installer-fingerprint", fingerprint])
         .args(["--generate-hardware-config", "nixos-generate-config", HARDWARE_MODULE])
         .args(["--erase", SERIAL, "--luks-passphrase-file"])
         .arg(journey.passphrase_file()?);
@@ -110,7 +110,8 @@ pub(crate) fn unattended_install_command(journey: &Journey) -> Result<Command> {
 
 /// Installs the minimal system of the host with `landfall install`.
 pub(crate) fn install(journey: &Journey) -> Result<()> {
-    succeed("landfall install", &mut unattended_install_command(journey)?)
+    let fingerprint = journey.installer.fingerprint()?;
+    succeed("landfall install", &mut unattended_install_command(journey, &fingerprint)?)
 }
 
 /// Installs the minimal system of the host with nixos-anywhere, as its documentation has it

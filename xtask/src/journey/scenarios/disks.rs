@@ -186,7 +186,7 @@ fn install_with_two_passphrases(journey: &Journey) -> Result<()> {
     let second = second_passphrase();
     journey.target.set_passphrase("vault", &second);
     let file = journey.operator.secret_file("second-passphrase", &second)?;
-    let mut landfall = unattended_install_command(journey)?;
+    let mut landfall = unattended_install_command(journey, &journey.installer.fingerprint()?)?;
     landfall.args(["--erase", SECOND, "--luks-passphrase-file"]);
     landfall.arg(format!("vault={}", file.display()));
     succeed("landfall install", &mut landfall)
@@ -221,14 +221,14 @@ fn install_with_little_memory(journey: &Journey) -> Result<()> {
                  > /run/memory 2>/dev/null < /dev/null & \
                  awk '/^Mem(Total|Available)/ {print $1, $2}' /proc/meminfo; df --output=avail -k /nix/store | tail -n 1";
     println!("memory before:\n{}", journey.on_installer(watch)?);
-    let mut landfall = unattended_install_command(journey)?;
+    let mut landfall = unattended_install_command(journey, &journey.installer.fingerprint()?)?;
     landfall.args(["--no-disko-deps", "--phases", "kexec,disko,install"]);
     succeed("landfall install", &mut landfall)?;
     let least = "sort -n /run/memory | head -n 1; df --output=used -k /nix/store | tail -n 1";
     let least = journey.on_installer(least)?;
     println!("least memory available, then what the store in memory took (KiB):\n{least}");
     std::fs::write(journey.operator.path(LEAST_MEMORY), least.lines().next().unwrap_or_default())?;
-    let mut landfall = unattended_install_command(journey)?;
+    let mut landfall = unattended_install_command(journey, &journey.installer.fingerprint()?)?;
     landfall.args(["--no-disko-deps", "--phases", "reboot"]);
     succeed("landfall install", &mut landfall)
 }
