@@ -14,14 +14,13 @@ use sha2::{Digest, Sha256};
 const PAGE: &str = "README.md";
 
 /// Paths below the lab's cache folder.
-#[derive(Clone, Debug)]
-pub struct Cache {
+pub(crate) struct Cache {
     root: PathBuf,
 }
 
 impl Cache {
-    /// The cache folder of this user; it is made when it is missing.
-    pub fn open() -> Result<Cache> {
+    /// Opens the cache folder of this user, and makes it when it is missing.
+    pub(crate) fn open() -> Result<Cache> {
         let root = match std::env::var_os("LANDFALL_LAB_CACHE") {
             Some(dir) => PathBuf::from(dir),
             None => user_cache()?.join("landfall-lab"),
@@ -32,39 +31,40 @@ impl Cache {
         Ok(Cache { root })
     }
 
-    /// The folder itself.
-    pub fn root(&self) -> &Path {
+    /// Returns the folder itself.
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// A path below the folder.
-    pub fn path(&self, below: &str) -> PathBuf {
+    /// Returns a path below the folder.
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
         self.root.join(below)
     }
 
-    /// Waits until no other process makes parts of the lab; the lock ends with the file.
-    pub fn lock(&self) -> Result<fs::File> {
+    /// Waits until no other process makes parts of the lab, and keeps others waiting until the
+    /// returned file is dropped.
+    pub(crate) fn lock(&self) -> Result<fs::File> {
         let lock = fs::File::create(self.path("lock"))?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
             .context("cannot lock the lab's cache folder")?;
         Ok(lock)
     }
 
-    /// An empty folder for work in progress; what an earlier run left there is removed.
-    pub fn scratch(&self, name: &str) -> Result<PathBuf> {
+    /// Makes an empty folder for work in progress, without what an earlier run left there.
+    pub(crate) fn work_folder(&self, name: &str) -> Result<PathBuf> {
         let dir = self.path("tmp").join(name);
         remove(&dir)?;
         fs::create_dir_all(&dir)?;
         Ok(dir)
     }
 
-    /// Whether `name` was built from `made_of`.
-    pub fn is_current(&self, name: &str, made_of: &str) -> bool {
+    /// Says whether `name` was built from `made_of`.
+    pub(crate) fn is_current(&self, name: &str, made_of: &str) -> bool {
         fs::read_to_string(self.stamp(name)).is_ok_and(|stamp| stamp == made_of)
     }
 
     /// Records that `name` is built from `made_of`.
-    pub fn record(&self, name: &str, made_of: &str) -> Result<()> {
+    pub(crate) fn record(&self, name: &str, made_of: &str) -> Result<()> {
         let stamp = self.stamp(name);
         fs::create_dir_all(self.path("stamps"))?;
         fs::write(&stamp, made_of).with_context(|| format!("cannot write {}", stamp.display()))
@@ -85,7 +85,7 @@ fn user_cache() -> Result<PathBuf> {
 }
 
 /// Removes a folder if it is there.
-pub fn remove(dir: &Path) -> Result<()> {
+pub(crate) fn remove(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", dir.display()))
@@ -94,9 +94,9 @@ pub fn remove(dir: &Path) -> Result<()> {
     }
 }
 
-/// A hash over a folder: names, whether they can be run, and contents, in order of name.
-/// Where the folder lies does not matter, nor what its pages say.
-pub fn hash_of(dir: &Path) -> Result<String> {
+/// Hashes a folder: names, whether they can be run, and contents, in order of name. Where the
+/// folder lies does not matter, nor what its pages say.
+pub(crate) fn hash_of(dir: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
     hash_folder(&mut hasher, dir)?;
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
@@ -135,11 +135,11 @@ fn hash_entry(hasher: &mut Sha256, path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
+    use crate::temp_dir::TempDir;
 
     #[test]
     fn a_page_makes_nothing_anew() {
-        let dir = Scratch::new("cache").expect("a folder");
+        let dir = TempDir::new("cache").expect("a folder");
         fs::write(dir.path().join("build.sh"), "true").expect("a script");
         let before = hash_of(dir.path()).expect("a hash");
         fs::write(dir.path().join(PAGE), "How to add to it").expect("a page");

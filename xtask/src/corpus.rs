@@ -11,24 +11,29 @@ use std::process::{ExitCode, Stdio};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-use crate::lab::base::checkout;
+use crate::checkout;
 use crate::lab::enter;
 
+/// One of these is in every row of the table.
+const ROW_WORDS: [&str; 5] = ["edited: ", "refused", "FAILED ", "SKIPPED: ", " files, "];
+
+/// The flags of `cargo xtask corpus`.
 #[derive(Args)]
-pub struct CorpusArgs {
+pub(crate) struct CorpusArgs {
     /// Folder of YAML files, or one with a folder sops-yaml in it
-    #[arg(default_value_os_t = checkout().join("../shared/corpus"))]
+    #[arg(default_value_os_t = checkout::root().join("../shared/corpus"))]
     dir: PathBuf,
 }
 
-pub fn run(args: &CorpusArgs) -> Result<ExitCode> {
+/// Makes the table and prints its rows.
+pub(crate) fn run(args: &CorpusArgs) -> Result<ExitCode> {
     let dir = args
         .dir
         .canonicalize()
         .with_context(|| format!("there is no corpus in {}", args.dir.display()))?;
     let words = ["cargo", "test", "--quiet", "--test", "corpus", "--", "--nocapture"];
     let output = enter::command(&words.map(OsStr::new))?
-        .current_dir(checkout())
+        .current_dir(checkout::root())
         .env("LANDFALL_CORPUS", &dir)
         .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
@@ -37,10 +42,7 @@ pub fn run(args: &CorpusArgs) -> Result<ExitCode> {
         .context("cannot enter the lab")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let is_row = |line: &&str| {
-        ["edited: ", "refused", "FAILED ", "SKIPPED: ", " files, "]
-            .iter()
-            .any(|word| line.contains(word))
-            && !line.starts_with("test ")
+        ROW_WORDS.iter().any(|word| line.contains(word)) && !line.starts_with("test ")
     };
     let rows: Vec<&str> = text.lines().filter(is_row).collect();
     rows.iter().for_each(|row| println!("{row}"));

@@ -1,16 +1,20 @@
 //! What developers of landfall run: `cargo xtask …`.
 //!
-//! This file only parses and dispatches; each subcommand has its own module.
+//! This file only parses and dispatches; each subcommand has a module of its own. From top to
+//! bottom: the commands (`bench`, `tests`, `corpus`), the `journey` that they make, the `lab`
+//! that it takes place in, its virtual machines (`vm`), and what all of them stand on
+//! (`cache`, `checkout`, `process`, `temp_dir`). A module imports only from those below it.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool that talks to a terminal")]
 
 mod bench;
 mod cache;
+mod checkout;
 mod corpus;
-mod forge;
 mod journey;
 mod lab;
-mod run;
-mod scratch;
-mod sshd;
+mod process;
+mod temp_dir;
 mod tests;
 mod vm;
 

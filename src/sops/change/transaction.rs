@@ -55,7 +55,7 @@ pub struct Transaction<'a> {
     pub removed: Option<&'a Removed>,
 }
 
-/// What [`write`] wrote.
+/// What [`write()`] wrote.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Written {
     pub paths: Vec<PathBuf>,

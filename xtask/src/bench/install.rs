@@ -1,4 +1,4 @@
-//! `landfall install` beside nixos-anywhere: the same flake, layout, disk and machine.
+//! `landfall install` compared with nixos-anywhere: the same flake, layout, disk and machine.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,11 +7,12 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::cache::Cache;
-use crate::journey::{self, Scenario, beside};
-use crate::lab::enter;
+use crate::journey::{self, Scenario, comparison};
+use crate::lab::setup;
 
+/// The flags of `cargo xtask bench install`.
 #[derive(Args)]
-pub struct InstallArgs {
+pub(crate) struct InstallArgs {
     /// The program nixos-anywhere
     #[arg(long, value_name = "FILE")]
     nixos_anywhere: PathBuf,
@@ -21,42 +22,61 @@ pub struct InstallArgs {
 }
 
 /// Makes the lab if it is not there, and the installations inside it, in turn.
-pub fn run(args: &InstallArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &InstallArgs) -> Result<ExitCode> {
     let program = args.nixos_anywhere.canonicalize();
     let program = program.with_context(|| {
         let named = args.nixos_anywhere.display();
         format!("cannot find {named}; name the program with --nixos-anywhere FILE")
     })?;
     let cache = Cache::open()?;
-    if let Some(code) = enter::with_this_command(&cache, || Ok(()))? {
+    if let Some(code) = setup::rerun_inside(&cache, || Ok(()))? {
         return Ok(code);
     }
-    let (ours, theirs) = (beside::by_landfall(), beside::by_nixos_anywhere(&program));
-    let (mut ours_took, mut theirs_took) = (Vec::new(), Vec::new());
+    let mut landfall = Measured::new(comparison::by_landfall());
+    let mut nixos_anywhere = Measured::new(comparison::by_nixos_anywhere(&program));
     for _ in 0..args.runs.max(1) {
-        ours_took.push(timed(&cache, &ours)?);
-        theirs_took.push(timed(&cache, &theirs)?);
+        landfall.run(&cache)?;
+        nixos_anywhere.run(&cache)?;
     }
-    ours_took.sort_by(f64::total_cmp);
-    theirs_took.sort_by(f64::total_cmp);
     println!("\nseconds until the installed system lets its user in");
     println!("{:<18} {:>8} {:>8} {:>8}", "", "least", "median", "most");
-    for (scenario, took) in [(&ours, &ours_took), (&theirs, &theirs_took)] {
-        let (least, most) = (took[0], took[took.len() - 1]);
-        println!("{:<18} {least:>8.1} {:>8.1} {most:>8.1}", scenario.name, median(took));
-    }
-    let ratio = median(&theirs_took) / median(&ours_took);
+    println!("{}\n{}", landfall.line(), nixos_anywhere.line());
+    let ratio = median(&nixos_anywhere.seconds) / median(&landfall.seconds);
     println!("nixos-anywhere takes {ratio:.2} times as long");
     Ok(ExitCode::SUCCESS)
 }
 
-fn timed(cache: &Cache, scenario: &Scenario) -> Result<f64> {
-    println!("\n── {}", scenario.name);
-    let seconds = journey::time(cache, scenario)?;
-    println!("── {}: {seconds:.1} s", scenario.name);
-    Ok(seconds)
+/// An installation, and what each run of it took, seconds, in order of size.
+struct Measured {
+    scenario: Scenario,
+    seconds: Vec<f64>,
 }
 
+impl Measured {
+    fn new(scenario: Scenario) -> Measured {
+        Measured { scenario, seconds: Vec::new() }
+    }
+
+    /// Makes the installation once more.
+    fn run(&mut self, cache: &Cache) -> Result<()> {
+        println!("\n── {}", self.scenario.name);
+        let seconds = journey::time(cache, &self.scenario)?;
+        println!("── {}: {seconds:.1} s", self.scenario.name);
+        self.seconds.push(seconds);
+        self.seconds.sort_by(f64::total_cmp);
+        Ok(())
+    }
+
+    /// Writes a line of the table.
+    fn line(&self) -> String {
+        let least = self.seconds.first().copied().unwrap_or_default();
+        let most = self.seconds.last().copied().unwrap_or_default();
+        let median = median(&self.seconds);
+        format!("{:<18} {least:>8.1} {median:>8.1} {most:>8.1}", self.scenario.name)
+    }
+}
+
+/// Returns the value in the middle, or between the two in the middle.
 fn median(sorted: &[f64]) -> f64 {
     let half = sorted.len() / 2;
     match sorted.len() % 2 {

@@ -1,4 +1,4 @@
-//! Both strategies beside one another: the same host, disk and secrets, one run each,
+//! Both strategies, compared: the same host, disk and secrets, one run each,
 //! one after the other on the same machine.
 
 use std::process::ExitCode;
@@ -7,12 +7,12 @@ use anyhow::{Result, ensure};
 
 use crate::cache::Cache;
 use crate::journey::{self, Outcome};
-use crate::lab::enter;
+use crate::lab::setup;
 
 /// Makes the lab if it is not there, and both journeys inside it.
-pub fn run() -> Result<ExitCode> {
+pub(crate) fn run() -> Result<ExitCode> {
     let cache = Cache::open()?;
-    if let Some(code) = enter::with_this_command(&cache, || Ok(()))? {
+    if let Some(code) = setup::rerun_inside(&cache, || Ok(()))? {
         return Ok(code);
     }
     let direct = made(&cache, "direct")?;
@@ -21,15 +21,15 @@ pub fn run() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A journey that must hold what it promises: a fast one that did not install is no result.
+/// Makes a journey whose claims must hold: a fast one that did not install is no result.
 fn made(cache: &Cache, name: &str) -> Result<Outcome> {
     println!("\n── {name}");
-    let outcome = journey::travel(cache, &journey::named(name)?, false)?;
+    let outcome = journey::make(cache, &journey::named(name)?, false)?;
     ensure!(outcome.failed() == 0, "{} claims of {name} do not hold", outcome.failed());
     Ok(outcome)
 }
 
-/// Seconds of each step in both, and of the whole; ratios of staged to direct.
+/// Writes the seconds of each step in both, and of the whole, with ratios of staged to direct.
 fn table(direct: &Outcome, staged: &Outcome) -> String {
     let mut text = format!("{:<12} {:>8} {:>8} {:>8}\n", "step", "direct", "staged", "ratio");
     let seconds = |outcome: &Outcome, id: &str| {
@@ -42,6 +42,7 @@ fn table(direct: &Outcome, staged: &Outcome) -> String {
     text + &row("bootstrap", Some(direct.seconds), Some(staged.seconds))
 }
 
+/// Writes one line of the table.
 fn row(name: &str, direct: Option<f64>, staged: Option<f64>) -> String {
     let number = |seconds: Option<f64>| seconds.map_or("-".into(), |s| format!("{s:.1}"));
     // Of what takes next to no time a ratio says nothing.

@@ -1,4 +1,6 @@
-//! `cargo xtask bench …`: how fast landfall is beside what people use now, measured in one run.
+//! `cargo xtask bench …`: how fast landfall is beside what people use now.
+//!
+//! Invariant: both are measured in one run, on the same machine and the same input.
 
 mod install;
 mod journey;
@@ -9,8 +11,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Subcommand;
 
+/// What is measured.
 #[derive(Subcommand)]
-pub enum BenchCommand {
+pub(crate) enum BenchCommand {
     /// `landfall install` and nixos-anywhere, in turn, each in a virtual machine
     Install(install::InstallArgs),
     /// Direct and staged, each in a virtual machine, one after the other
@@ -19,7 +22,8 @@ pub enum BenchCommand {
     Secrets,
 }
 
-pub fn run(command: &BenchCommand) -> Result<ExitCode> {
+/// Runs a measurement.
+pub(crate) fn run(command: &BenchCommand) -> Result<ExitCode> {
     match command {
         BenchCommand::Install(args) => install::run(args),
         BenchCommand::Journey => journey::run(),

@@ -12,44 +12,62 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::cache::{Cache, remove};
-use crate::lab::base::checkout;
+use crate::checkout;
 use crate::lab::sops;
-use crate::run::quiet;
-use crate::scratch::Scratch;
+use crate::process::{output, quiet};
+use crate::temp_dir::TempDir;
 
-/// How many files, and how often each is measured.
-const SIZES: [(usize, u32); 4] = [(1, 7), (10, 7), (50, 5), (200, 5)];
+/// How many files are measured at a time, and how often.
+struct Size {
+    files: usize,
+    runs: u32,
+}
+
+const SIZES: [Size; 4] = [
+    Size { files: 1, runs: 7 },
+    Size { files: 10, runs: 7 },
+    Size { files: 50, runs: 5 },
+    Size { files: GOAL_FILES, runs: 5 },
+];
+/// The number of files for which there are goals.
+const GOAL_FILES: usize = 200;
 /// Values of an ordinary file of 7.7 kB, and of one of 5 MB.
 const VALUES: usize = 32;
 const BIG_VALUES: usize = 26_000;
 const BIG_RUNS: u32 = 3;
 
-/// What must be reached, as a multiple of sops' time.
-const GOALS: [(&str, f64); 4] = [
-    ("re-encryption of 200 files, one sops process", 3.0),
-    ("re-encryption of 200 files, one sops process per file", 20.0),
-    ("verification of 200 files, one sops process per file", 20.0),
-    ("re-encryption of a 5 MB file", 5.0),
+/// What must be reached: how many times as long as landfall sops takes.
+struct Goal {
+    what: &'static str,
+    times: f64,
+}
+
+const GOALS: [Goal; 4] = [
+    Goal { what: "re-encryption of 200 files, one sops process", times: 3.0 },
+    Goal { what: "re-encryption of 200 files, one sops process per file", times: 20.0 },
+    Goal { what: "verification of 200 files, one sops process per file", times: 20.0 },
+    Goal { what: "re-encryption of a 5 MB file", times: 5.0 },
 ];
 
-pub fn run() -> Result<ExitCode> {
+/// Measures every size, and says whether the goals were reached.
+pub(crate) fn run() -> Result<ExitCode> {
     let cache = Cache::open()?;
     sops::ensure(&cache)?;
     quiet(
         Command::new("cargo")
             .args(["build", "--quiet", "--release", "--bin", "landfall"])
-            .current_dir(checkout()),
+            .current_dir(checkout::root()),
     )?;
-    let scratch = Scratch::new("bench")?;
+    let scratch = TempDir::new("bench")?;
     let bench = Bench::new(scratch.path(), &sops::bin(&cache))?;
     println!("{}", heading());
     let mut ratios = Vec::new();
-    for (count, times) in SIZES {
-        let files: Vec<String> = (0..count).map(|index| format!("s{index:03}.yaml")).collect();
+    for size in SIZES {
+        let files: Vec<String> = (0..size.files).map(|index| format!("s{index:03}.yaml")).collect();
         bench.make(&files, VALUES)?;
-        let measured = bench.measure(&files, times)?;
-        println!("{}", measured.line(&format!("{count}")));
-        if count == 200 {
+        let measured = bench.measure(&files, size.runs)?;
+        println!("{}", measured.line(&size.files.to_string()));
+        if size.files == GOAL_FILES {
             ratios = measured.ratios();
         }
     }
@@ -66,11 +84,11 @@ pub fn run() -> Result<ExitCode> {
 fn judge(ratios: &[f64]) -> ExitCode {
     println!();
     let mut reached = true;
-    for ((goal, wanted), ratio) in GOALS.iter().zip(ratios) {
-        let met = ratio >= wanted;
+    for (Goal { what, times }, ratio) in GOALS.iter().zip(ratios) {
+        let met = ratio >= times;
         reached &= met;
         let word = if met { "reached" } else { "MISSED" };
-        println!("{goal:56} {ratio:6.1}x  (goal {wanted:.0}x: {word})");
+        println!("{what:56} {ratio:6.1}x  (goal {times:.0}x: {word})");
     }
     if reached { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -102,7 +120,7 @@ struct Measured {
 }
 
 impl Measured {
-    /// One sops process, one per file, and decryption, each by landfall's time.
+    /// Divides by landfall's time: one sops process, one per file, decryption.
     fn ratios(&self) -> Vec<f64> {
         let times = |sops: Duration, own: Duration| sops.as_secs_f64() / own.as_secs_f64();
         vec![
@@ -112,6 +130,7 @@ impl Measured {
         ]
     }
 
+    /// Writes a line of the table.
     fn line(&self, files: &str) -> String {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         let ratios = self.ratios();
@@ -139,7 +158,7 @@ struct Bench {
 impl Bench {
     fn new(dir: &Path, tools: &Path) -> Result<Self> {
         let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-        let target = target.unwrap_or_else(|| checkout().join("target"));
+        let target = target.unwrap_or_else(|| checkout::root().join("target"));
         let mut bench = Self {
             dir: dir.to_owned(),
             sops: tools.join("sops"),
@@ -155,7 +174,7 @@ impl Bench {
             let identity = bench.path(&format!("{name}.age"));
             let mut convert = Command::new(&bench.landfall);
             convert.args(["keys", "to-age"]).arg(&key).arg("--private-key").arg(&identity);
-            bench.recipients.push(crate::run::output(&mut convert)?.trim().to_owned());
+            bench.recipients.push(output(&mut convert)?.trim().to_owned());
         }
         fs::copy(bench.path("operator.age"), bench.path("home/.config/sops/age/keys.txt"))?;
         Ok(bench)
@@ -165,7 +184,7 @@ impl Bench {
         self.dir.join(name)
     }
 
-    /// A command in `repo` that knows this home alone.
+    /// Prepares a command in `repo` that knows this home alone.
     fn command(&self, program: &Path, repo: &str) -> Command {
         let mut command = Command::new(program);
         command
@@ -177,6 +196,7 @@ impl Bench {
         command
     }
 
+    /// Writes rules for the first of the recipients.
     fn rules(&self, recipients: usize) -> String {
         let keys: String = self.recipients[..recipients]
             .iter()
@@ -185,7 +205,7 @@ impl Bench {
         format!("creation_rules:\n  - path_regex: .*\n    key_groups:\n      - age:\n{keys}")
     }
 
-    /// The repository `pristine`: files for two recipients under a rule for three.
+    /// Makes the repository `pristine`: files for two recipients under a rule for three.
     fn make(&self, files: &[String], values: usize) -> Result<()> {
         let repo = self.path("pristine");
         remove(&repo)?;
@@ -205,6 +225,7 @@ impl Bench {
         git(&["-c", "user.name=b", "-c", "user.email=b@b", "commit", "-q", "-m", "state"])
     }
 
+    /// Measures both programs with these files.
     fn measure(&self, files: &[String], times: u32) -> Result<Measured> {
         let one_process = self.fastest(times, || {
             let mut update = self.command(&self.sops, "repo");
@@ -232,7 +253,7 @@ impl Bench {
         Ok(Measured { one_process, per_file, landfall, decrypt, verify })
     }
 
-    /// Measures from a fresh copy of the repository each time.
+    /// Takes the fastest of several runs, each from a fresh copy of the repository.
     fn fastest(&self, times: u32, mut work: impl FnMut() -> Result<()>) -> Result<Duration> {
         let mut best = Duration::MAX;
         for _ in 0..times {
@@ -245,7 +266,7 @@ impl Bench {
         Ok(best)
     }
 
-    /// The new recipient alone opens with sops what landfall re-encrypted.
+    /// Fails unless the new recipient alone opens with sops what landfall re-encrypted.
     fn check(&self, files: &[String]) -> Result<()> {
         let last = files.last().context("no file was measured")?;
         let mut open = self.command(&self.sops, "repo");
@@ -261,6 +282,7 @@ impl Bench {
     }
 }
 
+/// Takes the fastest of several runs.
 fn fastest(times: u32, mut work: impl FnMut() -> Result<()>) -> Result<Duration> {
     let mut best = Duration::MAX;
     for _ in 0..times {

@@ -1,17 +1,30 @@
 //! The whole journey in a virtual machine, and the proof that it went well.
 //!
 //! One operator, one forge, one machine with blank disks: `cargo xtask demo` makes it for
-//! people, `cargo xtask test` in many variations. A variation is a [`Scenario`].
+//! people, `cargo xtask test` in many variations. A variation is a [`Scenario`]: data, listed
+//! in `scenarios`.
+//!
+//! From top to bottom: `scenarios`, `make` and `report`; `scenario`, of `actions` and `claims`;
+//! the `fixture` that these work on, and the `setup` that it is prepared from; at the ground the
+//! people, servers, repositories and machines. A module imports only from those below it.
 
-mod course;
-mod jump;
+mod actions;
+mod claims;
+mod command_result;
+mod fixture;
+mod image;
+mod make;
 mod operator;
-mod proof;
 mod report;
 mod repos;
 mod scenario;
 mod scenarios;
+mod servers;
+mod setup;
+mod ssh_host;
+mod status;
 mod target;
+mod typist;
 
 use std::process::ExitCode;
 
@@ -19,18 +32,19 @@ use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::cache::Cache;
-use crate::lab::{enter, foreign};
-use crate::run::interrupted;
-use crate::scratch::Scratch;
+use crate::lab::{foreign, setup as lab_setup};
 use crate::vm::Bus;
-use scenario::{Act, Begins};
+use scenario::Action;
+use setup::InitialSystem;
 
-pub use course::Outcome;
-pub use scenario::{Ends, Scenario, Share};
-pub use scenarios::{Sabotage, all, beside, named};
+pub(crate) use make::{make, time};
+pub(crate) use report::Outcome;
+pub(crate) use scenario::{Ending, Scenario, Schedule};
+pub(crate) use scenarios::{Sabotage, all, comparison, named};
 
+/// The flags of `cargo xtask demo`.
 #[derive(Args)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// Make this journey of `cargo xtask test`
     #[arg(long, value_name = "NAME")]
     journey: Option<String>,
@@ -52,17 +66,17 @@ pub struct DemoArgs {
 }
 
 impl DemoArgs {
-    /// The journey that is named, else the main one, with what the flags change.
+    /// Returns the journey that is named, else the main one, with what the flags change.
     fn scenario(&self) -> Result<Scenario> {
         let mut scenario = self.journey.as_deref().map_or(Ok(Scenario::staged()), named)?;
         if let Some(layout) = &self.layout {
-            scenario.layout.clone_from(layout);
+            scenario.setup.layout.clone_from(layout);
         }
-        for disk in &mut scenario.disks {
+        for disk in &mut scenario.setup.disks {
             disk.bus = self.bus.unwrap_or(disk.bus);
         }
         if let Some(step) = &self.kill_during {
-            scenario.acts.insert(0, Act::KilledDuring(step.clone()));
+            scenario.actions.insert(0, Action::BootstrapKilledDuring(step.clone()));
         }
         Ok(match self.sabotage {
             Some(sabotage) => scenarios::sabotaged(sabotage, scenario),
@@ -72,36 +86,19 @@ impl DemoArgs {
 }
 
 /// Makes the lab if it is not there, and the journey inside it.
-pub fn run(args: &DemoArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     let scenario = args.scenario()?;
     let cache = Cache::open()?;
-    let debian = || match scenario.begins {
-        Begins::Debian => foreign::ensure(&cache),
-        Begins::Installer => Ok(()),
+    let debian = || match scenario.setup.initial_system {
+        InitialSystem::Debian => foreign::ensure(&cache),
+        InitialSystem::Installer => Ok(()),
     };
-    if let Some(code) = enter::with_this_command(&cache, debian)? {
+    if let Some(code) = lab_setup::rerun_inside(&cache, debian)? {
         return Ok(code);
     }
-    let outcome = travel(&cache, &scenario, args.keep)?;
+    let outcome = make(&cache, &scenario, args.keep)?;
     let failed = outcome.failed();
     ensure!(failed == 0, "{failed} of {} claims do not hold", outcome.claims.len());
     println!("all {} claims hold", outcome.claims.len());
     Ok(ExitCode::SUCCESS)
-}
-
-/// Makes a journey inside the lab, and reports it.
-pub fn travel(cache: &Cache, scenario: &Scenario, keep: bool) -> Result<Outcome> {
-    let mut scratch = Scratch::new("demo")?;
-    let ended = course::make(cache, scratch.path(), scenario, keep);
-    let whole = ended.as_ref().is_ok_and(|outcome| outcome.failed() == 0);
-    if !whole && !interrupted() {
-        scratch.keep();
-        eprintln!("what is left of the journey is in {}", scratch.path().display());
-    }
-    ended
-}
-
-/// Makes the acts of a journey inside the lab; gives what they took, seconds.
-pub fn time(cache: &Cache, scenario: &Scenario) -> Result<f64> {
-    course::time(cache, Scratch::new("bench")?.path(), scenario)
 }

@@ -1,41 +1,30 @@
-//! What is printed at the end of a journey.
+//! What a journey has shown, and how it is printed.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use serde::Deserialize;
-
-use super::course::{Journey, Outcome};
+use super::claims::CheckedClaim;
+use super::fixture::Journey;
 use super::operator::USER;
-use crate::run::interrupted;
+use super::status::Step;
+use crate::process::interrupted;
 
-/// A step of a run, as far as a report needs it.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Step {
-    pub id: String,
-    pub title: String,
-    pub state: String,
-    pub seconds: Option<f64>,
-    /// What proves that it is done, as the plan has it.
-    pub evidence: Option<Evidence>,
+/// What a journey that came to its end has shown.
+pub(crate) struct Outcome {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) claims: Vec<CheckedClaim>,
+    /// What the actions took, seconds.
+    pub(crate) seconds: f64,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-pub struct Evidence {
-    #[serde(default)]
-    pub facts: BTreeMap<String, String>,
+impl Outcome {
+    /// Counts the claims that do not hold.
+    pub(crate) fn failed(&self) -> usize {
+        self.claims.iter().filter(|claim| claim.evidence.is_err()).count()
+    }
 }
 
-/// The steps in what `landfall status HOST --json` prints.
-pub fn steps(json: &str) -> Result<Vec<Step>> {
-    let json: serde_json::Value = serde_json::from_str(json)?;
-    let run = if json.is_array() { &json[0] } else { &json };
-    serde_json::from_value(run["steps"].clone()).context("status --json tells no steps")
-}
-
-/// Two tables, and how long it took.
-pub fn print(journey: &Journey, outcome: &Outcome) {
+/// Prints the steps and the claims as tables, and how long it took.
+pub(crate) fn print(journey: &Journey, outcome: &Outcome) {
     println!("\n{:<12} {:>8}  step", "state", "seconds");
     for step in &outcome.steps {
         let seconds = step.seconds.map(|seconds| format!("{seconds:.1}")).unwrap_or_default();
@@ -43,7 +32,7 @@ pub fn print(journey: &Journey, outcome: &Outcome) {
     }
     println!("\n{:<14} proof", "claim");
     for claim in &outcome.claims {
-        match &claim.found {
+        match &claim.evidence {
             Ok(found) => println!("{:<14} {found}", claim.name),
             Err(error) => println!("{:<14} NOT SHOWN: {error:#}", claim.name),
         }
@@ -55,8 +44,19 @@ pub fn print(journey: &Journey, outcome: &Outcome) {
     );
 }
 
+/// Prints whether the disks were touched, if the installer can still be asked.
+pub(crate) fn print_disks(journey: &Journey) {
+    let look = "wipefs --noheadings /dev/disk/by-id/*landfall-*";
+    let user = journey.setup.connection.key_user;
+    match journey.installer.run(&journey.operator, user, look) {
+        Ok(found) if found.is_empty() => println!("the disk is untouched"),
+        Ok(found) => println!("on the disk:\n{found}"),
+        Err(error) => println!("what is on the disk cannot be asked: {error:#}"),
+    }
+}
+
 /// Says how to log in, and leaves everything running until Ctrl-C.
-pub fn keep(journey: &Journey) {
+pub(crate) fn keep_running(journey: &Journey) {
     let (operator, target) = (&journey.operator, &journey.target);
     println!(
         "\nthe machine runs until Ctrl-C:\n  ssh -i {} -o UserKnownHostsFile={} -p {} {USER}@127.0.0.1",

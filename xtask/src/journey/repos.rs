@@ -1,5 +1,8 @@
 //! The operator's two repositories: made by `landfall init`, locked to the lab's stand-ins,
 //! pushed to the forge.
+//!
+//! Invariant: what a later run of landfall finds is what an operator would have; nothing of it
+//! has to be told of the lab.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,54 +11,67 @@ use std::process::Stdio;
 use anyhow::{Context, Result, ensure};
 
 use super::operator::{Operator, USER};
-use super::scenario::{Scenario, disk_path};
+use super::servers::Forge;
 use crate::cache::Cache;
-use crate::forge::Forge;
 use crate::lab::base::{INPUTS, input};
-use crate::run::{output, quiet};
+use crate::process::{output, quiet};
+use crate::vm::Firmware;
 
 /// The host that the journey installs.
-pub const HOST: &str = "guppy";
+pub(crate) const HOST: &str = "guppy";
 
 /// Names of the bare repositories on the forge.
-pub const CONFIG: &str = "nix-config";
-pub const SECRETS: &str = "nix-secrets";
+pub(crate) const CONFIG: &str = "nix-config";
+pub(crate) const SECRETS: &str = "nix-secrets";
 
-/// The secrets of a journey, drawn anew for each, so that nothing can pass by chance.
-pub struct KnownSecrets {
-    pub password: String,
-    pub passphrase: String,
-    pub sample: String,
+/// The host's modules in the configuration; they name [`HOST`].
+pub(crate) const HOST_MODULE: &str = "hosts/nixos/guppy/default.nix";
+pub(crate) const DISKS_MODULE: &str = "hosts/nixos/guppy/disks.nix";
+pub(crate) const HARDWARE_MODULE: &str = "hosts/nixos/guppy/hardware-configuration.nix";
+
+/// The secrets of a journey, random in each, so that nothing can pass by chance.
+pub(crate) struct RandomSecrets {
+    /// Of the primary user.
+    pub(crate) password: String,
+    /// Of the root's volume.
+    pub(crate) passphrase: String,
+    /// What `/run/secrets/sample` must be.
+    pub(crate) sample: String,
 }
 
-impl KnownSecrets {
-    pub fn draw() -> Result<KnownSecrets> {
-        Ok(KnownSecrets { password: word()?, passphrase: word()?, sample: word()? })
+impl RandomSecrets {
+    /// Draws the secrets of one journey.
+    pub(crate) fn draw() -> Result<RandomSecrets> {
+        Ok(RandomSecrets { password: word()?, passphrase: word()?, sample: word()? })
     }
 }
 
-/// Random letters and digits that any keyboard types on a serial console.
+/// Draws random letters and digits that any keyboard types on a serial console.
 fn word() -> Result<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?;
     Ok(text.trim().replace('-', ""))
 }
 
-pub struct Repos {
-    pub config: PathBuf,
-    pub secrets: PathBuf,
+/// What of the host `landfall init` is told.
+pub(crate) struct HostChoices<'a> {
+    pub(crate) password: &'a str,
+    pub(crate) layout: &'a str,
+    /// Path of the disk on the target.
+    pub(crate) disk: &'a str,
+    pub(crate) firmware: Firmware,
+}
+
+/// The checkouts of the two repositories.
+pub(crate) struct Repos {
+    pub(crate) config: PathBuf,
+    pub(crate) secrets: PathBuf,
 }
 
 impl Repos {
     /// Makes both repositories with `landfall init`, for the host that is installed.
-    pub fn init(
-        operator: &Operator,
-        forge: &Forge,
-        known: &KnownSecrets,
-        scenario: &Scenario,
-    ) -> Result<Repos> {
-        let first = scenario.disks.first().context("the journey has no disk")?;
+    pub(crate) fn init(operator: &Operator, forge: &Forge, host: &HostChoices) -> Result<Repos> {
         let sources = operator.path("src");
-        let password = operator.secret_file("password", &known.password)?;
+        let password = operator.secret_file("password", host.password)?;
         quiet(
             operator
                 .landfall()?
@@ -65,8 +81,8 @@ impl Repos {
                 .arg(operator.ssh_key().with_extension("pub"))
                 .args(["--remote", &forge.repository(CONFIG)?])
                 .args(["--secrets-remote", &forge.repository(SECRETS)?])
-                .args(["--layout", &scenario.layout, "--disk", &disk_path(first)])
-                .args(["--firmware", scenario.firmware.name()])
+                .args(["--layout", host.layout, "--disk", host.disk])
+                .args(["--firmware", host.firmware.name()])
                 .arg("--password-file")
                 .arg(&password),
         )?;
@@ -75,8 +91,8 @@ impl Repos {
 
     /// Commits what was changed, locks the inputs and pushes, so that a bootstrap finds what
     /// an operator would have.
-    pub fn publish(&self, cache: &Cache, operator: &Operator) -> Result<()> {
-        for repository in [&self.config, &self.secrets] {
+    pub(crate) fn publish(&self, cache: &Cache, operator: &Operator) -> Result<()> {
+        for (_, repository) in self.checkouts() {
             let changes = operator.git(repository, &["status", "--porcelain"])?;
             if !changes.is_empty() {
                 commit(operator, repository, "Changes for this journey")?;
@@ -87,13 +103,19 @@ impl Repos {
         operator.git(&self.config, &["push", "--quiet", "-u", "origin", "main"]).map(drop)
     }
 
-    fn host_secrets(&self) -> PathBuf {
+    /// Lists both repositories: the name on the forge, and the checkout.
+    pub(crate) fn checkouts(&self) -> [(&'static str, &Path); 2] {
+        [(CONFIG, &self.config), (SECRETS, &self.secrets)]
+    }
+
+    /// Returns the path of the host's encrypted file.
+    pub(crate) fn host_secrets(&self) -> PathBuf {
         self.secrets.join(format!("sops/{HOST}.yaml"))
     }
 
     /// Gives the sample secret a value that the journey knows; it goes to sops by standard
     /// input.
-    pub fn set_sample(&self, operator: &Operator, value: &str) -> Result<()> {
+    pub(crate) fn set_sample(&self, operator: &Operator, value: &str) -> Result<()> {
         let mut sops = operator
             .command("sops")
             .current_dir(&self.secrets)
@@ -127,15 +149,11 @@ impl Repos {
     }
 
     /// Builds the installer's image and gives its path.
-    pub fn installer_image(&self, operator: &Operator) -> Result<PathBuf> {
+    pub(crate) fn installer_image(&self, operator: &Operator) -> Result<PathBuf> {
         let installer = self.config.join("nixos-installer");
         let attribute = format!("{}#iso", flake_reference(&self.config, &installer));
-        let built = output(operator.command("nix").args([
-            "build",
-            "--no-link",
-            "--print-out-paths",
-            &attribute,
-        ]))?;
+        let mut nix = operator.command("nix");
+        let built = output(nix.args(["build", "--no-link", "--print-out-paths", &attribute]))?;
         let images = PathBuf::from(built.trim()).join("iso");
         let mut found = std::fs::read_dir(&images)
             .with_context(|| format!("no image below {}", images.display()))?
@@ -146,44 +164,55 @@ impl Repos {
     }
 
     /// Adds definitions to the host's own module.
-    pub fn add_to_host(&self, definitions: &str) -> Result<()> {
-        let file = format!("hosts/nixos/{HOST}/default.nix");
-        self.edit(&file, |text| {
-            let body =
-                text.trim_end().strip_suffix('}').context("the host's file ends without }")?;
-            Ok(format!("{body}\n  {definitions}\n}}\n"))
+    pub(crate) fn add_to_host(&self, definitions: &str) -> Result<()> {
+        self.add_to_module(HOST_MODULE, &format!("\n  {definitions}\n"))
+    }
+
+    /// Adds definitions to the host's disks, which the minimal system and the full one share.
+    pub(crate) fn add_to_disks(&self, definitions: &str) -> Result<()> {
+        self.add_to_module(DISKS_MODULE, definitions)
+    }
+
+    fn add_to_module(&self, file: &str, definitions: &str) -> Result<()> {
+        self.edit(file, |text| {
+            let body = text.trim_end().strip_suffix('}');
+            let body = body.with_context(|| format!("{file} ends without }}"))?;
+            Ok(format!("{body}{definitions}}}\n"))
         })
     }
 
     /// Removes the text from the first `from` up to the next `to` in a file of the
     /// configuration.
-    pub fn cut(&self, file: &str, from: &str, to: &str) -> Result<()> {
+    pub(crate) fn cut(&self, file: &str, from: &str, to: &str) -> Result<()> {
         self.edit(file, |text| {
-            let start = text.find(from).with_context(|| format!("{file} has no {from:?}"))?;
+            let start = text.find(from).with_context(|| format!("{file} has no \"{from}\""))?;
             let rest = &text[start + from.len()..];
-            let length = rest.find(to).with_context(|| format!("{file} has no {to:?} there"))?;
+            let length = rest.find(to).with_context(|| format!("{file} has no \"{to}\" there"))?;
             Ok(format!("{}{}", &text[..start], &rest[length..]))
         })
     }
 
-    /// The value of a secret of the host, as the operator can read it. `key` is in sops'
-    /// form: `["a"]["b"]`.
-    pub fn secret(&self, operator: &Operator, key: &str) -> Result<String> {
+    /// Decrypts a secret of the host as the operator can. `key` is in sops' form: `["a"]["b"]`.
+    pub(crate) fn secret(&self, operator: &Operator, key: &str) -> Result<String> {
         output(
             operator.command("sops").args(["decrypt", "--extract", key]).arg(self.host_secrets()),
         )
     }
 
     /// Replaces what must be there, once, in a file of the configuration.
-    pub fn replace(&self, file: &str, from: &str, to: &str) -> Result<()> {
+    pub(crate) fn replace(&self, file: &str, from: &str, to: &str) -> Result<()> {
         self.edit(file, |text| {
-            ensure!(text.contains(from), "{file} does not contain {from:?}");
+            ensure!(text.contains(from), "{file} does not contain \"{from}\"");
             Ok(text.replacen(from, to, 1))
         })
     }
 
     /// Changes a file of the configuration.
-    pub fn edit(&self, file: &str, change: impl FnOnce(&str) -> Result<String>) -> Result<()> {
+    pub(crate) fn edit(
+        &self,
+        file: &str,
+        change: impl FnOnce(&str) -> Result<String>,
+    ) -> Result<()> {
         let path = self.config.join(file);
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}", path.display()))?;
@@ -191,7 +220,7 @@ impl Repos {
     }
 
     /// Changes one character of the sample secret's ciphertext.
-    pub fn corrupt_sample(&self) -> Result<()> {
+    pub(crate) fn corrupt_sample(&self) -> Result<()> {
         let file = self.host_secrets();
         let text = std::fs::read_to_string(&file)?;
         let start = text.find("sample: ENC[AES256_GCM,data:").context("no sample secret")?;
@@ -201,7 +230,7 @@ impl Repos {
     }
 }
 
-/// The repository's folder as a flake, or a folder in it.
+/// Writes the reference of a flake in the repository, or in a folder of it.
 fn flake_reference(repository: &Path, flake: &Path) -> String {
     let folder = flake.strip_prefix(repository).unwrap_or(Path::new(""));
     let repository = repository.display();
@@ -211,10 +240,12 @@ fn flake_reference(repository: &Path, flake: &Path) -> String {
     }
 }
 
+/// Says whether a flake declares this input.
 fn declares(flake: &str, input: &str) -> bool {
     flake.contains(&format!("{input}.url")) || flake.contains(&format!("{input} = {{"))
 }
 
+/// Commits everything.
 fn commit(operator: &Operator, repository: &Path, message: &str) -> Result<()> {
     operator.git(repository, &["add", "--all"])?;
     operator.git(repository, &["commit", "--quiet", "-m", message]).map(drop)

@@ -13,25 +13,21 @@ use anyhow::{Context, Result, bail};
 
 use super::enter;
 use crate::cache::{Cache, hash_of, remove};
-use crate::run::{output, quiet};
+use crate::checkout;
+use crate::process::{output, quiet};
 
 /// The inputs of a configuration that the lab stands in for.
-pub const INPUTS: [&str; 4] = ["nixpkgs", "disko", "sops-nix", "nixos-images"];
+pub(crate) const INPUTS: [&str; 4] = ["nixpkgs", "disko", "sops-nix", "nixos-images"];
 
-/// Where a stand-in is for `nix flake lock --override-input`.
-pub fn input(cache: &Cache, name: &str) -> PathBuf {
+/// Returns where a stand-in is for `nix flake lock --override-input`.
+pub(crate) fn input(cache: &Cache, name: &str) -> PathBuf {
     cache.path("inputs").join(name)
-}
-
-/// The root of this repository's checkout.
-pub fn checkout() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
 /// Makes the component trees and adds them to the store, unless that was done from the
 /// same scripts.
-pub fn ensure(cache: &Cache) -> Result<()> {
-    let scripts = checkout().join("lab/base").canonicalize()?;
+pub(crate) fn ensure(cache: &Cache) -> Result<()> {
+    let scripts = checkout::root().join("lab/base").canonicalize()?;
     let made_of = hash_of(&scripts)?;
     let table = cache.path("base.json");
     if cache.is_current("base", &made_of) && all_in_store(cache, &table)? {
@@ -51,7 +47,7 @@ pub fn ensure(cache: &Cache) -> Result<()> {
     cache.record("base", &made_of)
 }
 
-/// Whether every component that the table names is there.
+/// Says whether every component that the table names is there.
 fn all_in_store(cache: &Cache, table: &Path) -> Result<bool> {
     let Ok(json) = fs::read_to_string(table) else { return Ok(false) };
     let components: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&json)
@@ -64,9 +60,9 @@ fn all_in_store(cache: &Cache, table: &Path) -> Result<bool> {
 }
 
 /// Brings the stand-ins below the cache folder up to date with their sources.
-pub fn ensure_inputs(cache: &Cache) -> Result<()> {
+pub(crate) fn ensure_inputs(cache: &Cache) -> Result<()> {
     for name in INPUTS {
-        let source = checkout().join("lab").join(name);
+        let source = checkout::root().join("lab").join(name);
         let copy = input(cache, name);
         fs::create_dir_all(&copy)?;
         quiet(

@@ -15,15 +15,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::{enter, namespace, nix_bundle};
+use super::{environment, namespace, nix_bundle};
 use crate::cache::Cache;
-use crate::run::tethered;
+use crate::process::{own_program, tethered};
 
 const SOCKETS: &str = "var/nix/daemon-socket";
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
 /// A running daemon; dropping it ends it and its builders.
-pub struct Daemon {
+pub(crate) struct Daemon {
     unshare: Child,
     socket: PathBuf,
     name: String,
@@ -31,7 +31,7 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts a daemon and waits until it listens.
-    pub fn start(cache: &Cache) -> Result<Daemon> {
+    pub(crate) fn start(cache: &Cache) -> Result<Daemon> {
         let name = format!("lab-{}", std::process::id());
         let dir = cache.path("nix").join(SOCKETS);
         fs::create_dir_all(&dir)?;
@@ -42,9 +42,9 @@ impl Daemon {
         fs::create_dir_all(cache.path("log"))?;
         let log = fs::File::create(cache.path("log/nix-daemon.log"))?;
         let unshare = tethered("unshare")
-            .args(enter::namespace_arguments())
+            .args(environment::namespace_arguments())
             .args(["--net", "--pid", "--fork", "--kill-child", "--"])
-            .arg(crate::run::own_program()?)
+            .arg(own_program()?)
             .args(["lab", "inside", "builders", "--socket", &name])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -72,8 +72,8 @@ impl Daemon {
         Ok(())
     }
 
-    /// What `NIX_REMOTE` must be for clients.
-    pub fn remote(&self) -> String {
+    /// Gives what `NIX_REMOTE` must be for clients.
+    pub(crate) fn remote(&self) -> String {
         format!("unix:///nix/{SOCKETS}/{}", self.name)
     }
 }
@@ -87,12 +87,12 @@ impl Drop for Daemon {
     }
 }
 
-/// Runs in the daemon's namespaces: hides the host, then becomes nix-daemon.
-pub fn inside(cache: &Cache, socket: &str) -> Result<ExitCode> {
-    enter::make_store_folders(cache)?;
+/// Makes the daemon, in its namespaces: hides the host, then becomes nix-daemon.
+pub(crate) fn inside(cache: &Cache, socket: &str) -> Result<ExitCode> {
+    environment::make_store_folders(cache)?;
     namespace::read_only(&cache.path("root"), &cache.path("nix"), cache.root())?;
     let error = Command::new(nix_bundle::prefix(cache).join("bin/nix-daemon"))
-        .envs(enter::environment(cache))
+        .envs(environment::environment(cache))
         .env("NIX_DAEMON_SOCKET_PATH", format!("/nix/{SOCKETS}/{socket}"))
         .env_remove("NIX_REMOTE")
         .exec();

@@ -1,15 +1,19 @@
 //! The virtual lab: a real nix, a miniature nixpkgs and virtual machines, on a machine
 //! without NixOS's servers.
+//!
+//! `setup` makes its pieces, each of which knows whether it is up to date; `enter` runs a
+//! command among them. Invariant: the host stays as it was; what is built lies in the cache.
 
-pub mod base;
+pub(crate) mod base;
 mod daemon;
-pub mod enter;
-pub mod foreign;
+pub(crate) mod enter;
+mod environment;
+pub(crate) mod foreign;
 mod namespace;
 mod nix_bundle;
 mod packages;
-pub mod setup;
-pub mod sops;
+pub(crate) mod setup;
+pub(crate) mod sops;
 
 use std::process::ExitCode;
 
@@ -19,8 +23,9 @@ use clap::Subcommand;
 use crate::cache::Cache;
 use crate::vm::{self, VmCommand};
 
+/// What `cargo xtask lab` can do.
 #[derive(Subcommand)]
-pub enum LabCommand {
+pub(crate) enum LabCommand {
     /// Make everything the lab needs, keeping what is already made
     Setup,
     /// Run a command where nix, sops and /nix are there
@@ -37,8 +42,9 @@ pub enum LabCommand {
     Inside(Inside),
 }
 
+/// What runs inside the namespaces that `unshare` has made.
 #[derive(Subcommand)]
-pub enum Inside {
+pub(crate) enum Inside {
     /// Put /nix in place and run the command
     Client {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
@@ -51,7 +57,8 @@ pub enum Inside {
     },
 }
 
-pub fn run(command: LabCommand) -> Result<ExitCode> {
+/// Runs a subcommand of `cargo xtask lab`.
+pub(crate) fn run(command: LabCommand) -> Result<ExitCode> {
     let cache = Cache::open()?;
     match command {
         LabCommand::Setup => setup::run(&cache).map(|()| ExitCode::SUCCESS),

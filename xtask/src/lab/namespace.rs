@@ -1,5 +1,5 @@
-//! A root of our own, in which /nix exists: every top-level entry of the host bound into
-//! a small tmpfs, and the lab's store beside them.
+//! A root folder in which /nix exists: every top-level entry of the host bound into a small
+//! tmpfs, and the lab's store beside them.
 //!
 //! Runs inside a fresh mount namespace (made by `unshare`), so nothing here is seen by the
 //! host. Two shapes: [`writable`] for people and tests, [`read_only`] for builders.
@@ -17,8 +17,8 @@ use rustix::process::{chdir, pivot_root};
 /// Device nodes a builder may use; a disk is not among them.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
-/// The host as it is, with `/nix`; the working folder stays.
-pub fn writable(mountpoint: &Path, nix: &Path) -> Result<()> {
+/// Shows the host as it is, with `/nix`; the working folder stays.
+pub(crate) fn writable(mountpoint: &Path, nix: &Path) -> Result<()> {
     let cwd = std::env::current_dir().context("the working folder is gone")?;
     new_root(mountpoint, &[])?;
     bind_nix(mountpoint, nix)?;
@@ -26,9 +26,9 @@ pub fn writable(mountpoint: &Path, nix: &Path) -> Result<()> {
     chdir(&cwd).with_context(|| format!("cannot go back to {}", cwd.display()))
 }
 
-/// The host read-only, with a writable `/nix`, an empty `/tmp`, few devices, and `/proc`
+/// Shows the host read-only, with a writable `/nix`, an empty `/tmp`, few devices, and `/proc`
 /// of the new process namespace. The folder `needed` stays in sight wherever it is.
-pub fn read_only(mountpoint: &Path, nix: &Path, needed: &Path) -> Result<()> {
+pub(crate) fn read_only(mountpoint: &Path, nix: &Path, needed: &Path) -> Result<()> {
     new_root(mountpoint, &["tmp", "dev", "proc"])?;
     for at in mounts_below(mountpoint)? {
         make_read_only(&at)?;
@@ -72,6 +72,7 @@ fn new_root(mountpoint: &Path, empty: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Binds one entry of the host; a symlink is made again, and a bare one stays empty.
 fn place(host: &Path, at: &Path, bare: bool) -> Result<()> {
     let meta = fs::symlink_metadata(host)?;
     if meta.is_symlink() {
@@ -95,6 +96,7 @@ fn bind_nix(root: &Path, nix: &Path) -> Result<()> {
     mount_bind(nix, &at).context("cannot bind the lab's /nix")
 }
 
+/// Fills `/dev` with the few devices that builders may use.
 fn few_devices(dev: &Path) -> Result<()> {
     mount("tmpfs", dev, "tmpfs", MountFlags::NOSUID, c"mode=0755,size=64m")?;
     for device in DEVICES {
@@ -115,20 +117,22 @@ fn few_devices(dev: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Every mount at or below a folder but the folder's own, innermost last.
+/// Lists every mount below a folder, innermost last.
 fn mounts_below(dir: &Path) -> Result<Vec<PathBuf>> {
     let table = fs::read_to_string("/proc/self/mountinfo")?;
     let places = table.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape);
     Ok(places.filter(|at| at.starts_with(dir) && at != dir).collect())
 }
 
-/// The kernel writes space, tab, newline and backslash as octal escapes.
+/// Decodes a path of the kernel's tables, which write space, tab, newline and backslash as
+/// octal escapes.
 fn unescape(field: &str) -> PathBuf {
     let plain = field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n");
     PathBuf::from(plain.replace("\\134", "\\"))
 }
 
-/// Keeps the flags that the mount has: the kernel refuses to drop some of them.
+/// Makes one mount read-only, and keeps the flags that it has: the kernel refuses to drop some
+/// of them.
 fn make_read_only(at: &Path) -> Result<()> {
     use rustix::fs::StatVfsMountFlags as Has;
     // A mount hidden below a later one, or one this user may not see, needs no change.
@@ -158,8 +162,8 @@ fn enter(root: &Path) -> Result<()> {
     unmount(".", UnmountFlags::DETACH).context("cannot let go of the old root")
 }
 
-/// Whether two paths are the same folder, across binds.
-pub fn same_folder(one: &Path, other: &Path) -> bool {
+/// Says whether two paths are the same folder, across binds.
+pub(crate) fn same_folder(one: &Path, other: &Path) -> bool {
     match (fs::metadata(one), fs::metadata(other)) {
         (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
         _ => false,

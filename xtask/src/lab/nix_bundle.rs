@@ -16,7 +16,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::cache::{Cache, remove};
-use crate::run::{output, quiet};
+use crate::process::{output, quiet};
 
 /// Raise it when the way the bundle is made changes.
 const RECIPE: &str = "1";
@@ -40,27 +40,29 @@ const PROGRAMS: [&str; 10] = [
     "nix-store",
 ];
 
-/// The folder with `bin/nix`.
-pub fn prefix(cache: &Cache) -> PathBuf {
+/// Returns the folder with `bin/nix`.
+pub(crate) fn prefix(cache: &Cache) -> PathBuf {
     cache.path("nix-bundle")
 }
 
-pub fn is_ready(cache: &Cache) -> bool {
+/// Says whether the bundle was made, and for this cache folder.
+pub(crate) fn is_ready(cache: &Cache) -> bool {
     cache.is_current("nix-bundle", &made_of(cache))
 }
 
-/// The bundle holds absolute paths, so a moved cache folder needs a new one.
+/// Names what the bundle is made of. It holds absolute paths, so a moved cache folder needs a
+/// new one.
 fn made_of(cache: &Cache) -> String {
     format!("{RECIPE} {}", cache.root().display())
 }
 
 /// Builds the bundle unless it is there.
-pub fn ensure(cache: &Cache) -> Result<()> {
+pub(crate) fn ensure(cache: &Cache) -> Result<()> {
     if is_ready(cache) {
         return Ok(());
     }
     let debs = downloaded(cache)?;
-    let tree = cache.scratch("nix-tree")?;
+    let tree = cache.work_folder("nix-tree")?;
     for deb in &debs {
         quiet(Command::new("dpkg-deb").arg("-x").arg(deb).arg(&tree))?;
     }
@@ -69,7 +71,7 @@ pub fn ensure(cache: &Cache) -> Result<()> {
     cache.record("nix-bundle", &made_of(cache))
 }
 
-/// The packages of the first suite that gives a complete set, fetched before or now.
+/// Returns the packages of the first suite that gives a complete set, fetched before or now.
 fn downloaded(cache: &Cache) -> Result<Vec<PathBuf>> {
     let mut failures = Vec::new();
     for suite in SUITES {
@@ -91,7 +93,7 @@ fn downloaded(cache: &Cache) -> Result<Vec<PathBuf>> {
 /// Fetches nix and all it depends on with a private apt root, moving them to `kept` when
 /// the set is complete.
 fn download(cache: &Cache, suite: &str, kept: &Path) -> Result<()> {
-    let root = cache.scratch("apt")?;
+    let root = cache.work_folder("apt")?;
     for dir in ["state/lists/partial", "cache/archives/partial"] {
         fs::create_dir_all(root.join(dir))?;
     }
@@ -106,8 +108,8 @@ fn download(cache: &Cache, suite: &str, kept: &Path) -> Result<()> {
     remove(&root)
 }
 
-/// apt-get that keeps its lists, state and packages below `root` and sees no installed
-/// package; the host's settings for how to reach a mirror stay in force.
+/// Prepares an apt-get that keeps its lists, state and packages below `root` and sees no
+/// installed package; the host's settings for how to reach a mirror stay in force.
 fn private_apt(root: &Path) -> Command {
     let mut command = Command::new("apt-get");
     let at = |below: &str| root.join(below).display().to_string();
@@ -129,8 +131,8 @@ fn private_apt(root: &Path) -> Command {
     command
 }
 
-/// The Debian mirror that this machine's apt uses.
-pub fn mirror() -> Result<String> {
+/// Finds the Debian mirror that this machine's apt uses.
+fn mirror() -> Result<String> {
     let targets = output(Command::new("apt-get").args([
         "indextargets",
         "--format",
@@ -181,7 +183,7 @@ fn assemble(tree: &Path, prefix: &Path) -> Result<()> {
     quiet(Command::new(&nix).arg("--version"))
 }
 
-/// Every library that the dynamic loader of the packages finds for a program, and the
+/// Lists every library that the dynamic loader of the packages finds for a program, and the
 /// loader itself.
 fn needed_libraries(libraries: &Path, program: &Path) -> Result<Vec<PathBuf>> {
     let list = output(
@@ -197,7 +199,7 @@ fn needed_libraries(libraries: &Path, program: &Path) -> Result<Vec<PathBuf>> {
     Ok(list.lines().filter_map(library_path).collect())
 }
 
-/// `libz.so.1 => /tree/libz.so.1 (0x7f…)` to its path.
+/// Takes the path out of `libz.so.1 => /tree/libz.so.1 (0x7f…)`.
 fn library_path(line: &str) -> Option<PathBuf> {
     let (_, target) = line.split_once("=> ")?;
     Some(PathBuf::from(target.split(" (").next()?.trim()))

@@ -1,51 +1,62 @@
 //! The packages of the distribution that the lab needs, named before they are installed.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::run::{in_path, output, quiet};
+use crate::process::{in_path, output, quiet};
 
-/// A file that shows the package is there, and the package.
-pub const NEEDED: [(&str, &str); 14] = [
-    ("/usr/bin/qemu-system-x86_64", "qemu-system-x86"),
-    ("/usr/bin/qemu-img", "qemu-utils"),
-    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
-    ("/usr/bin/patchelf", "patchelf"),
-    ("/usr/bin/xz", "xz-utils"),
-    ("/usr/bin/unzip", "unzip"),
-    ("/usr/bin/ssh", "openssh-client"),
-    ("/usr/sbin/sshd", "openssh-server"),
-    ("/usr/bin/rsync", "rsync"),
-    ("/usr/bin/jq", "jq"),
-    ("/usr/bin/strace", "strace"),
-    ("/usr/bin/sudo", "sudo"),
-    ("/usr/bin/doas", "opendoas"),
-    ("/usr/sbin/cryptsetup", "cryptsetup-bin"),
+/// A package of the distribution, and what shows that it is there.
+pub(crate) struct Package {
+    /// A file of it by its whole path, or a program by its name, wherever that is in `PATH`.
+    pub(crate) file: &'static str,
+    /// Its name in Debian.
+    pub(crate) name: &'static str,
+}
+
+/// What every part of the lab needs.
+pub(crate) const NEEDED: [Package; 16] = [
+    Package { file: "/usr/bin/qemu-system-x86_64", name: "qemu-system-x86" },
+    Package { file: "/usr/bin/qemu-img", name: "qemu-utils" },
+    Package { file: "/usr/share/OVMF/OVMF_CODE_4M.fd", name: "ovmf" },
+    Package { file: "/usr/bin/patchelf", name: "patchelf" },
+    Package { file: "/usr/bin/xz", name: "xz-utils" },
+    Package { file: "/usr/bin/unzip", name: "unzip" },
+    Package { file: "/usr/bin/ssh", name: "openssh-client" },
+    Package { file: "/usr/sbin/sshd", name: "openssh-server" },
+    Package { file: "/usr/bin/rsync", name: "rsync" },
+    Package { file: "/usr/bin/jq", name: "jq" },
+    Package { file: "/usr/bin/strace", name: "strace" },
+    Package { file: "/usr/bin/sudo", name: "sudo" },
+    Package { file: "/usr/bin/doas", name: "opendoas" },
+    Package { file: "/usr/sbin/cryptsetup", name: "cryptsetup-bin" },
+    Package { file: "git", name: "git" },
+    Package { file: "pip", name: "python3-pip" },
 ];
 
-/// Programs that are taken from wherever they are.
-pub const PROGRAMS: [(&str, &str); 2] = [("git", "git"), ("pip", "python3-pip")];
-
-/// The packages that are not installed.
-pub fn missing(
-    needed: &[(&'static str, &'static str)],
-    programs: &[(&'static str, &'static str)],
-) -> Vec<&'static str> {
-    let files = needed.iter().filter(|(file, _)| !std::path::Path::new(file).exists());
-    let programs = programs.iter().filter(|(program, _)| !in_path(program));
-    files.chain(programs).map(|(_, package)| *package).collect()
+impl Package {
+    fn is_installed(&self) -> bool {
+        match self.file.starts_with('/') {
+            true => Path::new(self.file).exists(),
+            false => in_path(self.file),
+        }
+    }
 }
 
 /// Installs what is missing, after saying what that is.
-pub fn ensure(
-    needed: &[(&'static str, &'static str)],
-    programs: &[(&'static str, &'static str)],
-) -> Result<()> {
-    let missing = missing(needed, programs);
+pub(crate) fn ensure(needed: &[Package]) -> Result<()> {
+    let missing = needed.iter().filter(|package| !package.is_installed());
+    let missing: Vec<&str> = missing.map(|package| package.name).collect();
     if missing.is_empty() {
         return Ok(());
     }
+    let root = may_install(&missing)?;
+    install(root, missing)
+}
+
+/// Says whether this is root's process; fails where nothing can be installed.
+fn may_install(missing: &[&str]) -> Result<bool> {
     let list = missing.join(" ");
     if !in_path("apt-get") {
         bail!(
@@ -58,6 +69,12 @@ pub fn ensure(
             "these packages are missing: {list}\nrun `apt-get install {list}` as root, then this again"
         );
     }
+    Ok(root)
+}
+
+/// Installs packages, unless others would be lost by it.
+fn install(root: bool, missing: Vec<&str>) -> Result<()> {
+    let list = missing.join(" ");
     println!("installing with apt: {list}");
     quiet(apt(root).arg("update"))?;
     let replaced = removed(root, &missing)?;
@@ -79,25 +96,25 @@ pub fn ensure(
     quiet(apt(root).args(INSTALL).args(&all))
 }
 
-/// A package that somebody built newer may make way for the distribution's own, and none
-/// may be lost.
+/// How apt installs: a package that somebody built newer may make way for the distribution's
+/// own, and none may be lost.
 const INSTALL: [&str; 4] = ["install", "--yes", "--no-install-recommends", "--allow-downgrades"];
 
-/// The release of the distribution, as apt names it.
+/// Returns the release of the distribution, as apt names it.
 fn release() -> String {
     let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let name = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
     name.unwrap_or("stable").trim_matches('"').to_string()
 }
 
-/// The packages that apt would remove to install others.
+/// Lists the packages that apt would remove to install others.
 fn removed(root: bool, packages: &[&str]) -> Result<Vec<String>> {
     let plan = output(apt(root).arg("--simulate").args(INSTALL).args(packages))?;
     let removals = plan.lines().filter_map(|line| line.strip_prefix("Remv "));
     Ok(removals.filter_map(|line| line.split(' ').next().map(str::to_string)).collect())
 }
 
-/// apt-get as root; a service that a package brings is not started by it.
+/// Prepares apt-get as root; a service that a package brings is not started by it.
 fn apt(root: bool) -> Command {
     let mut words = vec!["env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get", "-q"];
     if !root {

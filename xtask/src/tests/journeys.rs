@@ -1,4 +1,4 @@
-//! Ring 3: journeys in virtual machines, one after another.
+//! Journeys in virtual machines, one after another.
 //!
 //! Each is a run of the demo as a process of its own. It must end as its scenario says:
 //! well, or not, and then for the reason that was planted.
@@ -13,30 +13,32 @@ use regex::Regex;
 
 use super::tally::{Ended, Tally};
 use crate::cache::Cache;
-use crate::journey::{self, Ends, Scenario, Share};
-use crate::run::tail;
+use crate::journey::{self, Ending, Scenario, Schedule};
+use crate::process::{own_program, tail};
 
 /// How many of those that are taken in turn are made a day.
-const A_DAY: usize = 2;
+const TURNS_A_DAY: usize = 2;
 
 /// A journey on a quiet machine takes four to eight minutes.
 const WORTH_A_RETRY: Duration = Duration::from_secs(10 * 60);
 
 /// Which journeys are made.
-pub enum Which {
+pub(crate) enum Which {
     /// The core, and today's share of the others.
     Today,
     All,
+    /// These alone.
     Named(Vec<Scenario>),
 }
 
-pub fn run(cache: &Cache, which: &Which, tally: &mut Tally) {
+/// Makes these journeys, and counts as skipped what has its turn on another day.
+pub(crate) fn run(cache: &Cache, which: &Which, tally: &mut Tally) {
     match which {
         Which::Named(scenarios) => scenarios.iter().for_each(|one| make(cache, one, tally)),
         Which::All => journey::all().iter().for_each(|one| make(cache, one, tally)),
         Which::Today => {
             let (core, in_turn): (Vec<_>, Vec<_>) =
-                journey::all().into_iter().partition(|one| one.share == Share::Core);
+                journey::all().into_iter().partition(|one| one.schedule == Schedule::Core);
             let turns = turns(today(), in_turn.len());
             core.iter().for_each(|one| make(cache, one, tally));
             for (index, one) in in_turn.iter().enumerate() {
@@ -50,6 +52,7 @@ pub fn run(cache: &Cache, which: &Which, tally: &mut Tally) {
     }
 }
 
+/// Makes a journey, once more when it failed soon.
 fn make(cache: &Cache, scenario: &Scenario, tally: &mut Tally) {
     tally.run(&title(scenario), || {
         let began = Instant::now();
@@ -61,42 +64,43 @@ fn make(cache: &Cache, scenario: &Scenario, tally: &mut Tally) {
         }
         println!("── {} failed and is tried once more: {first:#}", scenario.name);
         check(cache, scenario)?;
-        Ok(Ended::PassedAtLast(format!("{first:#}")))
+        Ok(Ended::PassedAtSecondTry(format!("{first:#}")))
     });
 }
 
-/// Which of `count` have their turn on a day: each in its time, none twice a day.
+/// Chooses which of `count` have their turn on a day: each in its time, none twice a day.
 fn turns(day: usize, count: usize) -> Vec<usize> {
-    (0..A_DAY.min(count)).map(|n| (day * A_DAY + n) % count).collect()
+    (0..TURNS_A_DAY.min(count)).map(|n| (day * TURNS_A_DAY + n) % count).collect()
 }
 
 fn title(scenario: &Scenario) -> String {
     format!("journey {}: {}", scenario.name, scenario.shows)
 }
 
-/// Days since 1970.
+/// Counts the days since 1970.
 fn today() -> usize {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     usize::try_from(seconds / 86_400).unwrap_or(0)
 }
 
+/// Makes a journey as a process of its own, and looks whether it ends as it must.
 fn check(cache: &Cache, scenario: &Scenario) -> Result<()> {
     let log = log_file(cache, scenario)?;
     let file = fs::File::create(&log)?;
-    let status = Command::new(crate::run::own_program()?)
+    let status = Command::new(own_program()?)
         .args(["demo", "--journey", scenario.name])
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)
         .status()?;
     let text = fs::read_to_string(&log)?;
-    match (&scenario.ends, status.success()) {
-        (Ends::Well, true) => println!("{}", last_part(&text)),
-        (Ends::Saying(reasons), false) => {
-            says_all(&text, reasons).with_context(|| end(&text, &log))?;
+    match (&scenario.ending, status.success()) {
+        (Ending::Success, true) => println!("{}", last_part(&text)),
+        (Ending::Failure { saying }, false) => {
+            says_all(&text, saying).with_context(|| end(&text, &log))?;
         }
-        (Ends::Saying(_), true) => bail!("it must not succeed:\n{}", end(&text, &log)),
-        (Ends::Well, false) => bail!("{status}:\n{}", end(&text, &log)),
+        (Ending::Failure { .. }, true) => bail!("it must not succeed:\n{}", end(&text, &log)),
+        (Ending::Success, false) => bail!("{status}:\n{}", end(&text, &log)),
     }
     Ok(())
 }
@@ -114,7 +118,7 @@ fn log_file(cache: &Cache, scenario: &Scenario) -> Result<PathBuf> {
     Ok(dir.join(format!("journey-{}.log", scenario.name)))
 }
 
-/// The tables at the end of a journey that went well.
+/// Returns the tables at the end of a journey that went well.
 fn last_part(text: &str) -> &str {
     text.find("\nstate ").map_or(text, |at| &text[at + 1..])
 }
@@ -135,7 +139,7 @@ mod tests {
                 let mut turns = turns(day, count);
                 turns.iter().for_each(|turn| seen[*turn] = true);
                 turns.dedup();
-                assert_eq!(turns.len(), A_DAY.min(count));
+                assert_eq!(turns.len(), TURNS_A_DAY.min(count));
             }
             assert!(seen.into_iter().all(|seen| seen), "{count}");
         }

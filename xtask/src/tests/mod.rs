@@ -1,13 +1,12 @@
-//! `cargo xtask test`: set-up, checks, the tests of rings 1 and 2, and the journeys in
-//! virtual machines of ring 3.
+//! `cargo xtask test`: set-up, checks, the test suites, and the journeys in virtual machines.
 //!
-//! Everything runs, whatever failed before it, and one closing line counts it all:
+//! Invariant: everything runs, whatever failed before it, and one closing line counts it all:
 //! a check or a journey counts as one, a test runner's tests as many as it says. What was
 //! not run is counted as skipped, with its reason.
 
 mod checks;
 mod journeys;
-mod rings;
+mod suites;
 mod tally;
 
 use std::process::ExitCode;
@@ -22,8 +21,9 @@ use crate::lab::setup;
 use journeys::Which;
 use tally::Tally;
 
+/// The flags of `cargo xtask test`.
 #[derive(Args)]
-pub struct TestArgs {
+pub(crate) struct TestArgs {
     /// Only checks and the tests that need no virtual machine
     #[arg(long, conflicts_with = "all")]
     fast: bool,
@@ -35,23 +35,32 @@ pub struct TestArgs {
     journeys: Vec<String>,
 }
 
-pub fn run(args: &TestArgs) -> Result<ExitCode> {
+/// Runs what the flags ask for, and counts it.
+pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
     let start = Instant::now();
-    let named = args.journeys.iter().map(|name| journey::named(name));
-    let named: Vec<_> = named.collect::<Result<_>>()?;
+    let which = args.which_journeys()?;
     let cache = Cache::open()?;
     setup::run(&cache)?;
     let mut tally = Tally::default();
-    if named.is_empty() {
+    if args.journeys.is_empty() {
         checks::run(&cache, args.fast, &mut tally);
-        rings::run(&mut tally);
+        suites::run(&mut tally);
     }
-    match (named.is_empty(), args.fast, args.all) {
-        (false, ..) => journeys::run(&cache, &Which::Named(named), &mut tally),
-        (_, true, _) => {}
-        (_, _, true) => journeys::run(&cache, &Which::All, &mut tally),
-        _ => journeys::run(&cache, &Which::Today, &mut tally),
-    }
+    journeys::run(&cache, &which, &mut tally);
     println!("\nall of it took {:.0} s", start.elapsed().as_secs_f64());
     Ok(tally.close())
+}
+
+impl TestArgs {
+    fn which_journeys(&self) -> Result<Which> {
+        if !self.journeys.is_empty() {
+            let named = self.journeys.iter().map(|name| journey::named(name));
+            return named.collect::<Result<_>>().map(Which::Named);
+        }
+        Ok(match (self.fast, self.all) {
+            (true, _) => Which::Named(Vec::new()),
+            (_, true) => Which::All,
+            _ => Which::Today,
+        })
+    }
 }

@@ -5,18 +5,19 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::run::tail;
+use crate::process::tail;
 
 /// How one check or journey ended, when it did not fail.
-pub enum Ended {
+pub(crate) enum Ended {
     Passed,
-    /// At the second try; what the first said.
-    PassedAtLast(String),
+    /// What the first try said.
+    PassedAtSecondTry(String),
     Skipped(String),
 }
 
+/// The counts, and the reasons for all that did not pass.
 #[derive(Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     passed: u32,
     failed: u32,
     /// What each failure is named, and the last that it said.
@@ -27,7 +28,7 @@ pub struct Tally {
 
 impl Tally {
     /// Runs one thing, says how it ended and counts it.
-    pub fn run(&mut self, name: &str, thing: impl FnOnce() -> Result<Ended>) {
+    pub(crate) fn run(&mut self, name: &str, thing: impl FnOnce() -> Result<Ended>) {
         println!("\n── {name}");
         let start = Instant::now();
         let ended = thing();
@@ -37,9 +38,9 @@ impl Tally {
                 self.passed += 1;
                 println!("── {name}: passed in {seconds:.1} s");
             }
-            Ok(Ended::PassedAtLast(first)) => {
+            Ok(Ended::PassedAtSecondTry(first)) => {
                 self.passed += 1;
-                self.flaky.push(told(name, &first));
+                self.flaky.push(with_tail(name, &first));
                 println!("── {name}: passed at the second try, {seconds:.1} s in all");
             }
             Ok(Ended::Skipped(reason)) => {
@@ -54,25 +55,25 @@ impl Tally {
     }
 
     /// Counts something that was not run.
-    pub fn skip(&mut self, name: &str, reason: &str) {
+    pub(crate) fn skip(&mut self, name: &str, reason: &str) {
         self.skipped.push(format!("{name}: {reason}"));
     }
 
     /// Counts `count` failures, which said `why`.
-    pub fn fail(&mut self, count: u32, name: &str, why: &str) {
+    pub(crate) fn fail(&mut self, count: u32, name: &str, why: &str) {
         self.failed += count;
-        self.failures.push(told(name, why));
+        self.failures.push(with_tail(name, why));
     }
 
     /// Counts tests that a test runner reported as passed and as skipped.
-    pub fn add(&mut self, passed: u32, skipped: Vec<String>) {
+    pub(crate) fn add(&mut self, passed: u32, skipped: Vec<String>) {
         self.passed += passed;
         self.skipped.extend(skipped);
     }
 
     /// Prints the closing line, after the reasons for what is not among the passed: whoever
     /// sees only the end of a long log shall know what failed.
-    pub fn close(self) -> ExitCode {
+    pub(crate) fn close(self) -> ExitCode {
         for reason in &self.skipped {
             println!("skipped: {reason}");
         }
@@ -88,7 +89,7 @@ impl Tally {
     }
 }
 
-/// A name, and below it the last of what was said.
-fn told(name: &str, why: &str) -> String {
+/// Writes a name, and below it the last of what was said.
+fn with_tail(name: &str, why: &str) -> String {
     format!("{name}\n    {}", tail(why).replace('\n', "\n    "))
 }

@@ -1,73 +1,53 @@
-//! Whether the machine's hypervisor can be used.
+//! Finds out whether the host's hypervisor can be used.
 //!
 //! A hypervisor device that is there does not say so: on some machines a stock kernel
 //! hangs under it. So a kernel is booted once until it finds no root, and the answer is
-//! kept.
+//! kept in the cache.
 
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
 
 use super::qemu;
+use super::spec::Accel;
 use crate::cache::Cache;
-use crate::run::{tethered, wait_until};
+use crate::process::{tethered, wait_until};
 
 const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Accel {
-    Kvm,
-    Tcg,
-}
-
-impl Accel {
-    /// What this machine can do, from the kept answer or from a trial.
-    pub fn best(cache: &Cache) -> Result<Accel> {
-        if std::fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
-            return Ok(Accel::Tcg);
-        }
-        let Some(kernel) = guest_kernel(cache)? else { return Ok(Accel::Tcg) };
-        let host = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
-        for (answer, accel) in [("works", Accel::Kvm), ("fails", Accel::Tcg)] {
-            if cache.is_current("kvm", &format!("{answer} on {host}")) {
-                return Ok(accel);
-            }
-        }
-        let works = boots(&kernel)?;
-        let answer = if works { "works" } else { "fails" };
-        cache.record("kvm", &format!("{answer} on {host}"))?;
-        Ok(if works { Accel::Kvm } else { Accel::Tcg })
+/// Finds the best accelerator of this host, from the kept answer or from a trial.
+pub(crate) fn best(cache: &Cache) -> Result<Accel> {
+    if std::fs::File::options().read(true).write(true).open("/dev/kvm").is_err() {
+        return Ok(Accel::Tcg);
     }
-
-    /// QEMU's arguments. Emulated, the guest has one processor and no cmpxchg16b: with that
-    /// instruction it sometimes panicked, and with two processors it sometimes met a
-    /// breakpoint of the kernel's own patching of its code.
-    pub fn arguments(self) -> [&'static str; 6] {
-        match self {
-            Accel::Kvm => ["-accel", "kvm", "-cpu", "host", "-smp", "2"],
-            Accel::Tcg => ["-accel", "tcg", "-cpu", "max,-cx16", "-smp", "1"],
+    let Some(kernel) = guest_kernel(cache)? else { return Ok(Accel::Tcg) };
+    let host = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    for (answer, accel) in [("works", Accel::Kvm), ("fails", Accel::Tcg)] {
+        if cache.is_current("kvm", &format!("{answer} on {host}")) {
+            return Ok(accel);
         }
     }
+    let works = boots(&kernel)?;
+    let answer = if works { "works" } else { "fails" };
+    cache.record("kvm", &format!("{answer} on {host}"))?;
+    Ok(if works { Accel::Kvm } else { Accel::Tcg })
 }
 
-/// The kernel among the components of the lab's base, once that is made.
-fn guest_kernel(cache: &Cache) -> Result<Option<std::path::PathBuf>> {
+/// Returns the kernel among the components of the lab's base, once that is made.
+fn guest_kernel(cache: &Cache) -> Result<Option<PathBuf>> {
     let Ok(table) = std::fs::read_to_string(cache.path("base.json")) else { return Ok(None) };
     let table: serde_json::Value = serde_json::from_str(&table).context("cannot read base.json")?;
     let path = table["linux-kernel"]["path"].as_str().map(|path| path.trim_start_matches('/'));
     Ok(path.map(|path| cache.path(path).join("bzImage")).filter(|kernel| kernel.exists()))
 }
 
-/// Whether a kernel comes as far as missing its root, and then ends the machine.
-fn boots(kernel: &std::path::Path) -> Result<bool> {
-    let mut qemu: Command = tethered(qemu::PROGRAM);
-    let mut child = qemu
+/// Says whether a kernel comes as far as missing its root, and then ends the machine.
+fn boots(kernel: &Path) -> Result<bool> {
+    let mut child = tethered(qemu::PROGRAM)
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-m", "512"])
-        .args(Accel::Kvm.arguments())
+        .args(qemu::accel_arguments(Accel::Kvm))
         .args(["-append", "panic=-1", "-kernel"])
         .arg(kernel)
         .stdin(Stdio::null())

@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use regex::Regex;
 
-use crate::run::{interrupted, tail};
+use crate::process::{interrupted, tail};
 
 const POLL: Duration = Duration::from_millis(100);
 
-pub struct Console {
+/// A connection to a console, and how far its log was read.
+pub(crate) struct Console {
     socket: UnixStream,
     log: PathBuf,
     /// Bytes of the log that earlier waits have passed.
@@ -26,7 +27,7 @@ pub struct Console {
 
 impl Console {
     /// Connects to the console; waiting begins at the start of the log.
-    pub fn open(socket: &Path, log: &Path) -> Result<Console> {
+    pub(crate) fn open(socket: &Path, log: &Path) -> Result<Console> {
         let stream = UnixStream::connect(socket)
             .with_context(|| format!("cannot reach the console at {}", socket.display()))?;
         let mut drained = stream.try_clone()?;
@@ -37,15 +38,15 @@ impl Console {
         Ok(Console { socket: stream, log: log.to_path_buf(), seen: 0 })
     }
 
-    /// Passes everything that was printed so far.
-    pub fn skip_to_end(&mut self) -> Result<()> {
+    /// Skips everything that was printed so far.
+    pub(crate) fn skip_to_end(&mut self) -> Result<()> {
         self.seen = std::fs::metadata(&self.log)?.len();
         Ok(())
     }
 
-    /// Looks once for a pattern in what earlier waits have not passed, and passes it.
-    /// Gives the match's first group, else the whole match.
-    pub fn find(&mut self, pattern: &Regex) -> Result<Option<String>> {
+    /// Looks once for a pattern in what earlier waits have not passed, and passes it. Gives the
+    /// match's first group, else the whole match.
+    pub(crate) fn find(&mut self, pattern: &Regex) -> Result<Option<String>> {
         let fresh = self.unseen()?;
         let text = String::from_utf8_lossy(&fresh);
         let Some(found) = pattern.captures(&text) else { return Ok(None) };
@@ -57,8 +58,8 @@ impl Console {
         Ok(Some(wanted))
     }
 
-    /// Waits for a pattern, as [`Console::find`].
-    pub fn wait_for(&mut self, pattern: &Regex, deadline: Duration) -> Result<String> {
+    /// Waits for a pattern, and gives what [`Console::find`] gives.
+    pub(crate) fn wait_for(&mut self, pattern: &Regex, deadline: Duration) -> Result<String> {
         let end = Instant::now() + deadline;
         loop {
             if let Some(found) = self.find(pattern)? {
@@ -70,7 +71,8 @@ impl Console {
             if Instant::now() > end {
                 let said = self.last_lines()?;
                 bail!(
-                    "the console did not show /{pattern}/ within {deadline:?}; its last lines:\n{said}"
+                    "the console did not show /{pattern}/ within {} s; its last lines:\n{said}",
+                    deadline.as_secs()
                 );
             }
             std::thread::sleep(POLL);
@@ -78,7 +80,7 @@ impl Console {
     }
 
     /// Types a line and the return key.
-    pub fn type_line(&mut self, line: &str) -> Result<()> {
+    pub(crate) fn type_line(&mut self, line: &str) -> Result<()> {
         self.socket.write_all(format!("{line}\r").as_bytes()).context("cannot type on the console")
     }
 
@@ -105,8 +107,9 @@ impl Drop for Console {
     }
 }
 
-/// A replacement character stands for one undecodable byte (more only for a torn sequence,
-/// where passing too little merely looks at some bytes again).
+/// Counts the bytes that a decoded character takes in the log. A replacement character stands
+/// for one undecodable byte (more only for a torn sequence, where passing too little merely
+/// looks at some bytes again).
 fn bytes_in_log(character: char) -> u64 {
     if character == char::REPLACEMENT_CHARACTER { 1 } else { character.len_utf8() as u64 }
 }

@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
 
-use super::accel::Accel;
+use super::accel;
 use super::console::Console;
 use super::qemu;
 use super::qmp;
-use super::spec::{Firmware, Spec};
+use super::spec::{Accel, Firmware, Spec};
 use crate::cache::{Cache, remove};
-use crate::run::{output, quiet, tethered, wait_regardless, wait_until};
+use crate::process::{output, quiet, tethered, wait_regardless, wait_until};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
@@ -28,7 +29,7 @@ const SOCKET_PATH_MAX: usize = 107;
 
 /// What happens to a machine when the process that started it ends.
 #[derive(Clone, Copy, Eq, PartialEq)]
-pub enum Lifetime {
+pub(crate) enum Lifetime {
     /// It ends too, however that comes about.
     Tethered,
     /// It runs until it is stopped.
@@ -36,7 +37,7 @@ pub enum Lifetime {
 }
 
 /// A machine whose files lie in `dir`; a tethered one ends when this is dropped.
-pub struct Machine {
+pub(crate) struct Machine {
     dir: PathBuf,
     name: String,
     child: Option<Child>,
@@ -45,7 +46,7 @@ pub struct Machine {
 
 impl Machine {
     /// Makes blank disks below `machines`/`name` and powers the machine on.
-    pub fn start(
+    pub(crate) fn start(
         cache: &Cache,
         machines: &Path,
         name: &str,
@@ -59,15 +60,15 @@ impl Machine {
         if let Some(pid) = running_pid(&dir) {
             bail!("the machine {name} runs already (pid {pid}): stop it first");
         }
-        let accel = spec.accel.map_or_else(|| Accel::best(cache), Ok)?;
+        let accel = spec.accel.map_or_else(|| accel::best(cache), Ok)?;
         prepare(&dir, spec)?;
         let mut machine = Machine { dir, name: name.to_string(), child: None, lifetime };
         machine.power_on(spec, accel)?;
         Ok(machine)
     }
 
-    /// A machine that another process started.
-    pub fn attach(machines: &Path, name: &str) -> Result<Machine> {
+    /// Finds a machine that another process started.
+    pub(crate) fn attach(machines: &Path, name: &str) -> Result<Machine> {
         let dir = machines.join(name);
         if running_pid(&dir).is_none() {
             bail!("no machine {name} runs: `cargo xtask lab vm list` shows those that do");
@@ -105,18 +106,18 @@ impl Machine {
         Ok(())
     }
 
-    /// The machine's serial console.
-    pub fn console(&self) -> Result<Console> {
+    /// Connects to the machine's serial console.
+    pub(crate) fn console(&self) -> Result<Console> {
         Console::open(&self.dir.join("console.sock"), &self.dir.join("console.log"))
     }
 
-    /// The log of everything that the console printed since power-on.
-    pub fn console_log(&self) -> PathBuf {
+    /// Returns the path of the log of everything that the console printed since power-on.
+    pub(crate) fn console_log(&self) -> PathBuf {
         self.dir.join("console.log")
     }
 
-    /// The state of its disks' images while it stands still.
-    pub fn disks(&self) -> Result<Vec<DiskState>> {
+    /// Stops the machine for a moment, and tells the state of its disks' images.
+    pub(crate) fn disks(&self) -> Result<Vec<DiskState>> {
         let control = self.dir.join("control.sock");
         qmp::ask(&control, "stop")?;
         let states = disk_states(&self.dir, &control);
@@ -124,15 +125,15 @@ impl Machine {
         states
     }
 
-    /// From now on nothing leads to the machine's port 22; who is connected stays so.
-    pub fn close_port(&self, port: u16) -> Result<()> {
+    /// Closes the host's port to the machine's port 22; who is connected stays so.
+    pub(crate) fn close_port(&self, port: u16) -> Result<()> {
         let said = self.monitor(&format!("hostfwd_remove net tcp:127.0.0.1:{port}"))?;
         ensure!(said.contains("removed"), "QEMU keeps the port {port}: {said}");
         Ok(())
     }
 
-    /// The opposite of [`Machine::close_port`].
-    pub fn open_port(&self, port: u16) -> Result<()> {
+    /// Opens the host's port to the machine's port 22 again.
+    pub(crate) fn open_port(&self, port: u16) -> Result<()> {
         let said = self.monitor(&format!("hostfwd_add net tcp:127.0.0.1:{port}-:22"))?;
         ensure!(said.is_empty(), "QEMU does not take the port {port}: {said}");
         Ok(())
@@ -143,12 +144,12 @@ impl Machine {
     }
 
     /// Leaves the machine running when this value goes.
-    pub fn keep(mut self) {
+    pub(crate) fn keep(mut self) {
         self.lifetime = Lifetime::Detached;
     }
 
     /// Ends the machine; its files stay.
-    pub fn stop(&mut self) -> Result<()> {
+    pub(crate) fn stop(&mut self) -> Result<()> {
         if let Some(pid) = running_pid(&self.dir) {
             kill_process(pid_of(pid)?, Signal::TERM)?;
             let gone = || self.reaped() || running_pid(&self.dir).is_none();
@@ -178,14 +179,14 @@ impl Drop for Machine {
 }
 
 /// What one disk's image holds, and how much the guest has written to it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct DiskState {
-    pub device: String,
-    pub written_bytes: u64,
-    pub sha256: String,
+#[derive(Serialize)]
+pub(crate) struct DiskState {
+    pub(crate) device: String,
+    pub(crate) written_bytes: u64,
+    pub(crate) sha256: String,
 }
 
-/// A machine that stands still has written its images out.
+/// Reads the images of a machine that stands still, and so has written them out.
 fn disk_states(dir: &Path, control: &Path) -> Result<Vec<DiskState>> {
     let stats = qmp::ask(control, "query-blockstats")?;
     let mut states = Vec::new();
@@ -211,7 +212,7 @@ fn pid_of(pid: i32) -> Result<Pid> {
     Pid::from_raw(pid).context("the machine's pid file holds no pid")
 }
 
-/// Blank disks, and firmware variables of its own.
+/// Makes the machine's folder: blank disks, and firmware variables of its own.
 fn prepare(dir: &Path, spec: &Spec) -> Result<()> {
     remove(dir)?;
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
@@ -231,8 +232,8 @@ fn prepare(dir: &Path, spec: &Spec) -> Result<()> {
     Ok(())
 }
 
-/// The pid of the machine in `dir`, if that process is this machine.
-pub fn running_pid(dir: &Path) -> Option<i32> {
+/// Returns the pid of the machine in `dir`, if that process is this machine.
+pub(crate) fn running_pid(dir: &Path) -> Option<i32> {
     let pid: i32 = fs::read_to_string(dir.join("pid")).ok()?.trim().parse().ok()?;
     let command_line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let own = dir.join("pid");

@@ -1,4 +1,7 @@
-//! Virtual machines for the lab: `cargo xtask lab vm …`, and the same for scenarios.
+//! Virtual machines of the lab, for `cargo xtask lab vm …` and for journeys.
+//!
+//! A machine is QEMU with disks of its own in a folder of its own. It knows nothing of what
+//! runs in it.
 
 mod accel;
 mod console;
@@ -7,23 +10,24 @@ mod qemu;
 mod qmp;
 mod spec;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use regex::Regex;
 
-pub use console::Console;
-pub use machine::{DiskState, Lifetime, Machine};
-pub use qemu::STICK_SERIAL;
-pub use spec::{Bus, Disk, Firmware, Spec};
+pub(crate) use console::Console;
+pub(crate) use machine::{DiskState, Lifetime, Machine};
+pub(crate) use qemu::STICK_SERIAL;
+pub(crate) use spec::{Bus, Disk, Firmware, Spec};
 
 use crate::cache::{Cache, remove};
 
+/// What `cargo xtask lab vm` can do.
 #[derive(Subcommand)]
-pub enum VmCommand {
+pub(crate) enum VmCommand {
     /// Power a machine with blank disks on; it runs until `stop`
     Start {
         name: String,
@@ -33,68 +37,81 @@ pub enum VmCommand {
     /// End a machine and remove its disks
     Stop { name: String },
     /// Print the console's log, or wait for a pattern and type
-    Console {
-        name: String,
-        /// Wait until the console shows this regular expression
-        #[arg(long, value_name = "REGEX")]
-        wait_for: Option<Regex>,
-        /// Look only at what is printed from now on
-        #[arg(long)]
-        from_now: bool,
-        /// Then type this line
-        #[arg(long = "type", value_name = "TEXT")]
-        text: Option<String>,
-        /// Seconds to wait
-        #[arg(long, default_value_t = 180)]
-        deadline: u64,
-    },
+    Console(ConsoleArgs),
     /// The machines that run
     List,
 }
 
-/// The folder of machines that outlive the command that started them.
+/// The flags of `cargo xtask lab vm console`.
+#[derive(Args)]
+pub(crate) struct ConsoleArgs {
+    name: String,
+    /// Wait until the console shows this regular expression
+    #[arg(long, value_name = "REGEX")]
+    wait_for: Option<Regex>,
+    /// Look only at what is printed from now on
+    #[arg(long)]
+    from_now: bool,
+    /// Then type this line
+    #[arg(long = "type", value_name = "TEXT")]
+    text: Option<String>,
+    /// Seconds to wait
+    #[arg(long, default_value_t = 180)]
+    deadline: u64,
+}
+
+/// Returns the folder of machines that outlive the command that started them.
 fn machines(cache: &Cache) -> PathBuf {
     cache.path("vms")
 }
 
-pub fn run(cache: &Cache, command: VmCommand) -> Result<ExitCode> {
+/// Runs a subcommand of `cargo xtask lab vm`.
+pub(crate) fn run(cache: &Cache, command: VmCommand) -> Result<ExitCode> {
     let machines = machines(cache);
     match command {
-        VmCommand::Start { name, spec } => {
-            let machine = Machine::start(cache, &machines, &name, &spec, Lifetime::Detached)?;
-            println!("{name} runs; its console is logged in {}", machine.console_log().display());
-            machine.keep();
-        }
-        VmCommand::Stop { name } => {
-            let dir = machines.join(&name);
-            if machine::running_pid(&dir).is_some() {
-                Machine::attach(&machines, &name)?.stop()?;
-            }
-            remove(&dir)?;
-        }
-        VmCommand::Console { name, wait_for, from_now, text, deadline } => {
-            let machine = Machine::attach(&machines, &name)?;
-            if wait_for.is_none() && text.is_none() {
-                print!("{}", String::from_utf8_lossy(&std::fs::read(machine.console_log())?));
-                return Ok(ExitCode::SUCCESS);
-            }
-            let mut console = machine.console()?;
-            if from_now {
-                console.skip_to_end()?;
-            }
-            if let Some(pattern) = wait_for {
-                println!("{}", console.wait_for(&pattern, Duration::from_secs(deadline))?);
-            }
-            if let Some(text) = text {
-                console.type_line(&text)?;
-            }
-        }
+        VmCommand::Start { name, spec } => start(cache, &machines, &name, &spec)?,
+        VmCommand::Stop { name } => stop(&machines, &name)?,
+        VmCommand::Console(args) => use_console(&machines, &args)?,
         VmCommand::List => list(&machines)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(machines: &std::path::Path) -> Result<()> {
+fn start(cache: &Cache, machines: &Path, name: &str, spec: &Spec) -> Result<()> {
+    let machine = Machine::start(cache, machines, name, spec, Lifetime::Detached)?;
+    println!("{name} runs; its console is logged in {}", machine.console_log().display());
+    machine.keep();
+    Ok(())
+}
+
+fn stop(machines: &Path, name: &str) -> Result<()> {
+    let dir = machines.join(name);
+    if machine::running_pid(&dir).is_some() {
+        Machine::attach(machines, name)?.stop()?;
+    }
+    remove(&dir)
+}
+
+fn use_console(machines: &Path, args: &ConsoleArgs) -> Result<()> {
+    let machine = Machine::attach(machines, &args.name)?;
+    if args.wait_for.is_none() && args.text.is_none() {
+        print!("{}", String::from_utf8_lossy(&std::fs::read(machine.console_log())?));
+        return Ok(());
+    }
+    let mut console = machine.console()?;
+    if args.from_now {
+        console.skip_to_end()?;
+    }
+    if let Some(pattern) = &args.wait_for {
+        println!("{}", console.wait_for(pattern, Duration::from_secs(args.deadline))?);
+    }
+    if let Some(text) = &args.text {
+        console.type_line(text)?;
+    }
+    Ok(())
+}
+
+fn list(machines: &Path) -> Result<()> {
     let Ok(entries) = std::fs::read_dir(machines) else { return Ok(()) };
     for entry in entries {
         let dir = entry?.path();

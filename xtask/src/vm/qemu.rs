@@ -2,58 +2,35 @@
 
 use std::path::Path;
 
-use super::accel::Accel;
-use super::spec::{Bus, Disk, Firmware, Spec};
+use super::spec::{Accel, Bus, Disk, Firmware, Spec};
 
-pub const PROGRAM: &str = "qemu-system-x86_64";
-pub const FIRMWARE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-pub const FIRMWARE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
+const FIRMWARE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+pub(crate) const FIRMWARE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
 /// The last port of the chipset's AHCI controller is the CD drive's.
 const CD_PORT: &str = "ide.5";
 
 /// The serial number of a removable drive.
-pub const STICK_SERIAL: &str = "landfall-stick";
+pub(crate) const STICK_SERIAL: &str = "landfall-stick";
 
-/// All arguments, for a machine whose files lie in `dir`.
-pub fn arguments(name: &str, spec: &Spec, accel: Accel, dir: &Path) -> Vec<String> {
-    let file = |name: &str| escaped(&dir.join(name));
+/// Gives all arguments, for a machine whose files lie in `dir`.
+pub(crate) fn arguments(name: &str, spec: &Spec, accel: Accel, dir: &Path) -> Vec<String> {
     let mut words = list(&["-nodefaults", "-no-user-config", "-display", "none"]);
     words.extend(list(&["-machine", "q35", "-rtc", "base=utc"]));
     words.extend(pair("-name", name));
-    words.extend(list(&accel.arguments()));
+    words.extend(list(&accel_arguments(accel)));
     words.extend(pair("-m", &spec.mem.to_string()));
     words.extend(pair("-pidfile", &dir.join("pid").to_string_lossy()));
-    words.extend(pair(
-        "-chardev",
-        &format!(
-            "socket,id=console,path={},server=on,wait=off,logfile={}",
-            file("console.sock"),
-            file("console.log")
-        ),
-    ));
-    words.extend(pair("-serial", "chardev:console"));
-    words.extend(pair("-qmp", &format!("unix:{},server=on,wait=off", file("control.sock"))));
+    words.extend(console_and_control(dir));
     words.extend(pair("-device", "virtio-rng-pci"));
     words.extend(network(spec.ssh_port, spec.second_port));
-    if let Some(key) = &spec.root_key {
-        // How systemd takes root's authorized keys.
-        let credential = format!("io.systemd.credential:ssh.authorized_keys.root={}", key.trim());
-        let value = escaped(Path::new(&credential));
-        words.extend(pair("-smbios", &format!("type=11,value={value}")));
-    }
+    words.extend(spec.root_key.iter().flat_map(|key| root_key(key)));
     if spec.firmware == Firmware::Uefi {
-        words.extend(pair(
-            "-drive",
-            &format!("if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE_CODE}"),
-        ));
-        words.extend(pair(
-            "-drive",
-            &format!("if=pflash,unit=1,format=raw,file={}", file("variables.fd")),
-        ));
+        words.extend(uefi(&dir.join("variables.fd")));
     }
     for (index, disk) in spec.disks.iter().enumerate() {
-        words.extend(attached(disk, index, &file(&disk_file(index))));
+        words.extend(attached(disk, index, &escaped(&dir.join(disk_file(index)))));
     }
     let place = if spec.medium_first { 0 } else { spec.disks.len() + 1 };
     if let Some(iso) = &spec.iso {
@@ -65,12 +42,51 @@ pub fn arguments(name: &str, spec: &Spec, accel: Accel, dir: &Path) -> Vec<Strin
     words
 }
 
-/// The name of a disk's image in the machine's folder.
-pub fn disk_file(index: usize) -> String {
+/// Gives the arguments for an accelerator. Emulated, the guest has one processor and no
+/// cmpxchg16b: with that instruction it sometimes panicked, and with two processors it
+/// sometimes met a breakpoint of the kernel's own patching of its code.
+pub(crate) fn accel_arguments(accel: Accel) -> [&'static str; 6] {
+    match accel {
+        Accel::Kvm => ["-accel", "kvm", "-cpu", "host", "-smp", "2"],
+        Accel::Tcg => ["-accel", "tcg", "-cpu", "max,-cx16", "-smp", "1"],
+    }
+}
+
+/// Puts the serial console and QEMU's control socket into the machine's folder.
+fn console_and_control(dir: &Path) -> Vec<String> {
+    let file = |name: &str| escaped(&dir.join(name));
+    let console = format!(
+        "socket,id=console,path={},server=on,wait=off,logfile={}",
+        file("console.sock"),
+        file("console.log")
+    );
+    let mut words = pair("-chardev", &console);
+    words.extend(pair("-serial", "chardev:console"));
+    words.extend(pair("-qmp", &format!("unix:{},server=on,wait=off", file("control.sock"))));
+    words
+}
+
+/// Hands root's authorized key over as a credential of systemd.
+fn root_key(key: &str) -> Vec<String> {
+    let credential = format!("io.systemd.credential:ssh.authorized_keys.root={}", key.trim());
+    pair("-smbios", &format!("type=11,value={}", escaped(Path::new(&credential))))
+}
+
+/// Starts the machine by UEFI, which keeps its variables in this file.
+fn uefi(variables: &Path) -> Vec<String> {
+    let code = format!("if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE_CODE}");
+    let variables = format!("if=pflash,unit=1,format=raw,file={}", escaped(variables));
+    let mut words = pair("-drive", &code);
+    words.extend(pair("-drive", &variables));
+    words
+}
+
+/// Names a disk's image in the machine's folder.
+pub(crate) fn disk_file(index: usize) -> String {
     format!("disk-{index}.qcow2")
 }
 
-/// The guest reaches nothing outside, and only its port 22 is reached, and perhaps another.
+/// Lets the guest reach nothing outside, and be reached at its port 22 and perhaps another.
 fn network(ssh_port: u16, second: Option<u16>) -> Vec<String> {
     let mut user = format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{ssh_port}-:22");
     if let Some(port) = second {
@@ -81,6 +97,7 @@ fn network(ssh_port: u16, second: Option<u16>) -> Vec<String> {
     words
 }
 
+/// Attaches a disk; the first is the first to be tried for booting.
 fn attached(disk: &Disk, index: usize, image: &str) -> Vec<String> {
     let id = format!("disk{index}");
     let drive = format!("if=none,id={id},format=qcow2,cache=unsafe,discard=unmap,file={image}");
@@ -98,6 +115,7 @@ fn attached(disk: &Disk, index: usize, image: &str) -> Vec<String> {
     words
 }
 
+/// Puts an image into the CD drive.
 fn cd(image: &str, place: usize) -> Vec<String> {
     let mut words =
         pair("-drive", &format!("if=none,id=cd,media=cdrom,readonly=on,format=raw,file={image}"));
@@ -106,8 +124,8 @@ fn cd(image: &str, place: usize) -> Vec<String> {
     words
 }
 
-/// To the guest it looks like a USB drive: sdX, with a medium that can be taken out. (Kernels
-/// for the cloud know no USB.)
+/// Plugs a removable drive in. To the guest it looks like a USB drive: sdX, with a medium that
+/// can be taken out. (Kernels for the cloud know no USB.)
 fn stick(image: &str, place: usize) -> Vec<String> {
     let mut words = pair("-drive", &format!("if=none,id=stick,format=raw,file={image}"));
     words.extend(pair("-device", "virtio-scsi-pci,id=scsi"));
@@ -124,7 +142,7 @@ fn list(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| word.to_string()).collect()
 }
 
-/// A path inside one of QEMU's comma-separated options.
+/// Escapes a path for one of QEMU's comma-separated options.
 fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")
 }

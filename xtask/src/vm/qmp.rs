@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs one command without arguments and gives what it returns.
-pub fn ask(socket: &Path, command: &str) -> Result<Value> {
+pub(crate) fn ask(socket: &Path, command: &str) -> Result<Value> {
     ask_with(socket, command, &json!({}))
 }
 
 /// Runs a command of QEMU's monitor for people, and gives what it prints.
-pub fn monitor(socket: &Path, line: &str) -> Result<String> {
+pub(crate) fn monitor(socket: &Path, line: &str) -> Result<String> {
     let said = ask_with(socket, "human-monitor-command", &json!({ "command-line": line }))?;
     Ok(said.as_str().unwrap_or_default().trim().to_string())
 }

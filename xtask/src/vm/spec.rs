@@ -7,27 +7,34 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use super::accel::Accel;
-
 /// How a disk is attached; the hardware report of the machine differs accordingly.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Bus {
+pub(crate) enum Bus {
     Virtio,
     Ahci,
     Nvme,
 }
 
+/// How a machine is run: by the hypervisor, or emulated.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Firmware {
+pub(crate) enum Accel {
+    Kvm,
+    Tcg,
+}
+
+/// What starts a machine's boot loader.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Firmware {
     Uefi,
     Bios,
 }
 
 impl Firmware {
-    /// As it is written on command lines.
-    pub fn name(self) -> &'static str {
+    /// Returns its name as it is written on command lines.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Uefi => "uefi",
             Self::Bios => "bios",
@@ -37,13 +44,30 @@ impl Firmware {
 
 /// A blank disk: `SIZE[,serial=S][,bus=virtio|ahci|nvme]`, its size as `qemu-img` takes it.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Disk {
-    pub size: String,
-    pub serial: Option<String>,
-    pub bus: Bus,
+pub(crate) struct Disk {
+    pub(crate) size: String,
+    pub(crate) serial: Option<String>,
+    pub(crate) bus: Bus,
     /// What is on it at the beginning, as a qcow2 image; blank without one.
     #[serde(default)]
-    pub holds: Option<PathBuf>,
+    pub(crate) holds: Option<PathBuf>,
+}
+
+impl Disk {
+    /// Describes a blank disk with a serial number.
+    pub(crate) fn blank(serial: &str, size: &str, bus: Bus) -> Disk {
+        Disk { size: size.to_string(), serial: Some(serial.to_string()), bus, holds: None }
+    }
+
+    /// Returns the path that udev in the guest gives the disk.
+    pub(crate) fn by_id(&self) -> String {
+        let model = match self.bus {
+            Bus::Virtio => "virtio-",
+            Bus::Ahci => "ata-QEMU_HARDDISK_",
+            Bus::Nvme => "nvme-QEMU_NVMe_Ctrl_",
+        };
+        format!("/dev/disk/by-id/{model}{}", self.serial.as_deref().unwrap_or_default())
+    }
 }
 
 impl FromStr for Disk {
@@ -73,37 +97,37 @@ impl FromStr for Disk {
 
 /// A whole machine.
 #[derive(Args, Clone, Debug, Deserialize, Serialize)]
-pub struct Spec {
+pub(crate) struct Spec {
     /// A blank disk; give it again for more. They are tried for booting in this order,
     /// before the CD
     #[arg(long = "disk", value_name = "SIZE[,serial=S][,bus=virtio|ahci|nvme]")]
-    pub disks: Vec<Disk>,
+    pub(crate) disks: Vec<Disk>,
     /// The image in the CD drive
     #[arg(long)]
-    pub iso: Option<PathBuf>,
+    pub(crate) iso: Option<PathBuf>,
     /// A raw image of a removable drive, which the machine can write to
     #[arg(long)]
-    pub stick: Option<PathBuf>,
+    pub(crate) stick: Option<PathBuf>,
     /// Memory in MiB
     #[arg(long, default_value_t = 2048)]
-    pub mem: u32,
+    pub(crate) mem: u32,
     #[arg(long, value_enum, default_value_t = Firmware::Uefi)]
-    pub firmware: Firmware,
+    pub(crate) firmware: Firmware,
     /// How it is run [default: by the hypervisor where one works]
     #[arg(long, value_enum)]
-    pub accel: Option<Accel>,
+    pub(crate) accel: Option<Accel>,
     /// A public key that may log in as root, for guests that take systemd's credentials
     #[arg(long, value_name = "KEY")]
-    pub root_key: Option<String>,
+    pub(crate) root_key: Option<String>,
     /// The port on 127.0.0.1 that leads to the machine's port 22
     #[arg(long)]
-    pub ssh_port: u16,
+    pub(crate) ssh_port: u16,
     /// A port on 127.0.0.1 that leads to the same port of the machine
     #[arg(long)]
-    pub second_port: Option<u16>,
+    pub(crate) second_port: Option<u16>,
     /// Start the image even when a disk could be started
     #[arg(long)]
-    pub medium_first: bool,
+    pub(crate) medium_first: bool,
 }
 
 #[cfg(test)]

@@ -1,93 +1,78 @@
 //! What disks may hold before, during and after an installation: `landfall install` of the
 //! minimal system, without repositories, on machines that had another life.
 
-use std::process::{Command, Stdio};
-
 use anyhow::{Context, Result, ensure};
 
-use crate::journey::course::Journey;
+use crate::journey::actions::{install, install_command, succeed, unattended_install_command};
+use crate::journey::claims::{BOOT_ID, Claim, UNITS};
+use crate::journey::fixture::Journey;
 use crate::journey::operator::{Operator, USER};
-use crate::journey::proof::{BOOT_ID, Proof, UNITS};
 use crate::journey::repos::{HOST, Repos};
-use crate::journey::scenario::{Act, SERIAL, Scenario, disk, disk_path};
-use crate::vm::Bus;
+use crate::journey::scenario::{Action, Scenario};
+use crate::journey::setup::{SERIAL, Setup};
+use crate::journey::ssh_host::SshHost;
+use crate::vm::{Bus, Disk};
 
 /// The serial number of a disk that must stay as it is.
 const OTHER: &str = "landfall-other";
-/// That of the second disk of a layout.
+/// The serial number of the second disk of a layout.
 const SECOND: &str = "landfall-second";
 
-pub fn scenarios() -> Vec<Scenario> {
+/// Below the operator's home: what was seen before something was done.
+const OTHER_BEFORE: &str = "other-before";
+const KEY_BEFORE: &str = "key-before";
+const LEAST_MEMORY: &str = "least-memory";
+
+/// Lists the journeys of this subject.
+pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario {
             name: "former-life",
             shows: "old md, lvm and LUKS on the disk; later its boot loader repaired in mount mode",
-            disks: vec![disk(SERIAL, "8G", Bus::Virtio), disk(OTHER, "1G", Bus::Virtio)],
-            acts: vec![Act::Do(former_life), Act::Do(install), Act::Do(break_and_repair)],
-            holds: vec![BOOT_ID, UNITS, OTHER_DISK, REPAIRED],
+            setup: Setup { disks: vec![first_disk(), small_disk(OTHER)], ..Setup::staged() },
+            actions: vec![
+                Action::Do(fill_with_former_life),
+                Action::Do(install),
+                Action::Do(break_and_repair),
+            ],
+            claims: vec![BOOT_ID, UNITS, OTHER_DISK, REPAIRED],
             ..Scenario::staged()
         },
         Scenario {
             name: "two-disks",
             shows: "two disks, two LUKS volumes, two passphrases",
-            disks: vec![disk(SERIAL, "8G", Bus::Virtio), disk(SECOND, "1G", Bus::Virtio)],
-            edits: vec![on_two_disks],
-            acts: vec![Act::Do(install_with_two_passphrases)],
-            holds: vec![BOOT_ID, UNITS, TWO_VOLUMES],
+            setup: Setup {
+                disks: vec![first_disk(), small_disk(SECOND)],
+                edits: vec![add_second_disk],
+                ..Setup::staged()
+            },
+            actions: vec![Action::Do(install_with_two_passphrases)],
+            claims: vec![BOOT_ID, UNITS, TWO_VOLUMES],
             ..Scenario::staged()
         },
         Scenario {
             name: "little-memory",
             shows: "a machine with 1 GiB of memory, disko without its tools",
-            memory: 1024,
-            acts: vec![Act::Do(install_with_little_memory)],
-            holds: vec![BOOT_ID, UNITS, LITTLE_MEMORY],
+            setup: Setup { memory: 1024, ..Setup::staged() },
+            actions: vec![Action::Do(install_with_little_memory)],
+            claims: vec![BOOT_ID, UNITS, LITTLE_MEMORY],
             ..Scenario::staged()
         },
-        super::matrix::scenario(),
+        super::refused_disks::scenario(),
     ]
 }
 
-/// `landfall install` of the minimal system of `host`, with everything but passphrases.
-pub fn install_command(journey: &Journey, host: &str) -> Result<Command> {
-    let mut landfall = journey.operator.landfall()?;
-    landfall
-        .arg("-C")
-        .arg(&journey.repos.config)
-        .arg("install")
-        .arg(format!(".?dir=nixos-installer#{host}"))
-        .args(["root@127.0.0.1", "-p", &journey.target.port.to_string(), "--yes", "-i"])
-        .arg(journey.operator.ssh_key())
-        .stdin(Stdio::null());
-    Ok(landfall)
+fn first_disk() -> Disk {
+    Disk::blank(SERIAL, "8G", Bus::Virtio)
 }
 
-/// What an installation needs besides: the hardware into the flake, the passphrase, the disk.
-fn whole(journey: &Journey) -> Result<Command> {
-    let passphrase = journey.operator.secret_file("passphrase", &journey.known.passphrase)?;
-    let hardware = format!("hosts/nixos/{HOST}/hardware-configuration.nix");
-    let mut landfall = install_command(journey, HOST)?;
-    landfall
-        .args(["--installer-fingerprint", &journey.installer.fingerprint()?])
-        .args(["--generate-hardware-config", "nixos-generate-config", &hardware])
-        .args(["--erase", SERIAL, "--luks-passphrase-file"])
-        .arg(passphrase);
-    Ok(landfall)
+fn small_disk(serial: &str) -> Disk {
+    Disk::blank(serial, "1G", Bus::Virtio)
 }
 
-pub fn install(journey: &Journey) -> Result<()> {
-    succeed(&mut whole(journey)?)
-}
-
-fn succeed(landfall: &mut Command) -> Result<()> {
-    let status = landfall.status()?;
-    ensure!(status.success(), "landfall install ended with {status}");
-    Ok(())
-}
-
-/// An array, a volume group with an open LUKS volume in it, and an old file system on the
+/// Puts an array, a volume group with an open LUKS volume in it, and an old file system on the
 /// disk; another group on the other disk.
-fn former_life(journey: &Journey) -> Result<()> {
+fn fill_with_former_life(journey: &Journey) -> Result<()> {
     let script = format!(
         r#"set -e
         modprobe raid1; modprobe dm-crypt
@@ -111,60 +96,59 @@ fn former_life(journey: &Journey) -> Result<()> {
         lsblk --output NAME,TYPE,FSTYPE,SIZE
         "#
     );
-    println!("{}", journey.installer.run(&journey.operator, "root", &script)?);
-    let before = journey.installer.run(&journey.operator, "root", HASH_OTHER)?;
-    Ok(std::fs::write(journey.operator.path("other-before"), before)?)
+    println!("{}", journey.on_installer(&script)?);
+    let before = journey.on_installer(HASH_OTHER)?;
+    Ok(std::fs::write(journey.operator.path(OTHER_BEFORE), before)?)
 }
 
+/// Hashes the disk that must stay as it is.
 const HASH_OTHER: &str = "sha256sum < /dev/disk/by-id/virtio-landfall-other";
 
-const OTHER_DISK: Proof = Proof::new("other disk", |journey: &Journey| {
-    let before = std::fs::read_to_string(journey.operator.path("other-before"))?;
-    let now = as_root(journey, HASH_OTHER)?;
+/// Shows that the disk that was not named is as it was.
+const OTHER_DISK: Claim = Claim::new("other disk", |journey| {
+    let before = std::fs::read_to_string(journey.operator.path(OTHER_BEFORE))?;
+    let now = as_passwordless_root(journey, HASH_OTHER)?;
     ensure!(now.trim() == before.trim(), "it changed: {before} before, {now} now");
     Ok(format!("unchanged, {}", now.split(' ').next().unwrap_or_default()))
 });
 
-fn as_root(journey: &Journey, command: &str) -> Result<String> {
+/// Runs a command as root in the minimal system, whose sudo asks for nothing.
+fn as_passwordless_root(journey: &Journey, command: &str) -> Result<String> {
     let command = format!("sudo -n sh -c '{command}'");
-    journey.installed()?.run(&journey.operator, USER, &command)
+    journey.as_user(&command)
 }
 
 /// Takes the boot loader away, lets the machine fall back to the installer, and repairs it.
 fn break_and_repair(journey: &Journey) -> Result<()> {
     let (operator, target) = (&journey.operator, &journey.target);
-    let installed = journey.installed()?;
-    std::fs::write(operator.path("key-before"), installed.fingerprint()?)?;
-    installed.run(operator, USER, "echo mine > ~/kept")?;
-    as_root(journey, "rm -rf /boot/EFI /boot/loader; sync")?;
+    std::fs::write(operator.path(KEY_BEFORE), journey.installed()?.fingerprint()?)?;
+    journey.as_user("echo mine > ~/kept")?;
+    as_passwordless_root(journey, "rm -rf /boot/EFI /boot/loader; sync")?;
     // The connection ends with the machine.
-    let _ = as_root(journey, "systemctl reboot");
+    let _ = as_passwordless_root(journey, "systemctl reboot");
     let fingerprint = target.next_installer_fingerprint()?;
     println!("the installer is up again: {fingerprint}");
-    let passphrase = operator.secret_file("passphrase", &journey.known.passphrase)?;
     let mut landfall = install_command(journey, HOST)?;
     landfall.args(["--disko-mode", "mount", "--installer-fingerprint", &fingerprint]);
-    landfall.arg("--luks-passphrase-file").arg(passphrase);
-    succeed(&mut landfall)
+    landfall.arg("--luks-passphrase-file").arg(journey.passphrase_file()?);
+    succeed("landfall install", &mut landfall)
 }
 
-const REPAIRED: Proof = Proof::new("repaired", |journey: &Journey| {
-    let before = std::fs::read_to_string(journey.operator.path("key-before"))?;
-    let now = crate::journey::proof::Remote::scan(&journey.operator, journey.target.port, "now")?;
+/// Shows that the system boots again, with its files and its host key.
+const REPAIRED: Claim = Claim::new("repaired", |journey| {
+    let before = std::fs::read_to_string(journey.operator.path(KEY_BEFORE))?;
+    let now = SshHost::scan(&journey.operator, journey.target.port, "now")?;
     let fingerprint = now.fingerprint()?;
     ensure!(fingerprint == before, "the host key was {before}, and is {fingerprint}");
     let kept = now.run(&journey.operator, USER, "cat ~/kept")?;
     ensure!(kept == "mine", "what was in the home is gone: {kept}");
-    as_root(journey, "ls /boot/loader/entries")?;
+    as_passwordless_root(journey, "ls /boot/loader/entries")?;
     Ok(format!("boots again, with its files and its host key {fingerprint}"))
 });
 
-/// The host's layout gets a second disk, with a volume of its own.
-fn on_two_disks(repos: &Repos, _: &Operator) -> Result<()> {
-    let device = disk_path(&disk(SECOND, "1G", Bus::Virtio));
-    let file = format!("hosts/nixos/{HOST}/disks.nix");
-    let text = std::fs::read_to_string(repos.config.join(&file))?;
-    let body = text.trim_end().strip_suffix('}').context("the layout ends without }")?;
+/// Gives the host's layout a second disk, with a volume of its own.
+fn add_second_disk(repos: &Repos, _: &Operator) -> Result<()> {
+    let device = small_disk(SECOND).by_id();
     let second = format!(
         r#"
   disko.devices.disk.second = {{
@@ -187,13 +171,12 @@ fn on_two_disks(repos: &Repos, _: &Operator) -> Result<()> {
       }};
     }};
   }};
-}}
 "#
     );
-    Ok(std::fs::write(repos.config.join(&file), format!("{body}{second}"))?)
+    repos.add_to_disks(&second)
 }
 
-/// Every printable character a keyboard types, with spaces at the ends.
+/// Returns every printable character that a keyboard types, with spaces at the ends.
 fn second_passphrase() -> String {
     let printable: String = (' '..='~').collect();
     format!(" {printable} ")
@@ -201,17 +184,18 @@ fn second_passphrase() -> String {
 
 fn install_with_two_passphrases(journey: &Journey) -> Result<()> {
     let second = second_passphrase();
-    journey.target.answer_for("vault", &second);
+    journey.target.set_passphrase("vault", &second);
     let file = journey.operator.secret_file("second-passphrase", &second)?;
-    let mut landfall = whole(journey)?;
+    let mut landfall = unattended_install_command(journey, &journey.installer.fingerprint()?)?;
     landfall.args(["--erase", SECOND, "--luks-passphrase-file"]);
     landfall.arg(format!("vault={}", file.display()));
-    succeed(&mut landfall)
+    succeed("landfall install", &mut landfall)
 }
 
-const TWO_VOLUMES: Proof = Proof::new("two volumes", |journey: &Journey| {
+/// Shows that both volumes are open, and that each has a passphrase of its own.
+const TWO_VOLUMES: Claim = Claim::new("two volumes", |journey| {
     let mounts = "findmnt -no SOURCE /; findmnt -no SOURCE /vault";
-    let mounts = journey.installed()?.run(&journey.operator, USER, mounts)?;
+    let mounts = journey.as_user(mounts)?;
     ensure!(
         mounts.contains("/dev/mapper/crypted") && mounts.contains("/dev/mapper/vault"),
         "{mounts}"
@@ -219,10 +203,13 @@ const TWO_VOLUMES: Proof = Proof::new("two volumes", |journey: &Journey| {
     let wrong = format!(
         "printf %s {} | cryptsetup open --test-passphrase --key-file - \
          $(cryptsetup status vault | sed -n \"s/^ *device: *//p\")",
-        journey.known.passphrase
+        journey.secrets.passphrase
     );
-    ensure!(as_root(journey, &wrong).is_err(), "the first passphrase opens the second volume");
-    let typed = journey.target.typed();
+    ensure!(
+        as_passwordless_root(journey, &wrong).is_err(),
+        "the first passphrase opens the second volume"
+    );
+    let typed = journey.target.passphrases_typed();
     Ok(format!(
         "/ and /vault, {typed} passphrases typed, the second of {} characters",
         second_passphrase().len()
@@ -233,24 +220,22 @@ fn install_with_little_memory(journey: &Journey) -> Result<()> {
     let watch = "nohup sh -c 'while sleep 1; do awk \"/^MemAvailable/ {print \\$2}\" /proc/meminfo; done' \
                  > /run/memory 2>/dev/null < /dev/null & \
                  awk '/^Mem(Total|Available)/ {print $1, $2}' /proc/meminfo; df --output=avail -k /nix/store | tail -n 1";
-    println!("memory before:\n{}", journey.installer.run(&journey.operator, "root", watch)?);
-    let mut landfall = whole(journey)?;
+    println!("memory before:\n{}", journey.on_installer(watch)?);
+    let mut landfall = unattended_install_command(journey, &journey.installer.fingerprint()?)?;
     landfall.args(["--no-disko-deps", "--phases", "kexec,disko,install"]);
-    succeed(&mut landfall)?;
+    succeed("landfall install", &mut landfall)?;
     let least = "sort -n /run/memory | head -n 1; df --output=used -k /nix/store | tail -n 1";
-    let least = journey.installer.run(&journey.operator, "root", least)?;
+    let least = journey.on_installer(least)?;
     println!("least memory available, then what the store in memory took (KiB):\n{least}");
-    std::fs::write(
-        journey.operator.path("least-memory"),
-        least.lines().next().unwrap_or_default(),
-    )?;
-    let mut landfall = whole(journey)?;
+    std::fs::write(journey.operator.path(LEAST_MEMORY), least.lines().next().unwrap_or_default())?;
+    let mut landfall = unattended_install_command(journey, &journey.installer.fingerprint()?)?;
     landfall.args(["--no-disko-deps", "--phases", "reboot"]);
-    succeed(&mut landfall)
+    succeed("landfall install", &mut landfall)
 }
 
-const LITTLE_MEMORY: Proof = Proof::new("memory", |journey: &Journey| {
-    let least = std::fs::read_to_string(journey.operator.path("least-memory"))?;
+/// Shows that memory did not run short.
+const LITTLE_MEMORY: Claim = Claim::new("memory", |journey| {
+    let least = std::fs::read_to_string(journey.operator.path(LEAST_MEMORY))?;
     let kib: u64 = least.trim().parse().context("no memory was measured")?;
     ensure!(kib > 50_000, "only {kib} KiB were left at one time");
     Ok(format!("at least {} MiB were available all the time", kib / 1024))

@@ -1,51 +1,51 @@
-//! All journeys. A list for each subject.
+//! All journeys: a file for each subject, with its list and what only these journeys do.
 
-mod again;
-mod anew;
-pub mod beside;
-mod core;
+mod basic;
+pub(crate) mod comparison;
+mod config_shapes;
+mod connection;
+mod customized_image;
 mod disks;
-mod edits;
-mod forms;
-mod home;
-mod image;
-mod impostor;
-mod matrix;
+mod home_secrets;
+mod man_in_the_middle;
 mod passphrases;
-mod reach;
+mod refused_disks;
+mod reinstall;
+mod remote_unlock;
+mod repo_edits;
+mod rerun;
 mod sabotage;
-mod unlock;
 
 use anyhow::{Context, Result};
 
 use super::scenario::Scenario;
 
-pub use sabotage::{Sabotage, sabotaged};
+pub(crate) use sabotage::{Sabotage, sabotaged};
 
-/// Every journey that there is.
-pub fn all() -> Vec<Scenario> {
+/// Lists every journey that there is.
+pub(crate) fn all() -> Vec<Scenario> {
     [
-        core::scenarios(),
+        basic::scenarios(),
         disks::scenarios(),
         passphrases::scenarios(),
-        unlock::scenarios(),
-        forms::scenarios(),
-        home::scenarios(),
-        reach::scenarios(),
+        remote_unlock::scenarios(),
+        config_shapes::scenarios(),
+        home_secrets::scenarios(),
+        connection::scenarios(),
         sabotage::scenarios(),
-        again::scenarios(),
-        anew::scenarios(),
-        impostor::scenarios(),
-        image::scenarios(),
+        rerun::scenarios(),
+        reinstall::scenarios(),
+        man_in_the_middle::scenarios(),
+        customized_image::scenarios(),
     ]
     .concat()
 }
 
-/// The journey of this name.
-pub fn named(name: &str) -> Result<Scenario> {
+/// Finds the journey of this name.
+pub(crate) fn named(name: &str) -> Result<Scenario> {
     let all = all();
     let names: Vec<&str> = all.iter().map(|scenario| scenario.name).collect();
-    let missing = format!("there is no journey {name:?}; there are {}", names.join(", "));
+    let missing = format!("there is no journey \"{name}\"; there are {}", names.join(", "));
     all.into_iter().find(|scenario| scenario.name == name).context(missing)
 }
 

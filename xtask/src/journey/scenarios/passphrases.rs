@@ -6,12 +6,14 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::journey::course::Journey;
-use crate::journey::operator::{Operator, USER};
-use crate::journey::proof::{self, Proof};
+use crate::journey::actions::succeed;
+use crate::journey::claims::{self, Claim};
+use crate::journey::fixture::{Journey, shell_word};
+use crate::journey::operator::Operator;
 use crate::journey::repos::{HOST, Repos};
-use crate::journey::scenario::{Act, SERIAL, Scenario, Share, disk, disk_path, words};
-use crate::run::quiet;
+use crate::journey::scenario::{Action, Scenario};
+use crate::journey::setup::{SERIAL, Setup, words};
+use crate::process::quiet;
 use crate::vm::{Bus, Disk};
 
 /// The volumes beside the root's, each on a disk of its own. None is a part of another's name.
@@ -23,27 +25,32 @@ const ROOT: &str = "crypted";
 /// The operator's encrypted file with a passphrase, below the home.
 const ENCRYPTED: &str = "passphrases.yaml";
 
-pub fn scenarios() -> Vec<Scenario> {
-    let disks = VOLUMES.iter().map(|name| small_disk(name));
+/// Lists the journeys of this subject.
+pub(crate) fn scenarios() -> Vec<Scenario> {
+    let first = Disk::blank(SERIAL, "8G", Bus::Virtio);
+    let small = VOLUMES.iter().map(|name| small_disk(name));
     vec![Scenario {
         name: "odd-passphrases",
-        share: Share::InTurn,
         shows: "all printable ASCII, spaces at both ends, UTF-8 and 512 bytes, typed at the boot; \
                 then another passphrase for the root's volume",
-        disks: [disk(SERIAL, "8G", Bus::Virtio)].into_iter().chain(disks).collect(),
-        edits: vec![small_volumes],
-        flags: words("--strategy direct"),
-        acts: vec![Act::Do(install), Act::Do(change)],
-        holds: vec![proof::BOOT_ID, proof::GENERATION, ALL_OPEN, CHANGED, proof::UNITS],
+        setup: Setup {
+            disks: [first].into_iter().chain(small).collect(),
+            edits: vec![add_volumes],
+            flags: words("--strategy direct"),
+            ..Setup::staged()
+        },
+        actions: vec![Action::Do(bootstrap), Action::Do(change_passphrase)],
+        claims: vec![claims::BOOT_ID, claims::GENERATION, ALL_VOLUMES, CHANGED, claims::UNITS],
         ..Scenario::staged()
     }]
 }
 
+/// Describes the disk of a volume.
 fn small_disk(volume: &str) -> Disk {
-    disk(&format!("lf-{volume}"), "128M", Bus::Virtio)
+    Disk::blank(&format!("lf-{volume}"), "128M", Bus::Virtio)
 }
 
-/// The passphrase of a volume. None of them opens another one.
+/// Returns the passphrase of a volume. None of them opens another one.
 fn passphrase(volume: &str) -> String {
     let printable: String = (' '..='~').collect();
     match volume {
@@ -55,16 +62,14 @@ fn passphrase(volume: &str) -> String {
 }
 
 /// Gives the layout a disk for each of the volumes.
-fn small_volumes(repos: &Repos, _: &Operator) -> Result<()> {
+fn add_volumes(repos: &Repos, _: &Operator) -> Result<()> {
     let disks: String = VOLUMES.iter().map(|name| layout(name)).collect();
-    repos.edit(&format!("hosts/nixos/{HOST}/disks.nix"), |text| {
-        let body = text.trim_end().strip_suffix('}').context("disks.nix ends without }")?;
-        Ok(format!("{body}{disks}}}\n"))
-    })
+    repos.add_to_disks(&disks)
 }
 
+/// Writes the layout of a volume's disk.
 fn layout(volume: &str) -> String {
-    let device = disk_path(&small_disk(volume));
+    let device = small_disk(volume).by_id();
     format!(
         r#"
   disko.devices.disk.{volume} = {{
@@ -93,17 +98,18 @@ fn layout(volume: &str) -> String {
     )
 }
 
-/// One passphrase comes out of an encrypted file, one from a command, the others from files.
-fn install(journey: &Journey) -> Result<()> {
+/// Runs landfall, which takes one passphrase out of an encrypted file, one from a command, the
+/// others from files.
+fn bootstrap(journey: &Journey) -> Result<()> {
     let operator = &journey.operator;
     let mut landfall = journey.bootstrap_command()?;
     for volume in VOLUMES {
-        journey.target.answer_for(volume, &passphrase(volume));
+        journey.target.set_passphrase(volume, &passphrase(volume));
         match volume {
             "umlauts" => {
                 encrypt(operator, volume)?;
-                let place = format!("{volume}={}:{volume}", operator.path(ENCRYPTED).display());
-                landfall.args(["--luks-passphrase-secret", &place]);
+                let secret = format!("{volume}={}:{volume}", operator.path(ENCRYPTED).display());
+                landfall.args(["--luks-passphrase-secret", &secret]);
             }
             "printed" => {
                 let file = operator.secret_file(volume, &format!("{}\n\n", passphrase(volume)))?;
@@ -117,26 +123,22 @@ fn install(journey: &Journey) -> Result<()> {
             }
         }
     }
-    let status = landfall.status()?;
-    ensure!(status.success(), "landfall bootstrap ended with {status}");
-    Ok(())
+    succeed("landfall bootstrap", &mut landfall)
 }
 
 /// The root's passphrase from its change on.
 const ANOTHER: &str = " Mein \"zweites\" Paßwort, $5 & 'mehr' ";
 
-fn change(journey: &Journey) -> Result<()> {
+fn change_passphrase(journey: &Journey) -> Result<()> {
     let operator = &journey.operator;
-    let old = operator.secret_file("passphrase", &journey.known.passphrase)?;
+    let old = journey.passphrase_file()?;
     let new = operator.secret_file("another", &format!("{ANOTHER}\n"))?;
-    let password = operator.secret_file("sudo-password", &journey.known.password)?;
     let mut landfall = journey.landfall()?;
     landfall.args(["passphrase", HOST, "--yes", "--volume", ROOT, "-i"]).arg(operator.ssh_key());
-    landfall.arg("--sudo-password-file").arg(password);
+    landfall.arg("--sudo-password-file").arg(journey.sudo_password_file()?);
     landfall.arg("--old-passphrase-file").arg(old).arg("--new-passphrase-file").arg(new);
-    let status = landfall.status()?;
-    ensure!(status.success(), "landfall passphrase ended with {status}");
-    journey.target.answer_for(ROOT, ANOTHER);
+    succeed("landfall passphrase", &mut landfall)?;
+    journey.target.set_passphrase(ROOT, ANOTHER);
     Ok(())
 }
 
@@ -164,31 +166,31 @@ fn encrypt(operator: &Operator, name: &str) -> Result<()> {
     quiet(operator.command("sops").arg("decrypt").arg(operator.path(ENCRYPTED)))
 }
 
-/// Each volume is mounted, and was opened by somebody who typed at the one boot.
-const ALL_OPEN: Proof = Proof::new("all volumes", |journey: &Journey| {
-    let installed = journey.installed()?;
+/// Shows that each volume is mounted, which somebody has opened who typed at the one boot.
+const ALL_VOLUMES: Claim = Claim::new("all volumes", |journey| {
     for volume in VOLUMES {
-        let look = format!("findmnt -no SOURCE /{volume}");
-        let source = installed.run(&journey.operator, USER, &look)?;
+        let source = journey.as_user(&format!("findmnt -no SOURCE /{volume}"))?;
         ensure!(source == format!("/dev/mapper/{volume}"), "/{volume} is {source}");
     }
     let lengths = VOLUMES.map(|volume| passphrase(volume).len().to_string()).join(", ");
-    Ok(format!("typed {} times, {lengths} bytes and the root's", journey.target.typed()))
+    Ok(format!(
+        "typed {} times, {lengths} bytes and the root's",
+        journey.target.passphrases_typed()
+    ))
 });
 
-/// At the next boot the new passphrase opens the root's volume; the old one does not.
-const CHANGED: Proof = Proof::new("another one", |journey: &Journey| {
+/// Shows that at the next boot the new passphrase opens the root's volume; the old one does not.
+const CHANGED: Claim = Claim::new("another one", |journey| {
     journey.reboot()?;
     let opens = |passphrase: &str| {
         let test = "cryptsetup open --test-passphrase --key-file - \
                     /dev/disk/by-partlabel/disk-main-luks && echo opens || echo does not";
-        let words = passphrase.replace('\'', r"'\''");
-        journey.as_root(&format!("printf %s '{words}' | {{ {test}; }}"))
+        journey.as_root(&format!("printf %s {} | {{ {test}; }}", shell_word(passphrase)))
     };
-    let (old, new) = (opens(&journey.known.passphrase)?, opens(ANOTHER)?);
+    let (old, new) = (opens(&journey.secrets.passphrase)?, opens(ANOTHER)?);
     ensure!(old == "does not" && new == "opens", "the old one {old}, the new one {new}");
-    let source = journey.installed()?.run(&journey.operator, USER, "findmnt -no SOURCE /")?;
+    let source = journey.as_user("findmnt -no SOURCE /")?;
     ensure!(source.starts_with("/dev/mapper/crypted"), "the root is {source}");
-    let typed = journey.target.typed();
+    let typed = journey.target.passphrases_typed();
     Ok(format!("the new one opened {ROOT} at the next boot, the old one does not; {typed} typed"))
 });

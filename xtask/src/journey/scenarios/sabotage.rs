@@ -3,17 +3,20 @@
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::journey::course::Journey;
+use crate::journey::fixture::Journey;
 use crate::journey::operator::Operator;
 use crate::journey::repos::{Repos, SECRETS};
-use crate::journey::scenario::{Act, Ends, Scenario, words};
+use crate::journey::scenario::{Action, Ending, Scenario};
+use crate::journey::setup::{RepoEdit, Setup, words};
 
+const NO_SUCH_KEY: &str = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const FAILING_UNIT: &str = "sabotage";
+/// What is printed of the disk after a failure.
 const UNTOUCHED: &str = "the disk is untouched";
 
 /// What can be done, as `cargo xtask demo --sabotage` takes it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum Sabotage {
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Sabotage {
     /// One character of an encrypted secret is changed
     Secret,
     /// The full configuration has a required unit that fails
@@ -24,32 +27,53 @@ pub enum Sabotage {
     Push,
 }
 
-pub fn scenarios() -> Vec<Scenario> {
+/// Lists the journeys of this subject.
+pub(crate) fn scenarios() -> Vec<Scenario> {
     Sabotage::value_variants().iter().map(|kind| sabotaged(*kind, Scenario::staged())).collect()
 }
 
-/// A journey with this done to it.
-pub fn sabotaged(sabotage: Sabotage, mut scenario: Scenario) -> Scenario {
-    let (name, shows, says) = match sabotage {
-        Sabotage::Secret => {
-            scenario.edits.push(corrupt_sample);
-            ("corrupted-secret", "a corrupted secret", vec![r"guppy\.yaml", UNTOUCHED])
-        }
-        Sabotage::Unit => {
-            scenario.edits.push(add_failing_unit);
-            scenario.flags.extend(words(&format!("--require-unit {FAILING_UNIT}.service")));
-            ("failing-unit", "a required unit that fails", vec![r"sabotage\.service"])
-        }
-        Sabotage::HostKey => {
-            scenario.expects = Some("SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
-            ("other-host-key", "another host key", vec!["SHA256:AAAAAAAA", UNTOUCHED])
-        }
-        Sabotage::Push => {
-            scenario.acts.insert(0, Act::Do(refuse_pushes));
-            ("refused-push", "a refused push", vec!["this branch is protected", UNTOUCHED])
-        }
-    };
-    Scenario { name, shows, ends: Ends::Saying(says), ..scenario }
+/// Does this to a journey, which then must fail.
+pub(crate) fn sabotaged(sabotage: Sabotage, scenario: Scenario) -> Scenario {
+    match sabotage {
+        Sabotage::Secret => Scenario {
+            name: "corrupted-secret",
+            shows: "a corrupted secret",
+            setup: with_edit(corrupt_sample, scenario.setup),
+            ending: Ending::Failure { saying: vec![r"guppy\.yaml", UNTOUCHED] },
+            ..scenario
+        },
+        Sabotage::Unit => Scenario {
+            name: "failing-unit",
+            shows: "a required unit that fails",
+            setup: requiring_unit(with_edit(add_failing_unit, scenario.setup)),
+            ending: Ending::Failure { saying: vec![r"sabotage\.service"] },
+            ..scenario
+        },
+        Sabotage::HostKey => Scenario {
+            name: "other-host-key",
+            shows: "another host key",
+            setup: Setup { expected_host_key: Some(NO_SUCH_KEY), ..scenario.setup },
+            ending: Ending::Failure { saying: vec!["SHA256:AAAAAAAA", UNTOUCHED] },
+            ..scenario
+        },
+        Sabotage::Push => Scenario {
+            name: "refused-push",
+            shows: "a refused push",
+            actions: [vec![Action::Do(refuse_pushes)], scenario.actions].concat(),
+            ending: Ending::Failure { saying: vec!["this branch is protected", UNTOUCHED] },
+            ..scenario
+        },
+    }
+}
+
+fn with_edit(edit: RepoEdit, mut setup: Setup) -> Setup {
+    setup.edits.push(edit);
+    setup
+}
+
+fn requiring_unit(mut setup: Setup) -> Setup {
+    setup.flags.extend(words(&format!("--require-unit {FAILING_UNIT}.service")));
+    setup
 }
 
 fn corrupt_sample(repos: &Repos, _: &Operator) -> Result<()> {

@@ -3,14 +3,14 @@
 use anyhow::{Context, Result};
 
 use crate::journey::operator::{Operator, USER};
-use crate::journey::repos::{HOST, Repos};
+use crate::journey::repos::Repos;
 
 const USERS: &str = "hosts/common/users/default.nix";
 const SOPS: &str = "hosts/common/core/sops.nix";
 
-/// A configuration that knows nothing of sops: no module, no input, no `.sops.yaml`. The
-/// password's hash stands in it.
-pub fn without_sops(repos: &Repos, operator: &Operator) -> Result<()> {
+/// Takes sops out of the configuration: no module, no input. The password's hash stands in it
+/// instead.
+pub(crate) fn remove_sops(repos: &Repos, operator: &Operator) -> Result<()> {
     let hash = repos.secret(operator, &format!("[\"passwords\"][\"{USER}\"]"))?;
     repos.cut("flake.nix", "    sops-nix = {", "  };\n\n  outputs")?;
     repos.cut("hosts/common/core/default.nix", "    ./sops.nix\n", "  ];")?;
@@ -25,8 +25,8 @@ pub fn without_sops(repos: &Repos, operator: &Operator) -> Result<()> {
     std::fs::remove_file(&sops).with_context(|| format!("cannot remove {}", sops.display()))
 }
 
-/// The secrets are opened with an age key file alone, not with the SSH host key.
-pub fn age_key_file_alone(repos: &Repos, _: &Operator) -> Result<()> {
+/// Opens the secrets with an age key file alone, not with the SSH host key.
+pub(crate) fn use_age_key_file_alone(repos: &Repos, _: &Operator) -> Result<()> {
     repos.replace(
         SOPS,
         "  sops = {\n",
@@ -34,8 +34,8 @@ pub fn age_key_file_alone(repos: &Repos, _: &Operator) -> Result<()> {
     )
 }
 
-/// The secrets can be opened with an age key file, and with the SSH host key.
-pub fn age_key_file_too(repos: &Repos, _: &Operator) -> Result<()> {
+/// Opens the secrets with an age key file, or with the SSH host key.
+pub(crate) fn use_age_key_file_too(repos: &Repos, _: &Operator) -> Result<()> {
     repos.replace(
         SOPS,
         "  sops = {\n",
@@ -44,25 +44,17 @@ pub fn age_key_file_too(repos: &Repos, _: &Operator) -> Result<()> {
 }
 
 /// The second disk's serial number.
-pub const DATA_SERIAL: &str = "landfall-data";
+pub(crate) const DATA_SERIAL: &str = "landfall-data";
 
-/// A second disk with LUKS, which the running system opens with a key file in the persist
+/// Adds a second disk with LUKS, which the running system opens with a key file in the persist
 /// folder. The layout names a device that no machine has.
-pub fn second_disk(repos: &Repos, _: &Operator) -> Result<()> {
-    in_both_systems(repos, SECOND_DISK)
+pub(crate) fn add_second_disk(repos: &Repos, _: &Operator) -> Result<()> {
+    repos.add_to_disks(SECOND_DISK)
 }
 
-/// Adds definitions to what the minimal system and the full one share.
-fn in_both_systems(repos: &Repos, definitions: &str) -> Result<()> {
-    repos.edit(&format!("hosts/nixos/{HOST}/disks.nix"), |text| {
-        let body = text.trim_end().strip_suffix('}').context("disks.nix ends without }")?;
-        Ok(format!("{body}{definitions}}}\n"))
-    })
-}
-
-/// The initrd gets the host key from its boot loader, and leaves a copy of it in memory.
-pub fn initrd_secret(repos: &Repos, _: &Operator) -> Result<()> {
-    in_both_systems(repos, INITRD_SECRET)
+/// Gives the initrd the host key by its boot loader, and leaves a copy of it in memory.
+pub(crate) fn add_initrd_secret(repos: &Repos, _: &Operator) -> Result<()> {
+    repos.add_to_disks(INITRD_SECRET)
 }
 
 const INITRD_SECRET: &str = r#"

@@ -4,21 +4,23 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 
-use crate::journey::course::Journey;
+use crate::journey::claims::{Claim, staged_and};
 use crate::journey::operator::{Operator, USER};
-use crate::journey::proof::{Proof, STAGED};
-use crate::journey::repos::{HOST, Repos};
+use crate::journey::repos::{HOST, HOST_MODULE, Repos};
 use crate::journey::scenario::Scenario;
-use crate::run::output;
+use crate::journey::setup::Setup;
+use crate::process::output;
 
+/// The user's secret.
 const TOKEN: &str = "a token of the user's own";
 
-pub fn scenarios() -> Vec<Scenario> {
+/// Lists the journeys of this subject.
+pub(crate) fn scenarios() -> Vec<Scenario> {
     vec![Scenario {
         name: "home-secrets",
         shows: "home-manager's sops: the user has a key, which opens the user's secrets",
-        edits: vec![home_secrets],
-        holds: [&STAGED[..], &[USERS_KEY]].concat(),
+        setup: Setup { edits: vec![add_home_secrets], ..Setup::staged() },
+        claims: staged_and(&[USERS_KEY]),
         ..Scenario::staged()
     }]
 }
@@ -69,7 +71,15 @@ in
 }
 "#;
 
-fn home_secrets(repos: &Repos, operator: &Operator) -> Result<()> {
+/// Adds an encrypted file that the user's own key opens.
+fn add_home_secrets(repos: &Repos, operator: &Operator) -> Result<()> {
+    declare_token(repos)?;
+    add_rule(repos)?;
+    encrypt_token(repos, operator)
+}
+
+/// Declares the secret in the host's configuration.
+fn declare_token(repos: &Repos) -> Result<()> {
     let host = repos.config.join(format!("hosts/nixos/{HOST}"));
     fs::write(host.join("home-manager.nix"), HOME_MANAGER)?;
     let home = format!(
@@ -79,9 +89,11 @@ fn home_secrets(repos: &Repos, operator: &Operator) -> Result<()> {
          secrets.token.sopsFile = \"${{inputs.nix-secrets}}/sops/{USER}.yaml\";\n  }};\n}}\n"
     );
     fs::write(host.join("home.nix"), home)?;
-    let file = format!("hosts/nixos/{HOST}/default.nix");
-    repos.replace(&file, "./disks.nix", "./disks.nix\n    ./home.nix")?;
+    repos.replace(HOST_MODULE, "./disks.nix", "./disks.nix\n    ./home.nix")
+}
 
+/// Adds a creation rule for the user alone, before the others.
+fn add_rule(repos: &Repos) -> Result<()> {
     let rules = repos.secrets.join(".sops.yaml");
     let rule = format!(
         "creation_rules:\n  - path_regex: ^sops/{USER}\\.yaml$\n    key_groups:\n      - age:\n          \
@@ -89,7 +101,11 @@ fn home_secrets(repos: &Repos, operator: &Operator) -> Result<()> {
     );
     let text = fs::read_to_string(&rules)?;
     ensure!(text.contains("creation_rules:\n"), "{} has no rules", rules.display());
-    fs::write(&rules, text.replacen("creation_rules:\n", &rule, 1))?;
+    Ok(fs::write(&rules, text.replacen("creation_rules:\n", &rule, 1))?)
+}
+
+/// Encrypts the secret for that rule.
+fn encrypt_token(repos: &Repos, operator: &Operator) -> Result<()> {
     let plain = operator.secret_file("token.yaml", &format!("token: {TOKEN}\n"))?;
     let name = format!("sops/{USER}.yaml");
     let mut sops = operator.command("sops");
@@ -98,14 +114,14 @@ fn home_secrets(repos: &Repos, operator: &Operator) -> Result<()> {
     Ok(fs::remove_file(plain)?)
 }
 
-/// The user alone has the key, and with it opens what was brought.
-const USERS_KEY: Proof = Proof::new("user's key", |journey: &Journey| {
+/// Shows that the user alone has the key, and with it opens what was brought.
+const USERS_KEY: Claim = Claim::new("user's key", |journey| {
     let look = format!(
         "stat -c '%a %U' ~/.config/sops/age ~/.config/sops/age/keys.txt && \
          SOPS_AGE_KEY_FILE=~/.config/sops/age/keys.txt /nix/store/*-sops-*/bin/sops decrypt \
          --extract '[\"token\"]' ~/src/nix-secrets/sops/{USER}.yaml"
     );
-    let found = journey.installed()?.run(&journey.operator, USER, &look)?;
+    let found = journey.as_user(&look)?;
     let expected = format!("700 {USER}\n600 {USER}\n{TOKEN}");
     ensure!(found == expected, "on the machine: {found}");
     Ok(format!("opens sops/{USER}.yaml on the machine, mode 600, {USER}'s"))

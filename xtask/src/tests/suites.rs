@@ -1,4 +1,4 @@
-//! Rings 1 and 2: the tests of the workspace and of the stand-in nixpkgs, inside the lab.
+//! The tests of the workspace and of the stand-in nixpkgs, inside the lab.
 //!
 //! A test that cannot run here prints a line `SKIPPED: REASON` and returns; it is counted
 //! as skipped, not as passed.
@@ -11,13 +11,13 @@ use anyhow::{Context, Result, bail};
 use regex::Regex;
 
 use super::tally::Tally;
-use crate::lab::base::checkout;
+use crate::checkout;
 use crate::lab::enter;
-use crate::run::in_path;
+use crate::process::in_path;
 
 const LAB_TESTS: &str = "lab/tests/run.sh";
 
-/// What a runner reported.
+/// What a test runner reported.
 #[derive(Debug, Default, PartialEq)]
 struct Counts {
     passed: u32,
@@ -25,45 +25,62 @@ struct Counts {
     skipped: Vec<String>,
 }
 
-pub fn run(tally: &mut Tally) {
-    runner(tally, "stand-in nixpkgs", &[LAB_TESTS], lab_counts);
+const NEXTEST: [&str; 12] = [
+    "cargo",
+    "nextest",
+    "run",
+    "--workspace",
+    "--locked",
+    "--no-fail-fast",
+    // Real programs under load: what fails once is tried once more, and named as flaky.
+    "--retries",
+    "1",
+    "--success-output",
+    "final",
+    "--color",
+    "never",
+];
+
+const CARGO_TEST: [&str; 9] = [
+    "cargo",
+    "test",
+    "--workspace",
+    "--locked",
+    "--no-fail-fast",
+    "--",
+    "--show-output",
+    "--color",
+    "never",
+];
+
+/// How the lines of a test begin that tell how it ended, and those of the runner.
+const PROGRESS: [&str; 10] = [
+    "PASS ",
+    "FAIL ",
+    "SLOW ",
+    "TIMEOUT ",
+    "TRY ",
+    "FLAKY ",
+    "Summary ",
+    "test ",
+    "Compiling ",
+    "error",
+];
+
+/// Runs the tests of the stand-in nixpkgs, then those of the workspace.
+pub(crate) fn run(tally: &mut Tally) {
+    run_suite(tally, "stand-in nixpkgs", &[LAB_TESTS], lab_counts);
     if in_path("cargo-nextest") {
-        let words = [
-            "cargo",
-            "nextest",
-            "run",
-            "--workspace",
-            "--locked",
-            "--no-fail-fast",
-            // Real programs under load: what fails once is tried once more, and named as flaky.
-            "--retries",
-            "1",
-            "--success-output",
-            "final",
-            "--color",
-            "never",
-        ];
-        runner(tally, "cargo nextest", &words, nextest_counts);
+        run_suite(tally, "cargo nextest", &NEXTEST, nextest_counts);
     } else {
-        let words = [
-            "cargo",
-            "test",
-            "--workspace",
-            "--locked",
-            "--no-fail-fast",
-            "--",
-            "--show-output",
-            "--color",
-            "never",
-        ];
-        runner(tally, "cargo test", &words, cargo_test_counts);
+        run_suite(tally, "cargo test", &CARGO_TEST, cargo_test_counts);
     }
 }
 
 /// Runs a test runner in the lab, showing its lines, and counts what it reports.
-fn runner(tally: &mut Tally, name: &str, words: &[&str], counts: fn(&str) -> Option<Counts>) {
+fn run_suite(tally: &mut Tally, name: &str, words: &[&str], counts: fn(&str) -> Option<Counts>) {
     println!("\n── {name}");
-    match shown(words) {
+    match run_in_lab(words) {
         Ok((succeeded, text)) => match counts(&text) {
             Some(counts) if succeeded == (counts.failed == 0) => {
                 tally.add(counts.passed, counts.skipped);
@@ -77,30 +94,16 @@ fn runner(tally: &mut Tally, name: &str, words: &[&str], counts: fn(&str) -> Opt
     }
 }
 
-/// Lines that tell how one test ended; the rest is shown only when something failed.
+/// Says whether a line tells how one test ended; the rest is shown only when something failed.
 fn tells_progress(line: &str) -> bool {
-    let line = line.trim_start();
-    [
-        "PASS ",
-        "FAIL ",
-        "SLOW ",
-        "TIMEOUT ",
-        "TRY ",
-        "FLAKY ",
-        "Summary ",
-        "test ",
-        "Compiling ",
-        "error",
-    ]
-    .iter()
-    .any(|start| line.starts_with(start))
+    PROGRESS.iter().any(|start| line.trim_start().starts_with(start))
 }
 
 /// Runs a command in the lab; gives whether it succeeded, and all its lines.
-fn shown(words: &[&str]) -> Result<(bool, String)> {
+fn run_in_lab(words: &[&str]) -> Result<(bool, String)> {
     let words: Vec<&std::ffi::OsStr> = words.iter().map(std::ffi::OsStr::new).collect();
     let mut child = enter::command(&words)?
-        .current_dir(checkout())
+        .current_dir(checkout::root())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -127,6 +130,7 @@ fn shown(words: &[&str]) -> Result<(bool, String)> {
     Ok((succeeded, text))
 }
 
+/// Sends every line on, as it comes.
 fn forward(from: Option<impl Read + Send + 'static>, to: mpsc::Sender<String>) {
     let Some(from) = from else { return };
     std::thread::spawn(move || {
@@ -136,7 +140,7 @@ fn forward(from: Option<impl Read + Send + 'static>, to: mpsc::Sender<String>) {
     });
 }
 
-/// The lines that name the tests that failed, each once.
+/// Returns the lines that name the tests that failed, each once.
 fn failures(text: &str) -> String {
     let names = |line: &&str| {
         ["FAIL ", "TIMEOUT ", "FAILED "].iter().any(|start| line.starts_with(start))
@@ -148,12 +152,13 @@ fn failures(text: &str) -> String {
     lines.join("\n")
 }
 
+/// Returns the reasons of the tests that said they are skipped.
 fn skipped(text: &str) -> Vec<String> {
     let lines = text.lines().filter_map(|line| line.trim().strip_prefix("SKIPPED: "));
     lines.map(str::to_string).collect()
 }
 
-/// `N passed, N failed`, perhaps with `, N skipped` and lines that say what.
+/// Reads `N passed, N failed`, perhaps with `, N skipped` and lines that say what.
 fn lab_counts(text: &str) -> Option<Counts> {
     let line = Regex::new(r"(?m)^(\d+) passed, (\d+) failed").ok()?;
     let found = line.captures_iter(text).last()?;
@@ -164,7 +169,7 @@ fn lab_counts(text: &str) -> Option<Counts> {
     })
 }
 
-/// `Summary [ 1.2s] 9 tests run: 8 passed (1 slow), 1 failed, 2 skipped`; its own skipped
+/// Reads `Summary [ 1.2s] 9 tests run: 8 passed (1 slow), 1 failed, 2 skipped`; its own skipped
 /// tests are the ignored ones.
 fn nextest_counts(text: &str) -> Option<Counts> {
     let summary = text.lines().rfind(|line| line.trim().starts_with("Summary ["))?;
@@ -173,10 +178,10 @@ fn nextest_counts(text: &str) -> Option<Counts> {
         pattern.captures(summary)?[1].parse::<u32>().ok()
     };
     let failed = ["failed", "timed out", "exec failed"].iter().filter_map(|what| count(what)).sum();
-    Some(finish(count("passed")?, failed, count("skipped").unwrap_or(0), text))
+    Some(counted(count("passed")?, failed, count("skipped").unwrap_or(0), text))
 }
 
-/// The sum over `test result: ok. 8 passed; 0 failed; 1 ignored; …` lines.
+/// Adds up lines as `test result: ok. 8 passed; 0 failed; 1 ignored; …`.
 fn cargo_test_counts(text: &str) -> Option<Counts> {
     let line =
         Regex::new(r"(?m)^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored").ok()?;
@@ -187,11 +192,12 @@ fn cargo_test_counts(text: &str) -> Option<Counts> {
         }
     }
     let [passed, failed, ignored] = sums;
-    (passed + failed + ignored > 0).then(|| finish(passed, failed, ignored, text))
+    (passed + failed + ignored > 0).then(|| counted(passed, failed, ignored, text))
 }
 
-/// A test that said it is skipped has returned, and so was counted among the passed.
-fn finish(passed: u32, failed: u32, ignored: u32, text: &str) -> Counts {
+/// Takes the skipped out of the passed: a test that said it is skipped has returned, and so was
+/// counted among these.
+fn counted(passed: u32, failed: u32, ignored: u32, text: &str) -> Counts {
     let mut reasons = skipped(text);
     let passed = passed.saturating_sub(u32::try_from(reasons.len()).unwrap_or(0));
     reasons.extend((0..ignored).map(|_| "marked #[ignore]".to_string()));

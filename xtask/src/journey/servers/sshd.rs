@@ -1,4 +1,4 @@
-//! A real sshd on loopback: the forge's, a jump host's, an impostor's.
+//! A real sshd on loopback.
 //!
 //! Invariant: it listens on 127.0.0.1 alone and takes keys only, and its host key can be
 //! known to clients before they connect, so nobody learns to skip the check.
@@ -12,22 +12,27 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::{quiet, tethered, wait_until};
+use crate::process::{quiet, tethered, wait_until};
 
 const PROGRAM: &str = "/usr/sbin/sshd";
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A running server; dropping it ends it.
-pub struct Sshd {
+pub(crate) struct Sshd {
     dir: PathBuf,
     port: u16,
     server: Child,
 }
 
 impl Sshd {
+    /// Returns the path of the host key's public half.
+    pub(crate) fn public_key_file(&self) -> PathBuf {
+        self.dir.join("host_key.pub")
+    }
+
     /// Starts a server with a new host key at this port, with its files in `dir`. It lets
     /// the holders of `keys` (public keys, one a line) in; `more` are further settings.
-    pub fn start(dir: &Path, port: u16, keys: &str, more: &str) -> Result<Sshd> {
+    pub(crate) fn start(dir: &Path, port: u16, keys: &str, more: &str) -> Result<Sshd> {
         fs::create_dir_all(dir)?;
         // sshd refuses keys in a folder that others may write to.
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
@@ -53,30 +58,31 @@ impl Sshd {
             .context("cannot start sshd")?;
         let sshd = Sshd { dir: dir.to_path_buf(), port, server };
         if !wait_until(START_DEADLINE, || TcpStream::connect(("127.0.0.1", port)).is_ok())? {
-            bail!("the sshd in {} does not listen; it said:\n{}", dir.display(), sshd.log()?);
+            bail!("the sshd in {} does not listen; it said:\n{}", dir.display(), sshd.log());
         }
         Ok(sshd)
     }
 
-    pub fn port(&self) -> u16 {
+    /// Returns the port on loopback that it listens on.
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// `algorithm base64` of its host key.
-    pub fn public_key(&self) -> Result<String> {
-        let public = fs::read_to_string(self.dir.join("host_key.pub"))?;
+    /// Returns its host key, as `algorithm base64`.
+    fn public_key(&self) -> Result<String> {
+        let public = fs::read_to_string(self.public_key_file())?;
         Ok(public.split(' ').take(2).collect::<Vec<_>>().join(" ").trim().to_string())
     }
 
-    /// The line of a known_hosts file that names it.
-    pub fn known_hosts_line(&self) -> Result<String> {
+    /// Returns the line of a known_hosts file that names it.
+    pub(crate) fn known_hosts_line(&self) -> Result<String> {
         Ok(format!("[127.0.0.1]:{} {}\n", self.port, self.public_key()?))
     }
 
-    /// What it has written down.
-    pub fn log(&self) -> Result<String> {
+    /// Returns what it has written to its log.
+    pub(crate) fn log(&self) -> String {
         let log = fs::read(self.dir.join("sshd.log")).unwrap_or_default();
-        Ok(String::from_utf8_lossy(&log).into_owned())
+        String::from_utf8_lossy(&log).into_owned()
     }
 }
 
@@ -107,7 +113,8 @@ fn settings(dir: &Path, port: u16, more: &str) -> String {
     )
 }
 
-/// As root, sshd wants an empty folder that systemd otherwise makes at boot.
+/// Makes the empty folder that sshd wants when it is root's, and that systemd otherwise makes
+/// at boot.
 fn make_privilege_separation_folder() -> Result<()> {
     let dir = Path::new("/run/sshd");
     if rustix::process::geteuid().is_root() && !dir.exists() {
@@ -117,8 +124,8 @@ fn make_privilege_separation_folder() -> Result<()> {
     Ok(())
 }
 
-/// A port on loopback that was free a moment ago.
-pub fn free_port() -> Result<u16> {
+/// Finds a port on loopback that was free a moment ago.
+pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("no port is free on loopback")?;
     Ok(listener.local_addr()?.port())
 }

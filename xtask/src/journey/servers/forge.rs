@@ -7,14 +7,14 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::run::{output, quiet};
-use crate::sshd::{Sshd, free_port};
+use super::sshd::{Sshd, free_port};
+use crate::process::{output, quiet};
 
-/// Refuses every push, as a forge with a protected branch would.
+/// A hook that refuses every push, as a forge with a protected branch would.
 const REFUSING_HOOK: &str = "#!/bin/sh\necho 'this branch is protected' >&2\nexit 1\n";
 
 /// A running forge; dropping it ends the server.
-pub struct Forge {
+pub(crate) struct Forge {
     dir: PathBuf,
     server: Sshd,
 }
@@ -22,7 +22,7 @@ pub struct Forge {
 impl Forge {
     /// Starts a forge whose files lie in `dir` and which lets the holders of `keys` (public
     /// keys, one a line) in.
-    pub fn start(dir: &Path, keys: &str) -> Result<Forge> {
+    pub(crate) fn start(dir: &Path, keys: &str) -> Result<Forge> {
         let git_programs = output(Command::new("git").arg("--exec-path"))?;
         let more = format!(
             "DisableForwarding yes\nPermitTTY no\n\
@@ -34,30 +34,30 @@ impl Forge {
     }
 
     /// Makes an empty bare repository and returns its URL.
-    pub fn repository(&self, name: &str) -> Result<String> {
+    pub(crate) fn repository(&self, name: &str) -> Result<String> {
         let bare = self.bare(name);
         quiet(Command::new("git").args(["init", "--quiet", "--bare", "-b", "main"]).arg(&bare))?;
         let user = output(Command::new("id").arg("-un"))?;
         Ok(format!("ssh://{}@127.0.0.1:{}{}", user.trim(), self.server.port(), bare.display()))
     }
 
-    /// From now on pushes to this repository are refused by a hook.
-    pub fn refuse_pushes(&self, name: &str) -> Result<()> {
+    /// Makes a hook refuse pushes to this repository from now on.
+    pub(crate) fn refuse_pushes(&self, name: &str) -> Result<()> {
         let hook = self.bare(name).join("hooks/pre-receive");
         fs::create_dir_all(self.bare(name).join("hooks"))?;
         fs::write(&hook, REFUSING_HOOK)?;
         Ok(fs::set_permissions(&hook, fs::Permissions::from_mode(0o755))?)
     }
 
-    /// The commit of a repository's main branch.
-    pub fn head(&self, name: &str) -> Result<String> {
+    /// Returns the commit of a repository's main branch.
+    pub(crate) fn head(&self, name: &str) -> Result<String> {
         let git_dir = format!("--git-dir={}", self.bare(name).display());
         let commit = output(Command::new("git").args([&git_dir, "rev-parse", "refs/heads/main"]))?;
         Ok(commit.trim().to_string())
     }
 
-    /// The line of a known_hosts file that names this forge.
-    pub fn known_hosts_line(&self) -> Result<String> {
+    /// Returns the line of a known_hosts file that names this forge.
+    pub(crate) fn known_hosts_line(&self) -> Result<String> {
         self.server.known_hosts_line()
     }
 
@@ -69,9 +69,9 @@ impl Forge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
+    use crate::temp_dir::TempDir;
 
-    /// A client's key, a clone with one commit, and the ssh command that knows the forge.
+    /// Makes a client's key, a clone with one commit, and the ssh command that knows the forge.
     fn client(dir: &Path, forge_dir: &Path) -> Result<(Forge, PathBuf, String)> {
         let key = dir.join("id");
         quiet(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key))?;
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn pushes_arrive_and_a_refusing_hook_stops_them() -> Result<()> {
-        let scratch = Scratch::new("forge")?;
+        let scratch = TempDir::new("forge")?;
         let (forge, clone, ssh) = client(scratch.path(), &scratch.path().join("forge"))?;
         let url = forge.repository("config")?;
         push(&clone, &url, &ssh)?;
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn only_git_and_only_the_right_key_get_in() -> Result<()> {
-        let scratch = Scratch::new("forge")?;
+        let scratch = TempDir::new("forge")?;
         let (forge, clone, ssh) = client(scratch.path(), &scratch.path().join("forge"))?;
         let url = forge.repository("config")?;
         let words: Vec<&str> = ssh.split(' ').skip(1).collect();

@@ -1,4 +1,4 @@
-//! Runs other programs for xtask: one line says what failed, with the end of its output.
+//! Runs other programs, waits for them, and ends them with this one.
 //!
 //! Invariant: a command that fails never passes unnoticed, and its error shows the
 //! command line, the exit status and the last lines it printed.
@@ -17,22 +17,22 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 /// How many of a failed command's last lines its error shows.
 const TAIL_LINES: usize = 25;
 
-/// The command as a person would type it, for messages.
-fn shown(command: &Command) -> String {
+/// Renders the command as a person would type it, for messages.
+fn command_line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
 }
 
-/// The last lines of a text.
-pub fn tail(text: &str) -> String {
+/// Returns the last lines of a text.
+pub(crate) fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
 
 /// Runs a command without input, returns its standard output, and fails with the end of
 /// what it printed.
-pub fn output(command: &mut Command) -> Result<String> {
-    let what = shown(command);
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let what = command_line(command);
     let done =
         command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{what}`"))?;
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
@@ -44,26 +44,26 @@ pub fn output(command: &mut Command) -> Result<String> {
 }
 
 /// Runs a command whose output matters only when it fails.
-pub fn quiet(command: &mut Command) -> Result<()> {
+pub(crate) fn quiet(command: &mut Command) -> Result<()> {
     output(command).map(drop)
 }
 
-/// Where this program is; when it was built anew meanwhile, the new one.
-pub fn own_program() -> Result<PathBuf> {
+/// Returns the path of this program; when it was built again meanwhile, of the new one.
+pub(crate) fn own_program() -> Result<PathBuf> {
     let path = std::env::current_exe().context("cannot tell where this program is")?;
     let replaced = path.to_str().and_then(|path| path.strip_suffix(" (deleted)"));
     Ok(replaced.map_or_else(|| path.clone(), PathBuf::from))
 }
 
-/// Whether a program of this name is in `PATH`.
-pub fn in_path(program: &str) -> bool {
+/// Says whether a program of this name is in `PATH`.
+pub(crate) fn in_path(program: &str) -> bool {
     std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
 
-/// Waits for a child, and stays while it ends, so that this process can clean up after it:
-/// Ctrl-C reaches the child from the terminal, a request to end is passed on.
-pub fn wait_through_interrupts(child: &mut Child) -> Result<ExitStatus> {
+/// Waits for a child and outlives it, so that this process can clean up after it: Ctrl-C
+/// reaches the child from the terminal, a request to end is passed on.
+pub(crate) fn wait_through_interrupts(child: &mut Child) -> Result<ExitStatus> {
     let (interrupt, end) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     signal_hook::flag::register(SIGINT, interrupt)?;
     signal_hook::flag::register(SIGTERM, Arc::clone(&end))?;
@@ -79,11 +79,12 @@ pub fn wait_through_interrupts(child: &mut Child) -> Result<ExitStatus> {
     }
 }
 
+/// Set by Ctrl-C once [`catch_interrupts`] was called.
 static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// From now on Ctrl-C only sets a mark that every wait looks at, so that machines and
-/// servers are ended on the way out.
-pub fn catch_interrupts() -> Result<()> {
+/// Makes Ctrl-C only set a mark that every wait looks at, so that machines and servers are
+/// ended on the way out.
+pub(crate) fn catch_interrupts() -> Result<()> {
     let mark = INTERRUPTED.get_or_init(Arc::default);
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(mark))?;
@@ -91,29 +92,29 @@ pub fn catch_interrupts() -> Result<()> {
     Ok(())
 }
 
-/// Whether Ctrl-C came since [`catch_interrupts`].
-pub fn interrupted() -> bool {
+/// Says whether Ctrl-C came since [`catch_interrupts`].
+pub(crate) fn interrupted() -> bool {
     INTERRUPTED.get().is_some_and(|mark| mark.load(Ordering::Relaxed))
 }
 
-/// Looks every few milliseconds until it is so; false when the deadline came first.
-/// Ctrl-C ends the wait with an error.
-pub fn wait_until(deadline: Duration, mut is_so: impl FnMut() -> bool) -> Result<bool> {
-    let mut so = false;
+/// Waits until the condition holds; false when the deadline came first. Ctrl-C ends the wait
+/// with an error.
+pub(crate) fn wait_until(deadline: Duration, mut condition: impl FnMut() -> bool) -> Result<bool> {
+    let mut holds = false;
     wait_regardless(deadline, || {
-        so = is_so();
-        so || interrupted()
+        holds = condition();
+        holds || interrupted()
     });
-    if !so && interrupted() {
+    if !holds && interrupted() {
         bail!("interrupted");
     }
-    Ok(so)
+    Ok(holds)
 }
 
-/// [`wait_until`] for cleaning up, which Ctrl-C does not cut short.
-pub fn wait_regardless(deadline: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+/// Waits as [`wait_until`] does, for cleaning up, which Ctrl-C does not cut short.
+pub(crate) fn wait_regardless(deadline: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + deadline;
-    while !is_so() {
+    while !condition() {
         if Instant::now() > end {
             return false;
         }
@@ -122,13 +123,13 @@ pub fn wait_regardless(deadline: Duration, mut is_so: impl FnMut() -> bool) -> b
     true
 }
 
-/// Runs its arguments after the first, unless the process that the first names is gone: who
+/// A script that runs its arguments after the first, unless the process that the first names is gone: who
 /// dies before the kernel knows of the tether leaves its child to another parent.
 const UNLESS_ORPHANED: &str = r#"[ "$PPID" = "$1" ] || exit 1; shift; exec "$@""#;
 
-/// A command that the kernel ends together with the thread that starts it, however that
-/// comes about.
-pub fn tethered(program: impl AsRef<OsStr>) -> Command {
+/// Prepares a command that the kernel ends together with the thread that starts it, however
+/// that comes about.
+pub(crate) fn tethered(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--", "sh", "-c", UNLESS_ORPHANED, "sh"]);
     command.arg(std::process::id().to_string()).arg(program);
