@@ -205,7 +205,10 @@ fn what_is_out_of_date_is_told_and_brought_up_to_date() {
         "{}",
         verify.err
     );
-    home.ok(&["secrets", "rekey", "--yes"]);
+    // What a rule adds is for a person to grant.
+    let spare = home.recipient();
+    home.refused(&["secrets", "rekey", "--yes"], 3, &["shared.yaml: ", &spare, "--grant"]);
+    home.ok(&["secrets", "rekey", "--yes", "--grant", &spare]);
     home.ok(&["secrets", "updatekeys", "--check"]);
 }
 

@@ -5,7 +5,7 @@ use landfall::sops::rules::Rules;
 use landfall::sops::rules::edit;
 use landfall::sops::rules::edit::{Addition, EditError};
 use landfall::sops::rules::hosts::Who;
-use landfall::sops::rules::new_rule::NewRule;
+use landfall::sops::rules::new_rule::{NewRule, RuleKey};
 use proptest::prelude::*;
 
 const ME: &str = "age1v8zjc47jmlqwefyu66s0d4ke98qr4vnuj3cpvs4z9npfdw833dxqwjrhzv";
@@ -304,7 +304,7 @@ fn a_rule_that_holds_itself_does_not_hang() {
 fn new_rules_are_laid_out_like_their_neighbours() {
     let rule = |before| NewRule {
         path_regex: "^hosts/new/a: b\\.yaml$".into(),
-        others: vec![ME.into()],
+        others: vec![RuleKey::new("age", ME)],
         before,
     };
     let with = |text: &str, before| {
@@ -321,16 +321,16 @@ fn new_rules_are_laid_out_like_their_neighbours() {
     assert_eq!(
         with(&format!("keys:\n  - &me ME\n{one}{all}"), Some(1)),
         format!(
-            "keys:\n  - &me ME\n  - &new NEW\n{one}\n  - path_regex: '^hosts/new/a: b\\.yaml$'\n    key_groups:\n    - age:\n      - *me\n      - *new\n{all}"
+            "keys:\n  - &me ME\n  - &new NEW\n{one}\n  - path_regex: '^hosts/new/a: b\\.yaml$' # made by landfall\n    key_groups:\n    - age:\n      - *me\n      - *new\n{all}"
         )
     );
     assert_eq!(
         with("creation_rules:\n- path_regex: 'a'\n  age: ME\n", None),
-        "creation_rules:\n- path_regex: 'a'\n  age: ME\n- path_regex: '^hosts/new/a: b\\.yaml$'\n  key_groups:\n    - age:\n        - ME\n        - NEW # new\n"
+        "creation_rules:\n- path_regex: 'a'\n  age: ME\n- path_regex: '^hosts/new/a: b\\.yaml$' # made by landfall\n  key_groups:\n    - age:\n        - ME\n        - NEW # new\n"
     );
     assert_eq!(
         with("# top\ncreation_rules:\n  # all\n  - age: ME\n", Some(0)),
-        "# top\ncreation_rules:\n  - path_regex: '^hosts/new/a: b\\.yaml$'\n    key_groups:\n      - age:\n          - ME\n          - NEW # new\n  # all\n  - age: ME\n"
+        "# top\ncreation_rules:\n  - path_regex: '^hosts/new/a: b\\.yaml$' # made by landfall\n    key_groups:\n      - age:\n          - ME\n          - NEW # new\n  # all\n  - age: ME\n"
     );
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use landfall::error::Advice;
 use landfall::secret::age::{HostKey, Identity};
 use landfall::sops::change;
-use landfall::sops::change::{Change, EditSettings, SopsError};
+use landfall::sops::change::{Change, EditSettings, Grants, SopsError};
 use landfall::sops::file::format::Format;
 use landfall::sops::proof::identities::Identities;
 use landfall::sops::proof::{self, Need, ProofError};
@@ -21,6 +21,13 @@ fn sops() -> Option<PathBuf> {
     }
     found
 }
+
+/// Other hosts of the rules, whom files that were made for the operator alone let in too.
+fn granted() -> Grants {
+    Grants::of([OTHER_HOST])
+}
+
+const OTHER_HOST: &str = "age1hjm3aujg9e79f5yth8a2cejzdjg5n9vnu96l05p70uvfpeltnpms7yy3pp";
 
 struct Repo {
     dir: tempfile::TempDir,
@@ -148,7 +155,7 @@ fn a_new_host_opens_what_it_needs_and_nothing_else() {
     assert_eq!(change.files().count(), 2);
     assert!(repo.prove(&needed).is_err());
 
-    change::commit(&change).unwrap();
+    change::commit(&change, &granted()).unwrap();
     let proofs = repo.prove(&needed).unwrap();
     assert!(proofs.len() == 2 && proofs.iter().all(|proof| proof.native && proof.by_sops));
     assert_eq!(repo.read("secrets/mine.yaml"), mine);
@@ -168,7 +175,7 @@ fn a_new_host_opens_what_it_needs_and_nothing_else() {
         &repo.identities(),
     )
     .unwrap();
-    change::commit(&removal).unwrap();
+    change::commit(&removal, &granted()).unwrap();
     let shut_out: Vec<_> = needed.iter().map(|file| repo.path().join(file)).collect();
     proof::prove_shut_out(&repo.host.identity().unwrap(), &shut_out).unwrap();
     assert!(!repo.read(".sops.yaml").contains("host_new"));
@@ -179,7 +186,7 @@ fn a_new_host_opens_what_it_needs_and_nothing_else() {
 #[test]
 fn a_reinstalled_host_gets_its_new_key_and_the_old_one_is_out() {
     let Some(repo) = Repo::new(CONFIG, &["secrets/shared.yaml"]) else { return };
-    change::commit(&repo.add(&["secrets/shared.yaml"]).unwrap()).unwrap();
+    change::commit(&repo.add(&["secrets/shared.yaml"]).unwrap(), &granted()).unwrap();
     repo.commit();
     let second = HostKey::generate("root@new").unwrap();
     let change = change::plan_add_host(
@@ -193,7 +200,7 @@ fn a_reinstalled_host_gets_its_new_key_and_the_old_one_is_out() {
     )
     .unwrap();
     assert_eq!(change.old_recipient, Some(repo.host.recipient().unwrap().to_string()));
-    change::commit(&change).unwrap();
+    change::commit(&change, &granted()).unwrap();
     let files = repo.needs(&["secrets/shared.yaml"]);
     proof::prove(&second.identity().unwrap(), &files).unwrap();
     proof::prove_shut_out(&repo.host.identity().unwrap(), &[files[0].file.clone()]).unwrap();
@@ -207,7 +214,7 @@ fn a_run_that_ended_between_config_and_files_is_completed() {
     repo.commit();
     let again = repo.add(&["secrets/shared.yaml"]).unwrap();
     assert_eq!(again.changes.len(), 1);
-    change::commit(&again).unwrap();
+    change::commit(&again, &granted()).unwrap();
     repo.prove(&["secrets/shared.yaml"]).unwrap();
 }
 
@@ -249,7 +256,7 @@ fn what_cannot_be_done_is_found_before_anything_is_written() {
 
     let change = repo.add(&needed).unwrap();
     repo.write(".sops.yaml", &format!("{before}# somebody else\n"));
-    assert!(change::commit(&change).unwrap_err().to_string().contains("has changed"));
+    assert!(change::commit(&change, &granted()).unwrap_err().to_string().contains("has changed"));
     assert_eq!(repo.read("secrets/shared.yaml"), good);
 }
 
@@ -262,7 +269,7 @@ fn links_modes_and_other_layouts_stay() {
     let real = repo.path().join("real/shared.yaml");
     std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o640)).unwrap();
     repo.commit();
-    change::commit(&repo.add(&["secrets/shared.yaml"]).unwrap()).unwrap();
+    change::commit(&repo.add(&["secrets/shared.yaml"]).unwrap(), &granted()).unwrap();
     assert!(repo.path().join("secrets/shared.yaml").is_symlink());
     assert_eq!(std::fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
     repo.prove(&["secrets/shared.yaml"]).unwrap();
@@ -274,7 +281,7 @@ fn a_file_without_a_rule_gets_one_with_its_own_readers() {
     let Some(repo) = Repo::new(config, &["lonely.yaml"]) else { return };
     let change = repo.add(&["lonely.yaml"]).unwrap();
     assert!(change.diff.contains("+  - path_regex: ^lonely\\.yaml$"), "{}", change.diff);
-    change::commit(&change).unwrap();
+    change::commit(&change, &granted()).unwrap();
     repo.prove(&["lonely.yaml"]).unwrap();
     proof::prove(&repo.operator, &repo.needs(&["lonely.yaml"])).unwrap();
 }
@@ -335,10 +342,10 @@ fn the_config_may_have_another_name() {
     );
     let change = change.unwrap();
     assert_eq!(change.files().count(), 1);
-    change::commit(&change).unwrap();
+    change::commit(&change, &granted()).unwrap();
     repo.commit();
     let change = change::plan_remove_host(repo.path(), rules, "new", &settings, &repo.identities());
-    change::commit(&change.unwrap()).unwrap();
+    change::commit(&change.unwrap(), &granted()).unwrap();
 }
 
 #[test]
@@ -364,7 +371,7 @@ fn a_repo_behind_a_link_is_the_same_repo() {
         );
         let change = change.unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
         assert_eq!(change.changes.len(), 2);
-        change::commit(&change).unwrap();
+        change::commit(&change, &granted()).unwrap();
         repo.prove(&["secrets/shared.yaml"]).unwrap();
         repo.git(&["checkout", "-q", "."]);
     }
@@ -375,7 +382,7 @@ fn a_file_behind_a_linked_folder_is_reached() {
     let Some(repo) = Repo::new(CONFIG, &["real/shared.yaml"]) else { return };
     std::os::unix::fs::symlink("real", repo.path().join("secrets")).unwrap();
     repo.commit();
-    change::commit(&repo.add(&["secrets/shared.yaml"]).unwrap()).unwrap();
+    change::commit(&repo.add(&["secrets/shared.yaml"]).unwrap(), &granted()).unwrap();
     repo.prove(&["secrets/shared.yaml"]).unwrap();
 }
 
@@ -408,7 +415,7 @@ fn a_renamed_host_takes_its_rules_and_files_along() {
     repo.commit();
     let again = rename().unwrap();
     assert!(again.changes.is_empty() && again.renames == change.renames);
-    change::commit(&again).unwrap();
+    change::commit(&again, &granted()).unwrap();
     assert!(repo.path().join("hosts/young/a.yaml").is_file());
     assert!(
         !repo.path().join("hosts/old").exists() && repo.path().join("notes/old.yaml").is_file()
@@ -430,7 +437,7 @@ fn several_key_groups_go_through_sops() {
     );
     let Some(repo) = Repo::new(&config, &["s.yaml"]) else { return };
     let change = repo.add(&["s.yaml"]).unwrap();
-    change::commit(&change).unwrap();
+    change::commit(&change, &Grants::of([second.recipient().to_string()])).unwrap();
     let proofs = repo.prove(&["s.yaml"]).unwrap();
     assert!(proofs[0].by_sops && !proofs[0].native, "{proofs:?}");
 }

@@ -29,6 +29,10 @@ pub struct AbandonArgs {
     #[arg(long)]
     pub undo: bool,
 
+    /// A recipient that may gain access to files of the secrets; --yes never answers that
+    #[arg(long, value_name = "RECIPIENT", requires = "undo")]
+    pub grant: Vec<String>,
+
     /// Do not ask
     #[arg(long, short = 'y')]
     pub yes: bool,
@@ -103,6 +107,7 @@ fn take_back(
 ) -> Result<(), StepError> {
     let place = ConfigRepo::find(cli.directory.as_deref(), cli.settings.as_deref())?;
     let mut config = host_config(&place, &JourneyArgs::of_host(&args.host))?;
+    config.grants = args.grant.clone();
     config.push = undo::pushed_to(journal.lines());
     let Some(identity) = journal::identity(journal.lines()).cloned() else { return Ok(()) };
     crate::run::log::start(dir, cli.verbose)?;

@@ -26,6 +26,7 @@ pub struct CheckArgs {
 pub fn run(cli: &Cli, args: &CheckArgs) -> Result<Exit, StepError> {
     let started = std::time::Instant::now();
     let mut run = open_run::open(cli, &args.journey, args.yes, Purpose::Look)?;
+    run.cx.check_alone = true;
     let mut steps = journey::steps(&run.cx.config, &Selection::default());
     steps.retain(|planned| planned.step.id() == StepId::Check);
     let result = engine::run(&mut run.cx, &steps);

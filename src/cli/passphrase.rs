@@ -56,6 +56,10 @@ pub struct PassphraseArgs {
     #[arg(long, requires = "luks_passphrase_secret")]
     pub no_push: bool,
 
+    /// A recipient that may read the value when its file is made; --yes never answers that
+    #[arg(long, value_name = "RECIPIENT", requires = "luks_passphrase_secret")]
+    pub grant: Vec<String>,
+
     /// The user who logs in
     #[arg(long, env = "LANDFALL_USER")]
     pub user: Option<String>,
@@ -81,6 +85,7 @@ pub fn run(cli: &Cli, args: &PassphraseArgs) -> Result<Exit, StepError> {
     journey.user.clone_from(&args.user);
     journey.no_push = args.no_push;
     let mut visit = Visit::begin(cli, &journey, "passphrase", args.yes)?;
+    visit.cx.config.grants = args.grant.clone();
     let changed = change(&mut visit, args, place.as_ref(), old, new);
     visit.ui.finish();
     changed.map(|()| Exit::Done)
@@ -244,15 +249,9 @@ fn keep(cx: &Context, place: &SecretPlace, new: &Secret, names: &str) -> Result<
             }
             let host = secrets::recipient_of(&secrets, cx.config.host.as_str())?;
             let never: Vec<&str> = host.iter().map(String::as_str).collect();
-            stored_value::write(
-                &secrets.dir,
-                &rules,
-                &place.file,
-                &key,
-                new,
-                &never,
-                cx.operator(),
-            )?;
+            let grants = secrets::grants(cx)?;
+            let (dir, file) = (&secrets.dir, &place.file);
+            stored_value::write(dir, &rules, file, &key, new, &never, cx.operator(), &grants)?;
             let message = format!("{}: new passphrase of {names}", cx.config.host);
             Ok(Some(Edit { paths: Repo::open(root)?.dirty()?, message }))
         })

@@ -85,6 +85,8 @@ pub struct Config {
     pub strategy: Strategy,
     pub secrets: Option<SecretsRepo>,
     pub no_secrets: bool,
+    /// Recipients that may gain access to files of the secrets.
+    pub grants: Vec<String>,
     /// Relative to the repository; absolute where there is none.
     pub hardware_file: Option<PathBuf>,
     pub hardware: Option<HardwareSource>,

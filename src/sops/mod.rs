@@ -5,8 +5,11 @@
 //! is step 3: it ends before a disk is touched. Invariant: nothing here writes a
 //! secret anywhere but into an encrypted file or a file of mode 0600.
 
+pub mod access;
 pub mod change;
 pub mod file;
+pub mod inside;
+pub mod listing;
 pub mod program;
 pub mod proof;
 pub mod rules;

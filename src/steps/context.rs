@@ -18,6 +18,7 @@ use crate::run::journal;
 use crate::run::journal::{Journal, RunIdentity};
 use crate::run::step::{Consent, Evidence, Status, StepId};
 use crate::secret::Secret;
+use crate::sops::access::Gain;
 use crate::sops::proof::identities::{Identities, Places};
 use crate::steps::identity::run_keys::RunKeys;
 use crate::target::{Phase, Target};
@@ -39,6 +40,8 @@ pub struct Context {
     /// paths that were built, the checks that passed.
     pub produced: BTreeMap<StepId, Evidence>,
     pub answers: Answers,
+    /// Nothing comes after the check: what would be asked about later is a finding.
+    pub check_alone: bool,
     /// What the target reported of its hardware in this process.
     pub hardware_report: Option<String>,
     facts: OnceCell<Facts>,
@@ -60,6 +63,8 @@ pub struct Answers {
     pub changed_layout: Option<ChangedLayout>,
     /// Whether the disks of the layout may be erased.
     pub erasure: bool,
+    /// What recipients may gain in the secrets.
+    pub granted: Vec<Gain>,
     /// Passwords for sudo on the target, by user.
     pub sudo: BTreeMap<String, Secret>,
 }
@@ -84,6 +89,7 @@ impl Context {
             target: None,
             produced: BTreeMap::new(),
             answers: Answers::default(),
+            check_alone: false,
             hardware_report: None,
             facts: OnceCell::new(),
             disk_keys: RefCell::default(),

@@ -17,7 +17,7 @@ use crate::run::journal;
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
 use crate::sops::change;
 use crate::sops::change::EditSettings;
-use crate::sops::change::repo::files_below;
+use crate::sops::listing::Listing;
 use crate::sops::rules::edit;
 use crate::sops::rules::hosts::Who;
 use crate::steps::Step;
@@ -170,7 +170,7 @@ fn replace(cx: &Context, secrets: &SecretsRepo, old: &str) -> Result<(), StepErr
     let host = cx.config.host.as_str();
     let new = cx.keys().pair()?.recipient()?;
     let rotated = named_in(secrets, old)?;
-    let path = secrets.dir.join(&secrets.sops_config);
+    let path = secrets::rules_file(secrets)?;
     let settings = EditSettings { allow_dirty: true, ..EditSettings::default() };
 
     let mut text = read(&path)?;
@@ -184,13 +184,15 @@ fn replace(cx: &Context, secrets: &SecretsRepo, old: &str) -> Result<(), StepErr
     // In a private tree, which goes when anything fails.
     std::fs::write(&path, text).map_err(|error| unwritten(&path, &error))?;
     let files = secrets::files(cx, secrets)?;
+    let config = secrets.dir.join(&secrets.sops_config);
     let change =
-        change::plan_add_host(&secrets.dir, &path, host, &new, &files, &settings, cx.operator())?;
-    change::commit(&change)?;
+        change::plan_add_host(&secrets.dir, &config, host, &new, &files, &settings, cx.operator())?;
+    let grants = secrets::grants(cx)?;
+    change::commit(&change, &grants)?;
     let files: Vec<PathBuf> = rotated.into_iter().filter(|file| *file != path).collect();
     if !files.is_empty() {
-        let change = change::plan_rotate(&secrets.dir, &path, &files, &settings, cx.operator())?;
-        change::commit(&change)?;
+        let change = change::plan_rotate(&secrets.dir, &config, &files, &settings, cx.operator())?;
+        change::commit(&change, &grants)?;
     }
     Ok(())
 }
@@ -200,8 +202,8 @@ pub fn named_in(secrets: &SecretsRepo, recipient: &str) -> Result<Vec<PathBuf>, 
     let config = secrets.dir.join(&secrets.sops_config);
     let dir = config.parent().unwrap_or(&secrets.dir);
     let mut named = Vec::new();
-    for file in files_below(&secrets.dir, dir)? {
-        let path = dir.join(file);
+    let listed = Listing::of(&secrets.dir, dir)?.files.into_iter().map(|file| file.path);
+    for path in listed {
         // What is no text names nobody.
         if std::fs::read_to_string(&path).is_ok_and(|text| text.contains(recipient)) {
             named.push(path);

@@ -112,7 +112,8 @@ pub fn secrets(cx: &Context) -> Result<Vec<String>, StepError> {
 fn take_back(cx: &Context, root: &Path, recipient: &str) -> Result<(), StepError> {
     let place = secrets::place(cx)?;
     let secrets = secrets::secrets_in(cx, &place, root)?;
-    let path = secrets.dir.join(&secrets.sops_config);
+    let (config, path) = (secrets.dir.join(&secrets.sops_config), secrets::rules_file(&secrets)?);
+    let grants = secrets::grants(cx)?;
     let files = named_in(&secrets, recipient)?;
     let files: Vec<PathBuf> = files.into_iter().filter(|file| *file != path).collect();
     let mut text = std::fs::read_to_string(&path).map_err(|error| unwritten(&path, &error))?;
@@ -134,7 +135,8 @@ fn take_back(cx: &Context, root: &Path, recipient: &str) -> Result<(), StepError
     let settings = EditSettings { allow_dirty: true, ..EditSettings::default() };
     if !files.is_empty() {
         for plan in [change::plan_update, change::plan_rotate] {
-            change::commit(&plan(&secrets.dir, &path, &files, &settings, cx.operator())?)?;
+            let change = plan(&secrets.dir, &config, &files, &settings, cx.operator())?;
+            change::commit(&change, &grants)?;
         }
     }
     if let Some(file) = named_in(&secrets, recipient)?.first() {

@@ -212,7 +212,11 @@ pub fn outcome(name: &str, text: &str, sops: Option<&Sops>) -> String {
     let winner = rules.rule_for(Path::new(&path)).unwrap();
     let new_rule = NewRule {
         path_regex: format!("^hosts/{HOST}/secrets\\.yaml$"),
-        others: winner.as_ref().or(all.first()).map(others).unwrap_or_default(),
+        others: winner
+            .as_ref()
+            .or(all.first())
+            .and_then(|rule| others(&rules, rule))
+            .unwrap_or_default(),
         before: winner.map(|rule| rule.index),
     };
     let drop = vec![new_rule.path_regex.clone()];

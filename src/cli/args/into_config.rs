@@ -91,6 +91,7 @@ pub fn host_config(repo: &ConfigRepo, args: &JourneyArgs) -> Result<Config, Conf
         strategy,
         secrets,
         no_secrets: args.no_secrets,
+        grants: args.grant.clone(),
         hardware_file,
         hardware: args.hardware,
         user: args.user.clone().or_else(|| settings.user.clone()),
@@ -153,6 +154,7 @@ pub fn install_config(cli: &Cli, args: &InstallArgs) -> Result<Config, ConfigErr
         strategy: Strategy::Install,
         secrets: None,
         no_secrets: true,
+        grants: Vec::new(),
         hardware: hardware.as_ref().map(|(backend, _)| match backend {
             HardwareBackend::NixosGenerateConfig => HardwareSource::GenerateConfig,
             HardwareBackend::NixosFacter => HardwareSource::Facter,

@@ -132,6 +132,11 @@ pub struct JourneyArgs {
     #[arg(long)]
     pub no_secrets: bool,
 
+    /// A recipient that may gain access to files of the secrets, besides this host's own;
+    /// --yes never answers that
+    #[arg(long, value_name = "RECIPIENT")]
+    pub grant: Vec<String>,
+
     /// The device of a disk of the layout, in place of the one that the layout names
     #[arg(long, value_name = "NAME=DEVICE")]
     pub disk: Vec<String>,

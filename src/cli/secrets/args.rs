@@ -51,6 +51,9 @@ pub struct ChangeArgs {
     /// Change files that have uncommitted changes too
     #[arg(long)]
     pub allow_dirty: bool,
+    /// A recipient that may gain access to files by their rules; --yes never answers that
+    #[arg(long, value_name = "RECIPIENT")]
+    pub grant: Vec<String>,
 }
 
 #[derive(Debug, Clone, clap::Args)]

@@ -8,7 +8,7 @@ use super::{Surroundings, say};
 use crate::config::SecretsRepo;
 use crate::error::StepError;
 use crate::sops::change;
-use crate::sops::change::Change;
+use crate::sops::change::{Change, Grants, SopsError};
 use crate::ssh::quote;
 use crate::ui::prompt::Question;
 
@@ -27,7 +27,7 @@ pub fn write(
     if change.is_empty() {
         if !args.dry_run {
             // What an interrupted run left over goes all the same.
-            change::commit(change)?;
+            change::commit(change, &Grants::default())?;
         }
         say(out, "Nothing to do: everything is as it should be.")?;
         return Ok(false);
@@ -36,16 +36,39 @@ pub fn write(
     if args.dry_run {
         return Ok(false);
     }
+    let Some(grants) = granted(change, args, at)? else {
+        say(out, "Nothing was written.")?;
+        return Ok(false);
+    };
     let question = Question::new("Write this?", "--yes").answered_by_yes();
     if !args.yes && !at.prompter.confirm(&question)? {
         say(out, "Nothing was written.")?;
         return Ok(false);
     }
-    let written = change::commit(change)?;
+    let written = change::commit(change, &grants)?;
     let paths: Vec<String> = written.paths.iter().map(|path| below(path, repo)).collect();
     let next = how_to_commit(repo, &paths, !change.renames.is_empty());
     say(out, &format!("Written, not committed yet: {next}"))?;
     Ok(true)
+}
+
+/// What may be gained, by flag or by a person's answer; none when it is declined.
+fn granted(
+    change: &Change,
+    args: &ChangeArgs,
+    at: &Surroundings<'_>,
+) -> Result<Option<Grants>, StepError> {
+    let grants = Grants::of(args.grant.iter().cloned());
+    let missing = grants.missing(change.gains()?);
+    if missing.is_empty() {
+        return Ok(Some(grants));
+    }
+    if args.yes || !at.prompter.is_interactive() {
+        return Err(SopsError::Ungranted(missing).into());
+    }
+    let question = Question::new("Let these recipients open these files?", "--grant RECIPIENT")
+        .details(missing.iter().map(ToString::to_string));
+    Ok(at.prompter.confirm(&question)?.then(|| grants.and(missing)))
 }
 
 /// The command that commits these paths and nothing else.
@@ -70,6 +93,9 @@ pub fn show(change: &Change, repo: &SecretsRepo, out: &mut dyn Write) -> Result<
         let (from, to) = (below(&rename.from, repo), below(&rename.to, repo));
         say(out, &format!("renamed: {from} -> {to} (the configuration must say the new name)"))?;
     }
+    for gain in change.gains()? {
+        say(out, &format!("gains access: {gain}"))?;
+    }
     for warning in &change.warnings {
         say(out, &format!("warning: {warning}"))?;
     }
@@ -77,5 +103,7 @@ pub fn show(change: &Change, repo: &SecretsRepo, out: &mut dyn Write) -> Result<
 }
 
 fn below(path: &Path, repo: &SecretsRepo) -> String {
-    path.strip_prefix(&repo.dir).unwrap_or(path).display().to_string()
+    let dir = repo.dir.canonicalize().unwrap_or_else(|_| repo.dir.clone());
+    let below = path.strip_prefix(&repo.dir).or_else(|_| path.strip_prefix(&dir));
+    below.unwrap_or(path).display().to_string()
 }

@@ -1,14 +1,17 @@
 //! What goes wrong between a repo and its secrets, with the file it is about.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::repo::RepoError;
 use super::transaction::WriteError;
 use crate::error::{Advice, Exit};
+use crate::exec::quote;
+use crate::sops::access::Gain;
 use crate::sops::file::FileError;
 use crate::sops::program::SopsProgramError;
 use crate::sops::rules::RulesError;
 use crate::sops::rules::edit::EditError;
+use crate::sops::rules::new_rule::regex_for;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SopsError {
@@ -26,8 +29,14 @@ pub enum SopsError {
     Missing(PathBuf),
     #[error("the host needs {}, which is not below the folder of .sops.yaml", .0.display())]
     Outside(PathBuf),
-    #[error("{} falls to {rule}, which has keys of other kinds than age", .path.display())]
+    #[error("{} falls to {rule}, whose keys cannot be written into a rule of its own", .path.display())]
     OtherKinds { path: PathBuf, rule: String },
+    #[error("{} falls to {}, which is nearer to it", .path.display(), .config.display())]
+    Nested { path: PathBuf, config: PathBuf },
+    #[error("a rule {regex} would take {} over from {holds}, and the readers differ from those of other files that it would take", .path.display())]
+    TakesOver { regex: String, path: PathBuf, holds: String },
+    #[error("{}", ungranted(.0))]
+    Ungranted(Vec<Gain>),
     #[error("{}: {key} is a value, but a map is expected there", .path.display())]
     NotAMap { path: PathBuf, key: String },
     #[error("{}: {key} is there already and is not an age key", .path.display())]
@@ -62,8 +71,29 @@ impl Advice for SopsError {
                 "Create it with sops, or correct sopsFile in the configuration.".into()
             }
             Self::Outside(_) => "Name the right .sops.yaml in landfall.toml.".into(),
-            Self::OtherKinds { .. } => {
-                "Write a rule for it by hand, then run the same command again.".into()
+            Self::OtherKinds { path, rule } => format!(
+                "Write a rule for it by hand, above {rule}: path_regex: {} with the same keys. Then \
+                 run the same command again.",
+                regex_for(&path.to_string_lossy())
+            ),
+            Self::Nested { config, .. } => {
+                let dir = config.parent().unwrap_or(Path::new("."));
+                format!("Give it access there: landfall -C {} secrets …", dir.display())
+            }
+            Self::TakesOver { holds, .. } => {
+                format!("Name that rule, or one that holds for fewer files: --rule REGEX ({holds})")
+            }
+            Self::Ungranted(gains) => {
+                let mut flags: Vec<String> =
+                    gains.iter().map(|gain| format!("--grant {}", quote(&gain.key.id))).collect();
+                flags.dedup();
+                flags.sort();
+                flags.dedup();
+                format!(
+                    "If they may: {}. If not, somebody's change of .sops.yaml is to be taken back: \
+                     git log -p -- .sops.yaml",
+                    flags.join(" ")
+                )
             }
             Self::NotAMap { path, .. } | Self::NotAKey { path, .. } => {
                 format!(
@@ -81,9 +111,19 @@ impl Advice for SopsError {
         match self {
             Self::Sops { source, .. } => source.exit(),
             Self::Read { .. } | Self::OutOfDate { .. } => Exit::Failed,
+            Self::Ungranted(_) => Exit::Person,
             Self::Repo(error) => error.exit(),
             Self::Write(error) => error.exit(),
             _ => Exit::Usage,
         }
     }
+}
+
+/// Says on the first line what is the matter, then each file with who would gain it.
+fn ungranted(gains: &[Gain]) -> String {
+    let lines = gains.iter().map(|gain| format!("\n{gain}"));
+    format!(
+        "the rules let others open files that they cannot open so far{}",
+        lines.collect::<String>()
+    )
 }

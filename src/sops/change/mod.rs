@@ -19,16 +19,20 @@ pub mod user_key;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::access::{Access, name_of};
+pub use super::access::{Gain, Grants};
+use super::file::EncryptedFile;
+use super::listing::{Listed, Listing};
 use super::rules::edit;
+use crate::sops::file::format::Format;
 use crate::sops::proof::identities::Identities;
 use crate::sops::rules::edit::{Addition, EditError, Edited};
 use crate::sops::rules::hosts::{Role, Who};
-use crate::sops::rules::new_rule::NewRule;
 use crate::sops::rules::patch::unified_diff;
 pub use error::SopsError;
 pub use rename_host::plan_rename_host;
 use rule_selection::{
-    check_encrypted, likely_rules, people, relative_files, rules_for, rules_that_go,
+    ForRegex, check_encrypted, likely_rules, named_files, rule_of_regex, rules_for, rules_that_go,
 };
 use sops_yaml::Config;
 use unfinished::{Intention, Removed};
@@ -68,8 +72,14 @@ impl EditSettings {
 /// A change that was prepared and checked, with nothing written.
 #[derive(Debug)]
 pub struct Change {
-    /// The path of `.sops.yaml`.
+    /// The folder of `.sops.yaml`.
+    dir: PathBuf,
+    /// `.sops.yaml` itself, where its path is a link.
     pub config: PathBuf,
+    /// Its text as it will be.
+    text: String,
+    /// The recipients that the change was told to let in.
+    own: BTreeSet<String>,
     /// The config first, then the files; only those that really change.
     pub changes: Vec<FileChange>,
     /// The change of `.sops.yaml` as a unified diff.
@@ -88,7 +98,10 @@ pub struct Change {
 impl Change {
     pub(crate) fn empty(config: &Config<'_>) -> Self {
         Self {
-            config: config.full_path(),
+            dir: config.dir.clone(),
+            config: config.real.clone(),
+            text: config.text.clone(),
+            own: BTreeSet::new(),
             changes: Vec::new(),
             diff: String::new(),
             warnings: Vec::new(),
@@ -101,8 +114,25 @@ impl Change {
 
     /// The folder of `.sops.yaml`.
     pub fn dir(&self) -> &Path {
-        let parent = self.config.parent().filter(|dir| !dir.as_os_str().is_empty());
-        parent.unwrap_or(Path::new("."))
+        &self.dir
+    }
+
+    /// Who could open a file after the change and could not before, but for the recipients
+    /// that the change is about: what the files themselves say is compared.
+    pub fn gains(&self) -> Result<Vec<Gain>, SopsError> {
+        let rules = Rules::parse(&self.text).ok();
+        let dir = self.dir.canonicalize().unwrap_or_else(|_| self.dir.clone());
+        let mut gains = Vec::new();
+        for FileChange { path, before, after } in self.encrypted() {
+            let (before, after) = (access(path, before)?, access(path, after)?);
+            let file = path.strip_prefix(&dir).unwrap_or(path).display().to_string();
+            gains.extend(after.gained_since(&before, &self.own).into_iter().map(|key| Gain {
+                file: file.clone(),
+                key: key.clone(),
+                name: rules.as_ref().and_then(|rules| name_of(rules, &key.id)).map(str::to_owned),
+            }));
+        }
+        Ok(gains)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -135,6 +165,18 @@ impl Change {
     }
 }
 
+/// Who can open a file, as its content says.
+fn access(path: &Path, content: &[u8]) -> Result<Access, SopsError> {
+    let text = String::from_utf8_lossy(content);
+    let parsed = EncryptedFile::parse(&text, Format::of_content(path, &text));
+    let parsed = parsed.map_err(|source| SopsError::File {
+        path: path.to_owned(),
+        source: Box::new(source),
+        searched: Vec::new(),
+    })?;
+    Ok(parsed.metadata.access())
+}
+
 /// Adds `host`, or gives it its new key where it has another, so that it can read `files`.
 ///
 /// A file that no rule, or only a catch-all, holds for gets a rule of its own.
@@ -149,19 +191,14 @@ pub fn plan_add_host(
 ) -> Result<Change, SopsError> {
     let config = Config::read(repo_dir, sops_yaml)?;
     let rules = config.rules()?;
-    let files = relative_files(&config.dir, repo_dir, files)?;
-    check_encrypted(&config.dir, &files)?;
-    let (mut joined, new_rules) = rules_for(&config, &rules, &files)?;
-    let mut made = new_rules;
+    let listing = Listing::of(repo_dir, &config.dir)?;
+    let files = named_files(&listing, repo_dir, files)?;
+    check_encrypted(&files)?;
+    let (mut joined, mut made) = rules_for(&config, &rules, &files, recipient.as_str())?;
     for regex in &settings.rules {
-        let all = rules.rules().map_err(|source| config.rules_error(source))?;
-        match all.iter().find(|rule| rule.path_regex.unwrap_or_default() == regex) {
-            Some(rule) => joined.push(rule.index),
-            None => made.push(NewRule {
-                path_regex: regex.clone(),
-                others: people(&rules, &all, &identities.recipients()),
-                before: Some(0),
-            }),
+        match rule_of_regex(&config, &rules, &listing, regex, identities)? {
+            ForRegex::Joined(index) => joined.push(index),
+            ForRegex::Made(rule) => made.push(rule),
         }
     }
     joined.sort_unstable();
@@ -190,19 +227,14 @@ pub fn plan_add_host(
     }
     let added = edit::add(&text, &addition).map_err(|source| config.edit_error(source))?;
     warnings.extend(added.warnings);
-    let keys = HostKeys {
+    let edit = ConfigEdit {
+        interim: added.text.clone(),
+        text: added.text,
+        warnings,
         new: Some(recipient.as_str()),
         old: old_recipient.as_deref().or(settings.old_recipient.as_deref()),
     };
-    let mut change = finish(
-        &config,
-        repo_dir,
-        Edited { text: added.text, warnings },
-        keys,
-        &files,
-        settings,
-        identities,
-    )?;
+    let mut change = finish(&config, repo_dir, edit, &listing, &files, settings, identities)?;
     change.old_recipient = old_recipient;
     Ok(change)
 }
@@ -222,24 +254,28 @@ pub fn plan_remove_host(
     let begun = || Intention::of(&config.dir).removed(host);
     let old = known.or_else(|| settings.old_recipient.clone()).or_else(begun);
     let old = old.ok_or_else(|| config.edit_error(EditError::NoHost(host.to_owned())))?;
-    let drop = rules_that_go(&config, repo_dir, &rules, host, &old)?;
-    let Edited { text, mut warnings } =
-        edit::remove(&config.text, &who, &drop).map_err(|source| config.edit_error(source))?;
+    let listing = Listing::of(repo_dir, &config.dir)?;
+    let drop = rules_that_go(&config, &listing, &rules, host, &old)?;
+    let remove = |drop: &[String]| {
+        edit::remove(&config.text, &who, drop).map_err(|source| config.edit_error(source))
+    };
+    // The readers of a rule that goes stay those of its files.
+    let interim = remove(&[])?.text;
+    let Edited { text, mut warnings } = remove(&drop)?;
     warnings.push(HISTORY_WARNING.into());
     if settings.keep_data_keys {
         warnings.push(KEPT_KEY_WARNING.into());
     }
-    let keys = HostKeys { new: None, old: Some(&old) };
-    let mut change =
-        finish(&config, repo_dir, Edited { text, warnings }, keys, &[], settings, identities)?;
+    let edit = ConfigEdit { interim, text, warnings, new: None, old: Some(&old) };
+    let mut change = finish(&config, repo_dir, edit, &listing, &[], settings, identities)?;
     if !settings.keep_data_keys {
         change.rotate(identities)?;
     }
-    for path in files_that_keep(&config, repo_dir, &change, &old)? {
+    for file in files_that_keep(&listing, &change, &old)? {
         change.warnings.push(format!(
             "{} falls to no rule and stays open to the host: write a rule for it, then run \
              landfall secrets updatekeys and rotate",
-            path.display()
+            file.display()
         ));
     }
     change.removed = Some(Removed { host: host.to_owned(), recipient: old.clone() });
@@ -249,36 +285,34 @@ pub fn plan_remove_host(
 
 /// Encrypted files to which a recipient has access though no rule says so.
 fn files_that_keep(
-    config: &Config<'_>,
-    repo_dir: &Path,
+    listing: &Listing,
     change: &Change,
     recipient: &str,
 ) -> Result<Vec<PathBuf>, SopsError> {
     let mut keep = Vec::new();
-    for file in repo::files_below(repo_dir, &config.dir)? {
-        let path = config.dir.join(&file);
-        if !change.paths().any(|changed| changed == path)
-            && let Some((text, _)) = rewrap::read_encrypted(&path)?
+    for file in &listing.files {
+        if !change.paths().any(|changed| changed == file.path)
+            && let Some((text, _)) = rewrap::read_encrypted(&file.path)?
             && text.contains(recipient)
         {
-            keep.push(file);
+            keep.push(file.name().to_owned());
         }
     }
     Ok(keep)
 }
 
-/// A change of nothing yet, the files that it is about, and those of them that were named.
+/// A change of nothing yet, and the files that it is about: those named, else all.
 fn selected(
     config: &Config,
     repo_dir: &Path,
     named: &[PathBuf],
-) -> Result<(Change, Vec<PathBuf>, Vec<PathBuf>), SopsError> {
-    let only = relative_files(&config.dir, repo_dir, named)?;
-    check_encrypted(&config.dir, &only)?;
-    let files = files_of(config, repo_dir, &only)?;
+) -> Result<(Change, Vec<Listed>), SopsError> {
+    let listing = Listing::of(repo_dir, &config.dir)?;
+    let only = named_files(&listing, repo_dir, named)?;
+    check_encrypted(&only)?;
     let mut change = Change::empty(config);
-    change.folders = repo::folders(&config.dir, &files);
-    Ok((change, files, only))
+    change.folders = listing.folders();
+    Ok((change, if only.is_empty() { listing.files } else { only }))
 }
 
 /// Gives the files new data keys; their recipients stay.
@@ -290,12 +324,8 @@ pub fn plan_rotate(
     identities: &Identities,
 ) -> Result<Change, SopsError> {
     let config = Config::read(repo_dir, sops_yaml)?;
-    let (mut change, files, only) = selected(&config, repo_dir, files)?;
-    for file in files {
-        if !only.is_empty() && !only.contains(&file) {
-            continue;
-        }
-        let path = config.dir.join(&file);
+    let (mut change, files) = selected(&config, repo_dir, files)?;
+    for Listed { path, .. } in files {
         if let Some((text, _)) = rewrap::read_encrypted(&path)? {
             let before = text.into_bytes();
             change.changes.push(FileChange { path, after: before.clone(), before });
@@ -333,17 +363,18 @@ pub fn plan_update(
     identities: &Identities,
 ) -> Result<Change, SopsError> {
     let config = Config::read(repo_dir, sops_yaml)?;
-    let (mut change, files, only) = selected(&config, repo_dir, files)?;
-    change.changes = rewrap(&config, &config.text, identities, files, |file, _, _| {
-        only.is_empty() || only.iter().any(|path| path == file)
-    })?;
+    let (mut change, files) = selected(&config, repo_dir, files)?;
+    change.changes = rewrap(&config, &config.text, identities, &files, None, |_, _| true)?;
     check_clean(repo_dir, &change, settings)?;
     Ok(change)
 }
 
-/// The keys of the host that a change is about.
-#[derive(Clone, Copy)]
-struct HostKeys<'k> {
+/// An edit of the config, and the keys of the host that it is about.
+struct ConfigEdit<'k> {
+    text: String,
+    /// The text by which files are wrapped: as `text`, with the rules that go.
+    interim: String,
+    warnings: Vec<String>,
     new: Option<&'k str>,
     old: Option<&'k str>,
 }
@@ -351,36 +382,48 @@ struct HostKeys<'k> {
 fn finish(
     config: &Config<'_>,
     repo_dir: &Path,
-    edited: Edited,
-    keys: HostKeys<'_>,
-    named: &[PathBuf],
+    edit: ConfigEdit<'_>,
+    listing: &Listing,
+    named: &[Listed],
     settings: &EditSettings,
     identities: &Identities,
 ) -> Result<Change, SopsError> {
-    let Edited { text, warnings } = edited;
+    let ConfigEdit { text, interim, warnings, new, old } = edit;
     let mut change = Change::empty(config);
     change.diff = unified_diff(&config.name(), &config.text, &text);
     change.warnings = warnings;
+    change.own = new.map(str::to_owned).into_iter().collect();
     if text != config.text {
         change.changes.push(FileChange {
-            path: config.full_path(),
+            path: config.real.clone(),
             before: config.text.clone().into_bytes(),
             after: text.clone().into_bytes(),
         });
     }
-    let affected = affected_rules(config, &text)?;
+    change.text = text;
+    let affected = affected_rules(config, &interim)?;
     // A run that ended between config and files left rules that are as they should
     // be and files that are not: the host's own keys tell which.
-    let concerned = |_: &Path, rule: &Rule<'_>, file: &str| {
-        affected.contains(&rule.index)
-            || keys.new.is_some_and(|new| rule.recipients().contains(&new))
-            || keys.old.is_some_and(|old| file.contains(old))
+    let concerned = |rule: Option<&Rule<'_>>, file: &str| {
+        let by_rule = rule.is_some_and(|rule| {
+            let joined = new.is_some_and(|new| rule.recipients().contains(&new));
+            joined || affected.contains(&rule.index)
+        });
+        by_rule || old.is_some_and(|old| file.contains(old))
     };
-    let files = files_of(config, repo_dir, named)?;
-    change.folders = repo::folders(&config.dir, &files);
-    change.changes.extend(rewrap(config, &text, identities, files, concerned)?);
+    let files = with_named(&listing.files, named);
+    change.folders = listing.folders();
+    let leaver = old.filter(|_| new.is_none());
+    let rewrapped = rewrap(config, &interim, identities, &files, leaver, concerned)?;
+    change.changes.extend(rewrapped);
     check_clean(repo_dir, &change, settings)?;
     Ok(change)
+}
+
+/// All files; those that were named have the names that they were called by too.
+fn with_named(all: &[Listed], named: &[Listed]) -> Vec<Listed> {
+    let others = all.iter().filter(|file| !named.iter().any(|other| other.path == file.path));
+    others.chain(named).cloned().collect()
 }
 
 /// Indices (in the new config) of the rules whose recipients differ from what held before.
@@ -401,29 +444,20 @@ fn affected_rules(config: &Config<'_>, text: &str) -> Result<Vec<usize>, SopsErr
     Ok(changed.collect())
 }
 
-/// The files of the repo, and the named ones: behind a linked folder git sees nothing.
-fn files_of(
-    config: &Config<'_>,
-    repo_dir: &Path,
-    named: &[PathBuf],
-) -> Result<Vec<PathBuf>, SopsError> {
-    let mut files = repo::files_below(repo_dir, &config.dir)?;
-    files.extend(named.iter().filter(|file| !files.contains(file)).cloned().collect::<Vec<_>>());
-    Ok(files)
-}
-
-/// Wraps the data key of every chosen file for the recipients of its rule in `text`.
+/// Wraps the data key of every chosen file for the recipients of its rule in `text`. From a
+/// file that no rule holds for, `leaver` alone is taken out.
 fn rewrap(
     config: &Config<'_>,
     text: &str,
     identities: &Identities,
-    files: Vec<PathBuf>,
-    chosen: impl Fn(&Path, &Rule<'_>, &str) -> bool,
+    files: &[Listed],
+    leaver: Option<&str>,
+    chosen: impl Fn(Option<&Rule<'_>>, &str) -> bool,
 ) -> Result<Vec<FileChange>, SopsError> {
     let rules = Rules::parse(text).map_err(|source| config.rules_error(source))?;
     let all = rules.rules().map_err(|source| config.rules_error(source))?;
     let path = config.full_path();
-    let rewrap = Rewrap { dir: &config.dir, config: &path, config_text: text, identities };
+    let rewrap = Rewrap { config: &path, config_text: text, identities, leaver };
     rewrap.run(files, &all, chosen)
 }
 
@@ -440,7 +474,11 @@ pub(crate) fn check_clean(
 }
 
 /// Writes a change: the config first, then the files, all or none as far as a machine allows.
-pub fn commit(change: &Change) -> Result<Written, SopsError> {
+///
+/// Nothing is written while it lets anybody open a file whom neither the change is about
+/// nor a person has granted that.
+pub fn commit(change: &Change, grants: &Grants) -> Result<Written, SopsError> {
+    grants.admit(change.gains()?).map_err(SopsError::Ungranted)?;
     let transaction = Transaction {
         dir: change.dir(),
         changes: &change.changes,

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::error::SopsError;
+use super::rewrap;
 use super::sops_yaml::Config;
 use super::transaction::{FileChange, Rename};
 use super::{Change, EditSettings, check_clean};
-use super::{repo, rewrap};
+use crate::sops::listing::Listing;
 use crate::sops::rules::patch::unified_diff;
 use crate::sops::rules::rename::replace_words;
 use crate::sops::rules::{Rules, winner};
@@ -34,7 +35,7 @@ pub fn plan_rename_host(
         change.diff = unified_diff(&config.name(), &config.text, &edited.text);
         change.warnings = edited.warnings;
         change.changes.push(FileChange {
-            path: config.full_path(),
+            path: config.real.clone(),
             before: config.text.clone().into_bytes(),
             after: edited.text.into_bytes(),
         });
@@ -43,20 +44,19 @@ pub fn plan_rename_host(
     let text = String::from_utf8_lossy(text).into_owned();
     let after = Rules::parse(&text).map_err(|source| config.rules_error(source))?;
     let after = after.rules().map_err(|source| config.rules_error(source))?;
-    let files = repo::files_below(repo_dir, &config.dir)?;
-    change.folders = repo::folders(&config.dir, &files);
-    for file in files {
-        let renamed = renamed_path(&file, old, new);
+    let listing = Listing::of(repo_dir, &config.dir)?;
+    change.folders = listing.folders();
+    // A link keeps its name: the file that it leads to has one of its own.
+    for (file, path) in listing.files.iter().map(|file| (file.name(), &file.path)) {
+        let renamed = renamed_path(file, old, new);
         let wins = |path| winner(&after, path).map_err(|source| config.rules_error(source));
-        if renamed == file || rewrap::read_encrypted(&config.dir.join(&file))?.is_none() {
+        if renamed == file || rewrap::read_encrypted(path)?.is_none() {
             continue;
         }
         // Only a file whose rule moved away from its old name is the host's own.
         let rule = wins(&renamed)?.map(|rule| rule.index);
-        if rule.is_some() && rule != wins(&file)?.map(|rule| rule.index) {
-            change
-                .renames
-                .push(Rename { from: config.dir.join(&file), to: config.dir.join(&renamed) });
+        if rule.is_some() && rule != wins(file)?.map(|rule| rule.index) {
+            change.renames.push(Rename { from: path.clone(), to: config.dir.join(&renamed) });
         }
     }
     check_clean(repo_dir, &change, settings)?;

@@ -1,14 +1,14 @@
 //! The files of a secrets repo: which there are, which are encrypted, which have
 //! changes that nobody committed yet.
 
-use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::transaction::is_left_over;
 use super::unfinished::Intention;
 use crate::error::{Advice, Exit};
 use crate::exec::{Cmd, ExecError};
-use crate::sops::file::format::Format;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RepoError {
@@ -18,6 +18,8 @@ pub enum RepoError {
     List { dir: PathBuf, source: std::io::Error },
     #[error("uncommitted changes are in the way: {}", .0.join(", "))]
     Dirty(Vec<String>),
+    #[error("{} leads out of the repository, to {}", .path.display(), .to.display())]
+    LeadsOut { path: PathBuf, to: PathBuf },
 }
 
 impl Advice for RepoError {
@@ -27,13 +29,18 @@ impl Advice for RepoError {
             Self::List { .. } => {
                 "Make the folder readable, then run the same command again.".into()
             }
+            Self::LeadsOut { .. } => {
+                "What lies elsewhere is never changed for a link. Look at who made it (git log), \
+                 and take the link out of the repository."
+                    .into()
+            }
             Self::Dirty(_) => "Commit or stash them first, or pass --allow-dirty.".into(),
         }
     }
 
     fn exit(&self) -> Exit {
         match self {
-            Self::Dirty(_) => Exit::Usage,
+            Self::Dirty(_) | Self::LeadsOut { .. } => Exit::Usage,
             _ => Exit::Failed,
         }
     }
@@ -56,13 +63,7 @@ pub fn git_dir(dir: &Path) -> Option<PathBuf> {
     path.is_dir().then_some(path)
 }
 
-/// The folders of these files and `dir` itself; the files are relative to it.
-pub fn folders(dir: &Path, files: &[PathBuf]) -> BTreeSet<PathBuf> {
-    let folders = files.iter().filter_map(|file| file.parent()).map(|folder| dir.join(folder));
-    folders.chain([dir.to_owned()]).collect()
-}
-
-/// All files below `dir`, relative to it: those that git tracks, or every one outside of git.
+/// The names of all files and links below `dir`, relative to it: those that git tracks, or every one outside of git.
 ///
 /// What an interrupted run left over is not among them.
 pub fn files_below(repo_dir: &Path, dir: &Path) -> Result<Vec<PathBuf>, RepoError> {
@@ -76,8 +77,8 @@ pub fn files_below(repo_dir: &Path, dir: &Path) -> Result<Vec<PathBuf>, RepoErro
             .stdout
             .split(|&byte| byte == 0)
             .filter(|name| !name.is_empty())
-            .map(|name| PathBuf::from(String::from_utf8_lossy(name).into_owned()))
-            .filter(|file| dir.join(file).is_file() && !is_left_over(file))
+            .map(|name| PathBuf::from(OsStr::from_bytes(name)))
+            .filter(|file| is_listed(&dir.join(file)))
             .collect();
         files.sort();
         files.dedup();
@@ -90,6 +91,11 @@ pub fn files_below(repo_dir: &Path, dir: &Path) -> Result<Vec<PathBuf>, RepoErro
     Ok(files)
 }
 
+/// Files, and links to whatever: an absolute one may mean another working tree.
+fn is_listed(path: &Path) -> bool {
+    (path.is_symlink() || path.is_file()) && !is_left_over(path)
+}
+
 fn walk(dir: &Path, below: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(dir.join(below))? {
         let entry = entry?;
@@ -99,7 +105,7 @@ fn walk(dir: &Path, below: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<(
             if entry.file_name() != ".git" {
                 walk(dir, &path, files)?;
             }
-        } else if dir.join(&path).is_file() && !is_left_over(&path) {
+        } else if is_listed(&dir.join(&path)) {
             files.push(path);
         }
     }
@@ -158,7 +164,8 @@ pub fn in_checkout(source_path: &Path, checkout: &Path) -> Result<PathBuf, Unmap
     }
     let files = files_below(checkout, checkout).unwrap_or_default();
     let tail = Path::new(name).join(rest);
-    let mut found: Vec<PathBuf> = files.into_iter().filter(|file| file.ends_with(&tail)).collect();
+    let is_it = |file: &PathBuf| file.ends_with(&tail) && checkout.join(file).is_file();
+    let mut found: Vec<PathBuf> = files.into_iter().filter(is_it).collect();
     if found.len() > 1
         && let Ok(wanted) = std::fs::read(source_path)
     {
@@ -169,18 +176,6 @@ pub fn in_checkout(source_path: &Path, checkout: &Path) -> Result<PathBuf, Unmap
         [] if of_whole => Ok(whole),
         [] => Err(elsewhere()),
         _ => Err(Unmapped::Several { source_path: source_path.into(), found }),
-    }
-}
-
-/// A cheap look for sops' section, before anything is parsed.
-pub fn looks_encrypted(text: &str, format: Format) -> bool {
-    match format {
-        Format::Yaml => {
-            text.starts_with("sops:") || text.contains("\nsops:") || text.contains("\"sops\":")
-        }
-        Format::Json | Format::Binary => text.contains("\"sops\""),
-        Format::Dotenv => text.contains("sops_mac="),
-        Format::Ini => text.contains("[sops]"),
     }
 }
 

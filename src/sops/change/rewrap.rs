@@ -3,57 +3,63 @@
 //! Most files are done here, on all cores; what landfall does not do itself is
 //! done by sops, on copies in a folder of its own. Nothing in the repo is written.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::error::SopsError;
 use super::parallel::in_parallel;
-use super::repo;
 use super::transaction::FileChange;
-use crate::sops::file::FileError;
 use crate::sops::file::format::Format;
 use crate::sops::file::rekey::{Rekeyed, rekey};
+use crate::sops::file::{EncryptedFile, FileError};
+use crate::sops::listing::Listed;
 use crate::sops::program::{Reach, SopsProgram, SopsProgramError};
 use crate::sops::proof::identities::Identities;
-use crate::sops::rules::{Rule, winner};
+use crate::sops::rules::Rule;
 
 /// One encrypted file and the rule that holds for it.
 struct Job<'r> {
-    /// Relative to the config's folder.
-    file: PathBuf,
-    rule: &'r Rule<'r>,
+    path: &'r Path,
+    /// The name that the rule holds for, relative to the config's folder.
+    name: &'r Path,
+    /// None where no rule holds for it.
+    rule: Option<&'r Rule<'r>>,
     format: Format,
     text: String,
 }
 
 /// What the files are wrapped by.
 pub struct Rewrap<'a> {
-    /// The folder of `.sops.yaml`.
-    pub dir: &'a Path,
     pub config: &'a Path,
     /// The text of the config as it will be.
     pub config_text: &'a str,
     pub identities: &'a Identities,
+    /// Who is taken out of files that no rule holds for.
+    pub leaver: Option<&'a str>,
 }
 
 impl Rewrap<'_> {
     /// The changed contents of the chosen files, in the order of their names.
     pub fn run(
         &self,
-        files: Vec<PathBuf>,
+        files: &[Listed],
         rules: &[Rule<'_>],
-        chosen: impl Fn(&Path, &Rule<'_>, &str) -> bool,
+        chosen: impl Fn(Option<&Rule<'_>>, &str) -> bool,
     ) -> Result<Vec<FileChange>, SopsError> {
         let mut jobs = Vec::new();
         for file in files {
-            let winner = winner(rules, &file).map_err(|source| SopsError::Rules {
+            let winner = file.winner(rules).map_err(|source| SopsError::Rules {
                 path: self.config.to_owned(),
                 source: Box::new(source),
             })?;
-            let Some(rule) = winner else { continue };
-            if let Some((text, format)) = read_encrypted(&self.dir.join(&file))?
-                && chosen(&file, rule, &text)
+            if winner.is_none() && self.leaver.is_none() {
+                continue;
+            }
+            let rule = winner.map(|(rule, _)| rule);
+            let name = winner.map_or(file.name(), |(_, name)| name);
+            if let Some((text, format)) = read_encrypted(&file.path)?
+                && chosen(rule, &text)
             {
-                jobs.push(Job { file, rule, format, text });
+                jobs.push(Job { path: &file.path, name, rule, format, text });
             }
         }
         let done = in_parallel(&jobs, |job| self.rewrap(job));
@@ -62,17 +68,30 @@ impl Rewrap<'_> {
     }
 
     fn rewrap(&self, job: &Job<'_>) -> Result<Option<FileChange>, SopsError> {
-        let path = self.dir.join(&job.file);
-        let groups = &job.rule.groups;
-        let native = groups.len() == 1 && groups[0].keys.iter().all(|key| key.kind == "age");
-        let rekeyed = match native {
-            true => rekey(&job.text, job.format, &job.rule.recipients(), self.identities),
-            false => Err(FileError::NeedsSops(String::new())),
+        let path = job.path.to_owned();
+        let rekeyed = match job.rule {
+            Some(rule) if rule.groups.len() == 1 && rule.is_age_alone() => {
+                rekey(&job.text, job.format, &rule.recipients(), self.identities)
+            }
+            Some(_) => Err(FileError::NeedsSops(String::new())),
+            None => self.without_leaver(job),
         };
         let after = match rekeyed {
             Ok(Rekeyed::UpToDate) => return Ok(None),
             Ok(Rekeyed::Changed(text)) => text.into_bytes(),
+            // Only a rule tells sops what to do.
+            Err(FileError::NeedsSops(_)) if job.rule.is_none() => return Ok(None),
             Err(FileError::NeedsSops(_)) => self.by_sops(job)?,
+            Err(source) if job.rule.is_some() && source.is_no_identity() => {
+                // sops knows of identities that cannot be used here: agents, tokens, passphrases.
+                match self.by_sops(job) {
+                    Ok(text) => text,
+                    Err(_) => {
+                        let searched = self.identities.searched().to_vec();
+                        return Err(SopsError::File { path, source: Box::new(source), searched });
+                    }
+                }
+            }
             Err(source) => {
                 let searched = self.identities.searched().to_vec();
                 return Err(SopsError::File { path, source: Box::new(source), searched });
@@ -82,13 +101,24 @@ impl Rewrap<'_> {
         Ok((after != before).then_some(FileChange { path, before, after }))
     }
 
+    /// The file with the recipients that it has, but for the one that leaves.
+    fn without_leaver(&self, job: &Job<'_>) -> Result<Rekeyed, FileError> {
+        let file = EncryptedFile::parse(&job.text, job.format)?;
+        let recipients: Vec<&str> =
+            file.metadata.recipients().filter(|known| Some(*known) != self.leaver).collect();
+        if recipients.is_empty() {
+            return Err(FileError::NeedsSops("nobody would be left who opens it".into()));
+        }
+        rekey(&job.text, job.format, &recipients, self.identities)
+    }
+
     fn by_sops(&self, job: &Job<'_>) -> Result<Vec<u8>, SopsError> {
-        let path = self.dir.join(&job.file);
+        let path = job.path.to_owned();
         let update = || -> Result<Vec<u8>, SopsProgramError> {
             let sops = SopsProgram::require()?;
             let stage = tempfile::tempdir()?;
             let config = stage.path().join(".sops.yaml");
-            let file = stage.path().join(&job.file);
+            let file = stage.path().join(job.name);
             std::fs::write(&config, self.config_text)?;
             std::fs::create_dir_all(file.parent().unwrap_or(stage.path()))?;
             std::fs::write(&file, &job.text)?;
@@ -108,7 +138,31 @@ pub fn read_encrypted(path: &Path) -> Result<Option<(String, Format)>, SopsError
         std::fs::read(path).map_err(|source| SopsError::Read { path: path.to_owned(), source })?;
     let Ok(text) = String::from_utf8(bytes) else { return Ok(None) };
     let format = Format::of_content(path, &text);
-    Ok(repo::looks_encrypted(&text, format).then_some((text, format)))
+    Ok(is_encrypted(path, &text, format).then_some((text, format)))
+}
+
+/// What sops writes into the section of every file.
+const LAST_MODIFIED: &str = "lastmodified";
+
+/// Whether sops takes a file for an encrypted one: it has a section of its own with a MAC or
+/// a time in it. A file that only speaks of sops is none; one that was encrypted and cannot
+/// be read any more is, so that it is not passed over.
+fn is_encrypted(path: &Path, text: &str, format: Format) -> bool {
+    // Nothing else is worth to be parsed.
+    if !text.contains("sops") || !(text.contains("mac") || text.contains(LAST_MODIFIED)) {
+        return false;
+    }
+    match EncryptedFile::parse(text, format) {
+        Ok(file) => !file.metadata.mac.is_empty() || !file.metadata.last_modified.is_empty(),
+        Err(FileError::NotEncrypted | FileError::Empty) => false,
+        // Documentation shows such sections too: there the ending must say what it is.
+        Err(_) => {
+            let known = Format::of_path(path) != Format::Binary || path.extension().is_none();
+            (known || text.trim_start().starts_with('{'))
+                && text.contains(LAST_MODIFIED)
+                && text.contains("ENC[AES256_GCM,")
+        }
+    }
 }
 
 /// Gives the files new data keys, by sops.

@@ -4,70 +4,75 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::error::SopsError;
-use super::repo;
 use super::rewrap;
 use super::sops_yaml::Config;
-use crate::sops::file::format::Format;
+use crate::sops::access;
+use crate::sops::access::FileKey;
 use crate::sops::file::{EncryptedFile, FileError};
+use crate::sops::listing::{Listed, Listing};
+use crate::sops::proof::identities::Identities;
 use crate::sops::rules::anchors;
+use crate::sops::rules::go_regex;
 use crate::sops::rules::hosts;
 use crate::sops::rules::hosts::Role;
 use crate::sops::rules::new_rule;
-use crate::sops::rules::new_rule::NewRule;
+use crate::sops::rules::new_rule::{NewRule, RuleKey};
 use crate::sops::rules::rename;
-use crate::sops::rules::{Rule, Rules, RulesError, winner};
+use crate::sops::rules::{Rule, Rules, RulesError};
 
-/// Paths relative to the config's folder.
-pub fn relative_files(
-    dir: &Path,
+/// The files that are meant by these paths.
+pub fn named_files(
+    listing: &Listing,
     repo_dir: &Path,
     files: &[PathBuf],
-) -> Result<Vec<PathBuf>, SopsError> {
-    let relative = files.iter().map(|file| {
+) -> Result<Vec<Listed>, SopsError> {
+    let named = files.iter().map(|file| {
         let full = if file.is_absolute() { file.clone() } else { repo_dir.join(file) };
-        if !full.exists() {
-            return Err(SopsError::Missing(full));
+        let Some(found) = listing.find(&full)? else { return Err(SopsError::Missing(full)) };
+        if let Some(config) = listing.nested_config(&found.path) {
+            return Err(SopsError::Nested { path: full, config });
         }
-        if let Ok(relative) = full.strip_prefix(dir) {
-            return Ok(relative.to_owned());
-        }
-        let real =
-            full.canonicalize().map_err(|source| SopsError::Read { path: full.clone(), source })?;
-        let real_dir =
-            dir.canonicalize().map_err(|source| SopsError::Read { path: dir.into(), source })?;
-        real.strip_prefix(real_dir).map(Path::to_owned).map_err(|_| SopsError::Outside(full))
+        if found.names.is_empty() { Err(SopsError::Outside(full)) } else { Ok(found) }
     });
-    relative.collect()
+    named.collect()
 }
 
 /// Refuses files that are asked for by name and are not encrypted.
-pub fn check_encrypted(dir: &Path, files: &[PathBuf]) -> Result<(), SopsError> {
-    for file in files {
-        let path = dir.join(file);
-        if rewrap::read_encrypted(&path)?.is_none() {
-            let empty = std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() == 0);
+pub fn check_encrypted(files: &[Listed]) -> Result<(), SopsError> {
+    for Listed { path, .. } in files {
+        if rewrap::read_encrypted(path)?.is_none() {
+            let empty = std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0);
             let source = if empty { FileError::Empty } else { FileError::NotEncrypted };
-            return Err(SopsError::File { path, source: Box::new(source), searched: Vec::new() });
+            return Err(SopsError::File {
+                path: path.clone(),
+                source: Box::new(source),
+                searched: Vec::new(),
+            });
         }
     }
     Ok(())
 }
 
 /// The rules to join for these files, and the rules to make for those without one.
+///
+/// A rule that holds for everything is left alone, unless `recipient` is in it already.
 pub fn rules_for(
     config: &Config<'_>,
     rules: &Rules<'_>,
-    files: &[PathBuf],
+    files: &[Listed],
+    recipient: &str,
 ) -> Result<(Vec<usize>, Vec<NewRule>), SopsError> {
     let all = rules.rules().map_err(|source| config.rules_error(source))?;
     let mut joined = Vec::new();
     let mut made: Vec<NewRule> = Vec::new();
     for file in files {
-        let winner = winner(&all, file).map_err(|source| config.rules_error(source))?;
-        match winner {
-            Some(rule) if !rule.is_catch_all() => joined.push(rule.index),
+        let winner = file.winner(&all).map_err(|source| config.rules_error(source))?;
+        match winner.map(|(rule, _)| rule) {
+            Some(rule) if !rule.is_catch_all() || rule.every_group_has(recipient) => {
+                joined.push(rule.index);
+            }
             winner => {
-                let new = new_rule_for(config, winner, file)?;
+                let new = new_rule_for(rules, winner, file)?;
                 if !made.iter().any(|known| known.path_regex == new.path_regex) {
                     made.push(new);
                 }
@@ -78,38 +83,103 @@ pub fn rules_for(
 }
 
 /// A rule for one file: whoever can read it now still can.
-pub fn new_rule_for(
-    config: &Config<'_>,
+fn new_rule_for(
+    rules: &Rules<'_>,
     winner: Option<&Rule<'_>>,
-    file: &Path,
+    file: &Listed,
 ) -> Result<NewRule, SopsError> {
+    let name = file.name();
     let others = match winner {
-        Some(rule) => {
-            if rule.groups.len() > 1
-                || rule.groups.iter().flat_map(|group| &group.keys).any(|key| key.kind != "age")
-            {
-                return Err(SopsError::OtherKinds { path: file.into(), rule: rule.name() });
-            }
-            new_rule::others(rule)
-        }
-        None => {
-            let path = config.dir.join(file);
-            let text = std::fs::read_to_string(&path)
-                .map_err(|source| SopsError::Read { path: path.clone(), source })?;
-            let parsed = EncryptedFile::parse(&text, Format::of_path(file));
-            let parsed = parsed.map_err(|source| SopsError::File {
-                path,
-                source: Box::new(source),
-                searched: Vec::new(),
-            })?;
-            parsed.metadata.recipients().map(str::to_owned).collect()
-        }
+        Some(rule) => new_rule::others(rules, rule)
+            .ok_or_else(|| SopsError::OtherKinds { path: name.to_owned(), rule: rule.name() })?,
+        None => readers(file)?,
     };
     Ok(NewRule {
-        path_regex: new_rule::regex_for(&file.to_string_lossy()),
+        path_regex: new_rule::regex_for(&name.to_string_lossy()),
         others,
         before: winner.map(|rule| rule.index),
     })
+}
+
+/// The keys of a file that no rule holds for.
+fn readers(file: &Listed) -> Result<Vec<RuleKey>, SopsError> {
+    let failed = |source| SopsError::File {
+        path: file.path.clone(),
+        source: Box::new(source),
+        searched: Vec::new(),
+    };
+    let Some((text, format)) = rewrap::read_encrypted(&file.path)? else {
+        return Err(failed(FileError::NotEncrypted));
+    };
+    let parsed = EncryptedFile::parse(&text, format).map_err(failed)?;
+    let no_rule = || SopsError::OtherKinds { path: file.name().to_owned(), rule: "no rule".into() };
+    let keys = parsed.metadata.access();
+    if keys.groups.len() != 1 {
+        return Err(no_rule());
+    }
+    let age = parsed.metadata.recipients().map(|recipient| RuleKey::new("age", recipient));
+    let others = keys.keys().into_iter().filter(|key| key.kind != "age");
+    let others = others.map(|key| match key.kind {
+        "pgp" | "hc_vault" => Ok(RuleKey::new(key.kind, &key.id)),
+        _ => Err(no_rule()),
+    });
+    age.map(Ok).chain(others).collect()
+}
+
+/// What a rule that is named by its `path_regex` comes to.
+pub enum ForRegex {
+    /// It is there, at this index.
+    Joined(usize),
+    Made(NewRule),
+}
+
+/// The rule with this `path_regex`, or one to be made above all others. A new rule keeps the
+/// readers of the files that it takes over; where they differ from file to file, it would
+/// shut somebody out or let somebody in, and is refused.
+pub fn rule_of_regex(
+    config: &Config<'_>,
+    rules: &Rules<'_>,
+    listing: &Listing,
+    regex: &str,
+    identities: &Identities,
+) -> Result<ForRegex, SopsError> {
+    let all = rules.rules().map_err(|source| config.rules_error(source))?;
+    if let Some(rule) = all.iter().find(|rule| rule.path_regex.unwrap_or_default() == regex) {
+        return Ok(ForRegex::Joined(rule.index));
+    }
+    let mut taken: Option<Vec<RuleKey>> = None;
+    for file in taken_by(listing, regex)? {
+        let winner = file.winner(&all).map_err(|source| config.rules_error(source))?;
+        let keys = new_rule_for(rules, winner.map(|(rule, _)| rule), file)?.others;
+        let same = |known: &Vec<RuleKey>| {
+            known.iter().all(|key| keys.contains(key)) && known.len() == keys.len()
+        };
+        if !taken.as_ref().is_none_or(same) {
+            let holds = winner.map_or("no rule".into(), |(rule, _)| rule.name());
+            let path = file.name().to_owned();
+            return Err(SopsError::TakesOver { regex: regex.to_owned(), path, holds });
+        }
+        taken = Some(keys);
+    }
+    let others = taken.unwrap_or_else(|| {
+        let people = people(rules, &all, &identities.recipients());
+        people.iter().map(|recipient| RuleKey::new("age", recipient)).collect()
+    });
+    Ok(ForRegex::Made(NewRule { path_regex: regex.to_owned(), others, before: Some(0) }))
+}
+
+/// The encrypted files that a rule above all others would hold for.
+fn taken_by<'l>(listing: &'l Listing, regex: &str) -> Result<Vec<&'l Listed>, SopsError> {
+    // What does not compile holds for nothing, and is refused with its place by the edit.
+    let Ok(regex) = go_regex::compile(regex) else { return Ok(Vec::new()) };
+    let mut taken = Vec::new();
+    for file in &listing.files {
+        let matches = file.names.iter().any(|name| regex.is_match(&name.to_string_lossy()));
+        if matches && rewrap::read_encrypted(&file.path)?.is_some() {
+            taken.push(file);
+        }
+    }
+    Ok(taken)
 }
 
 /// The recipients of the people in charge, for a rule about files that do not exist yet.
@@ -147,48 +217,53 @@ pub fn people(rules: &Rules<'_>, all: &[Rule<'_>], operator: &[String]) -> Vec<S
     if people.is_empty() { operator.to_vec() } else { people }
 }
 
-/// The rules that go with a host: those that name it and hold for no file, and one that
-/// was made for a single file, which the next rule gives to the same readers.
+/// The rules that go with a host: those that landfall made, and that nobody needs without
+/// it. They hold for no file any more, or for files that the next rule gives to the same
+/// readers, or that no other rule holds for.
 ///
-/// Another rule stays, though it may hold for no file yet: it is not about the host.
+/// Another rule stays, though it may hold for no file yet: somebody wrote it.
 pub fn rules_that_go(
     config: &Config<'_>,
-    repo_dir: &Path,
+    listing: &Listing,
     rules: &Rules<'_>,
     host: &str,
     recipient: &str,
 ) -> Result<Vec<String>, SopsError> {
-    let all = rules.rules().map_err(|source| config.rules_error(source))?;
-    let files = repo::files_below(repo_dir, &config.dir)?;
-    let mut held: Vec<Vec<&Path>> = vec![Vec::new(); all.len()];
-    for file in &files {
-        if let Some(rule) = winner(&all, file).map_err(|source| config.rules_error(source))? {
+    let failed = |source| config.rules_error(source);
+    let all = rules.rules().map_err(failed)?;
+    let hosts = anchors::known_hosts(rules, host);
+    let mut held: Vec<Vec<&Listed>> = vec![Vec::new(); all.len()];
+    for file in &listing.files {
+        if let Some((rule, _)) = file.winner(&all).map_err(failed)?
+            && rewrap::read_encrypted(&file.path)?.is_some()
+        {
             held[rule.index].push(file);
         }
     }
-    let readers = |rule: &Rule<'_>| -> Option<BTreeSet<String>> {
-        let keys = &rule.groups.iter().map(|group| &group.keys).collect::<Vec<_>>();
-        let [keys] = keys.as_slice() else { return None };
-        let others = keys.iter().filter(|key| key.value != recipient);
-        others.map(|key| (key.kind == "age").then(|| key.value.clone())).collect()
+    let readers = |rule: &Rule<'_>| -> Vec<BTreeSet<FileKey>> {
+        let mut groups = access::wanted(rules, rule).groups;
+        groups.iter_mut().for_each(|group| group.retain(|key| key.id != recipient));
+        groups
     };
     let goes = |rule: &Rule<'_>| -> Result<bool, RulesError> {
-        let Some(regex) = rule.path_regex.filter(|_| !rule.is_catch_all()) else {
+        if !rule.recipients().contains(&recipient) || !new_rule::is_made(rules, rule) {
             return Ok(false);
-        };
-        Ok(match held[rule.index].as_slice() {
-            _ if !rule.recipients().contains(&recipient) => false,
-            [] => names_host(regex, host),
-            [file] if regex == new_rule::regex_for(&file.to_string_lossy()) => {
-                let next = winner(&all[rule.index + 1..], file)?;
-                next.is_some_and(|next| readers(rule).is_some() && readers(rule) == readers(next))
+        }
+        let own = readers(rule);
+        if own.iter().flatten().any(|key| hosts.contains(&key.id.as_str())) {
+            return Ok(false);
+        }
+        for file in &held[rule.index] {
+            let next = file.winner(&all[rule.index + 1..])?;
+            if next.is_some_and(|(next, _)| readers(next) != own) {
+                return Ok(false);
             }
-            _ => false,
-        })
+        }
+        Ok(true)
     };
     let mut going = Vec::new();
     for rule in &all {
-        if goes(rule).map_err(|source| config.rules_error(source))? {
+        if goes(rule).map_err(failed)? {
             going.extend(rule.path_regex.map(str::to_owned));
         }
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::SopsError;
+use crate::sops::inside::Inside;
 use crate::sops::rules::edit::EditError;
 use crate::sops::rules::{Rules, RulesError};
 
@@ -10,16 +11,21 @@ use crate::sops::rules::{Rules, RulesError};
 pub struct Config<'p> {
     pub path: &'p Path,
     pub dir: PathBuf,
+    /// The file itself, where `path` is a link.
+    pub real: PathBuf,
     pub text: String,
 }
 
 impl<'p> Config<'p> {
     pub fn read(repo_dir: &Path, path: &'p Path) -> Result<Self, SopsError> {
         let spelled = if path.is_absolute() { path.to_owned() } else { repo_dir.join(path) };
-        let text = std::fs::read_to_string(&spelled)
+        let dir = spelled.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let dir = dir.unwrap_or(Path::new(".")).to_owned();
+        // A config that is not there is an error of reading it.
+        let real = Inside::of(&dir).real(&spelled)?.unwrap_or_else(|| spelled.clone());
+        let text = std::fs::read_to_string(&real)
             .map_err(|source| SopsError::Read { path: spelled.clone(), source })?;
-        let dir = spelled.parent().map(Path::to_owned).unwrap_or_default();
-        Ok(Self { path, dir, text })
+        Ok(Self { path, dir, real, text })
     }
 
     pub fn full_path(&self) -> PathBuf {

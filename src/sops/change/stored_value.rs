@@ -5,6 +5,7 @@
 //! rules encrypt it. It reaches sops by standard input and is in the clear in memory
 //! alone. Reading needs no sops.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::EditSettings;
@@ -14,9 +15,12 @@ use super::sops_yaml::Config;
 use crate::error::{Advice, Exit};
 use crate::secret::Secret;
 use crate::secret::age::Recipient;
+use crate::sops::access::{FileKey, Gain, Grants, name_of};
 use crate::sops::change;
 use crate::sops::file::format::Format;
 use crate::sops::file::{EncryptedFile, FileError};
+use crate::sops::inside::Inside;
+use crate::sops::listing::{Listed, Listing};
 use crate::sops::program::{Reach, SopsProgram, SopsProgramError};
 use crate::sops::proof::identities::Identities;
 use crate::sops::rules::anchors::known_hosts;
@@ -94,6 +98,11 @@ pub fn read(
 /// Writes `value` to `key` in `file` (below the folder of `.sops.yaml`), for people alone:
 /// none of `never`, and no host. Rules and files are written at once; this belongs into
 /// a private tree.
+///
+/// A file that is made has no readers yet whom people have agreed to: you, and whoever
+/// reads every file that is there, may read it; anybody else that a rule names must be
+/// granted that.
+#[allow(clippy::too_many_arguments)]
 pub fn write(
     dir: &Path,
     sops_yaml: &Path,
@@ -102,17 +111,19 @@ pub fn write(
     value: &Secret,
     never: &[&str],
     identities: &Identities,
+    grants: &Grants,
 ) -> Result<(), StoreError> {
     let config = Config::read(dir, sops_yaml)?;
+    let path = Inside::of(&config.dir).real_or_new(&config.dir.join(file));
+    let path = path.map_err(SopsError::from)?;
     // A file that is there has its readers.
-    if !has_rule(&config, file, never)? && !config.dir.join(file).exists() {
-        make_rule(dir, sops_yaml, &config, file, identities)?;
+    if !has_rule(&config, file, never)? && !path.exists() {
+        make_rule(dir, sops_yaml, &config, file, identities, grants)?;
     }
     let config = Config::read(dir, sops_yaml)?;
     if !has_rule(&config, file, never)? {
         return Err(for_hosts(&config, file, identities)?);
     }
-    let path = config.dir.join(file);
     let format = Format::of_path(file);
     if let Some(text) = existing(&path)? {
         let parsed = EncryptedFile::parse(&text, format).map_err(|source| at(&path, source))?;
@@ -126,11 +137,49 @@ pub fn write(
         let key = key.iter().map(|part| (*part).to_owned()).collect();
         return Err(StoreError::Clear { file: file.into(), key });
     }
+    if !path.exists() {
+        let gains = readers_nobody_knows(&config, dir, file, &after, identities)?;
+        grants.admit(gains).map_err(SopsError::Ungranted)?;
+    }
     let written = path.parent().map_or(Ok(()), std::fs::create_dir_all);
     written
         .and_then(|()| std::fs::write(&path, after))
         .map_err(|source| SopsError::Read { path, source })?;
     Ok(())
+}
+
+/// Who could open a new file that neither runs this nor reads every other file.
+fn readers_nobody_knows(
+    config: &Config<'_>,
+    dir: &Path,
+    file: &Path,
+    after: &str,
+    identities: &Identities,
+) -> Result<Vec<Gain>, SopsError> {
+    let mut agreed: Option<BTreeSet<FileKey>> = None;
+    for Listed { path, .. } in Listing::of(dir, &config.dir)?.files {
+        let Some((text, format)) = read_encrypted(&path)? else { continue };
+        let parsed = EncryptedFile::parse(&text, format).map_err(|source| at(&path, source))?;
+        let keys: BTreeSet<FileKey> =
+            parsed.metadata.access().keys().into_iter().cloned().collect();
+        agreed = Some(match agreed {
+            Some(known) => known.intersection(&keys).cloned().collect(),
+            None => keys,
+        });
+    }
+    let (agreed, own) = (agreed.unwrap_or_default(), identities.recipients());
+    let parsed =
+        EncryptedFile::parse(after, Format::of_path(file)).map_err(|source| at(file, source))?;
+    let rules = config.rules()?;
+    let access = parsed.metadata.access();
+    let unknown =
+        access.keys().into_iter().filter(|key| !agreed.contains(key) && !own.contains(&key.id));
+    let gains = unknown.map(|key| Gain {
+        file: file.display().to_string(),
+        key: key.clone(),
+        name: name_of(&rules, &key.id).map(str::to_owned),
+    });
+    Ok(gains.collect())
 }
 
 fn at(path: &Path, source: FileError) -> SopsError {
@@ -167,6 +216,7 @@ fn make_rule(
     config: &Config<'_>,
     file: &Path,
     identities: &Identities,
+    grants: &Grants,
 ) -> Result<(), StoreError> {
     let rules = config.rules()?;
     let own = identities.recipients();
@@ -186,7 +236,7 @@ fn make_rule(
     let recipient = Recipient::parse(recipient).map_err(|_| no_person())?;
     let change =
         change::plan_add_host(dir, sops_yaml, "operator", &recipient, &[], &settings, identities)?;
-    change::commit(&change)?;
+    change::commit(&change, grants)?;
     Ok(())
 }
 

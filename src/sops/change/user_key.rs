@@ -17,6 +17,7 @@ use super::{Change, EditSettings, plan_add_host};
 use crate::secret::age::{Identity, Recipient};
 use crate::sops::file::format::Format;
 use crate::sops::file::{EncryptedFile, FileError};
+use crate::sops::inside::Inside;
 use crate::sops::program::{Reach, SopsProgram, SopsProgramError};
 use crate::sops::proof::identities::Identities;
 use crate::sops::rules::edit::EditError;
@@ -50,6 +51,7 @@ pub fn plan_user_key(
 ) -> Result<PlannedKey, SopsError> {
     let file =
         if place.file.is_absolute() { place.file.to_owned() } else { repo_dir.join(place.file) };
+    let file = Inside::of(repo_dir).real(&file)?.ok_or(SopsError::Missing(file))?;
     let known = stored(&file, place.path, identities)?;
     let made = known.is_none();
     let identity = known.unwrap_or_else(Identity::generate);

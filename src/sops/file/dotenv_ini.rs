@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::format::Format;
 use super::metadata::{Metadata, OTHER_KINDS, Wrapped};
 use super::{FileError, Value, Visit};
+use crate::sops::access::Fields;
 
 /// A line that holds a value.
 #[derive(Debug)]
@@ -123,6 +124,7 @@ impl<'a> Lines<'a> {
         let mut metadata = Metadata::default();
         let mut age: Vec<(usize, Wrapped)> = Vec::new();
         for line in &self.metadata {
+            keys_of(&mut metadata.keys, line.key, line.value);
             if let Some(entry) = line.key.strip_prefix(AGE_PREFIX) {
                 let (index, field) = entry.split_once("__map_").unwrap_or_default();
                 let Ok(index) = index.parse() else { continue };
@@ -211,6 +213,25 @@ impl<'a> Lines<'a> {
         let line = &self.text[pattern.span.clone()];
         let column = line.find('=').unwrap_or(pattern.key.len() + 1);
         format!("{key:<width$}= {value}", width = column.max(key.len() + 1))
+    }
+}
+
+/// Gathers a field of a key from the name that sops gives it in a flat file:
+/// `pgp__list_0__map_fp`, `key_groups__list_1__map_age__list_0__map_recipient`.
+fn keys_of(keys: &mut Fields, name: &str, value: &str) {
+    let listed = |name: &str| -> Option<(String, usize, String)> {
+        let (list, rest) = name.split_once("__list_")?;
+        let (at, field) = rest.split_once("__map_")?;
+        Some((list.to_owned(), at.parse().ok()?, field.to_owned()))
+    };
+    match listed(name) {
+        Some((list, group, rest)) if list == "key_groups" => {
+            if let Some((kind, at, field)) = listed(&rest) {
+                keys.set(Some(group), &kind, at, &field, value);
+            }
+        }
+        Some((kind, at, field)) => keys.set(None, &kind, at, &field, value),
+        None => {}
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a file's `sops` section says, whatever the file's format.
 
+use crate::sops::access::{Access, Fields};
 use crate::sops::rules::go_regex;
 use regex::Regex;
 
@@ -12,13 +13,17 @@ pub struct Wrapped {
 }
 
 /// The `sops` section.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Metadata {
     pub age: Vec<Wrapped>,
     /// Kinds of keys beside age that hold the data key too (`pgp`, `kms`, …).
     pub other_kinds: Vec<String>,
     /// The data key is split over several groups.
     pub key_groups: bool,
+    /// Every key of every kind, by its fields.
+    pub keys: Fields,
+    /// How many groups have to come together; 0 means all.
+    pub threshold: usize,
     pub mac: String,
     pub last_modified: String,
     pub mac_only_encrypted: bool,
@@ -44,6 +49,7 @@ impl Metadata {
         };
         match name {
             "mac" => self.mac = value.to_owned(),
+            "shamir_threshold" => self.threshold = value.trim().parse().unwrap_or_default(),
             "lastmodified" => self.last_modified = value.to_owned(),
             "mac_only_encrypted" => self.mac_only_encrypted = value == "true",
             "unencrypted_suffix" => self.selection.unencrypted_suffix = value.to_owned(),
@@ -56,6 +62,11 @@ impl Metadata {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Who can open the file.
+    pub fn access(&self) -> Access {
+        Access { groups: self.keys.groups(), threshold: self.threshold }
     }
 
     pub fn recipients(&self) -> impl Iterator<Item = &str> {

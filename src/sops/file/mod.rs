@@ -53,6 +53,13 @@ pub enum FileError {
     Key(#[from] crate::secret::age::KeyError),
 }
 
+impl FileError {
+    /// Says whether the identities at hand do not fit, which is not the file's fault.
+    pub fn is_no_identity(&self) -> bool {
+        matches!(self, Self::NoIdentity { .. })
+    }
+}
+
 impl Advice for FileError {
     fn hint(&self) -> String {
         match self {

@@ -1,8 +1,8 @@
 //! Giving an encrypted file the recipients of its rule: what `sops updatekeys` does.
 //!
 //! The MAC is checked first, so a tampered file is never passed on under new
-//! keys. The data key, the values and the MAC stay; only the recipients' section
-//! is written anew. Invariant: the returned text opens with the same data key
+//! keys. The data key, the values and the MAC stay, and so does what is wrapped for
+//! recipients that stay; only the recipients' section is written anew. Invariant: the returned text opens with the same data key
 //! and verifies, or it is not returned.
 
 use std::collections::BTreeSet;
@@ -51,10 +51,19 @@ pub fn rekey(
     file.verify(&data_key)?;
     let mut wrapped: Vec<Wrapped> = Vec::with_capacity(recipients.len());
     for recipient in recipients {
-        if !wrapped.iter().any(|known| known.recipient == *recipient) {
-            let enc = crate::secret::age::seal(recipient, &data_key)?;
-            wrapped.push(Wrapped { recipient: (*recipient).to_owned(), enc });
+        if wrapped.iter().any(|known| known.recipient == *recipient) {
+            continue;
         }
+        // Who is there keeps what is there: a name that somebody wrote into the section
+        // with nothing behind it opens nothing afterwards either.
+        let there = file.metadata.age.iter().find(|known| known.recipient == *recipient);
+        wrapped.push(match there {
+            Some(there) => there.clone(),
+            None => {
+                let enc = crate::secret::age::seal(recipient, &data_key)?;
+                Wrapped { recipient: (*recipient).to_owned(), enc }
+            }
+        });
     }
     let changed = file.with_recipients(&wrapped)?;
     check(&changed, format, &wrapped, &data_key)?;

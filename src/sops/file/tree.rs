@@ -9,6 +9,7 @@ use super::format::Format;
 use super::json;
 use super::metadata::{Metadata, OTHER_KINDS, Wrapped};
 use super::{FileError, Value, Visit};
+use crate::sops::access::Fields;
 use crate::sops::rules::yaml;
 use crate::sops::rules::yaml::{Kind, Node, Style, position};
 
@@ -44,6 +45,7 @@ impl<'a> Documents<'a> {
         let mut metadata = Metadata::default();
         for (key, value) in section.entries().unwrap_or_default() {
             let name = key.scalar().unwrap_or_default();
+            keys_of(&mut metadata.keys, None, name, value);
             let filled = value.items().is_some_and(|items| !items.is_empty());
             match value.scalar() {
                 Some(text) if !value.is_null() => {
@@ -52,7 +54,15 @@ impl<'a> Documents<'a> {
                         .map_err(|reason| FileError::NeedsSops(format!("{name}: {reason}")))?;
                 }
                 _ if name == "age" => metadata.age = self.wrapped(value)?,
-                _ if name == "key_groups" => metadata.key_groups = filled,
+                _ if name == "key_groups" => {
+                    metadata.key_groups = filled;
+                    for (group, kinds) in value.items().unwrap_or_default().iter().enumerate() {
+                        for (kind, list) in kinds.entries().unwrap_or_default() {
+                            let kind = kind.scalar().unwrap_or_default();
+                            keys_of(&mut metadata.keys, Some(group), kind, list);
+                        }
+                    }
+                }
                 _ if OTHER_KINDS.contains(&name) && filled => {
                     metadata.other_kinds.push(name.to_owned())
                 }
@@ -195,6 +205,17 @@ impl<'a> Documents<'a> {
             });
         }
         Ok(replacements)
+    }
+}
+
+/// Gathers the fields of a list of keys of one kind.
+fn keys_of(keys: &mut Fields, group: Option<usize>, kind: &str, list: &Node<'_>) {
+    for (at, item) in list.items().unwrap_or_default().iter().enumerate() {
+        for (field, value) in item.entries().unwrap_or_default() {
+            if let (Some(field), Some(value)) = (field.scalar(), value.scalar()) {
+                keys.set(group, kind, at, field, value);
+            }
+        }
     }
 }
 

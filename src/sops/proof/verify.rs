@@ -1,22 +1,22 @@
 //! Whether the files of a repo are as their rules say, without changing any.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::identities::Identities;
+use crate::sops::access;
+use crate::sops::access::{Access, FileKey};
 use crate::sops::change::error::SopsError;
 use crate::sops::change::parallel::in_parallel;
-use crate::sops::change::repo;
 use crate::sops::change::rewrap::read_encrypted;
-use crate::sops::change::rule_selection::relative_files;
+use crate::sops::change::rule_selection::{check_encrypted, named_files};
 use crate::sops::change::sops_yaml::Config;
 use crate::sops::file::format::Format;
 use crate::sops::file::{EncryptedFile, FileError};
+use crate::sops::listing::{Listed, Listing};
 use crate::sops::program::{Reach, SopsProgram, SopsProgramError};
 use crate::sops::rules::edit::EditError;
 use crate::sops::rules::hosts;
 use crate::sops::rules::hosts::Who;
-use crate::sops::rules::winner;
 
 /// A file whose recipients are not those of its rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,20 +24,22 @@ pub struct OutOfDate {
     pub path: PathBuf,
     pub missing: Vec<String>,
     pub extra: Vec<String>,
+    /// The keys are the same, in other groups.
+    pub regrouped: bool,
 }
 
 impl OutOfDate {
     pub fn difference(&self) -> String {
         let missing = self.missing.iter().map(|key| format!("lacks {key}"));
         let extra = self.extra.iter().map(|key| format!("still has {key}"));
-        missing.chain(extra).collect::<Vec<_>>().join(", ")
+        let regrouped = self.regrouped.then(|| "has other key groups".to_owned());
+        missing.chain(extra).chain(regrouped).collect::<Vec<_>>().join(", ")
     }
 }
 
 /// An encrypted file of the repo, read and told apart.
 struct Found {
-    path: PathBuf,
-    relative: PathBuf,
+    file: Listed,
     text: String,
     format: Format,
 }
@@ -48,15 +50,13 @@ fn encrypted(
     config: &Config<'_>,
     only: &[PathBuf],
 ) -> Result<Vec<Found>, SopsError> {
-    let only = relative_files(&config.dir, repo_dir, only)?;
+    let listing = Listing::of(repo_dir, &config.dir)?;
+    let only = named_files(&listing, repo_dir, only)?;
+    check_encrypted(&only)?;
     let mut found = Vec::new();
-    for relative in repo::files_below(repo_dir, &config.dir)? {
-        if !only.is_empty() && !only.contains(&relative) {
-            continue;
-        }
-        let path = config.dir.join(&relative);
-        if let Some((text, format)) = read_encrypted(&path)? {
-            found.push(Found { path, relative, text, format });
+    for file in if only.is_empty() { listing.files } else { only } {
+        if let Some((text, format)) = read_encrypted(&file.path)? {
+            found.push(Found { file, text, format });
         }
     }
     Ok(found)
@@ -74,7 +74,7 @@ pub struct Compared {
     pub left_out: Vec<(PathBuf, &'static str)>,
 }
 
-/// Files whose age recipients differ from their rule's; no identity is needed.
+/// Files whose keys or key groups differ from their rule's; no identity is needed.
 pub fn out_of_date(
     repo_dir: &Path,
     sops_yaml: &Path,
@@ -84,33 +84,29 @@ pub fn out_of_date(
     let rules = config.rules()?;
     let all = rules.rules().map_err(|source| config.rules_error(source))?;
     let mut compared = Compared::default();
-    for file in encrypted(repo_dir, &config, files)? {
-        let winner = winner(&all, &file.relative).map_err(|source| config.rules_error(source))?;
-        let Some(rule) = winner else {
+    for Found { file, text, format } in encrypted(repo_dir, &config, files)? {
+        let winner = file.winner(&all).map_err(|source| config.rules_error(source))?;
+        let Some((rule, _)) = winner else {
             compared.left_out.push((file.path, "no rule holds for it"));
             continue;
         };
-        let parsed = EncryptedFile::parse(&file.text, file.format)
+        let parsed = EncryptedFile::parse(&text, format)
             .map_err(|source| failed(&file.path, source, &[]))?;
-        if parsed.metadata.key_groups || rule.groups.len() > 1 {
-            compared.left_out.push((file.path.clone(), "only sops compares several key groups"));
+        let (has, wanted) = (parsed.metadata.access(), access::wanted(&rules, rule));
+        if has.opens_alike(&wanted) {
             continue;
         }
-        let other_kinds = rule.groups.iter().flat_map(|g| &g.keys).any(|key| key.kind != "age");
-        if other_kinds || !parsed.metadata.other_kinds.is_empty() {
-            let reason = "only its age keys were compared: it has keys of other kinds";
-            compared.left_out.push((file.path.clone(), reason));
-        }
-        let has: BTreeSet<&str> = parsed.metadata.recipients().collect();
-        let wanted: BTreeSet<&str> = rule.recipients().into_iter().collect();
-        if has != wanted {
-            let owned = |keys: Vec<&&str>| keys.into_iter().map(|key| (*key).to_owned()).collect();
-            compared.out_of_date.push(OutOfDate {
-                path: file.path.clone(),
-                missing: owned(wanted.difference(&has).collect()),
-                extra: owned(has.difference(&wanted).collect()),
-            });
-        }
+        let named = |key: &FileKey| match access::name_of(&rules, &key.id) {
+            Some(name) => format!("{key} ({name})"),
+            None => key.to_string(),
+        };
+        let without = |keys: &Access, others: &Access| -> Vec<String> {
+            let others = others.keys();
+            keys.keys().into_iter().filter(|key| !others.contains(key)).map(named).collect()
+        };
+        let (missing, extra) = (without(&wanted, &has), without(&has, &wanted));
+        let regrouped = missing.is_empty() && extra.is_empty();
+        compared.out_of_date.push(OutOfDate { path: file.path, missing, extra, regrouped });
     }
     Ok(compared)
 }
@@ -128,29 +124,26 @@ pub fn all(repo_dir: &Path, sops_yaml: &Path, identities: &Identities) -> Result
     Ok(files.len())
 }
 
-fn check(file: &Found, identities: &Identities) -> Result<(), SopsError> {
-    let native = EncryptedFile::parse(&file.text, file.format).and_then(|parsed| {
+fn check(found: &Found, identities: &Identities) -> Result<(), SopsError> {
+    let Found { file: Listed { path, .. }, text, format } = found;
+    let native = EncryptedFile::parse(text, *format).and_then(|parsed| {
         let key = parsed.data_key(&identities.as_age())?;
         parsed.verify(&key)
     });
+    let by_sops = || -> Result<(), SopsProgramError> {
+        SopsProgram::require()?.opens(path, *format, identities, Reach::Operator)
+    };
     match native {
-        Err(FileError::NeedsSops(_)) => {
-            let by_sops = || -> Result<(), SopsProgramError> {
-                SopsProgram::require()?.opens(
-                    &file.path,
-                    file.format,
-                    identities,
-                    Reach::Operator,
-                )?;
-                Ok(())
-            };
-            by_sops().map_err(|source| SopsError::Sops {
-                path: file.path.clone(),
-                source: Box::new(source),
-                by_hand: format!("sops decrypt {}", file.path.display()),
-            })
+        Err(FileError::NeedsSops(_)) => by_sops().map_err(|source| SopsError::Sops {
+            path: path.clone(),
+            source: Box::new(source),
+            by_hand: format!("sops decrypt {}", path.display()),
+        }),
+        // sops knows of identities that cannot be used here: agents, tokens, passphrases.
+        Err(source) if source.is_no_identity() => {
+            by_sops().map_err(|_| failed(path, source, identities.searched()))
         }
-        result => result.map_err(|source| failed(&file.path, source, identities.searched())),
+        result => result.map_err(|source| failed(path, source, identities.searched())),
     }
 }
 

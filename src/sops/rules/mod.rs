@@ -140,6 +140,19 @@ impl Rule<'_> {
         all
     }
 
+    /// Whether an age recipient opens its files alone.
+    pub fn every_group_has(&self, recipient: &str) -> bool {
+        let has = |group: &Group<'_>| {
+            group.keys.iter().any(|key| key.kind == "age" && key.value == recipient)
+        };
+        self.groups.iter().all(has)
+    }
+
+    /// Whether all its keys are age recipients.
+    pub fn is_age_alone(&self) -> bool {
+        self.groups.iter().flat_map(|group| &group.keys).all(|key| key.kind == "age")
+    }
+
     /// Whether the rule's `path_regex` matches `path` (relative to the config's folder, with `/`).
     ///
     /// Like sops, a pattern is compiled only when a path comes as far as its rule.
@@ -233,6 +246,11 @@ impl<'a> Rules<'a> {
             let (value, _) = self.lookup(self.resolve(source), key)?;
             Some((value, true))
         })
+    }
+
+    /// A plain setting of a rule.
+    pub fn setting<'n>(&'n self, rule: &Rule<'n>, name: &str) -> Option<&'n str> {
+        self.lookup(rule.node, name).and_then(|(value, _)| self.resolve(value).scalar())
     }
 
     /// All rules in order.

@@ -4,19 +4,42 @@
 //! rule above it. Its other keys are those of the rule that it takes the files
 //! from, so that whoever could read them still can.
 
+use super::hosts::line_comment;
 use super::join::NewKey;
 use super::patch::{Patch, Unclear};
 use super::yaml::{Node, Style};
-use super::{Key, Rule, Rules};
+use super::{Rule, Rules};
 
 /// A rule to be made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewRule {
     pub path_regex: String,
-    /// Recipients that the rule names beside the host (as age recipients).
-    pub others: Vec<String>,
+    /// The keys that the rule names beside the host's.
+    pub others: Vec<RuleKey>,
     /// The rule that it must come before; none puts it at the end.
     pub before: Option<usize>,
+}
+
+/// A key as a key group lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleKey {
+    pub kind: &'static str,
+    pub value: String,
+}
+
+impl RuleKey {
+    pub fn new(kind: &'static str, value: &str) -> Self {
+        Self { kind, value: value.to_owned() }
+    }
+}
+
+/// The comment of a rule that was made here: with the last who needs it, it goes.
+const MADE: &str = "made by landfall";
+
+/// Whether a rule was made here, and by nobody else.
+pub fn is_made(rules: &Rules<'_>, rule: &Rule<'_>) -> bool {
+    let regex = rule.node.get("path_regex");
+    regex.is_some_and(|regex| line_comment(rules, regex.span.end) == Some(MADE))
 }
 
 /// A `path_regex` for exactly these paths (relative to the config's folder).
@@ -189,7 +212,7 @@ impl Layout {
         let pad = |column: usize| " ".repeat(column);
         let behind_dash = |dash: usize, column: usize| pad(column.saturating_sub(dash + 1).max(1));
         let mut text = format!(
-            "{}-{}path_regex: {}{newline}{}key_groups:{newline}{}-{}age:",
+            "{}-{}path_regex: {} # {MADE}{newline}{}key_groups:{newline}{}-{}age:",
             pad(self.rule_dash),
             behind_dash(self.rule_dash, self.key),
             quoted(&rule.path_regex, self.quote),
@@ -197,10 +220,22 @@ impl Layout {
             pad(self.group_dash),
             behind_dash(self.group_dash, self.age),
         );
-        let others = rule.others.iter().filter(|other| *other != key.recipient);
-        let items = others.map(|other| written(rules, other)).chain(std::iter::once(key.line("")));
-        for item in items {
+        let of_kind = |kind: &'static str| {
+            let others = rule.others.iter().filter(move |other| other.kind == kind);
+            others.filter(|other| other.value != key.recipient).map(|other| written(rules, other))
+        };
+        let mut push = |item: String| {
             text.push_str(&format!("{newline}{}- {item}", pad(self.item_dash)));
+        };
+        of_kind("age").chain(std::iter::once(key.line(""))).for_each(&mut push);
+        for kind in OTHER_KINDS {
+            let mut keys = of_kind(kind).peekable();
+            if keys.peek().is_some() {
+                text.push_str(&format!("{newline}{}{kind}:", pad(self.age)));
+            }
+            keys.for_each(|item| {
+                text.push_str(&format!("{newline}{}- {item}", pad(self.item_dash)));
+            });
         }
         text
     }
@@ -227,7 +262,8 @@ fn blank_between(rules: &Rules<'_>, all: &[Rule<'_>]) -> bool {
 }
 
 /// How the config names a recipient: by the anchor that holds it, else as it is.
-fn written(rules: &Rules<'_>, recipient: &str) -> String {
+fn written(rules: &Rules<'_>, key: &RuleKey) -> String {
+    let recipient = key.value.as_str();
     let anchored = rules.anchored();
     let rules_start = rules.rules_node().map_or(0, |node| node.span.start);
     let named = anchored.iter().find(|node| {
@@ -235,7 +271,11 @@ fn written(rules: &Rules<'_>, recipient: &str) -> String {
     });
     match named.and_then(|node| node.anchor.as_ref()) {
         Some(anchor) => format!("*{}", anchor.name),
-        None => recipient.to_owned(),
+        None => match key.kind {
+            "kms" => format!("arn: {recipient}"),
+            "gcp_kms" => format!("resource_id: {recipient}"),
+            _ => recipient.to_owned(),
+        },
     }
 }
 
@@ -252,15 +292,29 @@ fn quoted(regex: &str, quote: &str) -> String {
     if plain { regex.to_owned() } else { format!("'{}'", regex.replace('\'', "''")) }
 }
 
-/// The recipients of a rule that a new rule takes over.
-pub fn others(rule: &Rule<'_>) -> Vec<String> {
-    let mut others: Vec<String> = Vec::new();
-    for key in
-        rule.groups.iter().flat_map(|group| &group.keys).filter(|key: &&Key<'_>| key.kind == "age")
-    {
-        if !others.contains(&key.value) {
-            others.push(key.value.clone());
+/// The kinds beside age whose keys a group can list as a rule has them.
+const OTHER_KINDS: [&str; 4] = ["pgp", "kms", "gcp_kms", "hc_vault"];
+
+/// The keys of a rule that a new rule takes over; none where they cannot be written into
+/// one group.
+pub fn others(rules: &Rules<'_>, rule: &Rule<'_>) -> Option<Vec<RuleKey>> {
+    let [group] = rule.groups.as_slice() else { return None };
+    let mut others: Vec<RuleKey> = Vec::new();
+    for key in &group.keys {
+        let is_map = rules.resolve(&key.node).entries().is_some();
+        let kind = match key.kind {
+            "hc_vault_transit_uri" => "hc_vault",
+            kind => ["age"].into_iter().chain(OTHER_KINDS).find(|known| *known == kind)?,
+        };
+        if is_map {
+            return None;
+        }
+        for part in key.value.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let other = RuleKey::new(kind, part);
+            if !others.contains(&other) {
+                others.push(other);
+            }
         }
     }
-    others
+    Some(others)
 }

@@ -14,9 +14,9 @@ use crate::error::{Exit, StepError};
 use crate::facts::{HomeSops, SecretFact};
 use crate::secret::age::Identity;
 use crate::sops::change;
-use crate::sops::change::EditSettings;
 use crate::sops::change::stored_value;
 use crate::sops::change::user_key::{KeyPlace, plan_user_key};
+use crate::sops::change::{EditSettings, Grants};
 use crate::sops::proof;
 use crate::sops::proof::Need;
 use crate::sops::rules::hosts::Role;
@@ -100,6 +100,7 @@ impl Home<'_> {
         &self,
         cx: &Context,
         secrets: &SecretsRepo,
+        grants: &Grants,
         warn: &mut dyn FnMut(String),
     ) -> Result<(), StepError> {
         let rules = secrets.dir.join(&secrets.sops_config);
@@ -109,7 +110,7 @@ impl Home<'_> {
             let name = self.name(cx);
             let planned =
                 plan_user_key(&secrets.dir, &rules, &name, &place, &settings(), cx.operator())?;
-            change::commit(&planned.change)?;
+            change::commit(&planned.change, grants)?;
         }
         let change = self.plan(cx, secrets)?;
         change.warnings.iter().cloned().for_each(&mut *warn);
@@ -120,7 +121,7 @@ impl Home<'_> {
                 self.user
             ));
         }
-        change::commit(&change)?;
+        change::commit(&change, grants)?;
         Ok(())
     }
 

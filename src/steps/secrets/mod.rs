@@ -24,8 +24,9 @@ use crate::sops::change as sops_plan;
 use crate::sops::change::repo;
 use crate::sops::change::stored_value;
 use crate::sops::change::transaction::is_left_over;
-use crate::sops::change::{Change, EditSettings, SopsError};
+use crate::sops::change::{Change, EditSettings, Gain, Grants, SopsError};
 use crate::sops::file::format::Format;
+use crate::sops::inside::Inside;
 use crate::sops::proof::{self, Need};
 use crate::sops::rules::Rules;
 use crate::sops::rules::hosts;
@@ -102,9 +103,18 @@ impl Step for Secrets {
     }
 
     fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
-        let (diff, files) = planned(cx, &cx.keys().pair()?)?;
+        let Planned { diff, files, gains } = planned(cx, &cx.keys().pair()?)?;
         if files.is_empty() {
             return Ok(Consent::Given);
+        }
+        let missing = grants(cx)?.missing(gains);
+        if !missing.is_empty() {
+            let question = Question::new(GRANT_QUESTION, "--grant RECIPIENT")
+                .details(missing.iter().map(ToString::to_string));
+            if !cx.prompter.is_interactive() || !cx.prompter.confirm(&question)? {
+                return Err(SopsError::Ungranted(missing).into());
+            }
+            cx.answers.granted.extend(missing);
         }
         let mut question =
             Question::new("Re-encrypt, commit and push these?", "--no-secrets").answered_by_yes();
@@ -128,7 +138,7 @@ impl Step for Secrets {
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
         let pair = cx.keys().pair()?;
         let recipient = pair.recipient()?;
-        let (diff, files) = planned(cx, &pair)?;
+        let Planned { diff, files, .. } = planned(cx, &pair)?;
         let adds =
             diff.lines().any(|line| line.starts_with('+') && line.contains(recipient.as_str()));
         let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
@@ -162,7 +172,8 @@ fn publish(cx: &Context) -> Result<(), StepError> {
     let published = place
         .edit(|root| {
             let secrets = secrets_in(cx, &place, root)?;
-            make(cx, &secrets, &pair, &mut |warning| cx.events.warn(warning))?;
+            let grants = grants(cx)?;
+            make(cx, &secrets, &pair, &grants, &mut |warning| cx.events.warn(warning))?;
             if let Some(old) = previous(cx, &secrets, &pair.recipient()?)? {
                 cx.events.note(format!(
                     "{} has the key {old} until now: both open its secrets, until the last step \
@@ -221,19 +232,47 @@ pub fn secrets_in(cx: &Context, place: &Place<'_>, root: &Path) -> Result<Secret
     Ok(SecretsRepo { dir: root.join(below), ..config.clone() })
 }
 
-/// What the step would change now: the rules, as a diff, and the files, from the
-/// repository's root.
-fn planned(cx: &Context, pair: &HostKey) -> Result<(String, Vec<PathBuf>), StepError> {
+/// What the step would change now.
+struct Planned {
+    /// The change of the rules.
+    diff: String,
+    /// From the repository's root.
+    files: Vec<PathBuf>,
+    /// Whom the rules let open files that they cannot open so far.
+    gains: Vec<Gain>,
+}
+
+fn planned(cx: &Context, pair: &HostKey) -> Result<Planned, StepError> {
     let place = place(cx)?;
     place.look(&place.base()?, |root| {
         let secrets = secrets_in(cx, &place, root)?;
-        let rules = secrets.dir.join(&secrets.sops_config);
+        let rules = rules_file(&secrets)?;
         let read = || std::fs::read_to_string(&rules).unwrap_or_default();
         let before = read();
-        make(cx, &secrets, pair, &mut |_| ())?;
+        // This tree is thrown away.
+        let rehearsal = Grants::rehearsal();
+        make(cx, &secrets, pair, &rehearsal, &mut |_| ())?;
         let diff = unified_diff(&secrets.sops_config.display().to_string(), &before, &read());
-        Ok((diff, Repo::open(root)?.dirty()?))
+        Ok(Planned { diff, files: Repo::open(root)?.dirty()?, gains: rehearsal.noted() })
     })
+}
+
+const GRANT_QUESTION: &str = "Let these recipients, who are not of this run, open these files?";
+
+/// Who may gain access: those of `--grant`, those that were agreed to, and this run's keys.
+pub fn grants(cx: &Context) -> Result<Grants, StepError> {
+    let mut recipients = cx.config.grants.clone();
+    if cx.keys().has_private() {
+        recipients.push(cx.keys().pair()?.recipient()?.to_string());
+    }
+    recipients.extend(cx.keys().user_age().map(|key| key.recipient().to_string()));
+    Ok(Grants::of(recipients).and(cx.answers.granted.iter().cloned()))
+}
+
+/// The file of the rules in a tree, which a link must not lead out of.
+pub fn rules_file(secrets: &SecretsRepo) -> Result<PathBuf, StepError> {
+    let spelled = secrets.dir.join(&secrets.sops_config);
+    Ok(Inside::of(&secrets.dir).real(&spelled).map_err(SopsError::from)?.unwrap_or(spelled))
 }
 
 /// Makes the edit in a private tree: the recipient, and what is to be stored.
@@ -241,14 +280,15 @@ fn make(
     cx: &Context,
     secrets: &SecretsRepo,
     pair: &HostKey,
+    grants: &Grants,
     warn: &mut dyn FnMut(String),
 ) -> Result<(), StepError> {
     let recipient = pair.recipient()?;
     let change = plan(cx, secrets, &recipient)?;
     change.warnings.iter().cloned().for_each(&mut *warn);
-    sops_plan::commit(&change)?;
+    sops_plan::commit(&change, grants)?;
     if let Some(home) = home_manager::of(cx)? {
-        home.make(cx, secrets, warn)?;
+        home.make(cx, secrets, grants, warn)?;
     }
     let old = previous(cx, secrets, &recipient)?;
     let never: Vec<&str> =
@@ -256,7 +296,8 @@ fn make(
     for (SecretPlace { file, key }, value) in stored::missing(cx, secrets, pair, warn)? {
         let key: Vec<&str> = key.iter().map(String::as_str).collect();
         let rules = secrets.dir.join(&secrets.sops_config);
-        stored_value::write(&secrets.dir, &rules, &file, &key, &value, &never, cx.operator())?;
+        let dir = &secrets.dir;
+        stored_value::write(dir, &rules, &file, &key, &value, &never, cx.operator(), grants)?;
     }
     Ok(())
 }
@@ -332,7 +373,7 @@ pub fn previous(
 
 /// The recipient that the rules have under this name.
 pub fn recipient_of(secrets: &SecretsRepo, name: &str) -> Result<Option<String>, StepError> {
-    let path = secrets.dir.join(&secrets.sops_config);
+    let path = rules_file(secrets)?;
     let text = std::fs::read_to_string(&path)
         .map_err(|source| SopsError::Read { path: path.clone(), source })?;
     let rules = Rules::parse(&text)
@@ -353,7 +394,18 @@ pub fn preflight(cx: &Context) -> Result<(), StepError> {
         // Any key shows whether the edit is possible.
         _ => HostKey::generate("preflight")?,
     };
-    planned(cx, &pair).map(|_| ())
+    let gains = planned(cx, &pair)?.gains;
+    let missing = grants(cx)?.missing(gains);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let error = SopsError::Ungranted(missing);
+    if cx.check_alone || !cx.prompter.is_interactive() {
+        return Err(error.into());
+    }
+    // It is asked about with the other questions.
+    cx.events.warn(error.to_string());
+    Ok(())
 }
 
 /// The encrypted files that the host's configuration reads, in the secrets repository.

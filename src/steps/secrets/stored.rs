@@ -5,7 +5,9 @@ use crate::config::{SecretPlace, SecretsRepo};
 use crate::error::StepError;
 use crate::secret::Secret;
 use crate::secret::age::HostKey;
+use crate::sops::change::error::SopsError;
 use crate::sops::change::stored_value;
+use crate::sops::inside::Inside;
 use crate::steps::context::Context;
 use crate::steps::identity::run_keys;
 use crate::steps::secrets;
@@ -66,6 +68,7 @@ fn read(
 ) -> Result<Option<Secret>, StepError> {
     let rules = secrets.dir.join(&secrets.sops_config);
     let path = rules.parent().unwrap_or(&secrets.dir).join(&place.file);
+    let path = Inside::of(&secrets.dir).real(&path).map_err(SopsError::from)?.unwrap_or(path);
     let key: Vec<&str> = place.key.iter().map(String::as_str).collect();
     Ok(stored_value::read(&path, &key, cx.operator())?)
 }
