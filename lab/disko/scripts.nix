@@ -13,7 +13,8 @@ cfg:
 let
   disks = lib.attrValues cfg.devices.disk;
   nodevs = lib.attrValues cfg.devices.nodev;
-  devices = map (disk: disk.device) disks;
+  # Those that the layout keeps are made and mounted as the others are, where something misses.
+  erased = map (disk: disk.device) (lib.filter (disk: disk.destroy) disks);
 
   mounts = map (disk: layout.mount disk.content) disks;
   mountCommands = lib.mergeAttrsList (lib.catAttrs "fs" mounts ++ map layout.mountNodev nodevs);
@@ -29,7 +30,9 @@ let
     if findmnt "$root" > /dev/null; then
       umount -Rv "$root"
     fi
-    ${lib.concatMapStrings (device: "wipeDisk ${device}\n") devices}
+    for dev in ${toString erased}; do
+      wipeDisk "$dev"
+    done
   '';
   create = lib.concatMapStrings (disk: layout.create disk.content) disks;
   mount =
@@ -43,7 +46,7 @@ let
     ${lib.concatMapStrings (disk: layout.close disk.content) disks}
   '';
   confirm = ''
-    confirmWipe ${lib.escapeShellArg (toString devices)} "$@"
+    confirmWipe ${lib.escapeShellArg (toString erased)} "$@"
   '';
 
   packages = [

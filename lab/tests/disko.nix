@@ -140,6 +140,43 @@ in
       true
     ];
   };
+  a-kept-disk-is-made-and-mounted-and-not-destroyed = {
+    expr =
+      let
+        kept = lib.recursiveUpdate simple {
+          disk.data = {
+            device = "/dev/vdb";
+            destroy = false;
+            content = {
+              type = "filesystem";
+              format = "ext4";
+              mountpoint = "/data";
+            };
+          };
+        };
+        text = script kept;
+      in
+      map (name: has (text name) "for dev in /dev/vda; do") [
+        "diskoScript"
+        "destroyFormatMount"
+        "destroy"
+        "formatMount"
+      ]
+      ++ [
+        (has (text "destroy") "/dev/vdb")
+        (has (text "formatMount") "mkfs.ext4  /dev/vdb")
+        (has (text "mount") "/data")
+      ];
+    expected = [
+      true
+      true
+      true
+      false
+      false
+      true
+      true
+    ];
+  };
   no-deps-no-store-paths = {
     expr = has (script simple "diskoScriptNoDeps") builtins.storeDir;
     expected = false;

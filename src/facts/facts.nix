@@ -111,6 +111,7 @@ in
   disks = named (name: disk: {
     inherit name;
     inherit (disk) device;
+    destroy = disk.destroy or true;
     luks = luksIn (disk.content or null);
     biosBoot = biosBoot (disk.content or { });
   }) (c.disko.devices.disk or { });

@@ -211,8 +211,18 @@ fn script_text(disko: &StorePath) -> std::io::Result<String> {
 }
 
 /// Every device that a script names; which of them are disks the target tells.
+///
+/// A script of disko that erases does so in a loop over its devices. What it names elsewhere
+/// only is formatted where it is blank, or stays.
 fn devices_in(text: &str) -> Vec<LayoutDisk> {
     let Ok(device) = Regex::new(r"/dev/[A-Za-z0-9._/:+@-]*[A-Za-z0-9]") else { return Vec::new() };
+    let Ok(erasure) = Regex::new(r"for dev in ([^;]*);\s*do\b") else { return Vec::new() };
+    let loops: Vec<&str> =
+        erasure.captures_iter(text).filter_map(|found| Some(found.get(1)?.as_str())).collect();
+    let erases = |name: &str| {
+        loops.is_empty()
+            || loops.iter().any(|list| device.find_iter(list).any(|it| it.as_str() == name))
+    };
     let mut names: Vec<&str> = device.find_iter(text).map(|found| found.as_str()).collect();
     names.sort_unstable();
     names.dedup();
@@ -220,6 +230,7 @@ fn devices_in(text: &str) -> Vec<LayoutDisk> {
         name: name.rsplit('/').next().unwrap_or(name).to_owned(),
         device: name.to_owned(),
         in_layout: None,
+        destroy: erases(name),
         luks: Vec::new(),
         bios_boot: None,
     };
@@ -275,6 +286,18 @@ mod tests {
             "disk=/dev/disk/by-id/virtio-S1\nwipefs \"/dev/vdb\" >/dev/null 2>&1; x=/dev/vdb";
         let found: Vec<String> = devices_in(text).into_iter().map(|disk| disk.device).collect();
         assert_eq!(found, ["/dev/disk/by-id/virtio-S1", "/dev/null", "/dev/vdb"]);
+    }
+
+    #[test]
+    fn a_script_tells_which_of_its_devices_it_erases() {
+        let erased = |text: &str| -> Vec<String> {
+            let disks = devices_in(text).into_iter().filter(|disk| disk.destroy);
+            disks.map(|disk| disk.device).collect()
+        };
+        let text = "for dev in '/dev/vda' /dev/vdb-x;\ndo\n  wipe \"$dev\"\ndone\nsgdisk /dev/vdb";
+        assert_eq!(erased(text), ["/dev/vda", "/dev/vdb-x"]);
+        assert_eq!(erased("for dev in ; do wipe; done; sgdisk /dev/vdb"), [] as [&str; 0]);
+        assert_eq!(erased("sgdisk /dev/vdb"), ["/dev/vdb"]);
     }
 
     #[test]

@@ -91,6 +91,9 @@ pub struct LayoutDisk {
     /// What the layout itself says, where `--disk` says otherwise; empty when it says nothing.
     #[serde(default)]
     pub in_layout: Option<String>,
+    /// Whether disko erases it first; otherwise it makes what is missing on it, no more.
+    #[serde(default = "destroyed")]
+    pub destroy: bool,
     pub luks: Vec<LuksVolume>,
     /// Whether it has a partition for GRUB's code for BIOS; none where it has no GPT.
     #[serde(default, rename = "biosBoot")]
@@ -315,6 +318,11 @@ pub struct KeyFile {
     pub path: String,
     /// Where the installed system reads it; none when it does not.
     pub installed: Vec<String>,
+}
+
+/// What disko does with a disk where nothing else is said.
+fn destroyed() -> bool {
+    true
 }
 
 fn is_device(path: &str) -> bool {

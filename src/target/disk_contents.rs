@@ -1,7 +1,7 @@
 //! What is on the disks of the target, for whoever must decide whether it may go, and
 //! whether something on them belongs to other disks too.
 
-use super::disks::{DiskError, Matched};
+use super::disks::{DiskError, LayoutDisks, Matched};
 use super::{Disk, Part};
 use crate::ui::text::size;
 
@@ -42,12 +42,18 @@ fn line(part: &Part) -> String {
 }
 
 /// All disks of the target, each with whether the layout erases it.
-pub fn table(disks: &[Disk], matched: &[Matched]) -> String {
+pub fn table(disks: &[Disk], layout: &LayoutDisks) -> String {
     let mut text = String::from("disks of the target:");
     for disk in disks {
-        let use_of_it = match matched.iter().find(|m| m.disk.path == disk.path) {
-            Some(matched) => format!("disk {:?} of the layout", matched.name),
-            None => "left alone".to_owned(),
+        let named = |group: &[Matched]| {
+            group.iter().find(|m| m.disk.path == disk.path).map(|m| m.name.clone())
+        };
+        let use_of_it = match (named(&layout.erased), named(&layout.kept)) {
+            (Some(name), _) => format!("disk {name:?} of the layout"),
+            (None, Some(name)) => {
+                format!("disk {name:?} of the layout, which stays (destroy = false)")
+            }
+            (None, None) => "left alone".to_owned(),
         };
         text.push_str(&format!("\n  {} ({disk}): {use_of_it}", disk.path));
         if let Some(link) = disk.links.iter().find(|link| link.contains("/by-id/")) {
@@ -142,7 +148,13 @@ mod tests {
         luks.fs_type = Some("crypto_LUKS".into());
         luks.mounts = vec!["/data".into()];
         let (a, b) = (disk("/dev/vda", vec![luks]), disk("/dev/vdb", vec![]));
-        let text = table(&[a.clone(), b], &[of_layout(&a)]);
+        let c = disk("/dev/vdc", vec![]);
+        let layout = LayoutDisks { erased: vec![of_layout(&a)], kept: vec![of_layout(&c)] };
+        let text = table(&[a.clone(), b, c], &layout);
+        assert!(
+            text.contains("/dev/vdc (Test vdc, 8.0 GiB): disk \"main\" of the layout, which stays"),
+            "{text}"
+        );
         assert!(text.contains("vda2, 0 B: LUKS, mounted at /data"), "{text}");
         assert!(text.contains("/dev/vdb (Test vdb, 8.0 GiB): left alone"), "{text}");
     }

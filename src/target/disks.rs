@@ -13,6 +13,15 @@ use crate::ui::text::size;
 /// Room for the smallest systems; the real size is known once they are built.
 pub const LEAST_BYTES: u64 = 3 << 30;
 
+/// The disks of a layout that the target has, told apart by what happens to them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LayoutDisks {
+    /// Are erased, which somebody has to allow.
+    pub erased: Vec<Matched>,
+    /// Stay as they are (`destroy = false`): disko makes on them what is missing, no more.
+    pub kept: Vec<Matched>,
+}
+
 /// A disk of the layout and the real disk behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matched {
@@ -41,6 +50,10 @@ pub enum DiskError {
     Shared { disk: String, holder: String, other: String },
     #[error("nothing says that {disk} may be erased")]
     NotNamed { disk: String, name: String },
+    #[error("no disk of the layout may be erased: each has destroy = false")]
+    NothingErased,
+    #[error("--erase {given:?} names disk {name:?}, which the layout keeps (destroy = false)")]
+    Kept { given: String, name: String },
     #[error("--erase {given:?} is no disk of the layout")]
     NotInLayout { given: String, layout: Vec<String> },
     #[error("--erase {given:?} is a device path, which can be another disk at the next boot")]
@@ -61,6 +74,8 @@ impl Advice for DiskError {
             ),
             Self::TooSmall { .. } => "Choose a larger disk.".into(),
             Self::NotNamed { name, .. } => format!("If it may be erased, add --erase {name}"),
+            Self::NothingErased => "Leave `destroy` out for the disk that the system goes to; --disko-mode mount installs on what is there.".into(),
+            Self::Kept { name, .. } => format!("Leave that --erase out; or, if it may be erased, set disko.devices.disk.{name}.destroy = true."),
             Self::NotInLayout { layout, .. } => format!("The layout's disks are {}.", layout.join(", ")),
             Self::BareName { name, .. } => format!("Name it by serial or by-id name: --erase {name}"),
         }
@@ -75,11 +90,11 @@ impl Advice for DiskError {
 }
 
 /// Finds the real disk of each disk of the layout.
-pub fn match_layout(layout: &[LayoutDisk], disks: &[Disk]) -> Result<Vec<Matched>, DiskError> {
+pub fn match_layout(layout: &[LayoutDisk], disks: &[Disk]) -> Result<LayoutDisks, DiskError> {
     if layout.is_empty() {
         return Err(DiskError::NoLayout);
     }
-    let mut matched: Vec<Matched> = Vec::new();
+    let mut matched = LayoutDisks::default();
     for wanted in layout {
         let disk = disks
             .iter()
@@ -94,38 +109,49 @@ pub fn match_layout(layout: &[LayoutDisk], disks: &[Disk]) -> Result<Vec<Matched
                     .map(|disk| format!("{} ({disk})", disk.path))
                     .collect(),
             })?;
-        if let Some(first) = matched.iter().find(|other| other.disk.path == disk.path) {
+        if let Some(first) = matched.at(disk) {
             return Err(DiskError::Same {
                 first: first.name.clone(),
                 second: wanted.name.clone(),
                 path: disk.path.clone(),
             });
         }
-        matched.push(Matched {
+        matched.take(wanted, disk);
+    }
+    Ok(matched)
+}
+
+/// The disks among the devices that a script names, those that it erases first; it erases
+/// no others.
+pub fn match_named(named: &[LayoutDisk], disks: &[Disk]) -> Result<LayoutDisks, DiskError> {
+    let mut matched = LayoutDisks::default();
+    let (erased, kept): (Vec<_>, Vec<_>) = named.iter().partition(|disk| disk.destroy);
+    for wanted in erased.into_iter().chain(kept) {
+        let is_it =
+            |disk: &&Disk| disk.path == wanted.device || disk.links.contains(&wanted.device);
+        if let Some(disk) = disks.iter().find(is_it)
+            && matched.at(disk).is_none()
+        {
+            matched.take(wanted, disk);
+        }
+    }
+    if matched == LayoutDisks::default() { Err(DiskError::NoLayout) } else { Ok(matched) }
+}
+
+impl LayoutDisks {
+    /// The disk of the layout that this real one is.
+    fn at(&self, disk: &Disk) -> Option<&Matched> {
+        self.erased.iter().chain(&self.kept).find(|other| other.disk.path == disk.path)
+    }
+
+    fn take(&mut self, wanted: &LayoutDisk, disk: &Disk) {
+        let group = if wanted.destroy { &mut self.erased } else { &mut self.kept };
+        group.push(Matched {
             name: wanted.name.clone(),
             device: wanted.device.clone(),
             disk: disk.clone(),
         });
     }
-    Ok(matched)
-}
-
-/// The disks among the devices that a script names; it erases no others.
-pub fn match_named(named: &[LayoutDisk], disks: &[Disk]) -> Result<Vec<Matched>, DiskError> {
-    let mut matched: Vec<Matched> = Vec::new();
-    for LayoutDisk { name, device, .. } in named {
-        let disk = disks.iter().find(|disk| disk.path == *device || disk.links.contains(device));
-        if let Some(disk) = disk
-            && !matched.iter().any(|other| other.disk.path == disk.path)
-        {
-            matched.push(Matched {
-                name: name.clone(),
-                device: device.clone(),
-                disk: disk.clone(),
-            });
-        }
-    }
-    if matched.is_empty() { Err(DiskError::NoLayout) } else { Ok(matched) }
 }
 
 /// Where something on the disk is mounted that is no part of the installation.
@@ -136,19 +162,24 @@ fn used_at(disk: &Disk) -> Option<&str> {
 
 /// Refuses disks that must not be erased whatever the user says. `ours` tells
 /// whether a mount point belongs to the installation itself (below /mnt).
-pub fn check_usable(matched: &[Matched], needed_bytes: u64) -> Result<(), DiskError> {
-    for Matched { disk, .. } in matched {
-        if disk.read_only {
-            return Err(DiskError::ReadOnly { disk: disk.to_string() });
-        }
+pub fn check_usable(layout: &LayoutDisks, needed_bytes: u64) -> Result<(), DiskError> {
+    if layout.erased.is_empty() {
+        return Err(DiskError::NothingErased);
+    }
+    // What a kept disk misses is made on it.
+    let all = || layout.erased.iter().chain(&layout.kept);
+    if let Some(Matched { disk, .. }) = all().find(|matched| matched.disk.read_only) {
+        return Err(DiskError::ReadOnly { disk: disk.to_string() });
+    }
+    for Matched { disk, .. } in &layout.erased {
         if let Some(mount) = used_at(disk) {
             return Err(DiskError::InUse { disk: disk.to_string(), mount: mount.to_owned() });
         }
     }
-    let total: u64 = matched.iter().map(|matched| matched.disk.size_bytes).sum();
+    let total: u64 = all().map(|matched| matched.disk.size_bytes).sum();
     if total < needed_bytes {
         return Err(DiskError::TooSmall {
-            disk: matched.iter().map(|m| m.disk.to_string()).collect::<Vec<_>>().join(" and "),
+            disk: all().map(|m| m.disk.to_string()).collect::<Vec<_>>().join(" and "),
             size: size(total),
             needed: size(needed_bytes),
         });
@@ -160,9 +191,14 @@ fn ours(mount: &str) -> bool {
     mount == "/mnt" || mount.starts_with("/mnt/")
 }
 
-/// Requires that `erase` names every disk of the layout, and nothing else.
-pub fn check_named(matched: &[Matched], erase: &[String]) -> Result<(), DiskError> {
+/// Requires that `erase` names every disk that the layout erases, and nothing else.
+pub fn check_named(layout: &LayoutDisks, erase: &[String]) -> Result<(), DiskError> {
+    let matched = &layout.erased;
     for given in erase {
+        let is_it = |m: &&Matched| m.disk.path == *given || m.disk.is_named(given);
+        if let Some(kept) = layout.kept.iter().find(is_it) {
+            return Err(DiskError::Kept { given: given.clone(), name: kept.name.clone() });
+        }
         if let Some(found) = matched.iter().find(|m| m.disk.path == *given) {
             return Err(DiskError::BareName {
                 given: given.clone(),
@@ -264,6 +300,7 @@ mod tests {
             name: format!("disk{i}"),
             device: (*device).into(),
             in_layout: None,
+            destroy: true,
             luks: Vec::new(),
             bios_boot: None,
         };
@@ -275,8 +312,45 @@ mod tests {
         let disks = [disk("/dev/vda", Some("S1")), disk("/dev/vdb", Some("S2"))];
         let found =
             match_layout(&layout(&["/dev/disk/by-id/virtio-S2", "/dev/vda"]), &disks).unwrap();
-        assert_eq!(found[0].disk.path, "/dev/vdb");
-        assert_eq!(found[1].disk.path, "/dev/vda");
+        assert_eq!(found.erased[0].disk.path, "/dev/vdb");
+        assert_eq!(found.erased[1].disk.path, "/dev/vda");
+    }
+
+    #[test]
+    fn a_disk_that_stays_is_neither_erased_nor_named() {
+        let disks = [disk("/dev/vda", Some("S1")), disk("/dev/vdb", Some("S2"))];
+        let mut both = layout(&["/dev/vda", "/dev/vdb"]);
+        both[1].destroy = false;
+        let found = match_layout(&both, &disks).unwrap();
+        assert_eq!(found.erased.len(), 1);
+        assert_eq!(found.kept[0].disk.path, "/dev/vdb");
+        assert_eq!(check_named(&found, &["S1".into()]), Ok(()));
+        for given in ["S2", "/dev/vdb"] {
+            let refused = check_named(&found, &["S1".into(), given.into()]);
+            assert!(matches!(refused, Err(DiskError::Kept { .. })), "{refused:?}");
+        }
+        assert_eq!(check_usable(&found, 1 << 30), Ok(()));
+        // Under another of its names it is the same disk.
+        both[0].device = "/dev/disk/by-id/virtio-S2".into();
+        assert!(matches!(match_layout(&both, &disks), Err(DiskError::Same { .. })));
+        both[0] = both[1].clone();
+        both.truncate(1);
+        let none = match_layout(&both, &disks).unwrap();
+        assert_eq!(check_usable(&none, 0), Err(DiskError::NothingErased));
+    }
+
+    #[test]
+    fn a_script_erases_what_it_says_under_whatever_name() {
+        let disks = [disk("/dev/vda", Some("S1")), disk("/dev/vdb", Some("S2"))];
+        let mut named = layout(&["/dev/disk/by-id/virtio-S1", "/dev/vda", "/dev/vdb", "/dev/null"]);
+        for disk in [0, 2, 3] {
+            named[disk].destroy = false;
+        }
+        let found = match_named(&named, &disks).unwrap();
+        let paths =
+            |group: &[Matched]| group.iter().map(|m| m.disk.path.clone()).collect::<Vec<_>>();
+        assert_eq!(paths(&found.erased), ["/dev/vda"]);
+        assert_eq!(paths(&found.kept), ["/dev/vdb"]);
     }
 
     #[test]
@@ -287,6 +361,7 @@ mod tests {
         let same = match_layout(&layout(&["/dev/vda", "/dev/disk/by-id/virtio-S1"]), &disks);
         assert!(matches!(same, Err(DiskError::Same { .. })));
         assert_eq!(match_layout(&[], &disks), Err(DiskError::NoLayout));
+        assert_eq!(match_named(&layout(&["/dev/null"]), &disks), Err(DiskError::NoLayout));
     }
 
     #[test]

@@ -141,6 +141,11 @@ let
           type = absolutePath;
           description = "The device.";
         };
+        destroy = mkOption {
+          type = types.bool;
+          default = true;
+          description = "Whether the scripts that destroy erase it; otherwise what it misses is made on it.";
+        };
         content = tools.contentOption {
           inherit (config) device;
           parent = config;

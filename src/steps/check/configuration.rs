@@ -3,6 +3,7 @@
 use super::Findings;
 use super::boot_files;
 use crate::config::build_on::{BuildOn, Builder};
+use crate::config::installation::DiskoMode;
 use crate::config::source::SystemSource;
 use crate::error::{Exit, StepError};
 use crate::facts::device_override;
@@ -12,6 +13,7 @@ use crate::steps::hardware::in_flake;
 use crate::steps::secrets::home_manager;
 use crate::steps::{hardware, install, repos};
 use crate::target::Phase;
+use crate::target::disks::DiskError;
 
 /// Mount points that NixOS always mounts in the initrd.
 const EARLY_MOUNTS: [&str; 9] =
@@ -72,6 +74,10 @@ fn disk_layout(cx: &Context) -> Result<(), StepError> {
             )
             .exit(Exit::Usage));
         }
+    }
+    let erases = cx.config.installation.disko_mode != DiskoMode::Mount;
+    if erases && !facts.disks.is_empty() && facts.disks.iter().all(|disk| !disk.destroy) {
+        return Err(DiskError::NothingErased.into());
     }
     if !facts.disks.is_empty() && facts.builds.iter().any(|build| build != "toplevel") {
         return Ok(());

@@ -89,21 +89,21 @@ fn memory(bytes: u64) -> Result<(), StepError> {
 }
 
 fn disks_usable(cx: &Context) -> Result<(), StepError> {
-    let matched = disks_step::matched(cx)?;
+    let layout = disks_step::of_layout(cx)?;
     let disks = &cx.target()?.facts.disks;
-    cx.events.note(disk_contents::table(disks, &matched));
+    cx.events.note(disk_contents::table(disks, &layout));
     if cx.config.installation.disko_mode == DiskoMode::Mount {
         return Ok(());
     }
-    disks::check_usable(&matched, disks::LEAST_BYTES)?;
-    disk_contents::check_alone(&matched, disks)?;
+    disks::check_usable(&layout, disks::LEAST_BYTES)?;
+    disk_contents::check_alone(&layout.erased, disks)?;
     disks_named(cx)
 }
 
 fn disks_named(cx: &Context) -> Result<(), StepError> {
-    let matched = disks_step::matched(cx)?;
+    let layout = disks_step::of_layout(cx)?;
     if !cx.prompter.is_interactive() && cx.finished(StepId::Disks).is_none() {
-        disks::check_named(&matched, &cx.config.erase)?;
+        disks::check_named(&layout, &cx.config.erase)?;
     }
     Ok(())
 }

@@ -22,7 +22,7 @@ use crate::steps::build;
 use crate::target::NEW_ROOT;
 use crate::target::disk_contents;
 use crate::target::disks;
-use crate::target::disks::Matched;
+use crate::target::disks::{LayoutDisks, Matched};
 use crate::target::{Disk, TargetFacts};
 use crate::ui::prompt::Question;
 
@@ -69,8 +69,7 @@ impl Step for Disks {
         if !ours || !mounted(cx)? || layout_changed(cx) {
             return Ok(Status::Ready);
         }
-        let serials: Vec<String> =
-            matched(cx)?.iter().map(|matched| matched.disk.stable_name()).collect();
+        let serials = names(&touched(cx)?);
         let done = if mode(cx) == DiskoMode::Mount { "mounted" } else { "formatted, mounted" };
         Ok(Status::Done(
             Evidence::new(format!("{} {done} at {NEW_ROOT}", serials.join(", ")))
@@ -95,7 +94,7 @@ impl Step for Disks {
     }
 
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
-        let names: Vec<String> = matched(cx)?.iter().map(|m| m.disk.stable_name()).collect();
+        let names = names(&touched(cx)?);
         let names = (names.join(", "), names.join(" "));
         if mode(cx) == DiskoMode::Mount || marked(cx)? {
             return Ok(Evidence::new(format!("mounts {}", names.0)).with("disks", names.1));
@@ -113,14 +112,14 @@ impl Step for Disks {
         }
         // The disks as they are now, not as they were when the run began.
         let now = TargetFacts::read(&cx.target()?.session)?.disks;
-        let matched = of_layout(cx, &now)?;
+        let layout = matched_with(cx, &now)?;
         if writes {
-            disks::check_usable(&matched, needed_bytes(cx))?;
-            disk_contents::check_alone(&matched, &now)?;
-            same_disks(cx, &matched)?;
+            disks::check_usable(&layout, needed_bytes(cx))?;
+            disk_contents::check_alone(&layout.erased, &now)?;
+            same_disks(cx, &layout)?;
             release::release(cx)?;
             if mode(cx) == DiskoMode::Disko {
-                release::run(cx, &matched)?;
+                release::run(cx, &layout.erased)?;
             }
             disko::run(cx, &script, true)?;
         }
@@ -136,7 +135,7 @@ impl Step for Disks {
             ));
         }
         if writes {
-            mark(cx, &matched)?;
+            mark(cx, &layout.erased)?;
         }
         Ok(())
     }
@@ -164,13 +163,17 @@ fn writes(cx: &mut Context) -> Result<bool, StepError> {
 
 /// Each disk of the layout with its device, and the key files that are made for them.
 fn described(facts: &HostFacts) -> Vec<String> {
-    let disk = |disk: &LayoutDisk| match &disk.in_layout {
+    let stays = |disk: &LayoutDisk| {
+        if disk.destroy { "" } else { "; stays as it is (destroy = false)" }
+    };
+    let device = |disk: &LayoutDisk| match &disk.in_layout {
         None => format!("{}: {}", disk.name, disk.device),
         Some(said) if said.is_empty() => format!("{}: {} by --disk", disk.name, disk.device),
         Some(said) => {
             format!("{}: {} by --disk, in the layout {said}", disk.name, disk.device)
         }
     };
+    let disk = |disk: &LayoutDisk| format!("{}{}", device(disk), stays(disk));
     let key = |volume: &LuksVolume| {
         let files = facts.key_files(volume).into_iter();
         let name = volume.name.clone();
@@ -181,16 +184,17 @@ fn described(facts: &HostFacts) -> Vec<String> {
 
 /// A person sees what is on each disk and types its name, unless flags named it.
 fn confirm_erasure(cx: &mut Context) -> Result<(), StepError> {
-    let matched = matched(cx)?;
-    if cx.answers.erasure || disks::check_named(&matched, &cx.config.erase).is_ok() {
+    let layout = of_layout(cx)?;
+    if cx.answers.erasure || disks::check_named(&layout, &cx.config.erase).is_ok() {
         return Ok(());
     }
-    for Matched { name, disk, .. } in &matched {
+    for Matched { name, disk, .. } in &layout.erased {
         let expected = disk.stable_name();
         let question =
             Question::new(format!("Erase it? Type {expected} to confirm"), "--erase DISK")
                 .detail(format!("disk {name:?} of the layout: {} ({disk})", disk.path))
                 .details(disk_contents::lines(disk))
+                .details(layout.kept.iter().map(staying))
                 .detail(match mode(cx) {
                     DiskoMode::Format => "What the layout misses is made on it.",
                     _ => "Everything on it will be lost.",
@@ -206,6 +210,14 @@ fn confirm_erasure(cx: &mut Context) -> Result<(), StepError> {
     }
     cx.answers.erasure = true;
     Ok(())
+}
+
+/// What is said of a disk of the layout that stays.
+fn staying(kept: &Matched) -> String {
+    format!(
+        "disk {:?} of the layout, {} ({}), stays as it is.",
+        kept.name, kept.disk.path, kept.disk
+    )
 }
 
 /// disko's script that formatted the disks, or with which they were taken as they are.
@@ -244,13 +256,26 @@ fn ask_about_layout(cx: &mut Context) -> Result<ChangedLayout, StepError> {
 }
 
 /// The disks of the layout on the target, as they were found when the run began.
-pub fn matched(cx: &Context) -> Result<Vec<Matched>, StepError> {
-    of_layout(cx, &cx.target()?.facts.disks)
+pub fn of_layout(cx: &Context) -> Result<LayoutDisks, StepError> {
+    matched_with(cx, &cx.target()?.facts.disks)
+}
+
+/// What is erased, or in mount mode all that is mounted.
+fn touched(cx: &Context) -> Result<Vec<Matched>, StepError> {
+    let LayoutDisks { mut erased, kept } = of_layout(cx)?;
+    if mode(cx) == DiskoMode::Mount {
+        erased.extend(kept);
+    }
+    Ok(erased)
+}
+
+fn names(matched: &[Matched]) -> Vec<String> {
+    matched.iter().map(|matched| matched.disk.stable_name()).collect()
 }
 
 /// A script that was built elsewhere tells devices, not a layout: those of them that are
 /// disks of the target.
-fn of_layout(cx: &Context, disks: &[Disk]) -> Result<Vec<Matched>, StepError> {
+fn matched_with(cx: &Context, disks: &[Disk]) -> Result<LayoutDisks, StepError> {
     let layout = &cx.facts()?.first().disks;
     Ok(match cx.config.origin {
         SystemSource::StorePaths { .. } => disks::match_named(layout, disks)?,
@@ -259,10 +284,10 @@ fn of_layout(cx: &Context, disks: &[Disk]) -> Result<Vec<Matched>, StepError> {
 }
 
 /// What was confirmed must be what is erased, even if device names moved meanwhile.
-fn same_disks(cx: &Context, now: &[Matched]) -> Result<(), StepError> {
-    let confirmed: Vec<String> = matched(cx)?.iter().map(|m| m.disk.stable_name()).collect();
-    let found: Vec<String> = now.iter().map(|m| m.disk.stable_name()).collect();
-    if confirmed == found {
+fn same_disks(cx: &Context, now: &LayoutDisks) -> Result<(), StepError> {
+    let before = of_layout(cx)?;
+    let (confirmed, found) = (names(&before.erased), names(&now.erased));
+    if confirmed == found && names(&before.kept) == names(&now.kept) {
         return Ok(());
     }
     Err(StepError::new(
@@ -277,9 +302,10 @@ fn needed_bytes(cx: &Context) -> u64 {
     build::closure_bytes(cx).map_or(disks::LEAST_BYTES, |closure| closure * 2 + (512 << 20))
 }
 
-/// Whether the target's disks carry the mark of this run.
+/// Whether those of the target's disks that are erased carry the mark of this run.
 fn marked(cx: &Context) -> Result<bool, StepError> {
-    for (index, matched) in matched(cx)?.iter().enumerate() {
+    let erased = of_layout(cx)?.erased;
+    for (index, matched) in erased.iter().enumerate() {
         let argv = ["sfdisk", "--disk-id", &matched.disk.path];
         // A blank disk has no id and makes sfdisk fail.
         let output = cx.target()?.session.root(&argv).output()?;
@@ -287,7 +313,7 @@ fn marked(cx: &Context) -> Result<bool, StepError> {
             return Ok(false);
         }
     }
-    Ok(true)
+    Ok(!erased.is_empty())
 }
 
 pub fn mounted(cx: &Context) -> Result<bool, StepError> {
@@ -309,8 +335,8 @@ pub fn require_mounted(cx: &Context) -> Result<(), StepError> {
     .exit(Exit::Usage))
 }
 
-fn mark(cx: &Context, matched: &[Matched]) -> Result<(), StepError> {
-    for (index, matched) in matched.iter().enumerate() {
+fn mark(cx: &Context, erased: &[Matched]) -> Result<(), StepError> {
+    for (index, matched) in erased.iter().enumerate() {
         let id = disk_id(cx, index);
         // The kernel need not read the table again: the partitions are in use.
         let argv =

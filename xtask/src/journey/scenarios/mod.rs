@@ -5,6 +5,7 @@ pub(crate) mod comparison;
 mod config_shapes;
 mod connection;
 mod customized_image;
+mod data_disk;
 mod disks;
 mod home_secrets;
 mod man_in_the_middle;
@@ -27,6 +28,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     [
         basic::scenarios(),
         disks::scenarios(),
+        vec![data_disk::scenario()],
         passphrases::scenarios(),
         remote_unlock::scenarios(),
         config_shapes::scenarios(),
