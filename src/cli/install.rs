@@ -77,10 +77,6 @@ pub struct InstallArgs {
     #[command(flatten)]
     pub disks: DiskArgs,
 
-    /// A file that disko reads in the installer, from a file here; gone when disko has ended
-    #[arg(long, num_args = 2, value_names = ["REMOTE", "LOCAL"])]
-    pub disk_encryption_keys: Vec<String>,
-
     /// Keep the host keys of the running system, where the configuration reads them or in DIR
     #[arg(
         long,
@@ -214,11 +210,6 @@ impl InstallArgs {
         if self.no_reboot {
             shared.phases = vec![PhaseArg::Kexec, PhaseArg::Disko, PhaseArg::Install];
         }
-        let disk_keys = self
-            .disk_encryption_keys
-            .chunks_exact(2)
-            .map(|pair| installation::disk_key(&pair[0], &pair[1]))
-            .collect::<Result<_, _>>()?;
         let store_settings = self
             .ssh_store_setting
             .chunks_exact(2)
@@ -227,7 +218,6 @@ impl InstallArgs {
         Ok(Installation {
             disko_deps: !self.no_disko_deps,
             kept_keys: self.copy_host_keys.as_deref().map(str::parse::<KeptKeys>).transpose()?,
-            disk_keys,
             transfer: Transfer {
                 substitute: !self.no_substitute_on_destination,
                 machine_substituters: !self.no_use_machine_substituters

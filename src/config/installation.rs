@@ -219,7 +219,7 @@ fn climbs(path: &str) -> bool {
 }
 
 /// A pair of `--disk-encryption-keys`.
-pub fn disk_key(remote: &str, local: &str) -> Result<DiskKey, InstallationError> {
+pub(crate) fn disk_key(remote: &str, local: &str) -> Result<DiskKey, InstallationError> {
     let refuse = |why: &str| InstallationError::DiskKey {
         remote: remote.to_owned(),
         local: local.into(),

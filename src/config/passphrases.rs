@@ -68,10 +68,13 @@ pub(crate) fn passphrases(
     Ok(sources)
 }
 
-/// Splits `NAME=VALUE`; a value with a `/` or a space before the `=` has no name.
+/// Splits `NAME=VALUE`; a path, or a value with a space before the `=`, has no name. The
+/// datasets of a pool have a `/` in theirs.
 pub(crate) fn named(text: &str) -> (Option<String>, &str) {
     match text.split_once('=') {
-        Some((name, rest)) if !name.is_empty() && !name.contains(['/', ' ']) => {
+        Some((name, rest))
+            if !name.is_empty() && !name.contains(' ') && !name.starts_with(['/', '.', '~']) =>
+        {
             (Some(name.to_owned()), rest)
         }
         _ => (None, text),
@@ -85,7 +88,9 @@ mod tests {
     #[test]
     fn passphrases_may_be_named() {
         assert_eq!(named("crypted=/run/p"), (Some("crypted".into()), "/run/p"));
+        assert_eq!(named("zroot/home=/run/p"), (Some("zroot/home".into()), "/run/p"));
         assert_eq!(named("/run/a=b"), (None, "/run/a=b"));
+        assert_eq!(named("./run/a=b"), (None, "./run/a=b"));
         assert_eq!(named("pass show x=y"), (None, "pass show x=y"));
     }
 }

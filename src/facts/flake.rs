@@ -231,7 +231,6 @@ fn devices_in(text: &str) -> Vec<LayoutDisk> {
         device: name.to_owned(),
         in_layout: None,
         destroy: erases(name),
-        luks: Vec::new(),
         bios_boot: None,
     };
     names.into_iter().map(disk).collect()

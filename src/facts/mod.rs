@@ -6,10 +6,15 @@
 pub mod device_override;
 pub mod flake;
 pub mod repository;
+mod volumes;
 
 use serde::Deserialize;
 
 use crate::nix::StorePath;
+
+pub use volumes::{
+    Bcachefs, DiskSecret, KeyFile, LuksVolume, PassphraseRules, SecretKind, Unreadable, ZfsKey,
+};
 
 /// The expression that turns a `nixosConfigurations.HOST` into [`HostFacts`].
 pub const EXPRESSION: &str = include_str!("facts.nix");
@@ -23,6 +28,18 @@ pub struct HostFacts {
     /// Those attributes of `system.build` that landfall may use.
     pub builds: Vec<String>,
     pub disks: Vec<LayoutDisk>,
+    #[serde(default)]
+    pub luks_volumes: Vec<LuksVolume>,
+    #[serde(default)]
+    pub zfs_keys: Vec<ZfsKey>,
+    #[serde(default)]
+    pub bcachefs: Vec<Bcachefs>,
+    /// Types of contents in the layout that landfall does not know.
+    #[serde(default)]
+    pub unknown_contents: Vec<String>,
+    /// Commands of the user's own that disko's scripts run.
+    #[serde(default)]
+    pub layout_hooks: Vec<String>,
     pub file_systems: Vec<FileSystem>,
     /// Text of /etc/crypttab: volumes that the running system opens, not the initrd.
     pub crypttab: Option<String>,
@@ -94,26 +111,9 @@ pub struct LayoutDisk {
     /// Whether disko erases it first; otherwise it makes what is missing on it, no more.
     #[serde(default = "destroyed")]
     pub destroy: bool,
-    pub luks: Vec<LuksVolume>,
     /// Whether it has a partition for GRUB's code for BIOS; none where it has no GPT.
     #[serde(default, rename = "biosBoot")]
     pub bios_boot: Option<bool>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LuksVolume {
-    pub name: String,
-    /// File from which disko reads the passphrase while it formats.
-    pub password_file: Option<String>,
-    /// `settings.keyFile`: what disko opens it with in place of a passphrase, and the
-    /// initrd, where it unlocks.
-    pub key_file: Option<String>,
-    /// Files that disko adds as further keys.
-    pub additional_key_files: Vec<String>,
-    pub ask_password: bool,
-    /// Whether the initrd opens it, as opposed to the running system.
-    pub initrd_unlock: bool,
 }
 
 /// An element of `boot.initrd.secrets`: a file that the boot loader's installation puts
@@ -187,75 +187,6 @@ pub struct HomeSops {
 }
 
 impl HostFacts {
-    /// All LUKS volumes of the layout.
-    pub fn luks(&self) -> impl Iterator<Item = &LuksVolume> {
-        self.disks.iter().flat_map(|disk| &disk.luks)
-    }
-
-    /// Whether a person must type a passphrase at each boot.
-    pub fn passphrase_at_boot(&self) -> bool {
-        self.luks().any(|volume| self.is_typed_at_boot(volume))
-    }
-
-    /// Whether the initrd asks a person for the passphrase of a volume.
-    pub fn is_typed_at_boot(&self, volume: &LuksVolume) -> bool {
-        let on_a_device = volume.key_file.as_deref().is_some_and(is_device);
-        volume.initrd_unlock && self.boot_key_file(volume).is_none() && !on_a_device
-    }
-
-    /// The file in the initrd that opens a volume there.
-    fn boot_key_file<'a>(&'a self, volume: &'a LuksVolume) -> Option<&'a InitrdSecret> {
-        let file = volume.key_file.as_ref().filter(|_| volume.initrd_unlock)?;
-        self.initrd_secrets.iter().find(|secret| secret.path == *file)
-    }
-
-    /// Where disko reads the passphrase of a volume that a person opens.
-    ///
-    /// A `settings.keyFile` of a volume that the initrd opens, without a
-    /// `boot.initrd.secrets` that brings it there, is a passphrase under another name:
-    /// at boot the file is missing, and the passphrase is asked for.
-    pub fn passphrase_file<'a>(&self, volume: &'a LuksVolume) -> Option<&'a str> {
-        let typed = volume.initrd_unlock && self.boot_key_file(volume).is_none();
-        let key_file = volume.key_file.as_deref().filter(|file| typed && !is_device(file));
-        volume.password_file.as_deref().or(key_file)
-    }
-
-    /// The key files of a volume that nobody types, with the places where the installed
-    /// system reads them.
-    pub fn key_files(&self, volume: &LuksVolume) -> Vec<KeyFile> {
-        let format = volume.key_file.iter().chain(&volume.additional_key_files);
-        // What is a device is there already: a key on a stick.
-        let format = format.filter(|file| !is_device(file));
-        let format = format.filter(|file| Some(file.as_str()) != self.passphrase_file(volume));
-        let mut files: Vec<KeyFile> = Vec::new();
-        for path in format {
-            let brought = self.initrd_secrets.iter().filter(|secret| secret.path == *path);
-            let mut installed: Vec<String> = brought.map(|secret| secret.source.clone()).collect();
-            if installed.is_empty() && outlasts_boots(path) {
-                installed.push(path.clone());
-            }
-            if !files.iter().any(|known| known.path == *path) {
-                files.push(KeyFile { path: path.clone(), installed });
-            }
-        }
-        // The layout's name of the file may be one for the time of formatting.
-        if let Some(read) = self.crypttab_key_file(&volume.name)
-            && !files.iter().any(|file| file.installed.iter().any(|place| place == read))
-            && let Some(first) = files.first_mut()
-        {
-            first.installed.push(read.to_owned());
-        }
-        files
-    }
-
-    /// The key file with which /etc/crypttab opens a volume.
-    pub fn crypttab_key_file(&self, volume: &str) -> Option<&str> {
-        let lines = self.crypttab.as_deref().unwrap_or_default().lines();
-        let mut lines = lines.map(|line| line.split_ascii_whitespace());
-        let mut fields = lines.find(|fields| fields.clone().next() == Some(volume))?;
-        fields.nth(2).filter(|file| file.starts_with('/'))
-    }
-
     /// Where `path` lies once it is installed: below the folder that keeps it, if one does.
     pub fn stored_at(&self, path: &str) -> String {
         let within = |kept: &&Persisted| std::path::Path::new(path).starts_with(&kept.path);
@@ -311,15 +242,6 @@ impl HostFacts {
     }
 }
 
-/// A key file that opens a LUKS volume without a person.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyFile {
-    /// Where disko reads it on the installer.
-    pub path: String,
-    /// Where the installed system reads it; none when it does not.
-    pub installed: Vec<String>,
-}
-
 /// What disko does with a disk where nothing else is said.
 fn destroyed() -> bool {
     true
@@ -365,9 +287,10 @@ mod tests {
     fn facts() -> HostFacts {
         serde_json::from_value(serde_json::json!({
             "hostName": "guppy", "system": "x86_64-linux", "builds": ["toplevel", "diskoScript"],
-            "disks": [{"name": "main", "device": "/dev/vda", "luks": [
+            "disks": [{"name": "main", "device": "/dev/vda"}],
+            "luksVolumes": [
                 {"name": "crypted", "passwordFile": "/tmp/disko-password", "keyFile": null,
-                 "additionalKeyFiles": [], "askPassword": false, "initrdUnlock": true}]}],
+                 "additionalKeyFiles": [], "askPassword": false, "initrdUnlock": true}],
             "fileSystems": [
                 {"mountPoint": "/", "fsType": "btrfs", "neededForBoot": false},
                 {"mountPoint": "/persist", "fsType": "btrfs", "neededForBoot": true}],
@@ -392,56 +315,49 @@ mod tests {
     }
 
     fn second(facts: &mut HostFacts) -> &mut LuksVolume {
-        let volume = LuksVolume {
-            name: "extra".into(),
-            password_file: None,
-            key_file: None,
-            additional_key_files: Vec::new(),
-            ask_password: false,
-            initrd_unlock: false,
-        };
-        facts.disks[0].luks.push(volume);
-        facts.disks[0].luks.last_mut().unwrap()
+        let volume = LuksVolume { name: "extra".into(), ..LuksVolume::default() };
+        facts.luks_volumes.push(volume);
+        facts.luks_volumes.last_mut().unwrap()
     }
 
     #[test]
     fn a_key_file_goes_where_the_installed_system_reads_it() {
         let mut facts = facts();
         second(&mut facts).key_file = Some("/persist/extra.key".into());
-        let files = |facts: &HostFacts| facts.key_files(&facts.disks[0].luks[1]);
+        let files = |facts: &HostFacts| facts.key_files(&facts.luks_volumes[1]);
         let at = |path: &str, installed: &[&str]| {
             let installed = installed.iter().map(|place| (*place).to_owned()).collect();
             vec![KeyFile { path: path.into(), installed }]
         };
         assert_eq!(files(&facts), at("/persist/extra.key", &["/persist/extra.key"]));
-        assert_eq!(facts.passphrase_file(&facts.disks[0].luks[1]), None);
+        assert_eq!(facts.passphrase_file(&facts.luks_volumes[1]), None);
         facts.crypttab = Some("# c\nextra /dev/x /persist/extra.key luks\n".into());
         assert_eq!(files(&facts), at("/persist/extra.key", &["/persist/extra.key"]));
         // A name for the time of formatting, and the one that crypttab has.
-        facts.disks[0].luks[1].key_file = None;
-        facts.disks[0].luks[1].password_file = Some("/tmp/disko-password".into());
-        facts.disks[0].luks[1].additional_key_files = vec!["/tmp/extra.key".into()];
+        facts.luks_volumes[1].key_file = None;
+        facts.luks_volumes[1].password_file = Some("/tmp/disko-password".into());
+        facts.luks_volumes[1].additional_key_files = vec!["/tmp/extra.key".into()];
         assert_eq!(files(&facts), at("/tmp/extra.key", &["/persist/extra.key"]));
-        let passphrase = facts.passphrase_file(&facts.disks[0].luks[1]);
+        let passphrase = facts.passphrase_file(&facts.luks_volumes[1]);
         assert_eq!(passphrase, Some("/tmp/disko-password"));
     }
 
     #[test]
     fn a_key_file_that_the_initrd_lacks_is_a_passphrase() {
         let mut facts = facts();
-        let volume = &mut facts.disks[0].luks[0];
+        let volume = &mut facts.luks_volumes[0];
         volume.password_file = None;
         volume.key_file = Some("/tmp/secret.key".into());
-        assert_eq!(facts.passphrase_file(&facts.disks[0].luks[0]), Some("/tmp/secret.key"));
-        assert!(facts.key_files(&facts.disks[0].luks[0]).is_empty());
+        assert_eq!(facts.passphrase_file(&facts.luks_volumes[0]), Some("/tmp/secret.key"));
+        assert!(facts.key_files(&facts.luks_volumes[0]).is_empty());
         assert!(facts.passphrase_at_boot());
         facts.initrd_secrets.push(InitrdSecret {
             path: "/tmp/secret.key".into(),
             source: "/etc/secret.key".into(),
         });
-        assert_eq!(facts.passphrase_file(&facts.disks[0].luks[0]), None);
+        assert_eq!(facts.passphrase_file(&facts.luks_volumes[0]), None);
         assert!(!facts.passphrase_at_boot());
-        let files = facts.key_files(&facts.disks[0].luks[0]);
+        let files = facts.key_files(&facts.luks_volumes[0]);
         assert_eq!(files[0].installed, ["/etc/secret.key"]);
     }
 

@@ -55,7 +55,7 @@ pub struct Context {
 pub struct Answers {
     /// Whether each step that was asked about may run.
     pub consents: BTreeMap<StepId, Consent>,
-    /// Passphrases by LUKS volume.
+    /// Passphrases by the file in which disko reads them.
     pub passphrases: BTreeMap<String, Secret>,
     /// Passphrases that were made up, and where they are to be kept.
     pub made: Vec<(SecretPlace, Secret)>,

@@ -199,7 +199,8 @@ pub fn check_named(layout: &LayoutDisks, erase: &[String]) -> Result<(), DiskErr
         if let Some(kept) = layout.kept.iter().find(is_it) {
             return Err(DiskError::Kept { given: given.clone(), name: kept.name.clone() });
         }
-        if let Some(found) = matched.iter().find(|m| m.disk.path == *given) {
+        let bare = |m: &&Matched| m.disk.path == *given && !m.disk.is_named(given);
+        if let Some(found) = matched.iter().find(bare) {
             return Err(DiskError::BareName {
                 given: given.clone(),
                 name: found.disk.stable_name(),
@@ -301,7 +302,6 @@ mod tests {
             device: (*device).into(),
             in_layout: None,
             destroy: true,
-            luks: Vec::new(),
             bios_boot: None,
         };
         devices.iter().enumerate().map(disk).collect()
@@ -397,6 +397,9 @@ mod tests {
         assert!(matches!(named(&[]), Err(DiskError::NotNamed { .. })));
         assert!(matches!(named(&["/dev/vda"]), Err(DiskError::BareName { .. })));
         assert!(matches!(named(&["S2"]), Err(DiskError::NotInLayout { .. })));
+        // Where there is no better name, the path is one.
+        let nameless = match_layout(&layout(&["/dev/vda"]), &[disk("/dev/vda", None)]).unwrap();
+        assert_eq!(check_named(&nameless, &["/dev/vda".into()]), Ok(()));
         assert_eq!(named(&["S2"]).unwrap_err().exit(), Exit::Usage);
     }
 

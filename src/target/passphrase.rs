@@ -10,6 +10,8 @@ use crate::secret::Secret;
 /// What cryptsetup takes from a terminal (`DEFAULT_PASSPHRASE_SIZE_MAX`), bytes; the prompt
 /// of systemd takes more.
 const LONGEST_TYPED: usize = 512;
+/// What ZFS takes at least (`MIN_PASSPHRASE_LEN`), bytes.
+const SHORTEST_FOR_ZFS: usize = 8;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PassphraseError {
@@ -23,6 +25,8 @@ pub enum PassphraseError {
     Mangled { volume: String, why: &'static str },
     #[error("nobody can type the passphrase of {volume} at boot: {why}")]
     Untypable { volume: String, why: &'static str },
+    #[error("the passphrase of {volume} is shorter than 8 characters, which ZFS refuses")]
+    TooShort { volume: String },
     #[error("there is no passphrase at {key} in {}", .file.display())]
     Missing { file: PathBuf, key: String },
 }
@@ -33,7 +37,9 @@ impl Advice for PassphraseError {
             Self::Read { .. } => "Check the path that --luks-passphrase-file names.".into(),
             Self::Command(_) => "Try the command by itself; it must print the passphrase.".into(),
             Self::Empty { .. } => "Give a passphrase of at least one character.".into(),
-            Self::Mangled { .. } | Self::Untypable { .. } => "Choose another passphrase.".into(),
+            Self::Mangled { .. } | Self::Untypable { .. } | Self::TooShort { .. } => {
+                "Choose another passphrase.".into()
+            }
             Self::Missing { file, .. } => format!("Put it there: sops {}", file.display()),
         }
     }
@@ -74,6 +80,14 @@ pub fn line(volume: &str, passphrase: &Secret) -> Result<Secret, PassphraseError
         return Err(PassphraseError::Untypable { volume: volume(), why: "it holds a line break" });
     }
     Ok(Secret::new(bytes.to_vec()))
+}
+
+/// Refuses a passphrase that `zfs create` would refuse.
+pub fn long_enough_for_zfs(volume: &str, passphrase: &Secret) -> Result<(), PassphraseError> {
+    if passphrase.expose().len() < SHORTEST_FOR_ZFS {
+        return Err(PassphraseError::TooShort { volume: volume.to_owned() });
+    }
+    Ok(())
 }
 
 /// Refuses what a prompt at boot would not take as it is: to that of systemd, Tab and other

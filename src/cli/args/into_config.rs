@@ -15,7 +15,9 @@ use crate::cli::Cli;
 use crate::cli::install::{HardwareBackend, InstallArgs};
 use crate::config::choices::{Activation, HardwareSource};
 use crate::config::detect;
-use crate::config::installation::{Installation, InstallationError, Phases, owner, readable};
+use crate::config::installation::{
+    Installation, InstallationError, Phases, disk_key, owner, readable,
+};
 use crate::config::repository::{HostKeySetting, split_flake};
 use crate::config::source::SystemSource;
 use crate::config::{
@@ -212,6 +214,11 @@ pub fn installation(args: &InstallationArgs) -> Result<Installation, Installatio
         .chunks_exact(2)
         .map(|pair| owner(&pair[0], &pair[1]))
         .collect::<Result<_, _>>()?;
+    let disk_keys = args
+        .disk_encryption_keys
+        .chunks_exact(2)
+        .map(|pair| disk_key(&pair[0], &pair[1]))
+        .collect::<Result<_, _>>()?;
     let only_phases = !args.phases.is_empty();
     Ok(Installation {
         phases: if only_phases { phases(&args.phases) } else { Phases::ALL },
@@ -219,6 +226,7 @@ pub fn installation(args: &InstallationArgs) -> Result<Installation, Installatio
         disko_mode: args.disko_mode.unwrap_or_default(),
         extra_files: args.extra_files.clone(),
         owners,
+        disk_keys,
         ..Installation::default()
     })
 }

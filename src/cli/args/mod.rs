@@ -240,6 +240,10 @@ pub struct InstallationArgs {
     #[arg(long, value_name = "DIR")]
     pub extra_files: Option<PathBuf>,
 
+    /// A file that disko reads in the installer, from a file here; gone when disko has ended
+    #[arg(long, num_args = 2, value_names = ["REMOTE", "LOCAL"])]
+    pub disk_encryption_keys: Vec<String>,
+
     /// Owner of a file or folder of the new system and all below it, as numbers
     #[arg(long, num_args = 2, value_names = ["PATH", "UID:GID"])]
     pub chown: Vec<String>,

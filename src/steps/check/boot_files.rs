@@ -25,9 +25,7 @@ fn initrd_secrets(cx: &Context) -> Result<(), StepError> {
     let mut written = install::key_paths(cx).unwrap_or_default();
     written.extend(facts.initrd_host_keys.iter().cloned());
     written.extend(facts.age_key_file.iter().cloned());
-    for file in facts.luks().flat_map(|volume| facts.key_files(volume)) {
-        written.extend(file.installed);
-    }
+    written.extend(facts.disk_secrets().into_iter().flat_map(|secret| secret.installed));
     let missing: Vec<&str> = facts
         .initrd_secrets
         .iter()

@@ -7,8 +7,10 @@ use crate::config::installation::DiskoMode;
 use crate::config::source::SystemSource;
 use crate::error::{Exit, StepError};
 use crate::facts::device_override;
+use crate::facts::{SecretKind, Unreadable};
 use crate::git::Repo;
 use crate::steps::context::Context;
+use crate::steps::disks::disko;
 use crate::steps::hardware::in_flake;
 use crate::steps::secrets::home_manager;
 use crate::steps::{hardware, install, repos};
@@ -22,6 +24,7 @@ const EARLY_MOUNTS: [&str; 9] =
 pub fn check(cx: &Context, findings: &mut Findings) {
     if cx.config.installation.phases.disko {
         findings.take(disk_layout(cx));
+        disk_secrets(cx, findings);
         tell_devices(cx);
     }
     findings.take(builder(cx));
@@ -54,14 +57,6 @@ pub fn check(cx: &Context, findings: &mut Findings) {
 
 fn disk_layout(cx: &Context) -> Result<(), StepError> {
     let facts = cx.facts()?.first();
-    if let Some(volume) = facts.luks().find(|v| v.password_file.is_none() && v.key_file.is_none()) {
-        return Err(StepError::new(
-            format!("nothing gives the encrypted volume {} its passphrase", volume.name),
-            "disko would ask for it on a terminal that nobody sees",
-            format!("Set passwordFile = \"/tmp/{}.passphrase\" in its layout.", volume.name),
-        )
-        .exit(Exit::Usage));
-    }
     for volume in facts.luks().filter(|volume| facts.key_files(volume).is_empty()) {
         if let Some(file) = facts.crypttab_key_file(&volume.name) {
             return Err(StepError::new(
@@ -88,6 +83,34 @@ fn disk_layout(cx: &Context) -> Result<(), StepError> {
         "Import disko.nixosModules.disko and a layout in the host's configuration.",
     )
     .exit(Exit::Usage))
+}
+
+/// Everything that disko's scripts read can be brought to them.
+fn disk_secrets(cx: &Context, findings: &mut Findings) {
+    let Ok(facts) = cx.facts().map(|facts| facts.first()) else { return };
+    for Unreadable { what, why, hint } in facts.unreadable() {
+        findings.take(Err(StepError::new(what, why, hint).exit(Exit::Usage)));
+    }
+    let given = |path: &str| cx.config.installation.disk_keys.iter().any(|key| key.remote == path);
+    let secrets = facts.disk_secrets();
+    for secret in secrets.iter().filter(|secret| secret.kept && !given(&secret.path)) {
+        if !matches!(secret.kind, SecretKind::Passphrase(_)) {
+            findings.take(Err(disko::not_of_this_run(secret)));
+        }
+    }
+    for kind in &facts.unknown_contents {
+        cx.events.warn(format!(
+            "the layout has contents of type {kind:?}, which landfall does not know: what disko \
+             reads for them has to be given, --disk-encryption-keys REMOTE LOCAL"
+        ));
+    }
+    let known = |path: &str| given(path) || secrets.iter().any(|secret| secret.path == path);
+    for path in facts.read_by_hooks().into_iter().filter(|path| !known(path)) {
+        cx.events.warn(format!(
+            "a hook of the layout names {path}: if it reads it, give the file, \
+             --disk-encryption-keys {path} FILE"
+        ));
+    }
 }
 
 /// The repositories are received by git on the system that is installed first.

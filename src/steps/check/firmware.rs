@@ -151,7 +151,7 @@ mod tests {
 
     fn layout(device: &str, bios_boot: Option<bool>) -> LayoutDisk {
         let (name, device) = ("main".into(), device.into());
-        LayoutDisk { name, device, in_layout: None, destroy: true, luks: Vec::new(), bios_boot }
+        LayoutDisk { name, device, in_layout: None, destroy: true, bios_boot }
     }
 
     #[test]

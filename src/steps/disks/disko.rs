@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::passphrases;
 use crate::error::{Exit, StepError};
+use crate::facts::{DiskSecret, SecretKind};
 use crate::nix::StorePath;
 use crate::secret::Secret;
 use crate::steps::context::Context;
@@ -60,43 +61,65 @@ fn copy_script(cx: &Context, script: &StorePath) -> Result<(), StepError> {
 
 /// The files with passphrases and keys that disko reads, by their paths on the installer.
 fn key_material(cx: &Context, erases: bool) -> Result<BTreeMap<String, Secret>, StepError> {
-    let facts = cx.facts()?.first();
-    let mut files: BTreeMap<String, Secret> = BTreeMap::new();
     let given = passphrases::disk_keys(cx)?;
-    for volume in facts.luks() {
-        if let Some(file) = facts.passphrase_file(volume) {
-            let passphrase = cx
+    let mut files: BTreeMap<String, Secret> = BTreeMap::new();
+    for secret in cx.facts()?.first().disk_secrets() {
+        if given.iter().any(|(remote, _)| *remote == secret.path) {
+            continue; // the user's own
+        }
+        let content = match secret.kind {
+            SecretKind::Passphrase(_) => cx
                 .answers
                 .passphrases
-                .get(&volume.name)
-                .ok_or_else(|| no_passphrase(&volume.name))?
-                .clone();
-            match files.get(file) {
-                Some(other) if other.expose() != passphrase.expose() => {
-                    return Err(one_file_for_two(file));
-                }
-                _ => drop(files.insert(file.to_owned(), passphrase)),
-            }
-        }
-        for file in facts.key_files(volume) {
-            // The user's own key of that place comes below.
-            if given.iter().any(|(remote, _)| *remote == file.path) {
-                continue;
-            }
-            if erases {
-                cx.keys().prepare_luks_key(&file.path)?;
-            }
-            let key = cx.keys().luks_key(&file.path);
-            files.insert(file.path.clone(), key.ok_or_else(|| no_key_file(&file.path))?);
-        }
+                .get(&secret.path)
+                .ok_or_else(|| no_passphrase(&secret))?
+                .clone(),
+            _ => key_file(cx, &secret, erases)?,
+        };
+        files.insert(secret.path, content);
     }
     files.extend(given);
     Ok(files)
 }
 
-fn no_passphrase(volume: &str) -> StepError {
+/// A key file of the run, made where the disks are formatted with it.
+fn key_file(cx: &Context, secret: &DiskSecret, erases: bool) -> Result<Secret, StepError> {
+    if secret.kept {
+        return Err(not_of_this_run(secret));
+    }
+    if erases {
+        cx.keys().prepare_luks_key(&secret.path, || random_key(&secret.kind))?;
+    }
+    cx.keys().luks_key(&secret.path).ok_or_else(|| no_key_file(&secret.path))
+}
+
+fn random_key(kind: &SecretKind) -> Secret {
+    let text = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let key: [u8; 32] = rand::random();
+    match kind {
+        SecretKind::Raw => Secret::new(key.to_vec()),
+        SecretKind::Hex | SecretKind::Passphrase(_) => Secret::from(text(&key)),
+        SecretKind::KeyText(length) => {
+            let bytes: Vec<u8> = (0..length.div_ceil(2)).map(|_| rand::random()).collect();
+            Secret::from(text(&bytes))
+        }
+    }
+}
+
+/// A key that was made now would not open what is encrypted already.
+pub fn not_of_this_run(secret: &DiskSecret) -> StepError {
+    let volumes = secret.volumes.join(", ");
     StepError::new(
-        format!("there is no passphrase for {volume}"),
+        format!("nothing gives the key file of {volumes}, which stays as it is"),
+        format!("disko opens it with {}, on a disk with destroy = false", secret.path),
+        format!("Give the key that it has: --disk-encryption-keys {} FILE", secret.path),
+    )
+    .exit(Exit::Usage)
+}
+
+fn no_passphrase(secret: &DiskSecret) -> StepError {
+    StepError::new(
+        format!("there is no passphrase for {}", secret.volumes.join(", ")),
         "",
         "Give --luks-passphrase-file FILE.",
     )
@@ -136,15 +159,6 @@ fn run_disko(cx: &Context, script: &str, erases: bool) -> Result<(), StepError> 
         .run()
         .map_err(|error| StepError::from(error).doing("disko failed on the target"))?;
     Ok(())
-}
-
-fn one_file_for_two(file: &str) -> StepError {
-    StepError::new(
-        format!("two encrypted volumes read {file}, and have different passphrases"),
-        "disko would give both the same",
-        "Give each volume a passwordFile of its own in the layout, or both one passphrase.",
-    )
-    .exit(Exit::Usage)
 }
 
 /// A script on the target.

@@ -13,8 +13,7 @@ use crate::config::choices::ChangedLayout;
 use crate::config::installation::DiskoMode;
 use crate::config::source::SystemSource;
 use crate::error::{Exit, StepError};
-use crate::facts::{HostFacts, LayoutDisk, LuksVolume};
-
+use crate::facts::{DiskSecret, HostFacts, LayoutDisk, SecretKind};
 use crate::run::journal;
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
@@ -48,7 +47,7 @@ impl Step for Disks {
             ..ENCRYPTS
         };
         match cx.facts() {
-            Ok(facts) if facts.first().luks().next().is_none() => &[FORMATS],
+            Ok(facts) if !facts.first().encrypts() => &[FORMATS],
             _ => &[ENCRYPTS],
         }
     }
@@ -161,7 +160,7 @@ fn writes(cx: &mut Context) -> Result<bool, StepError> {
     Ok(true)
 }
 
-/// Each disk of the layout with its device, and the key files that are made for them.
+/// Each disk of the layout with its device, and what opens those that are encrypted.
 fn described(facts: &HostFacts) -> Vec<String> {
     let stays = |disk: &LayoutDisk| {
         if disk.destroy { "" } else { "; stays as it is (destroy = false)" }
@@ -174,12 +173,19 @@ fn described(facts: &HostFacts) -> Vec<String> {
         }
     };
     let disk = |disk: &LayoutDisk| format!("{}{}", device(disk), stays(disk));
-    let key = |volume: &LuksVolume| {
-        let files = facts.key_files(volume).into_iter();
-        let name = volume.name.clone();
-        files.map(move |file| format!("{name}: opened by a new key file, {}", file.path))
+    let key = |secret: &DiskSecret| {
+        let volumes = secret.volumes.join(", ");
+        match (&secret.kind, secret.typed) {
+            (SecretKind::Passphrase(_), true) => {
+                format!("{volumes}: its passphrase is typed at each boot")
+            }
+            (SecretKind::Passphrase(_), false) => format!("{volumes}: opened by a passphrase"),
+            _ if secret.kept => format!("{volumes}: opened by the key file {}", secret.path),
+            _ => format!("{volumes}: opened by a new key file, {}", secret.path),
+        }
     };
-    facts.disks.iter().map(disk).chain(facts.luks().flat_map(key)).collect()
+    let keys = facts.disk_secrets();
+    facts.disks.iter().map(disk).chain(keys.iter().map(key)).collect()
 }
 
 /// A person sees what is on each disk and types its name, unless flags named it.

@@ -110,14 +110,16 @@ impl RunKeys {
     }
 
     /// Makes that key file: 2048 random bytes as text, without a line break.
-    pub fn prepare_luks_key(&self, path: &str) -> Result<(), StepError> {
+    pub fn prepare_luks_key(
+        &self,
+        path: &str,
+        make: impl FnOnce() -> Secret,
+    ) -> Result<(), StepError> {
         if self.luks_path(path).exists() {
             return Ok(());
         }
         create_private_dir(&self.dir).map_err(|error| self.io(&error))?;
-        let bytes: [u8; 2048] = rand::random();
-        let text = Secret::from(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
-        write_private(&self.luks_path(path), text.expose()).map_err(|error| self.io(&error))
+        write_private(&self.luks_path(path), make().expose()).map_err(|error| self.io(&error))
     }
 
     fn luks_path(&self, path: &str) -> PathBuf {

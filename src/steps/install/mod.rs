@@ -211,13 +211,16 @@ fn other_keys(cx: &Context) -> Result<Vec<Placed>, StepError> {
         }
     }
     let first = cx.facts()?.first();
-    for volume in first.luks() {
-        for file in first.key_files(volume) {
-            let Some(content) = cx.keys().luks_key(&file.path) else { continue };
-            for path in &file.installed {
-                let content = content.clone();
-                placed.push(Placed { path: full.stored_at(path), mode: "0400", content });
-            }
+    for secret in first.disk_secrets() {
+        let given = cx.config.installation.disk_keys.iter().any(|key| key.remote == secret.path);
+        let content = match given {
+            true => Some(cx.disk_key(&secret.path)?),
+            false => cx.keys().luks_key(&secret.path),
+        };
+        let Some(content) = content else { continue };
+        for path in &secret.installed {
+            let content = content.clone();
+            placed.push(Placed { path: full.stored_at(path), mode: "0400", content });
         }
     }
     Ok(placed)
