@@ -189,6 +189,27 @@ fn keys_that_a_killed_run_left_are_removed() {
 }
 
 #[test]
+fn keys_of_a_run_that_was_killed_just_now_go_and_those_of_one_at_work_stay() {
+    let Some(home) = Home::new() else { return };
+    let temporary = home.path("tmp");
+    let folder = |name: &str| {
+        let dir = temporary.join(name);
+        std::fs::create_dir_all(dir.join("keys")).unwrap();
+        std::fs::write(dir.join("keys/keys.txt"), "a key").unwrap();
+        std::fs::File::create(dir.join("lock")).unwrap()
+    };
+    let (killed, at_work) = (folder("landfall-sops-1-x"), folder("landfall-sops-4194399-x"));
+    drop(killed);
+    at_work.lock().unwrap();
+    let rotate = ["secrets", "rotate", "--yes"];
+    let ran = home.ran(home.command(&rotate).env("TMPDIR", &temporary));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let left: Vec<_> =
+        std::fs::read_dir(&temporary).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["landfall-sops-4194399-x"]);
+}
+
+#[test]
 fn what_is_out_of_date_is_told_and_brought_up_to_date() {
     let Some(home) = Home::new() else { return };
     let config = home.read(".sops.yaml").replace(

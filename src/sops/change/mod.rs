@@ -77,7 +77,7 @@ pub struct Change {
     /// `.sops.yaml` itself, where its path is a link.
     pub config: PathBuf,
     /// Its text as it will be.
-    text: String,
+    pub(super) text: String,
     /// The recipients that the change was told to let in.
     own: BTreeSet<String>,
     /// The config first, then the files; only those that really change.
@@ -151,7 +151,7 @@ impl Change {
     /// Gives all encrypted files new data keys.
     fn rotate(&mut self, identities: &Identities) -> Result<(), SopsError> {
         let from = self.of_config();
-        rewrap::rotate(&mut self.changes[from..], identities)
+        rewrap::rotate(&mut self.changes[from..], &self.text, identities)
     }
 
     /// The changes of encrypted files.
@@ -253,7 +253,7 @@ pub fn plan_remove_host(
     let known = crate::sops::rules::hosts::find(&rules, &who).ok().map(|entry| entry.recipient);
     let begun = || Intention::of(&config.dir).removed(host);
     let old = known.or_else(|| settings.old_recipient.clone()).or_else(begun);
-    let old = old.ok_or_else(|| config.edit_error(EditError::NoHost(host.to_owned())))?;
+    let old = old.ok_or_else(|| config.edit_error(EditError::NotThere(host.to_owned())))?;
     let listing = Listing::of(repo_dir, &config.dir)?;
     let drop = rules_that_go(&config, &listing, &rules, host, &old)?;
     let remove = |drop: &[String]| {
@@ -352,6 +352,29 @@ pub fn propose_rules(
     let rules = config.rules()?;
     let all = rules.rules().map_err(|source| config.rules_error(source))?;
     Ok(likely_rules(&rules, &all, host))
+}
+
+/// The name that `.sops.yaml` has for a recipient.
+pub fn owner_of(
+    repo_dir: &Path,
+    sops_yaml: &Path,
+    recipient: &str,
+) -> Result<Option<String>, SopsError> {
+    let config = Config::read(repo_dir, sops_yaml)?;
+    let rules = config.rules()?;
+    Ok(name_of(&rules, recipient).map(str::to_owned))
+}
+
+/// The recipient that `.sops.yaml` has for a host.
+pub fn recipient_of(
+    repo_dir: &Path,
+    sops_yaml: &Path,
+    host: &str,
+) -> Result<Option<String>, SopsError> {
+    let config = Config::read(repo_dir, sops_yaml)?;
+    let rules = config.rules()?;
+    let found = crate::sops::rules::hosts::find(&rules, &Who::named(host)).ok();
+    Ok(found.map(|entry| entry.recipient))
 }
 
 /// Brings files to the recipients of their rules: those given, else all of the repo.

@@ -30,6 +30,12 @@ pub enum EditError {
     Several { host: String, found: Vec<(String, Position)> },
     #[error("there is no key of {0}")]
     NoHost(String),
+    #[error("no key of {0} is there to be taken out or renamed")]
+    NotThere(String),
+    #[error("{name:?} cannot be a name in .sops.yaml: letters, digits, - and _ can")]
+    BadName { name: String },
+    #[error("this key is not known as {host}'s, but as {owner}'s{}", .person.then_some(", a person").unwrap_or_default())]
+    Theirs { host: String, owner: String, person: bool },
     #[error("{host} has another key already: {old}")]
     OtherKey { host: String, old: String },
     #[error("the name {anchor} is taken by another key")]
@@ -55,6 +61,17 @@ impl Advice for EditError {
             Self::NoHost(host) => format!(
                 "Add it: landfall secrets add-host {host} --key FILE. If it has another name in \
                  .sops.yaml, or none: --anchor NAME, or --old-recipient RECIPIENT."
+            ),
+            Self::NotThere(_) => "It may be out already: landfall secrets verify --all. If it has \
+                another name in .sops.yaml, or none: --anchor NAME, or --old-recipient RECIPIENT."
+                .into(),
+            Self::BadName { .. } => "Choose another name: --anchor NAME".into(),
+            Self::Theirs { host, owner, person: true } => {
+                format!("Give the key that {host} has of its own, not that of {owner}.")
+            }
+            Self::Theirs { host, owner, .. } => format!(
+                "Give the key that {host} has of its own. If {owner} is another name of {host}: \
+                 landfall secrets rename-host {owner} {host}, or --anchor {owner}"
             ),
             Self::OtherKey { host, .. } => {
                 format!("Replace it: landfall secrets add-host {host} --key FILE")
@@ -119,20 +136,30 @@ fn find_known<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Entry<'n>, Edit
 /// Nothing changes where it is there already.
 pub fn add(text: &str, addition: &Addition) -> Result<Edited, EditError> {
     let rules = Rules::parse(text)?;
-    rules.check_editable()?;
     let Addition { role, host, recipient, anchor, .. } = addition;
+    check_name(anchor.as_deref().unwrap_or(host))?;
+    if let Some(anchor) = anchor.as_deref().filter(|anchor| hosts::anchor_part(anchor) != **anchor)
+    {
+        return Err(EditError::BadName { name: anchor.to_owned() });
+    }
     let role = *role;
     let who = Who { role, name: host, anchor: anchor.as_deref(), recipient: None };
     let known = find(&rules, &who)?;
     if let Some(known) = known.as_ref().filter(|known| known.recipient != *recipient) {
         return Err(EditError::OtherKey { host: host.clone(), old: known.recipient.clone() });
     }
-    let known =
-        known.or_else(|| hosts::with_key(&rules, recipient).filter(|known| known.anchor.is_some()));
+    let known = match known {
+        None => named_otherwise(&rules, role, host, recipient)?,
+        known => known,
+    };
     let mut patch = Patch::new(text);
     let all = rules.rules()?;
     let targets = targets(&all, &addition.rules)?;
-
+    let settled = !targets.is_empty() && targets.iter().all(|rule| rule.every_group_has(recipient));
+    if settled && addition.new_rules.is_empty() {
+        return Ok(Edited { text: text.to_owned(), warnings: Vec::new() });
+    }
+    rules.check_editable()?;
     let known_anchor = known.as_ref().and_then(|entry| entry.anchor);
     let mut place = anchors::find(&rules, role, host, anchor.as_deref());
     if let Some(place) =
@@ -179,6 +206,33 @@ pub fn add(text: &str, addition: &Addition) -> Result<Edited, EditError> {
     Ok(edited)
 }
 
+/// The entry that holds the key under another name, where that can be the host's too:
+/// nobody else's key is given away under its name.
+fn named_otherwise<'n>(
+    rules: &'n Rules<'_>,
+    role: Role,
+    host: &str,
+    recipient: &str,
+) -> Result<Option<Entry<'n>>, EditError> {
+    let known = hosts::with_key(rules, recipient).filter(|known| known.anchor.is_some());
+    let Some(known) = known else { return Ok(None) };
+    let owner = known.anchor_name().unwrap_or_default();
+    let person = role == Role::Host && hosts::is_persons(rules, owner, recipient);
+    if person || !hosts::speaks_of(owner, host) {
+        let (host, owner) = (host.to_owned(), owner.to_owned());
+        return Err(EditError::Theirs { host, owner, person });
+    }
+    Ok(Some(known))
+}
+
+/// Refuses what would leave an anchor without a name.
+fn check_name(name: &str) -> Result<(), EditError> {
+    match name.chars().any(|c| c.is_ascii_alphanumeric()) {
+        true => Ok(()),
+        false => Err(EditError::BadName { name: name.to_owned() }),
+    }
+}
+
 /// Whether an anchor has this name already.
 fn taken(rules: &Rules<'_>, name: &str) -> bool {
     let is_it = |node: &&Node<'_>| node.anchor.as_ref().is_some_and(|a| a.plain_name() == name);
@@ -206,7 +260,7 @@ fn verify_addition(
     for rule in &all {
         let target = addition.rules.contains(&rule.index);
         let mut meaning = meaning::of(before, rule);
-        let gains = join::gains(&all, rule, &addition.rules, joined);
+        let gains = join::gains(before, &all, rule, &addition.rules, joined);
         for (index, group) in meaning.groups.iter_mut().enumerate() {
             if gains.contains(&index) && (target || !group.contains(&key)) {
                 group.push(key.clone());
@@ -262,9 +316,12 @@ fn compare_settings(before: &Rules<'_>, after: &Rules<'_>) -> Result<(), EditErr
 /// Gives a host another key, wherever its old one stands.
 pub fn replace(text: &str, who: &Who<'_>, recipient: &str) -> Result<Edited, EditError> {
     let rules = Rules::parse(text)?;
-    rules.check_editable()?;
     let entry = find_known(&rules, who)?;
     let old = entry.recipient.clone();
+    if old == recipient {
+        return Ok(Edited { text: text.to_owned(), warnings: Vec::new() });
+    }
+    rules.check_editable()?;
     let mut patch = Patch::new(text);
     let mut warnings = Vec::new();
     let Some(root) = rules.root() else { return Err(EditError::NoHost(who.name.to_owned())) };
@@ -323,10 +380,10 @@ pub fn replace(text: &str, who: &Who<'_>, recipient: &str) -> Result<Edited, Edi
 /// `path_regex` is listed in `drop` (those that hold for no file any more).
 pub fn remove(text: &str, who: &Who<'_>, drop: &[String]) -> Result<Edited, EditError> {
     let rules = Rules::parse(text)?;
-    rules.check_editable()?;
     let Some(entry) = find(&rules, who)? else {
         return Ok(Edited { text: text.to_owned(), warnings: Vec::new() });
     };
+    rules.check_editable()?;
     let mut patch = Patch::new(text);
     let mut warnings = Vec::new();
     leave::remove(&rules, &mut patch, &entry, drop, &mut warnings)?;
@@ -356,7 +413,8 @@ pub fn remove(text: &str, who: &Who<'_>, drop: &[String]) -> Result<Edited, Edit
 pub fn rename(text: &str, who: &Who<'_>, new: &str) -> Result<Edited, EditError> {
     let rules = Rules::parse(text)?;
     rules.check_editable()?;
-    let entry = find_known(&rules, who)?;
+    check_name(new)?;
+    let entry = find(&rules, who)?.ok_or_else(|| EditError::NotThere(who.name.to_owned()))?;
     let old = who.name;
     if let Some(taken) = find(&rules, &Who { role: who.role, ..Who::named(new) })? {
         return Err(EditError::Taken { anchor: taken.anchor_name().unwrap_or(new).to_owned() });

@@ -77,6 +77,37 @@ impl Role {
     }
 }
 
+/// What people put behind a name in an anchor, for the kind of key.
+const KEY_WORDS: [&str; 11] =
+    ["ssh", "age", "host", "key", "keys", "sops", "ed25519", "system", "server", "machine", "pub"];
+
+/// Whether an anchor is the name and words for the kind of key behind it (`foo_ssh`).
+fn has_key_words(anchor: &str, name: &str) -> bool {
+    let words = anchor.strip_prefix(name).filter(|rest| rest.starts_with(['_', '-']));
+    words.is_some_and(|words| {
+        let mut words = words[1..].split(['_', '-']);
+        words.all(|word| KEY_WORDS.contains(&word.to_ascii_lowercase().as_str()))
+    })
+}
+
+/// Whether a host's name is a part of an anchor's.
+pub fn speaks_of(anchor: &str, host: &str) -> bool {
+    let part = anchor_part(host);
+    let ends = |c: Option<char>| c.is_none_or(|c| c == '_' || c == '-');
+    !part.is_empty()
+        && anchor.match_indices(&part).any(|(at, found)| {
+            let (before, after) = (&anchor[..at], &anchor[at + found.len()..]);
+            ends(before.chars().next_back()) && ends(after.chars().next())
+        })
+}
+
+/// Whether a key is called a person's, by its group or its name.
+pub fn is_persons(rules: &Rules<'_>, anchor: &str, recipient: &str) -> bool {
+    let grouped = keys_in_groups_of(rules, Role::Person);
+    let is_it = |node: &&Node<'_>| node.scalar().map(str::trim) == Some(recipient);
+    Role::Person.prefix(anchor).is_some() || grouped.iter().any(is_it)
+}
+
 /// A host's name as go-yaml takes it in an anchor: letters, digits, `-` and `_`.
 pub fn anchor_part(host: &str) -> String {
     host.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
@@ -145,6 +176,12 @@ pub fn find<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Entry<'n>, Unfoun
             name == part || who.role.prefix(name).is_some_and(|prefix| name[prefix.len()..] == part)
         }),
     };
+    if found.is_empty() && anchor.is_none() {
+        found = named(&|name| {
+            let bare = who.role.prefix(name).map_or(name, |prefix| &name[prefix.len()..]);
+            has_key_words(bare, &part)
+        });
+    }
     // Where hosts are called `host_foo`, a `foo` is somebody else.
     let is_prefixed = |node: &&Node<'_>| {
         let name = node.anchor.as_ref().map(|anchor| anchor.plain_name());
