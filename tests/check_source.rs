@@ -47,7 +47,7 @@ fn configurations_that_cannot_be_installed_are_refused() {
         fs::write(host_file(dir, "disks.nix"), "{ fileSystems.\"/\".device = \"/dev/x\"; }\n")
             .unwrap();
     });
-    refused(&["alice has no SSH key in the full configuration", "--user"], &|dir| {
+    refused(&["alice has no SSH key (in the full configuration)", "--user"], &|dir| {
         replace(
             &dir.join("hosts/common/users/default.nix"),
             "openssh.authorizedKeys.keyFiles = [ ./authorized_keys ];",
@@ -55,7 +55,10 @@ fn configurations_that_cannot_be_installed_are_refused() {
         );
     });
     refused(
-        &["installed first configuration has no SSH server", "services.openssh.enable"],
+        &[
+            "the configuration has no SSH server (in both configurations)",
+            "services.openssh.enable",
+        ],
         &|dir| {
             replace(
                 &dir.join("hosts/common/core/openssh.nix"),

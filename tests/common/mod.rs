@@ -6,6 +6,7 @@ pub mod fake_drive;
 pub mod git;
 pub mod installer;
 pub mod journey;
+pub mod layouts;
 pub mod plain_flake;
 pub mod round_trip;
 pub mod secrets;

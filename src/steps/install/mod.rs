@@ -10,7 +10,6 @@ use super::context::Context;
 use crate::config::Strategy;
 use crate::config::installation::{DiskoMode, KeptKeys};
 use crate::error::{Exit, StepError};
-use crate::facts::Facts;
 use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
 use crate::secret::Secret;
 use crate::ssh::HostKey;
@@ -197,20 +196,26 @@ struct Placed {
 
 /// The private files that the configuration names, beside the host key.
 fn other_keys(cx: &Context) -> Result<Vec<Placed>, StepError> {
-    let Facts { full, .. } = cx.facts()?;
-    let mut placed = Vec::new();
-    // The same identity in age's form: one recipient opens the secrets either way.
-    if let Some(path) = full.age_key_file.as_ref().filter(|_| cx.keys().has_private()) {
-        let content = cx.keys().pair()?.identity()?.key_file();
-        placed.push(Placed { path: full.stored_at(path), mode: "0600", content });
-    }
-    if let Some(initrd) = cx.keys().initrd() {
-        for path in &full.initrd_host_keys {
-            let content = initrd.private_openssh()?;
-            placed.push(Placed { path: full.stored_at(path), mode: "0600", content });
+    let facts = cx.facts()?;
+    let (first, full) = (facts.first(), &facts.full);
+    let mut placed: Vec<Placed> = Vec::new();
+    let mut place = |path: String, mode, content| {
+        if !placed.iter().any(|known| known.path == path) {
+            placed.push(Placed { path, mode, content });
+        }
+    };
+    for system in [first, full] {
+        // The same identity in age's form: one recipient opens the secrets either way.
+        if let Some(path) = system.age_key_file.as_ref().filter(|_| cx.keys().has_private()) {
+            let content = cx.keys().pair()?.identity()?.key_file();
+            place(system.stored_at(path), "0600", content);
+        }
+        if let Some(initrd) = cx.keys().initrd() {
+            for path in &system.initrd_host_keys {
+                place(system.stored_at(path), "0600", initrd.private_openssh()?);
+            }
         }
     }
-    let first = cx.facts()?.first();
     for secret in first.disk_secrets() {
         let given = cx.config.installation.disk_keys.iter().any(|key| key.remote == secret.path);
         let content = match given {
@@ -219,8 +224,7 @@ fn other_keys(cx: &Context) -> Result<Vec<Placed>, StepError> {
         };
         let Some(content) = content else { continue };
         for path in &secret.installed {
-            let content = content.clone();
-            placed.push(Placed { path: full.stored_at(path), mode: "0400", content });
+            place(full.stored_at(path), "0400", content.clone());
         }
     }
     Ok(placed)
