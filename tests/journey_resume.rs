@@ -139,3 +139,17 @@ fn another_report_of_the_hardware_reopens_the_build() {
     assert_eq!(journey.git(&journey.config(), &["status", "--porcelain"]), "");
     assert_ne!(journey.steps()["build"]["evidence"]["facts"]["system"], before);
 }
+
+#[test]
+fn a_journal_that_is_not_understood_is_refused_by_name() {
+    let Some(journey) = Journey::new() else { return };
+    run(&mut journey.bootstrap()).succeeds();
+    let system = journey.steps()["build"]["evidence"]["facts"]["system"].clone();
+    let path = journey.run_dir().join("journal.jsonl");
+    let journal = fs::read_to_string(&path).unwrap();
+    let (known, unknown) = (format!("\"system\":{system}"), "\"system\":\"elsewhere\"");
+    assert!(journal.contains(&known), "{journal}");
+    fs::write(&path, journal.replace(&known, unknown)).unwrap();
+    let why = "what the journal says of the step build is not understood";
+    run(&mut journey.bootstrap()).ends(1, &[why, "landfall abandon HOST"]);
+}

@@ -6,10 +6,14 @@ pub mod extra_files;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::context::Context;
 use crate::config::Strategy;
 use crate::config::installation::{DiskoMode, KeptKeys};
 use crate::error::{Exit, StepError};
+use crate::nix::StorePath;
+use crate::run::facts::StepFacts;
 use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
 use crate::secret::Secret;
 use crate::ssh::HostKey;
@@ -19,6 +23,20 @@ use crate::steps::disks;
 use crate::target::NEW_ROOT;
 
 pub struct Install;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct InstallOutput {
+    /// What the machine will boot.
+    pub system: Option<StorePath>,
+    /// The fingerprint of what went there beside the closure.
+    extra: Option<String>,
+    /// Where the host key lies, for people.
+    keys: Option<String>,
+}
+
+impl StepFacts for InstallOutput {
+    const STEP: StepId = StepId::Install;
+}
 
 const INSTALL_DEADLINE: Duration = Duration::from_secs(30 * 60);
 
@@ -91,8 +109,9 @@ impl Step for Install {
         let args: Vec<&str> = [NEW_ROOT].into_iter().chain(disks).collect();
         let printed = session.root_script(INSTALLED, &args).read()?;
         let mut lines = printed.lines();
-        let as_before = match cx.evidence(StepId::Install) {
-            Some(evidence) => evidence.fact("extra") == Some(&extra_files::fingerprint(cx)?),
+        let extra = extra_files::fingerprint(cx)?;
+        let as_before = match cx.known_output::<InstallOutput>()? {
+            Some(before) => before.extra.as_ref() == Some(&extra),
             None => !extra_files::wanted(cx),
         };
         let profile = lines.next() == Some(system.as_ref());
@@ -101,12 +120,9 @@ impl Step for Install {
             return Ok(Status::Ready);
         }
         let keys = key_paths(cx)?.join(", ");
-        Ok(Status::Done(
-            Evidence::new(format!("boot loader written, host key in {keys}"))
-                .with("system", system.to_string())
-                .with("extra", extra_files::fingerprint(cx)?)
-                .with("keys", keys),
-        ))
+        let summary = format!("boot loader written, host key in {keys}");
+        let (system, extra, keys) = (Some(system), Some(extra), Some(keys));
+        Ok(Status::Done(Evidence::of(summary, &InstallOutput { system, extra, keys })?))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
@@ -134,9 +150,8 @@ impl Step for Install {
             .run()
             .map_err(|error| StepError::from(error).doing("nixos-install failed on the target"))?;
         cx.target()?.session.root(&["sync"]).run()?;
-        let evidence = Evidence::default().with("extra", extra_files::fingerprint(cx)?);
-        cx.produced.insert(StepId::Install, evidence);
-        Ok(())
+        let extra = Some(extra_files::fingerprint(cx)?);
+        cx.produce("", &InstallOutput { extra, ..InstallOutput::default() })
     }
 }
 
