@@ -1,0 +1,5 @@
+//! Steps that refuse, and the one that may replace a running system.
+
+mod check_source;
+mod check_target;
+mod kexec;
