@@ -5,10 +5,8 @@ use std::fs;
 use crate::common::installer::SERIAL;
 use crate::common::journey::{HOST, Journey, Ran, USER, run};
 use crate::common::plain_flake::{PASSPHRASE, Plain};
+use crate::common::{FAILED, USAGE};
 use serde_json::Value;
-
-const FAILED: i32 = 1;
-const USAGE: i32 = 2;
 
 /// `landfall install` up to a built system, with its flake changed and these words.
 fn built(plain: &Plain, from: &str, to: &str, words: &[&str]) -> Ran {

@@ -8,10 +8,7 @@ use std::process::Command;
 use crate::common::installer::SERIAL;
 use crate::common::journey::run;
 use crate::common::plain_flake::{PASSPHRASE, Plain};
-
-const USAGE: i32 = 2;
-const PERSON: i32 = 3;
-const FAILED: i32 = 1;
+use crate::common::{FAILED, PERSON, USAGE};
 
 const KEY: &str = "/persist/etc/ssh/ssh_host_ed25519_key";
 

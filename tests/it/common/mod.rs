@@ -10,11 +10,15 @@ pub mod secrets;
 pub mod sshd;
 pub mod users;
 
+use std::fs;
 use std::path::Path;
 
-/// Says that a test could not run, in the form that the summary counts.
-///
-/// Printed to both streams, because runners keep the output of passing tests apart.
+/// Exit codes as scripts know them.
+pub const FAILED: i32 = 1;
+pub const USAGE: i32 = 2;
+pub const PERSON: i32 = 3;
+
+/// Says that a test could not run, in the form that the summary of `cargo xtask test` counts.
 pub fn skipped(reason: &str) {
     println!("SKIPPED: {reason}");
 }
@@ -32,4 +36,12 @@ pub fn have(program: &str) -> bool {
 
 fn is_file(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.is_file())
+}
+
+/// Puts `to` in every place of `from`, which the file must have.
+#[track_caller]
+pub fn replace(file: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(file).unwrap();
+    assert!(text.contains(from), "no {from:?} in {}", file.display());
+    fs::write(file, text.replace(from, to)).unwrap();
 }

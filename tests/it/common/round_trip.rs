@@ -13,7 +13,7 @@ use landfall::sops::rules::new_rule::{NewRule, others};
 use landfall::sops::rules::{Rules, RulesError};
 use regex_syntax::hir::{Class, Hir, HirKind};
 
-use super::secrets::program;
+use super::secrets::sops;
 
 pub const KEY: &str = "age17044m9wgakla6pzftf4srtl3h5mcsr85jysgt5fg23zpnta8sfdqhzn452";
 pub const OTHER_KEY: &str = "age1v8zjc47jmlqwefyu66s0d4ke98qr4vnuj3cpvs4z9npfdw833dxqwjrhzv";
@@ -31,7 +31,7 @@ pub struct Sops {
 
 impl Sops {
     pub fn new() -> Option<Self> {
-        let program = super::have("sops").then(|| program("sops"))?;
+        let program = sops()?;
         let mut sops =
             Self { program, dir: tempfile::tempdir().unwrap(), encrypted: String::new() };
         std::fs::write(sops.dir.path().join("plain.yaml"), "a: b\n").unwrap();

@@ -23,6 +23,11 @@ pub fn program(name: &str) -> PathBuf {
     files.find(|file| file.is_file()).unwrap_or_else(|| name.into())
 }
 
+/// The real sops; none, and said so, where it is missing.
+pub fn sops() -> Option<PathBuf> {
+    have("sops").then(|| program("sops"))
+}
+
 /// A home, a git repository `secrets` in it, and a PATH whose programs note how they are called.
 pub struct Home {
     pub dir: tempfile::TempDir,

@@ -2,16 +2,10 @@
 //! were begun.
 
 use std::fs;
-use std::path::Path;
 
 use crate::common::journey::{HOST, Journey, run};
+use crate::common::replace;
 use crate::common::sshd::keygen;
-
-fn replace(file: &Path, from: &str, to: &str) {
-    let text = fs::read_to_string(file).unwrap();
-    assert!(text.contains(from), "no {from:?} in {}", file.display());
-    fs::write(file, text.replace(from, to)).unwrap();
-}
 
 /// Moves the secrets into the configuration, as most people have them.
 fn with_secrets_inside(journey: &Journey) {

@@ -4,6 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::common::secrets::sops;
+use crate::common::skipped;
 use landfall::error::Advice;
 use landfall::secret::age::{HostKey, Identity};
 use landfall::sops::change;
@@ -11,16 +13,6 @@ use landfall::sops::change::{Change, EditSettings, SopsError};
 use landfall::sops::file::format::Format;
 use landfall::sops::proof::identities::Identities;
 use landfall::sops::proof::{self, Need, ProofError};
-
-fn sops() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let found =
-        std::env::split_paths(&path).map(|dir| dir.join("sops")).find(|file| file.is_file());
-    if found.is_none() {
-        println!("SKIPPED: sops is not in PATH");
-    }
-    found
-}
 
 struct Repo {
     dir: tempfile::TempDir,
@@ -385,7 +377,7 @@ fn a_folder_that_cannot_be_written_to_is_found_before() {
     let folder = repo.path().join("secrets");
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o555)).unwrap();
     if std::fs::write(folder.join("probe"), "").is_ok() {
-        println!("SKIPPED: root may write into read-only folders");
+        skipped("root may write into read-only folders");
         return;
     }
     let error = repo.add(&["secrets/shared.yaml"]).unwrap_err();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::common::round_trip::{HOST, RENAMED, Sops, changed_lines, outcome, sample};
 use crate::common::secrets::Home;
+use crate::common::skipped;
 use landfall::secret::age::HostKey;
 use landfall::sops::rules::Rules;
 
@@ -85,7 +86,7 @@ fn both(name: &str, text: &str, sops: Option<&Sops>) -> String {
 fn every_file_of_the_corpus() {
     let files = match corpus() {
         Ok(files) => files,
-        Err(reason) => return println!("SKIPPED: {reason}"),
+        Err(reason) => return skipped(&reason),
     };
     let sops = Sops::new();
     let mut failed = 0;

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::common::have;
 use crate::common::secrets::{Home, SHARED, program};
+use crate::common::{have, skipped};
 
 const FILES: [&str; 3] = ["a.yaml", "hosts/new/b.yaml", "shared.yaml"];
 /// More changes to the disk than any command makes.
@@ -163,7 +163,7 @@ fn no_change_to_the_disk_is_left_out() {
     traced.current_dir(home.path("secrets")).env("HOME", home.dir.path());
     let ran = home.ran(&mut traced);
     if ran.err.contains("ptrace") {
-        println!("SKIPPED: strace may not trace here: {}", ran.err.trim());
+        skipped(&format!("strace may not trace here: {}", ran.err.trim()));
         return;
     }
     assert_eq!(ran.code, Some(0), "{}", ran.err);

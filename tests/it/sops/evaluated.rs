@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::common::journey::{HOST, Journey, Ran, run};
+use crate::common::replace;
 use crate::common::sshd::{KeyPair, keygen};
 
 /// `landfall secrets …` in a folder.
@@ -17,12 +18,6 @@ fn secrets(journey: &Journey, dir: &Path, args: &[&str]) -> Ran {
 fn commit(journey: &Journey, dir: &Path) {
     journey.git(dir, &["add", "--all"]);
     journey.git(dir, &["commit", "-q", "--allow-empty", "-m", "state"]);
-}
-
-fn replace(file: &Path, from: &str, to: &str) {
-    let text = fs::read_to_string(file).unwrap();
-    assert!(text.contains(from), "no {from:?} in {}", file.display());
-    fs::write(file, text.replace(from, to)).unwrap();
 }
 
 /// Adds the host by what its configuration needs, and proves it; all of it in `dir`.

@@ -5,21 +5,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::common::secrets::sops;
 use landfall::secret::age::{HostKey, Identity};
 use landfall::sops::file::format::Format;
 use landfall::sops::file::rekey::{Rekeyed, rekey};
 use landfall::sops::file::{EncryptedFile, FileError};
 use landfall::sops::proof::identities::{Identities, Places};
-
-fn sops() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let found =
-        std::env::split_paths(&path).map(|dir| dir.join("sops")).find(|file| file.is_file());
-    if found.is_none() {
-        println!("SKIPPED: sops is not in PATH");
-    }
-    found
-}
 
 struct World {
     sops: PathBuf,

@@ -4,8 +4,8 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
-use crate::common::have;
 use crate::common::secrets::{CONFIG, Home, SHARED, program};
+use crate::common::{have, skipped};
 use landfall::secret::age::{HostKey, Identity};
 
 const FOREIGN: &str = "age1hjm3aujg9e79f5yth8a2cejzdjg5n9vnu96l05p70uvfpeltnpms7yy3pp";
@@ -196,7 +196,7 @@ fn read_only_folder_is_found_in_preflight() {
     let writable = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(home.path("secrets"), writable).unwrap();
     if ran.err.contains("setpriv:") {
-        println!("SKIPPED: {}", ran.err.trim());
+        skipped(ran.err.trim());
         return;
     }
     assert_eq!(ran.code, Some(1), "{}{}", ran.out, ran.err);

@@ -2,9 +2,9 @@
 //! real sops with the same plaintext. And no text makes the file parser panic.
 
 use std::cell::Cell;
-use std::path::PathBuf;
 use std::process::Command;
 
+use crate::common::secrets::sops;
 use landfall::secret::age::Identity;
 use landfall::sops::file::format::Format;
 use landfall::sops::file::rekey::{Rekeyed, rekey};
@@ -13,16 +13,6 @@ use landfall::sops::proof::identities::Identities;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Map, Value};
-
-fn sops() -> Option<PathBuf> {
-    let found = std::env::split_paths(&std::env::var_os("PATH")?)
-        .map(|dir| dir.join("sops"))
-        .find(|file| file.is_file());
-    if found.is_none() {
-        println!("SKIPPED: sops is not in PATH");
-    }
-    found
-}
 
 fn key() -> impl Strategy<Value = String> {
     prop_oneof![

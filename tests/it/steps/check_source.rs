@@ -5,11 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::common::journey::{HOST, Journey, run};
+use crate::common::replace;
 use crate::common::sshd::{Sshd, keygen};
+use crate::common::{FAILED, USAGE};
 use landfall::secret::age::Identity;
-
-const USAGE: i32 = 2;
-const FAILED: i32 = 1;
 
 /// Requires a refusal of a configuration that is changed, committed, and put back.
 #[track_caller]
@@ -23,12 +22,6 @@ fn refused_config(journey: &Journey, code: i32, words: &[&str], change: impl Fn(
 
 fn words_of(text: &str) -> impl Iterator<Item = String> {
     text.split(' ').map(ToOwned::to_owned)
-}
-
-fn replace(file: &Path, from: &str, to: &str) {
-    let text = fs::read_to_string(file).unwrap();
-    assert!(text.contains(from), "no {from:?} in {}", file.display());
-    fs::write(file, text.replace(from, to)).unwrap();
 }
 
 fn host_file(dir: &Path, name: &str) -> PathBuf {

@@ -7,13 +7,10 @@ use crate::common::installer::{DEVICE, SERIAL, disk};
 use crate::common::journey::{HOST, Journey, Ran, files_below, run};
 use crate::common::sshd::{free_port, keygen};
 use crate::common::users::PASSWORD;
+use crate::common::{FAILED, PERSON, USAGE};
 use landfall::image::host_keys;
 use landfall::run::run_dir::StateDir;
 use serde_json::json;
-
-const FAILED: i32 = 1;
-const USAGE: i32 = 2;
-const PERSON: i32 = 3;
 
 /// Takes a flag and its value away.
 fn without(args: &mut Vec<String>, flag: &str) {

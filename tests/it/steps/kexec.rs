@@ -14,11 +14,10 @@ use std::time::{Duration, Instant};
 use crate::common::installer::SERIAL;
 use crate::common::journey::{Journey, run};
 use crate::common::plain_flake::Plain;
+use crate::common::{PERSON, USAGE};
 use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest, Sha256};
 
-const USAGE: i32 = 2;
-const PERSON: i32 = 3;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 #[test]

@@ -12,11 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::common::journey::{HOST, Journey, Ran, run};
 use crate::common::secrets::Home;
 use crate::common::sshd::{free_port, keygen};
+use crate::common::{FAILED, PERSON, USAGE};
 
 const DONE: i32 = 0;
-const FAILED: i32 = 1;
-const USAGE: i32 = 2;
-const PERSON: i32 = 3;
 const INTERRUPTED: i32 = 130;
 
 /// Collects what ended in another way than it should.
