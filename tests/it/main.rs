@@ -7,6 +7,7 @@
 mod cli;
 mod common;
 mod git;
+mod house;
 mod image;
 mod init;
 mod journey;
