@@ -1,8 +1,8 @@
 //! `cargo xtask corpus`: what becomes of every `.sops.yaml` of a corpus of real ones, as a
 //! table.
 //!
-//! The table is made by the test that holds it (`tests/it/sops/corpus.rs`), in the lab, where real
-//! sops is.
+//! The table is made by the test that holds it (`tests/it/sops/corpus.rs`), in the lab, where
+//! real sops is.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
