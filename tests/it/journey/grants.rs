@@ -103,7 +103,7 @@ fn a_link_that_was_pushed_changes_nothing_elsewhere() {
         });
         let before = contents(journey.root.path());
         let ran = journey.check();
-        assert!(!ran.text.contains("leads out"), "{}: {}", target.display(), ran.text);
+        ran.succeeds();
         let changed = contents(journey.root.path());
         let secret = |all: &[(PathBuf, Vec<u8>, i64)]| -> Vec<_> {
             all.iter()
