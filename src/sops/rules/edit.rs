@@ -19,6 +19,7 @@ use super::patch::{Patch, Unclear};
 use super::yaml::{Node, Position};
 use super::{Rules, RulesError};
 use crate::error::{Advice, Exit};
+use crate::sops::names;
 
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
@@ -137,7 +138,7 @@ fn find_known<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Entry<'n>, Edit
 pub fn add(text: &str, addition: &Addition) -> Result<Edited, EditError> {
     let rules = Rules::parse(text)?;
     let Addition { role, host, recipient, anchor, .. } = addition;
-    check_name(anchor.as_deref().unwrap_or(host))?;
+    names::check(anchor.as_deref().unwrap_or(host))?;
     if let Some(anchor) = anchor.as_deref().filter(|anchor| hosts::anchor_part(anchor) != **anchor)
     {
         return Err(EditError::BadName { name: anchor.to_owned() });
@@ -149,7 +150,7 @@ pub fn add(text: &str, addition: &Addition) -> Result<Edited, EditError> {
         return Err(EditError::OtherKey { host: host.clone(), old: known.recipient.clone() });
     }
     let known = match known {
-        None => named_otherwise(&rules, role, host, recipient)?,
+        None => names::known_otherwise(&rules, role, host, recipient)?,
         known => known,
     };
     let mut patch = Patch::new(text);
@@ -204,33 +205,6 @@ pub fn add(text: &str, addition: &Addition) -> Result<Edited, EditError> {
     let edited = Edited { text: patch.apply(), warnings };
     verify_addition(&rules, addition, joined, &edited.text)?;
     Ok(edited)
-}
-
-/// The entry that holds the key under another name, where that can be the host's too:
-/// nobody else's key is given away under its name.
-fn named_otherwise<'n>(
-    rules: &'n Rules<'_>,
-    role: Role,
-    host: &str,
-    recipient: &str,
-) -> Result<Option<Entry<'n>>, EditError> {
-    let known = hosts::with_key(rules, recipient).filter(|known| known.anchor.is_some());
-    let Some(known) = known else { return Ok(None) };
-    let owner = known.anchor_name().unwrap_or_default();
-    let person = role == Role::Host && hosts::is_persons(rules, owner, recipient);
-    if person || !hosts::speaks_of(owner, host) {
-        let (host, owner) = (host.to_owned(), owner.to_owned());
-        return Err(EditError::Theirs { host, owner, person });
-    }
-    Ok(Some(known))
-}
-
-/// Refuses what would leave an anchor without a name.
-fn check_name(name: &str) -> Result<(), EditError> {
-    match name.chars().any(|c| c.is_ascii_alphanumeric()) {
-        true => Ok(()),
-        false => Err(EditError::BadName { name: name.to_owned() }),
-    }
 }
 
 /// Whether an anchor has this name already.
@@ -413,7 +387,7 @@ pub fn remove(text: &str, who: &Who<'_>, drop: &[String]) -> Result<Edited, Edit
 pub fn rename(text: &str, who: &Who<'_>, new: &str) -> Result<Edited, EditError> {
     let rules = Rules::parse(text)?;
     rules.check_editable()?;
-    check_name(new)?;
+    names::check(new)?;
     let entry = find(&rules, who)?.ok_or_else(|| EditError::NotThere(who.name.to_owned()))?;
     let old = who.name;
     if let Some(taken) = find(&rules, &Who { role: who.role, ..Who::named(new) })? {

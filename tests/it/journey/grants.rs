@@ -75,6 +75,31 @@ fn a_key_that_was_pushed_into_the_rules_waits_for_a_person() {
 }
 
 #[test]
+fn a_rule_for_the_host_key_that_is_to_be_kept_waits_for_a_person() {
+    let Some(journey) = Journey::new() else { return };
+    fs::write(journey.config().join("landfall.toml"), "host_key = \"stored\"\n").unwrap();
+    journey.commit_config("Keep the host key");
+    let intruder = Identity::generate().recipient();
+    let operator = fs::read_to_string(journey.operator_key()).unwrap();
+    let operator = operator.lines().find_map(|line| Identity::parse(line).ok()).unwrap();
+    push(&journey, |dir| {
+        let rules = dir.join(".sops.yaml");
+        let text = fs::read_to_string(&rules).unwrap();
+        let rule = format!(
+            "creation_rules:\n  - path_regex: ^identities/\n    age: {},{intruder}\n",
+            operator.recipient()
+        );
+        fs::write(&rules, text.replacen("creation_rules:\n", &rule, 1)).unwrap();
+    });
+    let words = [&format!("identities/{HOST}.yaml: {intruder}"), "--grant"];
+    journey.check().ends(3, &words);
+    run(&mut journey.bootstrap()).ends(3, &words);
+    let files = ["ls-tree", "-r", "--name-only", "main"];
+    let files = journey.git(&journey.remote("nix-secrets"), &files);
+    assert!(!files.contains("identities"), "{files}");
+}
+
+#[test]
 fn a_link_that_was_pushed_changes_nothing_elsewhere() {
     let Some(journey) = Journey::new() else { return };
     let elsewhere = journey.home().join("other.yaml");
