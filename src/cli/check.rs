@@ -26,13 +26,13 @@ pub struct CheckArgs {
 pub fn run(cli: &Cli, args: &CheckArgs) -> Result<Exit, StepError> {
     let started = std::time::Instant::now();
     let mut run = open_run::open(cli, &args.journey, args.yes, Purpose::Look)?;
-    run.cx.check_alone = true;
+    run.cx.memory.check_alone = true;
     let mut steps = journey::steps(&run.cx.config, &Selection::default());
     steps.retain(|planned| planned.step.id() == StepId::Check);
     let result = engine::run(&mut run.cx, &steps);
     let exit = match &result {
-        Ok(()) => Exit::Done,
-        Err(failure) => failure.error.exit,
+        Ok(exit) => *exit,
+        Err(error) => error.exit,
     };
     let seconds = started.elapsed().as_secs_f64();
     run.cx.events.emit(Event::RunEnded { exit: exit as u8, seconds });

@@ -84,8 +84,8 @@ pub fn run(cli: &Cli, args: &PassphraseArgs) -> Result<Exit, StepError> {
     let mut journey = visit::journey_to(&args.machine, &args.connection);
     journey.user.clone_from(&args.user);
     journey.no_push = args.no_push;
+    journey.grant.clone_from(&args.grant);
     let mut visit = Visit::begin(cli, &journey, "passphrase", args.yes)?;
-    visit.cx.config.grants = args.grant.clone();
     let changed = change(&mut visit, args, place.as_ref(), old, new);
     visit.ui.finish();
     changed.map(|()| Exit::Done)

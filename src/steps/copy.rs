@@ -62,7 +62,7 @@ impl Step for Copy {
         if let Some(status) = cx.over_since_installed(StepId::Copy) {
             return Ok(status);
         }
-        if cx.finished(StepId::Build).is_none() || cx.target.is_none() {
+        if cx.finished(StepId::Build).is_none() || cx.connection.target.is_none() {
             return Ok(Status::Ready);
         }
         // A store that is asked below an empty folder would be made there.
@@ -105,7 +105,7 @@ fn with_sources(cx: &Context) -> Result<bool, StepError> {
 pub fn sources_to(cx: &Context, revision: &str, root: Option<&str>) -> Result<(), StepError> {
     let session = &cx.target()?.session;
     let (store, opts) = (session.nix_store_url(root), session.nix_ssh_opts());
-    let flake = repo_at(&cx.config.repo, revision);
+    let flake = repo_at(cx.config.repo()?, revision);
     nix_for_full(cx)?
         .flake_archive_to(&flake, &store, &opts, &mut report_to(&cx.events))
         .map(|_| ())

@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::shared_edit::Destination;
+use crate::config::Push;
 use crate::error::{Exit, StepError};
 use crate::git::short;
 use crate::run::facts::StepFacts;
-use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
+use crate::run::step::{Disposition, Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
 use crate::steps::secrets;
-use crate::steps::secrets::SecretsOutput;
+use crate::steps::secrets::{NO_SECRETS, SecretsOutput};
 
 pub struct Lock;
 
@@ -39,6 +40,19 @@ impl Step for Lock {
         }]
     }
 
+    fn disposition(&self, cx: &Context) -> Result<Disposition, StepError> {
+        if cx.config.secrets.is_none() {
+            return Ok(Disposition::no_use(NO_SECRETS));
+        }
+        if !cx.config.secrets_apart() {
+            return Ok(Disposition::no_use("the secrets lie in the configuration itself"));
+        }
+        if cx.config.push == Push::No {
+            return Ok(Disposition::no_use("nothing is pushed, so nothing can be locked"));
+        }
+        Ok(Disposition::Run)
+    }
+
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
         if let Some(status) = cx.over_since_installed(StepId::Lock) {
             return Ok(status);
@@ -46,7 +60,7 @@ impl Step for Lock {
         let Some(secrets) = cx.finished_output::<SecretsOutput>()? else {
             return Ok(Status::Ready);
         };
-        let locked = locked(cx, &cx.config.repo)?.unwrap_or_default();
+        let locked = locked(cx, cx.config.repo()?)?.unwrap_or_default();
         if !leads_on(cx, &secrets.revision, &locked)? {
             return Ok(Status::Ready);
         }
@@ -56,7 +70,7 @@ impl Step for Lock {
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
         let pushed = cx.output::<SecretsOutput>()?.revision;
-        lock_in(cx, &cx.config.repo, &pushed)
+        lock_in(cx, cx.config.repo()?, &pushed)
     }
 }
 
@@ -101,7 +115,7 @@ pub fn follows(cx: &Context) -> Result<(), StepError> {
     let place = secrets::place(cx)?;
     let to = Destination::of(place.repo(), &cx.config.push)?;
     let name = input(cx);
-    let flake = cx.nix()?.flake_metadata(&cx.config.repo.display().to_string())?;
+    let flake = cx.nix()?.flake_metadata(&cx.config.repo()?.display().to_string())?;
     let Some(input) = flake.inputs.get(&name) else { return Ok(()) };
     let (followed, why) = match (input.kind(), input.branch()) {
         (Some("path"), _) => (None, format!("the input {name} is a folder, which has no commits")),

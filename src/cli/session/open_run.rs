@@ -10,7 +10,7 @@ use super::askpass;
 use crate::cli::Cli;
 use crate::cli::args::into_config::{config_repo, host_config};
 use crate::cli::args::{ConnectionArgs, JourneyArgs};
-use crate::config::Config;
+use crate::config::{Config, INSTALL};
 use crate::error::{Exit, StepError};
 use crate::journey::changes;
 use crate::run::event::{Event, Events};
@@ -103,8 +103,8 @@ pub fn open_config(
     askpass::start(&mut cx, connection)?;
     cx.events.emit(Event::RunStarted {
         run: cx.run.run.to_string(),
-        strategy: cx.config.strategy.to_string(),
-        target: cx.config.target.as_ref().map(ToString::to_string).unwrap_or_default(),
+        strategy: cx.config.strategy(),
+        target: cx.connection.address.as_ref().map(ToString::to_string).unwrap_or_default(),
         log: passing.is_none().then(|| dir.log().display().to_string()),
         resumed,
     });
@@ -115,7 +115,8 @@ pub fn open_config(
     if purpose == Purpose::Journey && is_another_machine(&cx) {
         cx.events.note("the last run is complete, and an installer answers: a new run begins");
         state.host(cx.config.host.as_str())?.forget_current()?;
-        let config = cx.config.clone();
+        // Where it answers is where the next run begins.
+        let config = Config { target: cx.connection.address.clone(), ..cx.config.clone() };
         drop(cx);
         ui.finish();
         return open_config(cli, config, connection, yes, purpose);
@@ -137,7 +138,7 @@ fn look_back(cx: &mut Context, purpose: Purpose) -> Result<(), StepError> {
 
 /// A complete run has nothing to say to a machine that waits to be installed.
 fn is_another_machine(cx: &Context) -> bool {
-    cx.phase == Phase::Installer && journal::completed(cx.journal.lines())
+    cx.connection.phase == Phase::Installer && journal::completed(cx.memory.journal.lines())
 }
 
 fn passing_folder() -> Result<tempfile::TempDir, StepError> {
@@ -154,7 +155,7 @@ fn begin(journal: &mut Journal, config: &Config, id: Uuid) -> Result<RunIdentity
     let identity = RunIdentity {
         run: id,
         host: config.host.to_string(),
-        strategy: config.strategy.to_string(),
+        strategy: config.strategy(),
         target: config.target.as_ref().map(ToString::to_string).unwrap_or_default(),
     };
     journal.append(Entry::Run(identity.clone()))?;
@@ -163,11 +164,11 @@ fn begin(journal: &mut Journal, config: &Config, id: Uuid) -> Result<RunIdentity
 
 /// What was built and proven for one strategy means something else in the other.
 fn as_begun(begun: &RunIdentity, config: &Config) -> Result<RunIdentity, StepError> {
-    let strategy = config.strategy.to_string();
+    let strategy = config.strategy();
     if begun.strategy == strategy {
         return Ok(begun.clone());
     }
-    let hint = if begun.strategy == "install" {
+    let hint = if begun.strategy == INSTALL {
         format!("Go on with landfall install, or forget the run: landfall abandon {}", begun.host)
     } else {
         format!(

@@ -5,7 +5,7 @@ use super::systems::{self, Looks, SystemCheck};
 use super::{Findings, keys};
 use crate::config::build_on::{BuildOn, Builder};
 use crate::config::installation::DiskoMode;
-use crate::config::source::SystemSource;
+use crate::config::source::System;
 use crate::error::{Exit, StepError};
 use crate::facts::device_override;
 use crate::facts::{HostFacts, SecretKind, Unreadable};
@@ -51,11 +51,9 @@ pub fn check(cx: &Context, findings: &mut Findings) {
         disk_secrets(cx, findings);
         tell_devices(cx);
     }
-    match cx.config.origin {
-        SystemSource::Repository => findings.take(hardware::hardware_file(cx).map(|_| ())),
-        SystemSource::Flake(_) | SystemSource::StorePaths { .. } => {
-            findings.take(in_flake::check(cx))
-        }
+    match cx.config.system {
+        System::Repository(_) => findings.take(hardware::hardware_file(cx).map(|_| ())),
+        System::Flake(_) | System::StorePaths { .. } => findings.take(in_flake::check(cx)),
     };
     findings.take(in_flake::is_read(cx));
     // That the user is not clear is found by itself.
@@ -234,7 +232,7 @@ fn builder(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
 
 /// `--disk` leaves the layout as it is, which then tells of other disks.
 fn tell_devices(cx: &Context) {
-    if cx.config.devices.is_empty() || cx.phase == Phase::Installed {
+    if cx.config.devices.is_empty() || cx.connection.phase == Phase::Installed {
         return;
     }
     let Ok(facts) = cx.facts() else { return };

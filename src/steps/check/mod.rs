@@ -15,7 +15,6 @@ use super::disks::passphrases;
 use super::identity::run_keys;
 use super::shared_edit::{Place, require_clean};
 use crate::config::Push;
-use crate::config::source::SystemSource;
 use crate::error::{Exit, StepError};
 use crate::facts::HostFacts;
 use crate::git::Repo;
@@ -35,8 +34,16 @@ impl Step for Check {
         &[Effect { machine: Machine::Both, change: "nothing", reversible: true }]
     }
 
+    fn is_groundwork(&self) -> bool {
+        true
+    }
+
+    fn lasts(&self) -> bool {
+        false
+    }
+
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
-        Ok(match cx.produced.get(&StepId::Check) {
+        Ok(match cx.produced(StepId::Check) {
             Some(evidence) => Status::Done(evidence.clone()),
             None => Status::Ready,
         })
@@ -46,7 +53,7 @@ impl Step for Check {
         // Without nix nothing else can be said.
         cx.nix()?;
         let mut findings = Findings::default();
-        if cx.config.origin == SystemSource::Repository {
+        if cx.config.host_system().is_some() {
             findings.take(config_repo(cx));
         }
         findings.take(given_key(cx));
@@ -57,12 +64,12 @@ impl Step for Check {
             secrets_repo(cx, &mut findings);
             target::check(cx, &mut findings);
             // A passphrase that was made up has to find a place.
-            if findings.problems.is_empty() && !cx.answers.made.is_empty() {
+            if findings.problems.is_empty() && !cx.memory.answers.made.is_empty() {
                 findings.take(secrets::preflight(cx));
             }
         }
         let evidence = findings.verdict(cx)?;
-        cx.produced.insert(StepId::Check, evidence);
+        cx.produce_evidence(StepId::Check, evidence);
         Ok(())
     }
 }
@@ -88,7 +95,7 @@ impl Findings {
     fn verdict(self, cx: &Context) -> Result<Evidence, StepError> {
         match self.problems.as_slice() {
             [] => {
-                let phase = cx.phase;
+                let phase = cx.connection.phase;
                 Ok(Evidence::new(format!("{} checks passed, target: {phase}", self.passed)))
             }
             [only] => Err(only.clone()),
@@ -132,7 +139,7 @@ fn given_key(cx: &Context) -> Result<(), StepError> {
 }
 
 fn config_repo(cx: &Context) -> Result<(), StepError> {
-    let repo = Repo::open(&cx.config.repo)?;
+    let repo = Repo::open(cx.config.repo()?)?;
     clean(cx, &repo)?;
     repo.committer()?;
     pushable(cx, &repo)
@@ -158,7 +165,7 @@ fn secrets_repo(cx: &Context, findings: &mut Findings) {
         systems::run(cx, &[(systems::Looks::Both, no_secrets)], findings);
         return;
     };
-    if cx.phase == Phase::Installed && cx.finished(StepId::Secrets).is_some() {
+    if cx.connection.phase == Phase::Installed && cx.finished(StepId::Secrets).is_some() {
         return;
     }
     let edited = Repo::open(&config.dir).map_err(StepError::from).and_then(|repo| {

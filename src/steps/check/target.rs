@@ -24,14 +24,14 @@ pub const OF_SYSTEMS: &[SystemCheck] =
     &[(Looks::Both, architecture), (Looks::Both, firmware::check)];
 
 pub fn check(cx: &mut Context, findings: &mut Findings) {
-    let Some(target) = &cx.target else { return };
+    let Some(target) = &cx.connection.target else { return };
     let facts = target.facts.clone();
-    if cx.phase == Phase::Foreign {
+    if cx.connection.phase == Phase::Foreign {
         systems::run(cx, OF_SYSTEMS, findings);
         findings.take(replaceable(cx));
         findings.take(disks_named(cx));
     }
-    if cx.phase != Phase::Installer {
+    if cx.connection.phase != Phase::Installer {
         return;
     }
     systems::run(cx, OF_SYSTEMS, findings);

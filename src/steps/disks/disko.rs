@@ -69,6 +69,7 @@ fn key_material(cx: &Context, erases: bool) -> Result<BTreeMap<String, Secret>, 
         }
         let content = match secret.kind {
             SecretKind::Passphrase(_) => cx
+                .memory
                 .answers
                 .passphrases
                 .get(&secret.path)

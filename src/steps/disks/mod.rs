@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 use super::context::Context;
 use crate::config::choices::ChangedLayout;
 use crate::config::installation::DiskoMode;
-use crate::config::source::SystemSource;
+use crate::config::source::System;
 use crate::error::{Exit, StepError};
 use crate::facts::{DiskSecret, HostFacts, LayoutDisk, SecretKind};
 use crate::run::facts::{StepFacts, Words};
 use crate::run::journal;
-use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
+use crate::run::step::{Disposition, Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
 use crate::steps::build;
 use crate::target::NEW_ROOT;
@@ -90,7 +90,9 @@ impl Step for Disks {
         }
         // What only was mounted has no mark: this run must have done it.
         let ours = match mode(cx) {
-            DiskoMode::Mount => journal::intention(cx.journal.lines(), StepId::Disks).is_some(),
+            DiskoMode::Mount => {
+                journal::intention(cx.memory.journal.lines(), StepId::Disks).is_some()
+            }
             DiskoMode::Disko | DiskoMode::Format => marked(cx)?,
         };
         if !ours || !mounted(cx)? || layout_changed(cx)? {
@@ -103,19 +105,19 @@ impl Step for Disks {
         Ok(Status::Done(Evidence::of(summary, &DisksOutput { disks: Words(serials), script })?))
     }
 
-    fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
+    fn confirm(&self, cx: &mut Context) -> Result<Disposition, StepError> {
         passphrases::collect(cx)?;
         if mode(cx) == DiskoMode::Mount {
-            return Ok(Consent::Given); // nothing is written
+            return Ok(Disposition::Run); // nothing is written
         }
         if marked(cx)? {
             // Formatted by this run: only mounted again, unless a new layout is to have it.
             if !layout_changed(cx)? || ask_about_layout(cx)? == ChangedLayout::Keep {
-                return Ok(Consent::Given);
+                return Ok(Disposition::Run);
             }
         }
         confirm_erasure(cx)?;
-        Ok(Consent::Given)
+        Ok(Disposition::Run)
     }
 
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
@@ -219,7 +221,7 @@ fn described(facts: &HostFacts) -> Vec<String> {
 /// A person sees what is on each disk and types its name, unless flags named it.
 fn confirm_erasure(cx: &mut Context) -> Result<(), StepError> {
     let layout = of_layout(cx)?;
-    if cx.answers.erasure || disks::check_named(&layout, &cx.config.erase).is_ok() {
+    if cx.memory.answers.erasure || disks::check_named(&layout, &cx.config.erase).is_ok() {
         return Ok(());
     }
     for Matched { name, disk, .. } in &layout.erased {
@@ -242,7 +244,7 @@ fn confirm_erasure(cx: &mut Context) -> Result<(), StepError> {
             .exit(Exit::Person));
         }
     }
-    cx.answers.erasure = true;
+    cx.memory.answers.erasure = true;
     Ok(())
 }
 
@@ -273,7 +275,7 @@ fn layout_changed(cx: &Context) -> Result<bool, StepError> {
 
 /// What happens to the disks that this run formatted for another layout.
 fn ask_about_layout(cx: &mut Context) -> Result<ChangedLayout, StepError> {
-    if let Some(answer) = cx.answers.changed_layout.or(cx.config.changed_layout) {
+    if let Some(answer) = cx.memory.answers.changed_layout.or(cx.config.changed_layout) {
         return Ok(answer);
     }
     let question = Question::new("The layout changed. What about the disks?", FLAG)
@@ -287,7 +289,7 @@ fn ask_about_layout(cx: &mut Context) -> Result<ChangedLayout, StepError> {
         0 => ChangedLayout::Keep,
         _ => ChangedLayout::Format,
     };
-    cx.answers.changed_layout = Some(answer);
+    cx.memory.answers.changed_layout = Some(answer);
     Ok(answer)
 }
 
@@ -313,9 +315,9 @@ fn names(matched: &[Matched]) -> Vec<String> {
 /// disks of the target.
 fn matched_with(cx: &Context, disks: &[Disk]) -> Result<LayoutDisks, StepError> {
     let layout = &cx.facts()?.first().disks;
-    Ok(match cx.config.origin {
-        SystemSource::StorePaths { .. } => disks::match_named(layout, disks)?,
-        SystemSource::Repository | SystemSource::Flake(_) => disks::match_layout(layout, disks)?,
+    Ok(match cx.config.system {
+        System::StorePaths { .. } => disks::match_named(layout, disks)?,
+        System::Repository(_) | System::Flake(_) => disks::match_layout(layout, disks)?,
     })
 }
 

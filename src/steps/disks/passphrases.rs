@@ -26,7 +26,7 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(5 * 60);
 pub fn collect(cx: &mut Context) -> Result<(), StepError> {
     for secret in cx.facts()?.first().disk_secrets() {
         let SecretKind::Passphrase(rules) = secret.kind else { continue };
-        if cx.answers.passphrases.contains_key(&secret.path) {
+        if cx.memory.answers.passphrases.contains_key(&secret.path) {
             continue;
         }
         let passphrase = answer(cx, &secret)?;
@@ -37,7 +37,7 @@ pub fn collect(cx: &mut Context) -> Result<(), StepError> {
         if secret.typed {
             can_be_typed(&volumes, &passphrase)?;
         }
-        cx.answers.passphrases.insert(secret.path, passphrase);
+        cx.memory.answers.passphrases.insert(secret.path, passphrase);
     }
     Ok(())
 }
@@ -125,7 +125,7 @@ fn stored_at(cx: &mut Context, place: &SecretPlace) -> Result<Secret, StepError>
         let key: Vec<&str> = place.key.iter().map(String::as_str).collect();
         return Ok(stored_value::read(&place.file, &key, cx.operator())?.ok_or_else(missing)?);
     }
-    if let Some((_, made)) = cx.answers.made.iter().find(|(known, _)| known == place) {
+    if let Some((_, made)) = cx.memory.answers.made.iter().find(|(known, _)| known == place) {
         return Ok(made.clone());
     }
     if let Some(kept) = stored::value(cx, place)? {
@@ -136,7 +136,7 @@ fn stored_at(cx: &mut Context, place: &SecretPlace) -> Result<Secret, StepError>
         return Err(missing().into());
     }
     let made = password::generate();
-    cx.answers.made.push((place.clone(), made.clone()));
+    cx.memory.answers.made.push((place.clone(), made.clone()));
     Ok(made)
 }
 

@@ -20,7 +20,7 @@ use crate::facts::SecretFact;
 use crate::git::Repo;
 use crate::git::short;
 use crate::run::facts::{StepFacts, TextLines};
-use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
+use crate::run::step::{Disposition, Effect, Evidence, Machine, Status, StepId};
 use crate::secret::age::{HostKey, Recipient};
 use crate::sops::change as sops_plan;
 use crate::sops::change::repo;
@@ -40,6 +40,9 @@ use crate::steps::identity;
 use crate::ui::prompt::Question;
 
 pub struct Secrets;
+
+/// Why a configuration has no use for the steps about secrets.
+pub const NO_SECRETS: &str = "the configuration has no secrets repository";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SecretsOutput {
@@ -94,6 +97,13 @@ impl Step for Secrets {
         ]
     }
 
+    fn disposition(&self, cx: &Context) -> Result<Disposition, StepError> {
+        if cx.config.secrets.is_none() {
+            return Ok(Disposition::no_use(NO_SECRETS));
+        }
+        Ok(Disposition::Run)
+    }
+
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
         if let Some(status) = cx.over_since_installed(StepId::Secrets) {
             return Ok(status);
@@ -135,10 +145,10 @@ impl Step for Secrets {
         })
     }
 
-    fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
+    fn confirm(&self, cx: &mut Context) -> Result<Disposition, StepError> {
         let Planned { diff, files, gains } = planned(cx, &cx.keys().pair()?)?;
         if files.is_empty() {
-            return Ok(Consent::Given);
+            return Ok(Disposition::Run);
         }
         let missing = grants(cx)?.missing(gains);
         if !missing.is_empty() {
@@ -147,7 +157,7 @@ impl Step for Secrets {
             if !cx.prompter.is_interactive() || !cx.prompter.confirm(&question)? {
                 return Err(SopsError::Ungranted(missing).into());
             }
-            cx.answers.granted.extend(missing);
+            cx.memory.answers.granted.extend(missing);
         }
         let mut question =
             Question::new("Re-encrypt, commit and push these?", "--no-secrets").answered_by_yes();
@@ -158,7 +168,7 @@ impl Step for Secrets {
             question = question.detail(format!("re-encrypts {}", file.display()));
         }
         if cx.prompter.confirm(&question)? {
-            return Ok(Consent::Given);
+            return Ok(Disposition::Run);
         }
         Err(StepError::new(
             "the secrets were left as they are",
@@ -185,9 +195,9 @@ impl Step for Secrets {
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
-        let head = Repo::open(&cx.config.repo)?.head()?;
+        let head = Repo::open(cx.config.repo()?)?.head()?;
         publish(cx)?;
-        if Repo::open(&cx.config.repo)?.head()? != head {
+        if Repo::open(cx.config.repo()?)?.head()? != head {
             // The secrets lie in the configuration, and it came along.
             cx.forget_facts();
         }
@@ -283,7 +293,7 @@ pub fn grants(cx: &Context) -> Result<Grants, StepError> {
         recipients.push(cx.keys().pair()?.recipient()?.to_string());
     }
     recipients.extend(cx.keys().user_age().map(|key| key.recipient().to_string()));
-    Ok(Grants::of(recipients).and(cx.answers.granted.iter().cloned()))
+    Ok(Grants::of(recipients).and(cx.memory.answers.granted.iter().cloned()))
 }
 
 /// The file of the rules in a tree, which a link must not lead out of.
@@ -417,7 +427,7 @@ pub fn preflight(cx: &Context) -> Result<(), StepError> {
         return Ok(());
     }
     let error = SopsError::Ungranted(missing);
-    if cx.check_alone || !cx.prompter.is_interactive() {
+    if cx.memory.check_alone || !cx.prompter.is_interactive() {
         return Err(error.into());
     }
     // It is asked about with the other questions.
