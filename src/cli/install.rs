@@ -6,19 +6,19 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::Cli;
-use super::args::into_config::{install_config, installation, nix_options};
+use super::args::into_config::{flake_of, install_config, installation, nix_options};
 use super::args::{ConnectionArgs, DiskArgs, KexecArgs, NixArgs};
 use super::args::{InstallationArgs, PhaseArg};
 use super::session::open_run;
 use crate::cli::session::open_run::Purpose;
+use crate::config::ConfigError;
 use crate::config::build_on::BuildOn;
 use crate::config::installation;
 use crate::config::installation::{Installation, InstallationError, KeptKeys, Transfer};
-use crate::config::source::{SystemSource, parse_flake};
-use crate::config::{ConfigError, HostName};
+use crate::config::source::FlakeSystem;
 use crate::error::{Exit, StepError};
 use crate::journey::Selection;
-use crate::nix::{Nix, StorePath, report_to};
+use crate::nix::{Nix, report_to};
 use crate::run::event::Events;
 use crate::ui::{Ui, say};
 
@@ -178,19 +178,6 @@ pub fn run(cli: &Cli, args: &InstallArgs) -> Result<Exit, StepError> {
 }
 
 impl InstallArgs {
-    /// Where the system comes from, the attribute of its `config`, and the host's name.
-    pub fn origin(&self, base: &Path) -> Result<(SystemSource, String, HostName), ConfigError> {
-        if let [disko, system] = self.store_paths.as_slice() {
-            let path = |path: &PathBuf| store_path(&base.join(path));
-            let (disko, system) = (path(disko)?, path(system)?);
-            let host = host_of_system(&system)?;
-            return Ok((SystemSource::StorePaths { disko, system }, String::new(), host));
-        }
-        let text = self.flake.as_deref().or(self.system.as_deref()).unwrap_or_default();
-        let (reference, attr) = parse_flake(text, base)?;
-        Ok((SystemSource::Flake(reference), attr.config, attr.host))
-    }
-
     /// The target: with --flake or --store-paths the only word that stands alone.
     pub fn target(&self) -> Option<&str> {
         let alone = self.flake.is_some() || !self.store_paths.is_empty();
@@ -255,29 +242,10 @@ impl InstallArgs {
     }
 }
 
-/// The store path that a path, or a link such as `result`, leads into.
-fn store_path(path: &Path) -> Result<StorePath, ConfigError> {
-    let real = std::fs::canonicalize(path)
-        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    let top: PathBuf = real.components().take(4).collect();
-    let text = top.to_string_lossy();
-    text.parse().map_err(|why| ConfigError::StorePath { path: path.to_owned(), why })
-}
-
-/// `nixos-system-guppy-26.05…` is guppy's.
-fn host_of_system(system: &StorePath) -> Result<HostName, ConfigError> {
-    let name = system.name().strip_prefix("nixos-system-").unwrap_or(system.name());
-    let version = regex::Regex::new(r"-[0-9]{2}\.[0-9]{2}").ok().and_then(|it| it.find(name));
-    let name = version.map_or(name, |version| &name[..version.start()]);
-    name.split('.').next().unwrap_or_default().parse()
-}
-
 /// `system.build.installTest` of disko: the layout and the boot, tried in a machine of its own.
 fn vm_test(cli: &Cli, args: &InstallArgs) -> Result<Exit, StepError> {
     let base = cli.directory.clone().unwrap_or_else(|| ".".into());
-    let (SystemSource::Flake(reference), attr, _) = args.origin(&base)? else {
-        return Err(ConfigError::FlakeArgument(String::new()).into());
-    };
+    let (FlakeSystem { reference, attr, .. }, _) = flake_of(args, &base)?;
     let mut options = nix_options(&args.nix);
     options.print_build_logs = true;
     let nix = Nix::find(options)?;
@@ -293,20 +261,4 @@ fn vm_test(cli: &Cli, args: &InstallArgs) -> Result<Exit, StepError> {
         say(format!("the installation works in a virtual machine: {path}"));
     }
     Ok(Exit::Done)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn systems_tell_their_host() {
-        let host = |name: &str| {
-            let path = format!("/nix/store/{}-{name}", "a".repeat(32)).parse().unwrap();
-            host_of_system(&path).unwrap().to_string()
-        };
-        assert_eq!(host("nixos-system-guppy-26.05.20260101.abcdef"), "guppy");
-        assert_eq!(host("nixos-system-web-1-26.05pre-git"), "web-1");
-        assert_eq!(host("nixos-system-guppy"), "guppy");
-    }
 }

@@ -107,7 +107,7 @@ fn steps(cx: &mut Context, args: &SyncArgs) -> Vec<journey::Planned> {
 
 /// Commits go over, and nothing else: what is not committed is named.
 fn say_what_stays(cx: &Context) -> Result<(), StepError> {
-    let dirty = Repo::open(&cx.config.repo)?.dirty()?;
+    let dirty = Repo::open(cx.config.repo()?)?.dirty()?;
     if !dirty.is_empty() {
         let files: Vec<String> = dirty.iter().map(|path| path.display().to_string()).collect();
         cx.events.warn(format!("not committed, and so left out: {}", files.join(", ")));

@@ -43,6 +43,10 @@ pub enum ConfigError {
     HardwareBackend(String),
     #[error("the target is not named")]
     NoTarget,
+    #[error("store paths cannot be given a hardware file\nwhat is built already does not read it")]
+    HardwareOfStorePaths,
+    #[error("the system that is installed is no host of a config repository")]
+    NoRepository,
     #[error(transparent)]
     Installation(#[from] InstallationError),
 }
@@ -68,6 +72,10 @@ impl Advice for ConfigError {
                     .into()
             }
             Self::NoTarget => "landfall install FLAKE#HOST TARGET, with TARGET as [user@]host[:port]".into(),
+            Self::HardwareOfStorePaths => {
+                "Leave out --generate-hardware-config or --store-paths.".into()
+            }
+            Self::NoRepository => "This is a bug: what needs a repository has no part in it.".into(),
             Self::Installation(error) => error.hint(),
             Self::DiskArgument(_) => "Write it as --disk NAME=DEVICE, as in --disk main=/dev/disk/by-id/nvme-….".into(),
             Self::DiskTwice(_) => "Give each disk of the layout one device.".into(),

@@ -17,13 +17,13 @@ pub mod source;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use build_on::BuildOn;
 use choices::{Activation, ChangedLayout, HardwareSource};
 use installation::Installation;
-use source::SystemSource;
+use source::{HostSystem, System};
 
 use crate::nix::NixOptions;
 use crate::ssh::Endpoint;
@@ -35,15 +35,13 @@ pub use passphrases::{PassphraseFrom, PassphraseSource, SecretPlace};
 pub(crate) use passphrases::{named, passphrases};
 pub use repository::{ConfigRepo, InstallerFlake, SecretsRepo};
 
-/// Which way a blank machine takes to the full configuration.
+/// Which way a blank machine takes to the full configuration of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strategy {
     /// Install the minimal installer flake, boot it, then the full configuration.
     Staged,
     /// Install the full configuration at once.
     Direct,
-    /// Install a system of any flake, and nothing else.
-    Install,
 }
 
 impl fmt::Display for Strategy {
@@ -51,10 +49,12 @@ impl fmt::Display for Strategy {
         f.pad(match self {
             Self::Staged => "staged",
             Self::Direct => "direct",
-            Self::Install => "install",
         })
     }
 }
+
+/// The strategy of a run that installs a system and nothing beside it, in its journal.
+pub const INSTALL: &str = "install";
 
 /// What happens with commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,20 +73,12 @@ pub struct Config {
     /// Where the installed system answers; as `target` unless told otherwise.
     pub installed_address: Option<Endpoint>,
     pub installer_fingerprint: Option<String>,
-    pub origin: SystemSource,
+    pub system: System,
     pub kexec: Kexec,
     /// Files with passwords for sudo on the target, by user; without one, for all.
     pub sudo_passwords: Vec<(Option<String>, PathBuf)>,
-    /// Root of the nix-config repository; empty where the system comes from elsewhere.
-    pub repo: PathBuf,
-    /// Attribute of the host's full system; of its `config`, where it comes from a flake.
-    pub attr: String,
-    pub installer: Option<InstallerFlake>,
-    pub strategy: Strategy,
     pub secrets: Option<SecretsRepo>,
     pub no_secrets: bool,
-    /// Relative to the repository; absolute where there is none.
-    pub hardware_file: Option<PathBuf>,
     pub hardware: Option<HardwareSource>,
     pub installation: Installation,
     pub user: Option<String>,
@@ -113,10 +105,43 @@ pub struct Config {
 }
 
 impl Config {
+    /// The host of the config repository that is installed; none where the system comes from
+    /// elsewhere.
+    pub fn host_system(&self) -> Option<&HostSystem> {
+        match &self.system {
+            System::Repository(host) => Some(host),
+            System::Flake(_) | System::StorePaths { .. } => None,
+        }
+    }
+
+    /// Root of the config repository, for what is done there alone.
+    pub fn repo(&self) -> Result<&Path, ConfigError> {
+        self.host_system().map(|host| host.dir.as_path()).ok_or(ConfigError::NoRepository)
+    }
+
+    /// The hardware file: relative to the repository, absolute in any other flake.
+    pub fn hardware_file(&self) -> Option<&Path> {
+        match &self.system {
+            System::Repository(host) => host.hardware_file.as_deref(),
+            System::Flake(flake) => flake.hardware_file.as_deref(),
+            System::StorePaths { .. } => None,
+        }
+    }
+
+    /// The strategy as it is shown and remembered.
+    pub fn strategy(&self) -> String {
+        self.host_system().map_or(INSTALL.to_owned(), |host| host.strategy.to_string())
+    }
+
+    /// Whether a minimal system is installed first.
+    pub fn is_staged(&self) -> bool {
+        self.host_system().is_some_and(|host| host.strategy == Strategy::Staged)
+    }
+
     /// What of it shapes a run, by the name of its flag or setting: for telling what was
     /// changed between two commands. Answers, such as `--erase`, are none of it.
     pub fn settings(&self) -> BTreeMap<String, String> {
-        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let path = |path: Option<&Path>| path.map(|path| path.display().to_string());
         let endpoint = |endpoint: &Option<Endpoint>| endpoint.as_ref().map(ToString::to_string);
         let push = match &self.push {
             Push::Upstream => "upstream".to_owned(),
@@ -124,8 +149,8 @@ impl Config {
             Push::No => "no".to_owned(),
         };
         let secrets = self.secrets.as_ref().map(|secrets| secrets.dir.display().to_string());
-        let installer =
-            self.installer.as_ref().map(|flake| format!("{}#{}", flake.dir.display(), flake.attr));
+        let installer = self.host_system().and_then(|host| host.installer.as_ref());
+        let installer = installer.map(|flake| format!("{}#{}", flake.dir.display(), flake.attr));
         let inputs: Vec<String> = self
             .nix
             .override_inputs
@@ -136,19 +161,19 @@ impl Config {
         [
             ("target", endpoint(&self.target)),
             ("installed_address", endpoint(&self.installed_address)),
-            ("flake", self.origin.reference()),
-            ("attr", Some(self.attr.clone())),
+            ("flake", self.system.reference()),
+            ("attr", self.system.attr().map(str::to_owned)),
             ("--disko-mode", Some(self.installation.disko_mode.to_string())),
             ("installer", installer),
             ("secrets", secrets),
-            ("hardware", path(&self.hardware_file)),
+            ("hardware", path(self.hardware_file())),
             // Journals have `generate-config` without its hyphen.
             ("--hardware", self.hardware.map(|how| how.to_string().replace('-', ""))),
             ("user", self.user.clone()),
             ("push", Some(push)),
             ("--host-key-store", self.store_host_key.then(|| "yes".to_owned())),
             ("--no-repos", (!self.copy_repos).then(|| "yes".to_owned())),
-            ("repos", path(&self.repos_dir)),
+            ("repos", path(self.repos_dir.as_deref())),
             ("--disk", Some(self.named_devices())),
             ("--build-on", Some(self.build_on.to_string())),
             ("require_units", Some(self.require_units.join(" "))),

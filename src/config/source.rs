@@ -1,30 +1,70 @@
-//! Where the system that is installed comes from: a host of the config repository, a
-//! system of any flake, or store paths that were built before.
+//! What is installed, and where it comes from: a host of the config repository, a system
+//! of any flake, or store paths that were built before.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{ConfigError, HostName};
+use super::{ConfigError, HostName, InstallerFlake, Strategy};
 use crate::nix::StorePath;
 
-/// Where the system comes from.
+/// The system that is installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SystemSource {
+pub enum System {
     /// A host of the nix-config repository.
-    Repository,
-    /// A system of a flake, by the flake's reference.
-    Flake(String),
+    Repository(HostSystem),
+    /// A system of any flake, and nothing beside it.
+    Flake(FlakeSystem),
     /// Built before: disko's script and the system.
     StorePaths { disko: StorePath, system: StorePath },
 }
 
-impl SystemSource {
+/// A host of the nix-config repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostSystem {
+    /// Root of the repository.
+    pub dir: PathBuf,
+    /// Attribute of the host's full system.
+    pub attr: String,
+    /// The flake that has the installer image and, where there is one, the minimal system.
+    pub installer: Option<InstallerFlake>,
+    pub strategy: Strategy,
+    /// Relative to the repository; none where the host's modules name none.
+    pub hardware_file: Option<PathBuf>,
+}
+
+/// A system of any flake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlakeSystem {
+    pub reference: String,
+    /// Attribute of the system's `config`.
+    pub attr: String,
+    /// What is written before the system is built; absolute.
+    pub hardware_file: Option<PathBuf>,
+}
+
+impl HostSystem {
+    /// The minimal system, where it is installed first.
+    pub fn minimal(&self) -> Option<&InstallerFlake> {
+        self.installer.as_ref().filter(|_| self.strategy == Strategy::Staged)
+    }
+}
+
+impl System {
     /// The flake or the system, where it is no host of the config repository.
     pub fn reference(&self) -> Option<String> {
         match self {
-            Self::Repository => None,
-            Self::Flake(reference) => Some(reference.clone()),
+            Self::Repository(_) => None,
+            Self::Flake(flake) => Some(flake.reference.clone()),
             Self::StorePaths { system, .. } => Some(system.to_string()),
+        }
+    }
+
+    /// The attribute by which a flake has it.
+    pub fn attr(&self) -> Option<&str> {
+        match self {
+            Self::Repository(host) => Some(&host.attr),
+            Self::Flake(flake) => Some(&flake.attr),
+            Self::StorePaths { .. } => None,
         }
     }
 }

@@ -15,7 +15,7 @@ use super::repository;
 use super::{EXPRESSION, HostFacts, HostKeyFile, LayoutDisk};
 use crate::config::Config;
 use crate::config::installation::DiskoMode;
-use crate::config::source::SystemSource;
+use crate::config::source::{FlakeSystem, System};
 use crate::error::{Exit, StepError};
 use crate::exec::Cmd;
 use crate::nix::{Nix, StorePath};
@@ -45,15 +45,8 @@ fn tree_root(dir: &Path) -> &Path {
 /// A hardware file's place in the tree of the flake.
 ///
 /// A flake elsewhere cannot be given a file, and would be installed without it.
-pub fn place_in_flake(config: &Config, file: &Path) -> Result<PathBuf, StepError> {
-    let SystemSource::Flake(reference) = &config.origin else {
-        return Err(StepError::new(
-            "store paths cannot be given a hardware file",
-            "what is built already does not read it",
-            "Leave out --generate-hardware-config or --store-paths.",
-        )
-        .exit(Exit::Usage));
-    };
+pub fn place_in_flake(flake: &FlakeSystem, file: &Path) -> Result<PathBuf, StepError> {
+    let reference = &flake.reference;
     let outside = |why: String| {
         StepError::new(
             format!("the hardware file {} is not part of the flake", file.display()),
@@ -89,36 +82,37 @@ pub fn lock(nix: &Nix, reference: &str) -> Result<Locked, StepError> {
 
 /// What the system means for the journey.
 pub fn evaluate(config: &Config, run_dir: &Path) -> Result<Facts, StepError> {
-    let (full, locked) = match &config.origin {
-        SystemSource::Flake(reference) => of_flake(config, reference, run_dir)?,
-        SystemSource::StorePaths { disko, system } => (of_paths(config, disko, system)?, None),
-        SystemSource::Repository => return repository::evaluate(config, run_dir),
+    let (full, locked) = match &config.system {
+        System::Flake(flake) => of_flake(config, flake, run_dir)?,
+        System::StorePaths { disko, system } => (of_paths(config, disko, system)?, None),
+        System::Repository(_) => return repository::evaluate(config, run_dir),
     };
     Ok(Facts { full, minimal: None, locked })
 }
 
 fn of_flake(
     config: &Config,
-    reference: &str,
+    system: &FlakeSystem,
     run_dir: &Path,
 ) -> Result<(HostFacts, Option<Locked>), StepError> {
     let nix = Nix::find(config.nix.clone())?;
-    let locked = lock(&nix, reference)?;
+    let locked = lock(&nix, &system.reference)?;
     let mut flake = locked.reference.clone();
     let copy;
-    if let Some(file) = &config.hardware_file {
-        let place = place_in_flake(config, file)?;
+    if let Some(file) = &system.hardware_file {
+        let place = place_in_flake(system, file)?;
         if !Path::new(&locked.source.join("")).join(&place).exists() {
             copy = with_file(&locked, file, &place, run_dir)?;
-            let below = below_root(reference);
+            let below = below_root(&system.reference);
             flake = repository::flake_in(&format!("path:{}", copy.path().display()), &below);
         }
     }
-    let expression = applied_to_system(&config.origin, EXPRESSION);
+    let attr = &system.attr;
+    let expression = applied_to_system(&config.system, EXPRESSION);
     let value: serde_json::Value = nix
-        .eval_json(&format!("{flake}#{}", config.attr), Some(&expression))
-        .map_err(|error| repository::not_evaluated(error, &config.attr))?;
-    Ok((repository::understood(value, &config.attr)?, Some(locked)))
+        .eval_json(&format!("{flake}#{attr}"), Some(&expression))
+        .map_err(|error| repository::not_evaluated(error, attr))?;
+    Ok((repository::understood(value, attr)?, Some(locked)))
 }
 
 /// A copy of the flake's tree that has the hardware file, or a stub of it.
@@ -245,10 +239,10 @@ pub fn disko_builds(facts: &HostFacts, mode: DiskoMode, deps: bool) -> Option<(S
 
 /// A function of a system, as a function of what the flake's attribute is: for a flake
 /// that is no config repository, the `config` alone.
-pub fn applied_to_system(origin: &SystemSource, function: &str) -> String {
-    match origin {
-        SystemSource::Repository => function.to_owned(),
-        SystemSource::Flake(_) | SystemSource::StorePaths { .. } => {
+pub fn applied_to_system(system: &System, function: &str) -> String {
+    match system {
+        System::Repository(_) => function.to_owned(),
+        System::Flake(_) | System::StorePaths { .. } => {
             format!("c: ({function}) {{ config = c; pkgs = c._module.args.pkgs; }}")
         }
     }

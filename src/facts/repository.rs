@@ -13,7 +13,7 @@ use super::Facts;
 use super::device_override;
 use super::flake;
 use super::{EXPRESSION, HostFacts};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::error::{Exit, StepError};
 use crate::exec::{Cmd, ExecError};
 use crate::nix::{Nix, NixError};
@@ -36,8 +36,8 @@ impl Scratch {
         };
         let dir =
             tempfile::Builder::new().prefix("scratch-").tempdir_in(run_dir).map_err(failed)?;
-        copy_head(&config.repo, &dir.path().join("config")).map_err(no_commit)?;
-        if let Some(hardware) = &config.hardware_file {
+        copy_head(config.repo()?, &dir.path().join("config")).map_err(no_commit)?;
+        if let Some(hardware) = config.hardware_file() {
             let path = dir.path().join("config").join(hardware);
             if !path.exists() {
                 if let Some(folder) = path.parent() {
@@ -89,12 +89,13 @@ pub fn evaluate(config: &Config, run_dir: &Path) -> Result<Facts, StepError> {
         None => nix.clone(),
     };
     let devices = &config.devices;
-    let full = facts_of(&with_secrets, &scratch.flake(Path::new("")), &config.attr, devices)?;
-    let minimal = match (&config.installer, config.strategy) {
-        (Some(installer), crate::config::Strategy::Staged) => {
+    let host = config.host_system().ok_or(ConfigError::NoRepository)?;
+    let full = facts_of(&with_secrets, &scratch.flake(Path::new("")), &host.attr, devices)?;
+    let minimal = match host.minimal() {
+        Some(installer) => {
             Some(facts_of(&nix, &scratch.flake(&installer.dir), &installer.attr, devices)?)
         }
-        _ => None,
+        None => None,
     };
     Ok(Facts { full, minimal, locked: None })
 }

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::source::SystemSource;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::git::short;
@@ -46,8 +45,8 @@ pub fn same_machine(cx: &Context) -> Result<(), StepError> {
 /// Says what is not as it was when the run was last worked on, and remembers it.
 pub fn note_changes(cx: &mut Context) -> Result<(), StepError> {
     let mut now = cx.config.settings();
-    if cx.config.origin == SystemSource::Repository {
-        now.insert("nix-config".into(), Repo::open(&cx.config.repo)?.head()?);
+    if let Some(host) = cx.config.host_system() {
+        now.insert("nix-config".into(), Repo::open(&host.dir)?.head()?);
     }
     let Some(before) = journal::settings(cx.journal.lines()).cloned() else {
         return Ok(cx.journal.append(Entry::Settings { settings: now })?);

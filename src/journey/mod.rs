@@ -4,7 +4,7 @@ pub mod changes;
 pub mod engine;
 
 use crate::config::installation::{Installation, Phases};
-use crate::config::{Config, Push, Strategy};
+use crate::config::{Config, Push};
 use crate::error::{Exit, StepError};
 use crate::run::plan::{Plan, PlanStep};
 use crate::run::step::{Machine, Status, StepId};
@@ -86,7 +86,7 @@ pub fn steps(config: &Config, selection: &Selection) -> Vec<Planned> {
     };
     StepId::ALL
         .into_iter()
-        .filter(|id| config.strategy != Strategy::Install || INSTALL.contains(id))
+        .filter(|id| config.host_system().is_some() || INSTALL.contains(id))
         .map(steps::step)
         .map(planned)
         .collect()
@@ -115,7 +115,7 @@ fn in_phases(phases: Phases, step: StepId) -> bool {
 
 /// Whether `plan` has every step that there is for its configuration.
 pub fn is_whole(config: &Config, plan: &[Planned]) -> bool {
-    let all = if config.strategy == Strategy::Install { INSTALL.len() } else { StepId::ALL.len() };
+    let all = if config.host_system().is_some() { StepId::ALL.len() } else { INSTALL.len() };
     plan.len() == all && plan.iter().all(|planned| !planned.left_out)
 }
 
@@ -127,7 +127,7 @@ fn no_use_for(config: &Config, id: StepId) -> Option<String> {
         StepId::Lock if none => "the configuration has no secrets repository",
         StepId::Lock if !config.secrets_apart() => "the secrets lie in the configuration itself",
         StepId::Lock if config.push == Push::No => "nothing is pushed, so nothing can be locked",
-        StepId::Hardware if config.strategy == Strategy::Install && config.hardware.is_none() => {
+        StepId::Hardware if config.host_system().is_none() && config.hardware.is_none() => {
             "not asked for: --generate-hardware-config"
         }
         StepId::Repos if !config.copy_repos => "left out by --no-repos",
@@ -166,7 +166,7 @@ pub fn plan(cx: &Context, steps: &[Planned]) -> Plan {
         .collect();
     let mut plan = Plan::new(cx.config.host.as_str(), rows);
     plan.run = Some(cx.run.run);
-    plan.strategy = Some(cx.config.strategy.to_string());
+    plan.strategy = Some(cx.config.strategy());
     plan.phase = Some(cx.phase.to_string());
     plan.target = cx.config.target.as_ref().map(ToString::to_string);
     plan

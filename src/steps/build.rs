@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::context::{Context, not_done};
 use super::hardware;
 use super::secrets::SecretsOutput;
-use crate::config::Push;
 use crate::config::build_on::Builder;
 use crate::config::installation::{DiskoMode, Installation};
-use crate::config::source::SystemSource;
+use crate::config::source::{FlakeSystem, System};
+use crate::config::{ConfigError, Push};
 use crate::error::{Exit, StepError};
 use crate::facts::Locked;
 use crate::facts::device_override;
@@ -145,7 +145,7 @@ impl Step for Build {
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
         let builder = cx.builder()?.clone();
-        if let SystemSource::StorePaths { disko, system } = &cx.config.origin {
+        if let System::StorePaths { disko, system } = &cx.config.system {
             let (disko, system) = (disko.clone(), system.clone());
             let output = BuildOutput { format: Some(disko), ..output_of(cx, &builder, system)? };
             return here(cx, output);
@@ -224,10 +224,10 @@ fn disko_kind(cx: &Context) -> String {
 
 /// What tells one state of the configuration from another.
 fn revision(cx: &Context) -> Result<String, StepError> {
-    match &cx.config.origin {
-        SystemSource::Repository => hardware::committed(cx),
-        SystemSource::Flake(reference) => Ok(locked(cx, reference)?.source.to_string()),
-        SystemSource::StorePaths { system, .. } => Ok(system.to_string()),
+    match &cx.config.system {
+        System::Repository(_) => hardware::committed(cx),
+        System::Flake(flake) => Ok(locked(cx, flake)?.source.to_string()),
+        System::StorePaths { system, .. } => Ok(system.to_string()),
     }
 }
 
@@ -293,18 +293,17 @@ pub fn realise_on_target(
 
 /// What the configuration gives to build.
 fn wanted(cx: &Context) -> Result<Wanted, StepError> {
-    if let SystemSource::Flake(reference) = &cx.config.origin {
-        let system = format!("{}#{}", locked(cx, reference)?.reference, cx.config.attr);
+    if let System::Flake(flake) = &cx.config.system {
+        let system = format!("{}#{}", locked(cx, flake)?.reference, flake.attr);
         let scripts = cx.config.installation.phases.disko.then(|| scripts(cx)).transpose()?;
         return derivations(cx, &system, scripts.as_ref());
     }
-    let base = repo_at(&cx.config.repo, &hardware::committed(cx)?);
-    let full = format!("{base}#{}", cx.config.attr);
-    let first = match (&cx.config.installer, cx.staged()) {
-        (Some(installer), true) => {
-            format!("{}#{}", flake_in(&base, &installer.dir), installer.attr)
-        }
-        _ => full.clone(),
+    let host = cx.config.host_system().ok_or(ConfigError::NoRepository)?;
+    let base = repo_at(&host.dir, &hardware::committed(cx)?);
+    let full = format!("{base}#{}", host.attr);
+    let first = match host.minimal() {
+        Some(minimal) => format!("{}#{}", flake_in(&base, &minimal.dir), minimal.attr),
+        None => full.clone(),
     };
     let wanted = derivations(cx, &first, Some(&scripts(cx)?))?;
     let full = if cx.staged() { Some(derivations(cx, &full, None)?.system) } else { None };
@@ -350,7 +349,7 @@ fn derivations(
          told = build: {{ drv = build.drvPath; out = build.outPath; }}; in {{ {set}}}",
         device_override::extended(devices)
     );
-    let apply = flake::applied_to_system(&cx.config.origin, &apply);
+    let apply = flake::applied_to_system(&cx.config.system, &apply);
     let mut told = nix_for_full(cx)?
         .derivations(installable, &apply)
         .map_err(|error| StepError::from(error).doing("the system could not be evaluated"))?;
@@ -374,7 +373,8 @@ fn not_told() -> StepError {
 
 /// The full system of a commit, not built yet.
 pub fn full_derivation(cx: &Context, revision: &str) -> Result<Derivation, StepError> {
-    let full = format!("{}#{}", repo_at(&cx.config.repo, revision), cx.config.attr);
+    let host = cx.config.host_system().ok_or(ConfigError::NoRepository)?;
+    let full = format!("{}#{}", repo_at(&host.dir, revision), host.attr);
     Ok(derivations(cx, &full, None)?.system)
 }
 
@@ -427,7 +427,7 @@ pub fn preparing_script(cx: &Context) -> Result<StorePath, StepError> {
 
 /// disko's script that only mounts.
 pub fn mounting_script(cx: &Context) -> Result<StorePath, StepError> {
-    if let SystemSource::StorePaths { .. } = cx.config.origin {
+    if let System::StorePaths { .. } = cx.config.system {
         return Err(StepError::new(
             "the disks are formatted, but not mounted any more",
             "--store-paths names no script that mounts them",
@@ -440,9 +440,9 @@ pub fn mounting_script(cx: &Context) -> Result<StorePath, StepError> {
 
 /// The flake as it is built: as it was evaluated, or with the hardware file that it has
 /// got since.
-pub fn locked(cx: &Context, reference: &str) -> Result<Locked, StepError> {
+pub fn locked(cx: &Context, system: &FlakeSystem) -> Result<Locked, StepError> {
     match &cx.facts()?.locked {
-        Some(locked) if cx.config.hardware_file.is_none() => Ok(locked.clone()),
-        _ => flake::lock(&cx.nix()?, reference),
+        Some(locked) if system.hardware_file.is_none() => Ok(locked.clone()),
+        _ => flake::lock(&cx.nix()?, &system.reference),
     }
 }

@@ -2,13 +2,13 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::disks::passphrases;
 use crate::config::build_on::Builder;
 use crate::config::choices::ChangedLayout;
-use crate::config::{Config, SecretPlace, Strategy};
+use crate::config::{Config, SecretPlace};
 use crate::error::StepError;
 use crate::facts::Facts;
 use crate::facts::flake;
@@ -147,7 +147,7 @@ impl Context {
     }
 
     pub fn staged(&self) -> bool {
-        self.config.strategy == Strategy::Staged
+        self.config.is_staged()
     }
 
     /// With what evidence the journal says that `step` was finished.
@@ -225,7 +225,7 @@ impl Context {
         if let Some(user) = &self.config.user {
             return Ok(user.clone());
         }
-        if self.config.strategy == Strategy::Install {
+        if self.config.host_system().is_none() {
             return Ok(self.facts()?.full.login().to_owned());
         }
         let users = &self.facts()?.full.users;
@@ -238,11 +238,6 @@ impl Context {
             )
             .exit(crate::error::Exit::Usage)
         })
-    }
-
-    /// A file or folder of the config repository.
-    pub fn in_repo(&self, path: impl AsRef<Path>) -> PathBuf {
-        self.config.repo.join(path)
     }
 }
 

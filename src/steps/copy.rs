@@ -105,7 +105,7 @@ fn with_sources(cx: &Context) -> Result<bool, StepError> {
 pub fn sources_to(cx: &Context, revision: &str, root: Option<&str>) -> Result<(), StepError> {
     let session = &cx.target()?.session;
     let (store, opts) = (session.nix_store_url(root), session.nix_ssh_opts());
-    let flake = repo_at(&cx.config.repo, revision);
+    let flake = repo_at(cx.config.repo()?, revision);
     nix_for_full(cx)?
         .flake_archive_to(&flake, &store, &opts, &mut report_to(&cx.events))
         .map(|_| ())

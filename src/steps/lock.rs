@@ -46,7 +46,7 @@ impl Step for Lock {
         let Some(secrets) = cx.finished_output::<SecretsOutput>()? else {
             return Ok(Status::Ready);
         };
-        let locked = locked(cx, &cx.config.repo)?.unwrap_or_default();
+        let locked = locked(cx, cx.config.repo()?)?.unwrap_or_default();
         if !leads_on(cx, &secrets.revision, &locked)? {
             return Ok(Status::Ready);
         }
@@ -56,7 +56,7 @@ impl Step for Lock {
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
         let pushed = cx.output::<SecretsOutput>()?.revision;
-        lock_in(cx, &cx.config.repo, &pushed)
+        lock_in(cx, cx.config.repo()?, &pushed)
     }
 }
 
@@ -101,7 +101,7 @@ pub fn follows(cx: &Context) -> Result<(), StepError> {
     let place = secrets::place(cx)?;
     let to = Destination::of(place.repo(), &cx.config.push)?;
     let name = input(cx);
-    let flake = cx.nix()?.flake_metadata(&cx.config.repo.display().to_string())?;
+    let flake = cx.nix()?.flake_metadata(&cx.config.repo()?.display().to_string())?;
     let Some(input) = flake.inputs.get(&name) else { return Ok(()) };
     let (followed, why) = match (input.kind(), input.branch()) {
         (Some("path"), _) => (None, format!("the input {name} is a folder, which has no commits")),

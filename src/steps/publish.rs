@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::shared_edit::{Destination, Edit, Place};
+use crate::config::ConfigError;
 use crate::error::StepError;
 use crate::git::short;
 use crate::git::{self, Repo};
@@ -55,7 +56,7 @@ impl Step for Publish {
     }
 
     fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
-        let repo = Repo::open(&cx.config.repo)?;
+        let repo = Repo::open(cx.config.repo()?)?;
         let remote = Destination::of(&repo, &cx.config.push)?.url()?;
         let question = Question::new("Push the hardware configuration at the end?", "--no-push")
             .detail(format!("to {remote}"))
@@ -69,7 +70,7 @@ impl Step for Publish {
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
         let Some(evidence) = cx.evidence(StepId::Publish) else { return Ok(Status::Ready) };
         let PublishOutput { revision, local, .. } = evidence.read()?.unwrap_or_default();
-        let repo = Repo::open(&cx.config.repo)?;
+        let repo = Repo::open(cx.config.repo()?)?;
         let published = retire::still_at(cx, &repo, &local)?
             && Destination::of(&repo, &cx.config.push)?.has(&revision)?;
         Ok(if published { Status::Done(evidence.clone()) } else { Status::Ready })
@@ -82,7 +83,7 @@ impl Step for Publish {
 }
 
 fn publish(cx: &Context) -> Result<(String, PublishOutput), StepError> {
-    let place = Place::of(cx, &cx.config.repo)?.with_own(hardware::own_commits(cx));
+    let place = Place::of(cx, cx.config.repo()?)?.with_own(hardware::own_commits(cx));
     let head = place.repo().head()?;
     let published = place.edit(|root| carry(cx, place.repo(), &head, root))?;
     let pushed = published.revision;
@@ -176,7 +177,7 @@ fn compare(
         ));
     }
     let host = &cx.config.host;
-    let place = super::repos::place(cx, &cx.config.repo);
+    let place = super::repos::place(cx, cx.config.repo()?);
     cx.events.warn(format!(
         "what others pushed meanwhile changes {host}: a clean clone gives {cloned}, it runs \
          {running}. To take that over, on {host}: git -C ~/{place} pull --rebase && sudo \
@@ -203,7 +204,8 @@ fn system_of_clean_clone(cx: &Context, repo: &Repo, head: &str) -> Result<StoreP
     })?;
     let clone: PathBuf = dir.path().join("config");
     git::clone(&Destination::of(repo, &cx.config.push)?.url()?, &clone)?;
-    let attr = format!("{}.config.system.build.toplevel.outPath", cx.config.attr);
+    let host = cx.config.host_system().ok_or(ConfigError::NoRepository)?;
+    let attr = format!("{}.config.system.build.toplevel.outPath", host.attr);
     let flake = repo_at(&clone, head);
     cx.nix()?
         .eval_json(&format!("{flake}#{attr}"), None)

@@ -162,10 +162,8 @@ fn kept(cx: &Context) -> Result<Result<(), String>, StepError> {
 /// The repositories that go along: the config, and the secrets where they are apart.
 pub fn dirs(cx: &Context) -> Vec<PathBuf> {
     let secrets = cx.config.secrets.as_ref().filter(|secrets| secrets.input.is_some());
-    [Some(cx.config.repo.clone()), secrets.map(|secrets| secrets.dir.clone())]
-        .into_iter()
-        .flatten()
-        .collect()
+    let config = cx.config.host_system().map(|host| host.dir.clone());
+    [config, secrets.map(|secrets| secrets.dir.clone())].into_iter().flatten().collect()
 }
 
 /// Where a repository goes, below the home: as on the source, where it is in the

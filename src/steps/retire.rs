@@ -237,7 +237,7 @@ fn move_lock(cx: &Context, revision: &str) -> Result<String, StepError> {
     // Where nix-config was not pushed, this commit of it is not either.
     let kept = Push::No;
     let push = if cx.finished(StepId::Publish).is_some() { &cx.config.push } else { &kept };
-    let place = Place::at(&cx.config.repo, push, &cx.dir)?.with_own(hardware::own_commits(cx));
+    let place = Place::at(cx.config.repo()?, push, &cx.dir)?.with_own(hardware::own_commits(cx));
     let published = place.edit(|root| {
         lock::lock_in(cx, root, revision)?;
         let paths = Repo::open(root)?.dirty()?;

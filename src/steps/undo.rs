@@ -36,7 +36,7 @@ pub fn config(cx: &Context) -> Result<Vec<String>, StepError> {
     if added(cx.journal.lines())?.is_some() {
         same_repository(cx)?;
     }
-    let repo = Repo::open(&cx.config.repo)?;
+    let repo = Repo::open(cx.config.repo()?)?;
     let mut done = Vec::new();
     let changed: Vec<PathBuf> =
         repo.dirty()?.into_iter().filter(|path| hardware::left_by_this_run(cx, path)).collect();

@@ -17,12 +17,12 @@ use crate::config::choices::{Activation, HardwareSource};
 use crate::config::detect;
 use crate::config::installation::{Installation, InstallationError, Phases, owner, readable};
 use crate::config::repository::{HostKeySetting, split_flake};
-use crate::config::source::SystemSource;
+use crate::config::source::{FlakeSystem, HostSystem, System, parse_flake};
 use crate::config::{
     Config, ConfigError, ConfigRepo, HostName, InstallerFlake, Kexec, KexecImage, Push, Strategy,
     named, passphrases,
 };
-use crate::nix::NixOptions;
+use crate::nix::{NixOptions, StorePath};
 use crate::ssh::Endpoint;
 
 /// How long a person has to type the passphrase on the console of the target.
@@ -82,16 +82,17 @@ pub fn host_config(repo: &ConfigRepo, args: &JourneyArgs) -> Result<Config, Conf
         target: target_of(&args.machine, &args.connection)?,
         installed_address: installed_address.as_deref().map(endpoint).transpose()?,
         installer_fingerprint: args.connection.installer_fingerprint.clone(),
-        origin: SystemSource::Repository,
         kexec: kexec_of_repo(&args.kexec, installation.phases.kexec, repo)?,
         sudo_passwords: sudo_passwords(&args.connection),
-        repo: repo.dir.clone(),
-        attr: for_host(attr),
-        installer,
-        strategy,
+        system: System::Repository(HostSystem {
+            dir: repo.dir.clone(),
+            attr: for_host(attr),
+            installer,
+            strategy,
+            hardware_file,
+        }),
         secrets,
         no_secrets: args.no_secrets,
-        hardware_file,
         hardware: args.hardware,
         user: args.user.clone().or_else(|| settings.user.clone()),
         installation,
@@ -124,9 +125,9 @@ pub fn install_config(cli: &Cli, args: &InstallArgs) -> Result<Config, ConfigErr
     let base = cli.directory.clone().unwrap_or_else(|| ".".into());
     let base = std::fs::canonicalize(&base)
         .map_err(|source| ConfigError::Read { path: base.clone(), source })?;
-    let (origin, attr, host) = args.origin(&base)?;
     let target = args.target().ok_or(ConfigError::NoTarget)?;
     let hardware = args.hardware(&base)?;
+    let (system, host) = system_of(args, &base, hardware.as_ref().map(|(_, path)| path))?;
     let installation = args.installation()?;
     let nix = NixOptions {
         print_build_logs: args.nix.print_build_logs || args.debug,
@@ -146,18 +147,13 @@ pub fn install_config(cli: &Cli, args: &InstallArgs) -> Result<Config, ConfigErr
         installer_fingerprint: args.connection.installer_fingerprint.clone(),
         sudo_passwords: sudo_passwords(&args.connection),
         kexec: kexec_of_flags(&args.kexec, installation.phases.kexec, &base)?,
-        origin,
-        repo: PathBuf::new(),
-        attr,
-        installer: None,
-        strategy: Strategy::Install,
+        system,
         secrets: None,
         no_secrets: true,
         hardware: hardware.as_ref().map(|(backend, _)| match backend {
             HardwareBackend::NixosGenerateConfig => HardwareSource::GenerateConfig,
             HardwareBackend::NixosFacter => HardwareSource::Facter,
         }),
-        hardware_file: hardware.map(|(_, path)| path),
         user: args.user.clone(),
         installation,
         host_key: args.host_key.clone(),
@@ -181,6 +177,49 @@ pub fn install_config(cli: &Cli, args: &InstallArgs) -> Result<Config, ConfigErr
         passphrase_deadline: PASSPHRASE_DEADLINE,
         host,
     })
+}
+
+/// The system that `landfall install` names, and the name of its host.
+fn system_of(
+    args: &InstallArgs,
+    base: &Path,
+    hardware_file: Option<&PathBuf>,
+) -> Result<(System, HostName), ConfigError> {
+    let [disko, system] = args.store_paths.as_slice() else {
+        let (flake, host) = flake_of(args, base)?;
+        let flake = FlakeSystem { hardware_file: hardware_file.cloned(), ..flake };
+        return Ok((System::Flake(flake), host));
+    };
+    let (disko, system) = (store_path(&base.join(disko))?, store_path(&base.join(system))?);
+    let host = host_of_system(&system)?;
+    if hardware_file.is_some() {
+        return Err(ConfigError::HardwareOfStorePaths);
+    }
+    Ok((System::StorePaths { disko, system }, host))
+}
+
+/// The flake that `landfall install` names, its attribute, and the name of its host.
+pub fn flake_of(args: &InstallArgs, base: &Path) -> Result<(FlakeSystem, HostName), ConfigError> {
+    let text = args.flake.as_deref().or(args.system.as_deref()).unwrap_or_default();
+    let (reference, attr) = parse_flake(text, base)?;
+    Ok((FlakeSystem { reference, attr: attr.config, hardware_file: None }, attr.host))
+}
+
+/// The store path that a path, or a link such as `result`, leads into.
+fn store_path(path: &Path) -> Result<StorePath, ConfigError> {
+    let real = std::fs::canonicalize(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let top: PathBuf = real.components().take(4).collect();
+    let text = top.to_string_lossy();
+    text.parse().map_err(|why| ConfigError::StorePath { path: path.to_owned(), why })
+}
+
+/// `nixos-system-guppy-26.05…` is guppy's.
+fn host_of_system(system: &StorePath) -> Result<HostName, ConfigError> {
+    let name = system.name().strip_prefix("nixos-system-").unwrap_or(system.name());
+    let version = regex::Regex::new(r"-[0-9]{2}\.[0-9]{2}").ok().and_then(|it| it.find(name));
+    let name = version.map_or(name, |version| &name[..version.start()]);
+    name.split('.').next().unwrap_or_default().parse()
 }
 
 /// Gives a named machine the login, port and options that the flags say.
@@ -333,6 +372,17 @@ fn devices(arguments: &[String]) -> Result<BTreeMap<String, String>, ConfigError
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn systems_tell_their_host() {
+        let host = |name: &str| {
+            let path = format!("/nix/store/{}-{name}", "a".repeat(32)).parse().unwrap();
+            host_of_system(&path).unwrap().to_string()
+        };
+        assert_eq!(host("nixos-system-guppy-26.05.20260101.abcdef"), "guppy");
+        assert_eq!(host("nixos-system-web-1-26.05pre-git"), "web-1");
+        assert_eq!(host("nixos-system-guppy"), "guppy");
+    }
 
     #[test]
     fn disks_have_a_name_and_a_device() {

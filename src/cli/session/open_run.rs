@@ -10,7 +10,7 @@ use super::askpass;
 use crate::cli::Cli;
 use crate::cli::args::into_config::{config_repo, host_config};
 use crate::cli::args::{ConnectionArgs, JourneyArgs};
-use crate::config::Config;
+use crate::config::{Config, INSTALL};
 use crate::error::{Exit, StepError};
 use crate::journey::changes;
 use crate::run::event::{Event, Events};
@@ -103,7 +103,7 @@ pub fn open_config(
     askpass::start(&mut cx, connection)?;
     cx.events.emit(Event::RunStarted {
         run: cx.run.run.to_string(),
-        strategy: cx.config.strategy.to_string(),
+        strategy: cx.config.strategy(),
         target: cx.config.target.as_ref().map(ToString::to_string).unwrap_or_default(),
         log: passing.is_none().then(|| dir.log().display().to_string()),
         resumed,
@@ -154,7 +154,7 @@ fn begin(journal: &mut Journal, config: &Config, id: Uuid) -> Result<RunIdentity
     let identity = RunIdentity {
         run: id,
         host: config.host.to_string(),
-        strategy: config.strategy.to_string(),
+        strategy: config.strategy(),
         target: config.target.as_ref().map(ToString::to_string).unwrap_or_default(),
     };
     journal.append(Entry::Run(identity.clone()))?;
@@ -163,11 +163,11 @@ fn begin(journal: &mut Journal, config: &Config, id: Uuid) -> Result<RunIdentity
 
 /// What was built and proven for one strategy means something else in the other.
 fn as_begun(begun: &RunIdentity, config: &Config) -> Result<RunIdentity, StepError> {
-    let strategy = config.strategy.to_string();
+    let strategy = config.strategy();
     if begun.strategy == strategy {
         return Ok(begun.clone());
     }
-    let hint = if begun.strategy == "install" {
+    let hint = if begun.strategy == INSTALL {
         format!("Go on with landfall install, or forget the run: landfall abandon {}", begun.host)
     } else {
         format!(

@@ -94,7 +94,7 @@ fn identity(config: &Config, run: Uuid) -> RunIdentity {
     RunIdentity {
         run,
         host: config.host.to_string(),
-        strategy: config.strategy.to_string(),
+        strategy: config.strategy(),
         target: config.target.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }

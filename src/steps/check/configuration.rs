@@ -3,7 +3,7 @@
 use super::Findings;
 use super::boot_files;
 use crate::config::build_on::{BuildOn, Builder};
-use crate::config::source::SystemSource;
+use crate::config::source::System;
 use crate::error::{Exit, StepError};
 use crate::facts::device_override;
 use crate::git::Repo;
@@ -23,11 +23,9 @@ pub fn check(cx: &Context, findings: &mut Findings) {
         tell_devices(cx);
     }
     findings.take(builder(cx));
-    match cx.config.origin {
-        SystemSource::Repository => findings.take(hardware::hardware_file(cx).map(|_| ())),
-        SystemSource::Flake(_) | SystemSource::StorePaths { .. } => {
-            findings.take(in_flake::check(cx))
-        }
+    match cx.config.system {
+        System::Repository(_) => findings.take(hardware::hardware_file(cx).map(|_| ())),
+        System::Flake(_) | System::StorePaths { .. } => findings.take(in_flake::check(cx)),
     };
     findings.take(in_flake::is_read(cx));
     boot_files::check(cx, findings);

@@ -13,7 +13,6 @@ use super::disks::passphrases;
 use super::identity::run_keys;
 use super::shared_edit::{Place, require_clean};
 use crate::config::Push;
-use crate::config::source::SystemSource;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
@@ -43,7 +42,7 @@ impl Step for Check {
         // Without nix nothing else can be said.
         cx.nix()?;
         let mut findings = Findings::default();
-        if cx.config.origin == SystemSource::Repository {
+        if cx.config.host_system().is_some() {
             findings.take(config_repo(cx));
         }
         findings.take(given_key(cx));
@@ -129,7 +128,7 @@ fn given_key(cx: &Context) -> Result<(), StepError> {
 }
 
 fn config_repo(cx: &Context) -> Result<(), StepError> {
-    let repo = Repo::open(&cx.config.repo)?;
+    let repo = Repo::open(cx.config.repo()?)?;
     clean(cx, &repo)?;
     repo.committer()?;
     pushable(cx, &repo)

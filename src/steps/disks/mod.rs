@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::context::Context;
 use crate::config::choices::ChangedLayout;
 use crate::config::installation::DiskoMode;
-use crate::config::source::SystemSource;
+use crate::config::source::System;
 use crate::error::{Exit, StepError};
 use crate::facts::{HostFacts, LayoutDisk, LuksVolume};
 
@@ -282,9 +282,9 @@ pub fn matched(cx: &Context) -> Result<Vec<Matched>, StepError> {
 /// disks of the target.
 fn of_layout(cx: &Context, disks: &[Disk]) -> Result<Vec<Matched>, StepError> {
     let layout = &cx.facts()?.first().disks;
-    Ok(match cx.config.origin {
-        SystemSource::StorePaths { .. } => disks::match_named(layout, disks)?,
-        SystemSource::Repository | SystemSource::Flake(_) => disks::match_layout(layout, disks)?,
+    Ok(match cx.config.system {
+        System::StorePaths { .. } => disks::match_named(layout, disks)?,
+        System::Repository(_) | System::Flake(_) => disks::match_layout(layout, disks)?,
     })
 }
 

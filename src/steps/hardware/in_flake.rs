@@ -1,13 +1,13 @@
 //! Step 6 of `landfall install`: the hardware file is in the flake, where nix sees it.
 //! Nothing is committed; a flake without a checkout has no hardware step.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::HardwareOutput;
 use super::report;
 use super::report::Backend;
 use crate::config::choices::HardwareSource;
-use crate::config::source::SystemSource;
+use crate::config::source::{FlakeSystem, System};
 use crate::error::{Exit, StepError};
 use crate::exec::Cmd;
 use crate::facts::flake;
@@ -15,8 +15,8 @@ use crate::run::step::{Status, StepId};
 use crate::secret::sha256_hex;
 use crate::steps::context::Context;
 
-fn file(cx: &Context) -> Result<&PathBuf, StepError> {
-    cx.config.hardware_file.as_ref().ok_or_else(|| {
+fn file(cx: &Context) -> Result<&Path, StepError> {
+    cx.config.hardware_file().ok_or_else(|| {
         StepError::new("no hardware file was asked for", "", "Add --generate-hardware-config.")
             .exit(Exit::Usage)
     })
@@ -36,7 +36,7 @@ pub fn observe(cx: &Context) -> Result<Status, StepError> {
 }
 
 pub fn apply(cx: &mut Context) -> Result<(), StepError> {
-    let path = file(cx)?.clone();
+    let path = file(cx)?.to_owned();
     let text = backend(cx).report(&cx.target()?.session)?;
     report::write(&path, &text)?;
     show_to_git(&path)?;
@@ -47,9 +47,11 @@ pub fn apply(cx: &mut Context) -> Result<(), StepError> {
 
 /// The file has a place in a flake that can be written.
 pub fn check(cx: &Context) -> Result<(), StepError> {
-    match &cx.config.hardware_file {
-        Some(file) => flake::place_in_flake(&cx.config, file).map(|_| ()),
-        None => Ok(()),
+    match &cx.config.system {
+        System::Flake(system @ FlakeSystem { hardware_file: Some(file), .. }) => {
+            flake::place_in_flake(system, file).map(|_| ())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -57,12 +59,10 @@ pub fn check(cx: &Context) -> Result<(), StepError> {
 /// and left unread.
 pub fn is_read(cx: &Context) -> Result<(), StepError> {
     let writes = cx.config.hardware.is_some_and(|it| it == HardwareSource::Facter);
-    let Some(file) = cx.config.hardware_file.as_ref().filter(|_| writes) else { return Ok(()) };
-    let place = match cx.config.origin {
-        SystemSource::Repository => file.clone(),
-        SystemSource::Flake(_) | SystemSource::StorePaths { .. } => {
-            flake::place_in_flake(&cx.config, file)?
-        }
+    let Some(file) = cx.config.hardware_file().filter(|_| writes) else { return Ok(()) };
+    let place = match &cx.config.system {
+        System::Flake(system) => flake::place_in_flake(system, file)?,
+        System::Repository(_) | System::StorePaths { .. } => file.to_owned(),
     };
     let report = cx.facts()?.full.facter_report.as_deref();
     if report.is_some_and(|report| Path::new(report).ends_with(&place)) {
@@ -78,7 +78,7 @@ pub fn is_read(cx: &Context) -> Result<(), StepError> {
 }
 
 pub fn backend(cx: &Context) -> Backend {
-    match (cx.config.hardware, &cx.config.hardware_file) {
+    match (cx.config.hardware, cx.config.hardware_file()) {
         (Some(HardwareSource::Facter), _) => Backend::Facter,
         (Some(HardwareSource::GenerateConfig), _) | (_, None) => Backend::GenerateConfig,
         (_, Some(file)) => Backend::of_file(file),

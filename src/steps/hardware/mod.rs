@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::context::{Context, not_done};
-use crate::config::Strategy;
 use crate::config::choices::HardwareSource;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
@@ -73,13 +72,13 @@ impl Step for Hardware {
     }
 
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
-        if cx.config.strategy == Strategy::Install {
+        if cx.config.host_system().is_none() {
             return in_flake::observe(cx);
         }
         if let Some(status) = cx.over_since_installed(StepId::Hardware) {
             return Ok(status);
         }
-        let repo = Repo::open(&cx.config.repo)?;
+        let repo = Repo::open(cx.config.repo()?)?;
         let uncommitted: Vec<PathBuf> =
             repo.dirty()?.into_iter().filter(|path| committed_here(cx, path)).collect();
         if !uncommitted.is_empty() || !locked(cx) {
@@ -89,7 +88,7 @@ impl Step for Hardware {
         if !repo.is_tracked(&path)? {
             return Ok(Status::Ready);
         }
-        let written = std::fs::read_to_string(cx.in_repo(&path)).unwrap_or_default();
+        let written = std::fs::read_to_string(repo.root().join(&path)).unwrap_or_default();
         if !keeps(cx, &repo)? && !is_report(cx, &written)? {
             return Ok(Status::Ready);
         }
@@ -100,10 +99,10 @@ impl Step for Hardware {
     }
 
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
-        if cx.config.strategy == Strategy::Install {
+        if cx.config.host_system().is_none() {
             return Ok(Evidence::new("writes the hardware file"));
         }
-        let repo = Repo::open(&cx.config.repo)?;
+        let repo = Repo::open(cx.config.repo()?)?;
         let path = hardware_file(cx)?;
         if keeps(cx, &repo)? {
             return Ok(Evidence::new(format!("keeps {}", path.display())));
@@ -113,14 +112,14 @@ impl Step for Hardware {
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
-        if cx.config.strategy == Strategy::Install {
+        if cx.config.host_system().is_none() {
             return in_flake::apply(cx);
         }
-        let repo = Repo::open(&cx.config.repo)?;
+        let repo = Repo::open(cx.config.repo()?)?;
         let path = hardware_file(cx)?;
         if !keeps(cx, &repo)? {
             let report = report(cx)?;
-            crate::steps::hardware::report::write(&cx.in_repo(&path), &report)?;
+            crate::steps::hardware::report::write(&repo.root().join(&path), &report)?;
             cx.hardware_report = Some(report);
             repo.intent_to_add(&[path.as_path()])?;
         }
@@ -135,8 +134,9 @@ impl Step for Hardware {
 
 /// The paths that this step commits: the hardware file and the locks.
 pub fn committed_here(cx: &Context, path: &std::path::Path) -> bool {
-    let installer_lock = cx.config.installer.as_ref().map(|flake| flake.dir.join("flake.lock"));
-    Some(path) == cx.config.hardware_file.as_deref()
+    let Some(host) = cx.config.host_system() else { return false };
+    let installer_lock = host.installer.as_ref().map(|flake| flake.dir.join("flake.lock"));
+    Some(path) == host.hardware_file.as_deref()
         || path == std::path::Path::new("flake.lock")
         || Some(path) == installer_lock.as_deref()
 }
@@ -157,8 +157,7 @@ pub fn own_commits(cx: &Context) -> impl Fn(&std::path::Path) -> bool {
 
 pub fn message(cx: &Context, changed: &[PathBuf]) -> String {
     let host = &cx.config.host;
-    let hardware =
-        changed.iter().any(|path| Some(path.as_path()) == cx.config.hardware_file.as_deref());
+    let hardware = changed.iter().any(|path| Some(path.as_path()) == cx.config.hardware_file());
     if hardware {
         format!("{host}: hardware configuration, locked secrets")
     } else {
@@ -174,7 +173,7 @@ fn locked(cx: &Context) -> bool {
 }
 
 pub fn hardware_file(cx: &Context) -> Result<PathBuf, StepError> {
-    cx.config.hardware_file.clone().ok_or_else(|| {
+    cx.config.hardware_file().map(PathBuf::from).ok_or_else(|| {
         StepError::new(
             format!("where the hardware file of {} belongs is not clear", cx.config.host),
             "no module of the host imports a ./hardware-configuration.nix or ./hardware.nix",
@@ -214,15 +213,15 @@ fn report(cx: &Context) -> Result<String, StepError> {
 
 /// How a kept file differs from what the target reports; none when it does not.
 pub fn difference(cx: &Context) -> Result<Option<String>, StepError> {
-    if cx.config.strategy == Strategy::Install {
+    if cx.config.host_system().is_none() {
         return Ok(None);
     }
-    let repo = Repo::open(&cx.config.repo)?;
+    let repo = Repo::open(cx.config.repo()?)?;
     let path = hardware_file(cx)?;
     if !repo.is_tracked(&path)? || !keeps(cx, &repo)? {
         return Ok(None);
     }
-    let kept = std::fs::read_to_string(cx.in_repo(&path)).unwrap_or_default();
+    let kept = std::fs::read_to_string(repo.root().join(&path)).unwrap_or_default();
     let fresh = report(cx)?;
     if kept.trim() == fresh.trim() {
         return Ok(None);

@@ -9,7 +9,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
-use crate::config::Strategy;
 use crate::config::installation::{DiskoMode, KeptKeys};
 use crate::error::{Exit, StepError};
 use crate::facts::Facts;
@@ -185,7 +184,7 @@ fn host_keys(cx: &Context) -> Result<(), StepError> {
         return extra_files::keep_host_keys(cx);
     }
     // A system that is repaired stays the one that its users know.
-    if cx.config.strategy == Strategy::Install
+    if cx.config.host_system().is_none()
         && cx.config.installation.disko_mode == DiskoMode::Mount
         && let Some(path) = cx.facts()?.first().ed25519_host_key()
         && let Some(key) = public_half(cx, path)?

@@ -183,7 +183,7 @@ fn runs(cx: &Context, full: &StorePath) -> Result<bool, StepError> {
 
 /// The full system of the commit that is checked out; none when it is not built yet.
 fn current_full(cx: &Context) -> Result<Option<StorePath>, StepError> {
-    let repo = Repo::open(&cx.config.repo)?;
+    let repo = Repo::open(cx.config.repo()?)?;
     let is_current = |revision: Option<&str>| match revision {
         Some(revision) => retire::still_at(cx, &repo, revision),
         None => Ok(false),
@@ -199,7 +199,7 @@ fn current_full(cx: &Context) -> Result<Option<StorePath>, StepError> {
 
 /// The configuration may have been mended since it was built: then it is built anew.
 fn build_if_moved(cx: &Context) -> Result<(StorePath, String), StepError> {
-    let head = Repo::open(&cx.config.repo)?.head()?;
+    let head = Repo::open(cx.config.repo()?)?.head()?;
     if let Some(full) = current_full(cx)? {
         return Ok((full, head));
     }
@@ -215,7 +215,7 @@ fn build_if_moved(cx: &Context) -> Result<(StorePath, String), StepError> {
 
 /// Copies the closure, or has it built there, and copies the sources of all inputs.
 fn bring(cx: &Context, full: &StorePath) -> Result<(), StepError> {
-    let revision = Repo::open(&cx.config.repo)?.head()?;
+    let revision = Repo::open(cx.config.repo()?)?.head()?;
     if cx.target_builds() {
         realise_on_target(cx, &[&full_derivation(cx, &revision)?], None)
             .map_err(|error| error.doing("the full configuration could not be built there"))?;
@@ -266,7 +266,7 @@ fn verify(cx: &Context, full: &StorePath) -> Result<Evidence, StepError> {
     if units > 0 {
         summary.push_str(&format!(", {units} required units up"));
     }
-    let head = Repo::open(&cx.config.repo)?.head()?;
+    let head = Repo::open(cx.config.repo()?)?.head()?;
     let output = RebuildOutput {
         system: full.clone(),
         revision: Some(head),
@@ -334,7 +334,8 @@ fn verify_units(cx: &Context) -> Result<usize, StepError> {
 /// The full configuration asks for a password before it lets anyone become root.
 fn needs_root(cx: &Context, error: StepError) -> StepError {
     let host = &cx.config.host;
-    let place = super::repos::place(cx, &cx.config.repo);
+    let Ok(repo) = cx.config.repo() else { return error };
+    let place = super::repos::place(cx, repo);
     let mut error = error.doing(format!(
         "{host} runs another system than the configuration, and nobody there is root"
     ));
@@ -349,7 +350,7 @@ fn needs_root(cx: &Context, error: StepError) -> StepError {
 /// The commands with which a person does the rebuild.
 fn by_hand(cx: &Context) -> Result<String, StepError> {
     let host = &cx.config.host;
-    let place = super::repos::place(cx, &cx.config.repo);
+    let place = super::repos::place(cx, cx.config.repo()?);
     let minimal = match first_system(cx) {
         Ok(path) => format!("{} stays", path.name()),
         Err(_) => "the minimal system stays".to_owned(),

@@ -175,9 +175,9 @@ impl Step for Secrets {
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
-        let head = Repo::open(&cx.config.repo)?.head()?;
+        let head = Repo::open(cx.config.repo()?)?.head()?;
         publish(cx)?;
-        if Repo::open(&cx.config.repo)?.head()? != head {
+        if Repo::open(cx.config.repo()?)?.head()? != head {
             // The secrets lie in the configuration, and it came along.
             cx.forget_facts();
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::config::{Config, KexecImage, Sha256Sum};
+use crate::config::{Config, ConfigError, KexecImage, Sha256Sum};
 use crate::error::{Exit, StepError};
 use crate::exec::Cmd;
 use crate::nix::report_to;
@@ -109,9 +109,10 @@ fn fetch(url: &str, sha256: Option<&Sha256Sum>) -> Result<PathBuf, StepError> {
 
 /// Builds an attribute of the config; the tarball may lie in a folder.
 fn build(cx: &Context, attr: &str) -> Result<PathBuf, StepError> {
-    let head = crate::git::Repo::open(&cx.config.repo)?.head()?;
-    let base = repo_at(&cx.config.repo, &head);
-    let flake = match &cx.config.installer {
+    let host = cx.config.host_system().ok_or(ConfigError::NoRepository)?;
+    let head = crate::git::Repo::open(&host.dir)?.head()?;
+    let base = repo_at(&host.dir, &head);
+    let flake = match &host.installer {
         Some(installer) => crate::facts::repository::flake_in(&base, &installer.dir),
         None => base,
     };
