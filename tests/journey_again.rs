@@ -5,6 +5,7 @@ mod common;
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 
 use common::installer::{DEVICE, SERIAL, disk};
 use common::journey::{Journey, run};
@@ -55,4 +56,21 @@ fn a_machine_with_other_disks_is_another_machine() {
     run(&mut journey.bootstrap()).ends(3, &words);
     journey.check().ends(3, &words);
     assert_eq!(journey.seen(), before);
+}
+
+#[test]
+fn nix_is_looked_for_once() {
+    let Some(journey) = Journey::new() else { return };
+    let (bin, calls) = (journey.root.path().join("bin"), journey.root.path().join("calls"));
+    fs::create_dir(&bin).unwrap();
+    let nix = common::secrets::program("nix");
+    let (script, log) = (bin.join("nix"), calls.display());
+    let text = format!("#!/bin/sh\necho \"$*\" >> '{log}'\nexec '{}' \"$@\"\n", nix.display());
+    fs::write(&script, text).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    run(journey.bootstrap().env("PATH", format!("{}:{path}", bin.display()))).succeeds();
+    let calls = fs::read_to_string(calls).unwrap();
+    assert!(calls.lines().count() > 10, "{calls}");
+    assert_eq!(calls.lines().filter(|call| *call == "--version").count(), 1, "{calls}");
 }

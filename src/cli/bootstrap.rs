@@ -72,7 +72,7 @@ pub fn travel(mut run: open_run::Run, selection: &Selection) -> Result<Exit, Ste
     let started = Instant::now();
     let steps = journey::steps(&run.cx.config, selection);
     let result = engine::run(&mut run.cx, &steps);
-    let whole = journal::completed(run.cx.journal.lines());
+    let whole = journal::completed(run.cx.memory.journal.lines());
     if result.is_ok() && whole {
         // The installed host has it; what is not kept cannot leak.
         run.cx.keys().forget_private()?;

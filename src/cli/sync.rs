@@ -101,7 +101,7 @@ fn steps(cx: &mut Context, args: &SyncArgs) -> Vec<journey::Planned> {
         _ => false,
     });
     let asked_for = steps.iter().map(|planned| (planned.step.id(), Consent::Given));
-    cx.answers.consents.extend(asked_for);
+    cx.memory.answers.consents.extend(asked_for);
     steps
 }
 

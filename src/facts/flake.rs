@@ -81,11 +81,11 @@ pub fn lock(nix: &Nix, reference: &str) -> Result<Locked, StepError> {
 }
 
 /// What the system means for the journey.
-pub fn evaluate(config: &Config, run_dir: &Path) -> Result<Facts, StepError> {
+pub fn evaluate(config: &Config, nix: &Nix, run_dir: &Path) -> Result<Facts, StepError> {
     let (full, locked) = match &config.system {
-        System::Flake(flake) => of_flake(config, flake, run_dir)?,
+        System::Flake(flake) => of_flake(config, flake, nix, run_dir)?,
         System::StorePaths { disko, system } => (of_paths(config, disko, system)?, None),
-        System::Repository(_) => return repository::evaluate(config, run_dir),
+        System::Repository(_) => return repository::evaluate(config, nix, run_dir),
     };
     Ok(Facts { full, minimal: None, locked })
 }
@@ -93,10 +93,10 @@ pub fn evaluate(config: &Config, run_dir: &Path) -> Result<Facts, StepError> {
 fn of_flake(
     config: &Config,
     system: &FlakeSystem,
+    nix: &Nix,
     run_dir: &Path,
 ) -> Result<(HostFacts, Option<Locked>), StepError> {
-    let nix = Nix::find(config.nix.clone())?;
-    let locked = lock(&nix, &system.reference)?;
+    let locked = lock(nix, &system.reference)?;
     let mut flake = locked.reference.clone();
     let copy;
     if let Some(file) = &system.hardware_file {

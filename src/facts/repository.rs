@@ -81,9 +81,8 @@ pub fn flake_in(base: &str, sub: &Path) -> String {
 }
 
 /// Evaluates the full configuration of the host and, when staged, the minimal one.
-pub fn evaluate(config: &Config, run_dir: &Path) -> Result<Facts, StepError> {
+pub fn evaluate(config: &Config, nix: &Nix, run_dir: &Path) -> Result<Facts, StepError> {
     let scratch = Scratch::new(config, run_dir)?;
-    let nix = Nix::find(config.nix.clone())?;
     let with_secrets = match scratch.secrets() {
         Some((input, flake)) => nix.with_override(&input, &flake),
         None => nix.clone(),
@@ -93,7 +92,7 @@ pub fn evaluate(config: &Config, run_dir: &Path) -> Result<Facts, StepError> {
     let full = facts_of(&with_secrets, &scratch.flake(Path::new("")), &host.attr, devices)?;
     let minimal = match host.minimal() {
         Some(installer) => {
-            Some(facts_of(&nix, &scratch.flake(&installer.dir), &installer.attr, devices)?)
+            Some(facts_of(nix, &scratch.flake(&installer.dir), &installer.attr, devices)?)
         }
         None => None,
     };

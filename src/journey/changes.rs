@@ -20,7 +20,9 @@ use crate::target::Phase;
 
 /// Ends the run when the target has not the disks that this run began to erase.
 pub fn same_machine(cx: &Context) -> Result<(), StepError> {
-    let Some(target) = cx.target.as_ref().filter(|_| cx.phase == Phase::Installer) else {
+    let Some(target) =
+        cx.connection.target.as_ref().filter(|_| cx.connection.phase == Phase::Installer)
+    else {
         return Ok(()); // an installed system proves itself by its host key
     };
     let Some(begun) = cx.intended::<DisksIntention>()? else { return Ok(()) };
@@ -48,8 +50,8 @@ pub fn note_changes(cx: &mut Context) -> Result<(), StepError> {
     if let Some(host) = cx.config.host_system() {
         now.insert("nix-config".into(), Repo::open(&host.dir)?.head()?);
     }
-    let Some(before) = journal::settings(cx.journal.lines()).cloned() else {
-        return Ok(cx.journal.append(Entry::Settings { settings: now })?);
+    let Some(before) = journal::settings(cx.memory.journal.lines()).cloned() else {
+        return Ok(cx.memory.journal.append(Entry::Settings { settings: now })?);
     };
     if before == now {
         return Ok(());
@@ -70,7 +72,7 @@ pub fn note_changes(cx: &mut Context) -> Result<(), StepError> {
         let since = by_run.as_deref().unwrap_or(was);
         cx.events.note(format!("nix-config moved on: {} → {}", short(since), short(head)));
     }
-    Ok(cx.journal.append(Entry::Settings { settings: now })?)
+    Ok(cx.memory.journal.append(Entry::Settings { settings: now })?)
 }
 
 /// A line for each setting that has another value.

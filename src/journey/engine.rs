@@ -59,7 +59,8 @@ pub fn run(cx: &mut Context, plan: &[Planned]) -> Result<(), Failure> {
     }
     // A part of the journey, as `check` runs it, completes nothing.
     if crate::journey::is_whole(&cx.config, plan) {
-        cx.journal
+        cx.memory
+            .journal
             .append(Entry::Completed)
             .map_err(|error| Failure { step: StepId::Retire, error: error.into() })?;
     }
@@ -68,7 +69,7 @@ pub fn run(cx: &mut Context, plan: &[Planned]) -> Result<(), Failure> {
 
 /// Whether there is nothing left to do: then nothing is checked or changed either.
 fn is_finished(cx: &mut Context, plan: &[Planned]) -> bool {
-    if !crate::run::journal::completed(cx.journal.lines()) {
+    if !crate::run::journal::completed(cx.memory.journal.lines()) {
         return false;
     }
     let left_out = |planned: &Planned| {
@@ -96,7 +97,7 @@ fn is_finished(cx: &mut Context, plan: &[Planned]) -> bool {
 fn ask(cx: &mut Context, plan: &[Planned]) -> Result<(), StepError> {
     for planned in plan.iter().filter(|planned| planned.skipped.is_none()) {
         let step = planned.step.as_ref();
-        if cx.answers.consents.contains_key(&step.id()) {
+        if cx.memory.answers.consents.contains_key(&step.id()) {
             continue; // the command itself has answered
         }
         if step.id() > StepId::Identity
@@ -104,7 +105,7 @@ fn ask(cx: &mut Context, plan: &[Planned]) -> Result<(), StepError> {
             && matches!(step.observe(cx), Ok(Status::Ready))
         {
             let consent = step.confirm(cx)?;
-            cx.answers.consents.insert(step.id(), consent);
+            cx.memory.answers.consents.insert(step.id(), consent);
         }
     }
     Ok(())
@@ -135,7 +136,7 @@ fn advance(
         }
         Status::Ready => {}
     }
-    let consent = match cx.answers.consents.get(&id) {
+    let consent = match cx.memory.answers.consents.get(&id) {
         Some(consent) => consent.clone(),
         // It was not ready when the questions were asked.
         None => step.confirm(cx)?,
@@ -147,7 +148,7 @@ fn advance(
     }
     crash_points::point(id, Boundary::BeforeStarted);
     let intention = step.intention(cx)?;
-    cx.journal.append(Entry::Started { step: id, intention })?;
+    cx.memory.journal.append(Entry::Started { step: id, intention })?;
     crash_points::point(id, Boundary::Started);
     step.apply(cx)?;
     crash_points::point(id, Boundary::Applied);
@@ -175,7 +176,7 @@ fn finish(
     started: Instant,
 ) -> Result<(), StepError> {
     let seconds = started.elapsed().as_secs_f64();
-    cx.journal.append(Entry::Finished { step, evidence: evidence.clone(), seconds })?;
+    cx.memory.journal.append(Entry::Finished { step, evidence: evidence.clone(), seconds })?;
     Ok(())
 }
 
@@ -203,7 +204,7 @@ fn fail(cx: &mut Context, step: StepId, error: &StepError, seconds: f64) {
         seconds,
     });
     let entry = Entry::Failed { step, what, why, hint, seconds };
-    if let Err(error) = cx.journal.append(entry) {
+    if let Err(error) = cx.memory.journal.append(entry) {
         cx.events.warn(error.to_string());
     }
 }

@@ -155,7 +155,7 @@ pub fn plan(cx: &Context, steps: &[Planned]) -> Plan {
                 Err(error) => return row.observed(&Status::Blocked(error)),
             }
             let elsewhere = effects.iter().any(|e| e.machine != Machine::Source);
-            if elsewhere && cx.config.target.is_none() {
+            if elsewhere && cx.connection.address.is_none() {
                 return row.observed(&Status::Ready); // nobody to ask: as on a blank machine
             }
             match planned.step.observe(cx) {
@@ -167,8 +167,8 @@ pub fn plan(cx: &Context, steps: &[Planned]) -> Plan {
     let mut plan = Plan::new(cx.config.host.as_str(), rows);
     plan.run = Some(cx.run.run);
     plan.strategy = Some(cx.config.strategy());
-    plan.phase = Some(cx.phase.to_string());
-    plan.target = cx.config.target.as_ref().map(ToString::to_string);
+    plan.phase = Some(cx.connection.phase.to_string());
+    plan.target = cx.connection.address.as_ref().map(ToString::to_string);
     plan
 }
 

@@ -244,7 +244,7 @@ fn all_there(cx: &Context, built: &BuildOutput) -> Result<bool, StepError> {
         }
     }
     for path in paths {
-        let there = match (on_target, &cx.target) {
+        let there = match (on_target, &cx.connection.target) {
             (true, Some(target)) => {
                 let session = &target.session;
                 nix.is_valid_in(&session.nix_store_url(None), path, &session.nix_ssh_opts())?
@@ -389,9 +389,9 @@ pub fn repo_at(repo: &Path, revision: &str) -> String {
 pub fn nix_for_full(cx: &Context) -> Result<Nix, StepError> {
     let nix = cx.nix()?;
     let Some(secrets) = cx.config.secrets.as_ref().filter(|_| cx.config.push == Push::No) else {
-        return Ok(nix);
+        return Ok(nix.clone());
     };
-    let Some(input) = &secrets.input else { return Ok(nix) };
+    let Some(input) = &secrets.input else { return Ok(nix.clone()) };
     let revision = cx.output::<SecretsOutput>()?.revision;
     Ok(nix.with_override(input, &repo_at(&secrets.dir, &revision)))
 }
@@ -443,6 +443,6 @@ pub fn mounting_script(cx: &Context) -> Result<StorePath, StepError> {
 pub fn locked(cx: &Context, system: &FlakeSystem) -> Result<Locked, StepError> {
     match &cx.facts()?.locked {
         Some(locked) if system.hardware_file.is_none() => Ok(locked.clone()),
-        _ => flake::lock(&cx.nix()?, &system.reference),
+        _ => flake::lock(cx.nix()?, &system.reference),
     }
 }

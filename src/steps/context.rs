@@ -2,6 +2,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,32 +21,59 @@ use crate::run::journal::{Journal, RunIdentity};
 use crate::run::step::{Consent, Evidence, Status, StepId};
 use crate::secret::Secret;
 use crate::sops::proof::identities::{Identities, Places};
+use crate::ssh::Endpoint;
 use crate::steps::identity::run_keys::RunKeys;
 use crate::target::{Phase, Target};
 use crate::ui::prompt::Prompter;
 
 /// Everything that a step may look at and use.
+///
+/// Its three parts differ in who may change them: the inputs nobody, the memory each step
+/// by what it does, the connection whoever finds the machine somewhere else. The inputs are
+/// read as fields of the context itself (`cx.config`), and no step can write to them.
 #[derive(Debug)]
 pub struct Context {
+    inputs: Inputs,
+    pub memory: Memory,
+    pub connection: Connection,
+    /// Where it is told what happens, in the name of the step that is at work.
+    pub events: Events,
+}
+
+/// What a run is given, and what is found once on the source.
+#[derive(Debug)]
+pub struct Inputs {
     pub config: Config,
     pub run: RunIdentity,
     /// The run's private folder (mode 0700).
     pub dir: PathBuf,
-    pub journal: Journal,
-    pub events: Events,
     pub prompter: Arc<dyn Prompter>,
-    pub phase: Phase,
-    pub target: Option<Target>,
-    /// What steps made in this process that cannot be observed without it: the
-    /// paths that were built, the checks that passed.
-    pub produced: BTreeMap<StepId, Evidence>,
+    nix: OnceCell<Nix>,
+    operator: OnceCell<Identities>,
+}
+
+/// What a run knows of what was done, asked and found.
+#[derive(Debug)]
+pub struct Memory {
+    pub journal: Journal,
     pub answers: Answers,
     /// What the target reported of its hardware in this process.
     pub hardware_report: Option<String>,
+    /// What steps made in this process that cannot be observed without it: the
+    /// paths that were built, the checks that passed.
+    produced: BTreeMap<StepId, Evidence>,
     facts: OnceCell<Facts>,
-    disk_keys: RefCell<BTreeMap<String, Secret>>,
     builder: OnceCell<Builder>,
-    operator: OnceCell<Identities>,
+    disk_keys: RefCell<BTreeMap<String, Secret>>,
+}
+
+/// The way to the target, and what was found at its end.
+#[derive(Debug)]
+pub struct Connection {
+    /// Where it answers: as it was named, until it is found elsewhere.
+    pub address: Option<Endpoint>,
+    pub phase: Phase,
+    pub target: Option<Target>,
 }
 
 /// What a person, or a flag, has answered in this process. Never written down.
@@ -65,6 +93,28 @@ pub struct Answers {
     pub sudo: BTreeMap<String, Secret>,
 }
 
+impl Deref for Context {
+    type Target = Inputs;
+
+    fn deref(&self) -> &Inputs {
+        &self.inputs
+    }
+}
+
+impl Memory {
+    fn of(journal: Journal) -> Self {
+        Self {
+            journal,
+            answers: Answers::default(),
+            hardware_report: None,
+            produced: BTreeMap::new(),
+            facts: OnceCell::new(),
+            builder: OnceCell::new(),
+            disk_keys: RefCell::default(),
+        }
+    }
+}
+
 impl Context {
     pub fn new(
         config: Config,
@@ -74,28 +124,19 @@ impl Context {
         events: Events,
         prompter: Arc<dyn Prompter>,
     ) -> Self {
+        let address = config.target.clone();
+        let (nix, operator) = (OnceCell::new(), OnceCell::new());
         Self {
-            config,
-            run,
-            dir,
-            journal,
+            inputs: Inputs { config, run, dir, prompter, nix, operator },
+            memory: Memory::of(journal),
+            connection: Connection { address, phase: Phase::Unknown, target: None },
             events,
-            prompter,
-            phase: Phase::Unknown,
-            target: None,
-            produced: BTreeMap::new(),
-            answers: Answers::default(),
-            hardware_report: None,
-            facts: OnceCell::new(),
-            disk_keys: RefCell::default(),
-            builder: OnceCell::new(),
-            operator: OnceCell::new(),
         }
     }
 
     /// The connected target, or an error that says how to name it.
     pub fn target(&self) -> Result<&Target, StepError> {
-        self.target.as_ref().ok_or_else(|| {
+        self.connection.target.as_ref().ok_or_else(|| {
             StepError::new(
                 "there is no connection to the target",
                 "",
@@ -106,16 +147,16 @@ impl Context {
 
     /// The host's evaluated configuration; the first call takes some seconds.
     pub fn facts(&self) -> Result<&Facts, StepError> {
-        if let Some(facts) = self.facts.get() {
+        if let Some(facts) = self.memory.facts.get() {
             return Ok(facts);
         }
-        let facts = flake::evaluate(&self.config, &self.dir)?;
-        Ok(self.facts.get_or_init(|| facts))
+        let facts = flake::evaluate(&self.config, self.nix()?, &self.dir)?;
+        Ok(self.memory.facts.get_or_init(|| facts))
     }
 
     /// What was evaluated holds no longer: the configuration has moved on.
     pub fn forget_facts(&mut self) {
-        self.facts.take();
+        self.memory.facts.take();
     }
 
     /// The operator's identities; the first call may ask for them by a command.
@@ -123,18 +164,23 @@ impl Context {
         self.operator.get_or_init(|| Identities::of_operator(&Places::of_process()))
     }
 
-    pub fn nix(&self) -> Result<Nix, StepError> {
-        Ok(Nix::find(self.config.nix.clone())?)
+    /// Nix on the source, looked for when it is first needed.
+    pub fn nix(&self) -> Result<&Nix, StepError> {
+        if let Some(nix) = self.nix.get() {
+            return Ok(nix);
+        }
+        let nix = Nix::find(self.config.nix.clone())?;
+        Ok(self.nix.get_or_init(|| nix))
     }
 
     /// Where the systems of this run are built.
     pub fn builder(&self) -> Result<&Builder, StepError> {
-        if let Some(builder) = self.builder.get() {
+        if let Some(builder) = self.memory.builder.get() {
             return Ok(builder);
         }
         let system = &self.facts()?.full.system;
         let builder = self.config.build_on.builder(system, &self.nix()?.build_settings()?);
-        Ok(self.builder.get_or_init(|| builder))
+        Ok(self.memory.builder.get_or_init(|| builder))
     }
 
     /// Whether the target builds for itself; not so where it cannot be told.
@@ -152,12 +198,12 @@ impl Context {
 
     /// With what evidence the journal says that `step` was finished.
     pub fn finished(&self, step: StepId) -> Option<&Evidence> {
-        journal::finished(self.journal.lines(), step)
+        journal::finished(self.memory.journal.lines(), step)
     }
 
     /// The bytes of a key of `--disk-encryption-keys`, read when they are first needed.
     pub fn disk_key(&self, remote: &str) -> Result<Secret, StepError> {
-        let mut read = self.disk_keys.borrow_mut();
+        let mut read = self.memory.disk_keys.borrow_mut();
         if let Some(bytes) = read.get(remote) {
             return Ok(bytes.clone());
         }
@@ -170,9 +216,14 @@ impl Context {
         Ok(bytes)
     }
 
+    /// What `step` made in this process alone.
+    pub fn produced(&self, step: StepId) -> Option<&Evidence> {
+        self.memory.produced.get(&step)
+    }
+
     /// What `step` made in this process, else what the journal says of it.
     pub fn evidence(&self, step: StepId) -> Option<&Evidence> {
-        self.produced.get(&step).or_else(|| self.finished(step))
+        self.produced(step).or_else(|| self.finished(step))
     }
 
     /// What a step has left, in this process or an earlier one.
@@ -187,12 +238,12 @@ impl Context {
 
     /// What the journal says that a step left when it was finished.
     pub fn finished_output<T: StepFacts>(&self) -> Result<Option<T>, StepError> {
-        Ok(journal::output(self.journal.lines())?)
+        Ok(journal::output(self.memory.journal.lines())?)
     }
 
     /// What the journal says that a step last meant to do.
     pub fn intended<T: StepFacts>(&self) -> Result<Option<T>, StepError> {
-        Ok(journal::intended(self.journal.lines())?)
+        Ok(journal::intended(self.memory.journal.lines())?)
     }
 
     /// Remembers what a step made in this process.
@@ -201,17 +252,24 @@ impl Context {
         summary: impl Into<String>,
         output: &T,
     ) -> Result<(), StepError> {
-        self.produced.insert(T::STEP, Evidence::of(summary, output)?);
+        self.produce_evidence(T::STEP, Evidence::of(summary, output)?);
         Ok(())
+    }
+
+    /// The same for a step that leaves nothing but its proof.
+    pub fn produce_evidence(&mut self, step: StepId, evidence: Evidence) {
+        self.memory.produced.insert(step, evidence);
     }
 
     /// The status of a step of the installer's phase, once that phase is over:
     /// it is done if the journal says so, and never runs again in any case.
     pub fn over_since_installed(&self, step: StepId) -> Option<Status> {
-        let over = match self.phase {
+        let over = match self.connection.phase {
             Phase::Installed => true,
             // The machine is between two systems: what was installed is installed.
-            Phase::Unknown => self.finished(StepId::Install).is_some() && self.target.is_none(),
+            Phase::Unknown => {
+                self.finished(StepId::Install).is_some() && self.connection.target.is_none()
+            }
             Phase::Installer | Phase::Foreign => false,
         };
         over.then(|| match self.finished(step) {

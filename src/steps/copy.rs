@@ -62,7 +62,7 @@ impl Step for Copy {
         if let Some(status) = cx.over_since_installed(StepId::Copy) {
             return Ok(status);
         }
-        if cx.finished(StepId::Build).is_none() || cx.target.is_none() {
+        if cx.finished(StepId::Build).is_none() || cx.connection.target.is_none() {
             return Ok(Status::Ready);
         }
         // A store that is asked below an empty folder would be made there.

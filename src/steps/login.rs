@@ -61,7 +61,7 @@ impl Step for Login {
     }
 
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
-        if cx.phase != Phase::Installed {
+        if cx.connection.phase != Phase::Installed {
             return Ok(Status::Ready);
         }
         let user = cx.primary_user()?;

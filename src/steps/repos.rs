@@ -92,7 +92,7 @@ impl Step for Repos {
     }
 
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
-        if cx.phase != Phase::Installed {
+        if cx.connection.phase != Phase::Installed {
             return Ok(Status::Ready);
         }
         let mut output = ReposOutput::default();

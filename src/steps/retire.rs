@@ -124,7 +124,10 @@ impl Step for Retire {
                 cx.config.host
             ));
         }
-        if cx.config.copy_repos && cx.finished(StepId::Repos).is_some() && cx.target.is_some() {
+        if cx.config.copy_repos
+            && cx.finished(StepId::Repos).is_some()
+            && cx.connection.target.is_some()
+        {
             // What is checked out on the machine follows.
             Repos.apply(cx)?;
         }
@@ -139,7 +142,7 @@ pub fn still_at(cx: &Context, repo: &Repo, since: &str) -> Result<bool, StepErro
     if repo.head()? == since {
         return Ok(true);
     }
-    let began = journal::intention(cx.journal.lines(), StepId::Retire).is_some();
+    let began = journal::intention(cx.memory.journal.lines(), StepId::Retire).is_some();
     Ok(began
         && repo.rev("HEAD~1").is_ok_and(|parent| parent == since)
         && repo.subject("HEAD")? == message(cx))

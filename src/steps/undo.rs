@@ -33,7 +33,7 @@ pub fn pushed_to(lines: &[Line]) -> Result<Push, FactsError> {
 /// Reverts the run's commits of nix-config that were not pushed, and restores what it
 /// left changed; says what was done.
 pub fn config(cx: &Context) -> Result<Vec<String>, StepError> {
-    if added(cx.journal.lines())?.is_some() {
+    if added(cx.memory.journal.lines())?.is_some() {
         same_repository(cx)?;
     }
     let repo = Repo::open(cx.config.repo()?)?;
@@ -96,7 +96,7 @@ fn same_repository(cx: &Context) -> Result<(), StepError> {
 /// Takes the run's recipient out of the rules and files, which get new data keys, and
 /// pushes that; says what was done.
 pub fn secrets(cx: &Context) -> Result<Vec<String>, StepError> {
-    let Some(recipient) = added(cx.journal.lines())? else { return Ok(Vec::new()) };
+    let Some(recipient) = added(cx.memory.journal.lines())? else { return Ok(Vec::new()) };
     let place = secrets::place(cx)?;
     let published = place
         .edit(|root| {

@@ -10,6 +10,7 @@ use crate::config::{ConfigRepo, SecretsRepo};
 use crate::error::{Exit, StepError};
 use crate::facts::repository;
 use crate::facts::{HostFacts, SecretFact};
+use crate::nix::Nix;
 use crate::secret::private_temp_dir;
 use crate::sops::change::repo::in_checkout;
 use crate::sops::file::format::Format;
@@ -34,7 +35,8 @@ fn facts_of(host: &str, at: &Surroundings<'_>, repo: &SecretsRepo) -> Result<Hos
             "Set TMPDIR to another folder.",
         )
     })?;
-    let evaluated = repository::evaluate(&config, dir.path()).map_err(|mut error| {
+    let nix = Nix::find(config.nix.clone())?;
+    let evaluated = repository::evaluate(&config, &nix, dir.path()).map_err(|mut error| {
         if place.dir == repo.dir {
             // Secrets may have a flake of their own, which configures no host.
             error.hint.push_str(&format!(" {ELSEWHERE}"));

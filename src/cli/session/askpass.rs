@@ -12,12 +12,15 @@ use crate::steps::context::Context;
 /// Begins to answer, for all connections to the target.
 pub fn start(cx: &mut Context, connection: &ConnectionArgs) -> Result<(), StepError> {
     let password = connection.env_password.then(given_password).transpose()?;
-    let Some(target) = &mut cx.config.target else { return Ok(()) };
+    let Some(target) = &cx.connection.address else { return Ok(()) };
     let desk = Desk::new(target.host.clone(), cx.prompter.clone(), cx.events.clone(), password);
     let program = std::env::current_exe().map_err(|error| {
         StepError::new("landfall does not find itself", error.to_string(), "Start it by its path.")
     })?;
-    target.askpass = Some(Askpass::serve(&program, &cx.dir, desk)?);
+    let askpass = Askpass::serve(&program, &cx.dir, desk)?;
+    if let Some(target) = &mut cx.connection.address {
+        target.askpass = Some(askpass);
+    }
     Ok(())
 }
 

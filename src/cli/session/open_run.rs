@@ -104,7 +104,7 @@ pub fn open_config(
     cx.events.emit(Event::RunStarted {
         run: cx.run.run.to_string(),
         strategy: cx.config.strategy(),
-        target: cx.config.target.as_ref().map(ToString::to_string).unwrap_or_default(),
+        target: cx.connection.address.as_ref().map(ToString::to_string).unwrap_or_default(),
         log: passing.is_none().then(|| dir.log().display().to_string()),
         resumed,
     });
@@ -115,7 +115,8 @@ pub fn open_config(
     if purpose == Purpose::Journey && is_another_machine(&cx) {
         cx.events.note("the last run is complete, and an installer answers: a new run begins");
         state.host(cx.config.host.as_str())?.forget_current()?;
-        let config = cx.config.clone();
+        // Where it answers is where the next run begins.
+        let config = Config { target: cx.connection.address.clone(), ..cx.config.clone() };
         drop(cx);
         ui.finish();
         return open_config(cli, config, connection, yes, purpose);
@@ -137,7 +138,7 @@ fn look_back(cx: &mut Context, purpose: Purpose) -> Result<(), StepError> {
 
 /// A complete run has nothing to say to a machine that waits to be installed.
 fn is_another_machine(cx: &Context) -> bool {
-    cx.phase == Phase::Installer && journal::completed(cx.journal.lines())
+    cx.connection.phase == Phase::Installer && journal::completed(cx.memory.journal.lines())
 }
 
 fn passing_folder() -> Result<tempfile::TempDir, StepError> {

@@ -181,7 +181,7 @@ impl Known {
 }
 
 fn connect(cx: &mut Context, known: &Known) -> Result<(), StepError> {
-    let endpoint = cx.config.target.clone().ok_or_else(|| nowhere(&cx.config, "sync"))?;
+    let endpoint = cx.connection.address.clone().ok_or_else(|| nowhere(&cx.config, "sync"))?;
     let endpoint = connect::installed_endpoint(cx, &endpoint)?.with_user(cx.primary_user()?);
     let key = known.host_key(&endpoint)?;
     // Where the steps look for it, as in a run.
@@ -191,10 +191,10 @@ fn connect(cx: &mut Context, known: &Known) -> Result<(), StepError> {
     if target.facts.is_installer() || target.facts.os != "nixos" {
         return Err(not_installed(cx, &target.facts.os));
     }
-    cx.config.target = Some(endpoint);
-    cx.target = Some(target);
-    cx.phase = Phase::Installed;
-    cx.events.emit(Event::Phase { phase: cx.phase.to_string() });
+    cx.connection.address = Some(endpoint);
+    cx.connection.target = Some(target);
+    cx.connection.phase = Phase::Installed;
+    cx.events.emit(Event::Phase { phase: cx.connection.phase.to_string() });
     Ok(())
 }
 

@@ -92,7 +92,7 @@ fn kept_keys(cx: &Context) -> Result<(), StepError> {
         )
         .exit(Exit::Usage));
     }
-    let Some(target) = &cx.target else { return Ok(()) };
+    let Some(target) = &cx.connection.target else { return Ok(()) };
     if target.host_key.algorithm() == "ssh-ed25519" {
         return Ok(());
     }

@@ -117,7 +117,7 @@ fn builder(cx: &Context) -> Result<(), StepError> {
 
 /// `--disk` leaves the layout as it is, which then tells of other disks.
 fn tell_devices(cx: &Context) {
-    if cx.config.devices.is_empty() || cx.phase == Phase::Installed {
+    if cx.config.devices.is_empty() || cx.connection.phase == Phase::Installed {
         return;
     }
     let Ok(facts) = cx.facts() else { return };

@@ -32,7 +32,7 @@ impl Step for Check {
     }
 
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
-        Ok(match cx.produced.get(&StepId::Check) {
+        Ok(match cx.produced(StepId::Check) {
             Some(evidence) => Status::Done(evidence.clone()),
             None => Status::Ready,
         })
@@ -53,12 +53,12 @@ impl Step for Check {
             secrets_repo(cx, &mut findings);
             target::check(cx, &mut findings);
             // A passphrase that was made up has to find a place.
-            if findings.problems.is_empty() && !cx.answers.made.is_empty() {
+            if findings.problems.is_empty() && !cx.memory.answers.made.is_empty() {
                 findings.take(secrets::preflight(cx));
             }
         }
         let evidence = findings.verdict(cx)?;
-        cx.produced.insert(StepId::Check, evidence);
+        cx.produce_evidence(StepId::Check, evidence);
         Ok(())
     }
 }
@@ -84,7 +84,7 @@ impl Findings {
     fn verdict(self, cx: &Context) -> Result<Evidence, StepError> {
         match self.problems.as_slice() {
             [] => {
-                let phase = cx.phase;
+                let phase = cx.connection.phase;
                 Ok(Evidence::new(format!("{} checks passed, target: {phase}", self.passed)))
             }
             [only] => Err(only.clone()),
@@ -154,7 +154,7 @@ fn secrets_repo(cx: &Context, findings: &mut Findings) {
         findings.take(no_secrets(cx));
         return;
     };
-    if cx.phase == Phase::Installed && cx.finished(StepId::Secrets).is_some() {
+    if cx.connection.phase == Phase::Installed && cx.finished(StepId::Secrets).is_some() {
         return;
     }
     let edited = Repo::open(&config.dir).map_err(StepError::from).and_then(|repo| {

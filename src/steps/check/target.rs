@@ -17,15 +17,15 @@ use crate::ui::text::size;
 /// Below this nixos-install and nix's daemon do not fit beside the installer.
 const LEAST_MEMORY: u64 = 900 << 20;
 pub fn check(cx: &mut Context, findings: &mut Findings) {
-    let Some(target) = &cx.target else { return };
+    let Some(target) = &cx.connection.target else { return };
     let facts = target.facts.clone();
-    if cx.phase == Phase::Foreign {
+    if cx.connection.phase == Phase::Foreign {
         findings.take(architecture(cx, &facts.system));
         findings.take(firmware::check(cx, &facts));
         findings.take(replaceable(cx));
         findings.take(disks_named(cx));
     }
-    if cx.phase != Phase::Installer {
+    if cx.connection.phase != Phase::Installer {
         return;
     }
     findings.take(architecture(cx, &facts.system));

@@ -30,7 +30,7 @@ const LOOK_AROUND: Duration = Duration::from_secs(15);
 
 /// Connects to the target and establishes its phase.
 pub fn establish(cx: &mut Context) -> Result<(), StepError> {
-    let Some(named) = cx.config.target.clone() else { return Ok(()) };
+    let Some(named) = cx.connection.address.clone() else { return Ok(()) };
     // After a kexec it may be another port, and another user.
     let endpoint = kexec::endpoint_now(cx, &named)?;
     let between = cx.finished(StepId::Install).is_some();
@@ -44,7 +44,7 @@ pub fn establish(cx: &mut Context) -> Result<(), StepError> {
             }
         }
     }
-    cx.events.emit(Event::Phase { phase: cx.phase.to_string() });
+    cx.events.emit(Event::Phase { phase: cx.connection.phase.to_string() });
     Ok(())
 }
 
@@ -74,9 +74,10 @@ fn meet(
     let trusted = trust_installer(cx, endpoint, offered)?;
     let session = Session::open(endpoint, &trusted, &cx.dir, CONTACT)?;
     let target = examined(cx, session, trusted)?;
-    cx.phase = if target.facts.is_installer() { Phase::Installer } else { Phase::Foreign };
-    cx.config.target = Some(endpoint.clone());
-    cx.target = Some(target);
+    cx.connection.phase =
+        if target.facts.is_installer() { Phase::Installer } else { Phase::Foreign };
+    cx.connection.address = Some(endpoint.clone());
+    cx.connection.target = Some(target);
     // Nothing that is done there is done as another user.
     sudo::ensure(cx)
 }
@@ -101,8 +102,9 @@ fn connect_by_kept_key(
         drop(target);
         return connect_installed(cx, &installed, key);
     }
-    cx.phase = if target.facts.is_installer() { Phase::Installer } else { Phase::Foreign };
-    cx.target = Some(target);
+    cx.connection.phase =
+        if target.facts.is_installer() { Phase::Installer } else { Phase::Foreign };
+    cx.connection.target = Some(target);
     sudo::ensure(cx)
 }
 
@@ -147,8 +149,8 @@ pub fn connect_installed(
         }
         other => other?,
     };
-    cx.target = Some(examined(cx, session, key.clone())?);
-    cx.phase = Phase::Installed;
+    cx.connection.target = Some(examined(cx, session, key.clone())?);
+    cx.connection.phase = Phase::Installed;
     Ok(())
 }
 

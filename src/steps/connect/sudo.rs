@@ -62,7 +62,7 @@ pub fn recall(cx: &mut Context, session: &mut Session) -> Result<(), StepError> 
     if let Some(password) = known(cx, &user)?
         && let Err(said) = session.use_sudo_password(password)?
     {
-        cx.answers.sudo.remove(&user);
+        cx.memory.answers.sudo.remove(&user);
         let host = session.endpoint().host.clone();
         cx.events.warn(StepError::from(SudoError::Refused { user, host, said }).to_string());
     }
@@ -110,10 +110,10 @@ fn try_one(
     user: &str,
     password: Secret,
 ) -> Result<Result<(), String>, StepError> {
-    let Some(target) = cx.target.as_mut() else { return Ok(Err(String::new())) };
+    let Some(target) = cx.connection.target.as_mut() else { return Ok(Err(String::new())) };
     let answer = target.session.use_sudo_password(password.clone())?;
     if answer.is_ok() {
-        cx.answers.sudo.insert(user.to_owned(), password);
+        cx.memory.answers.sudo.insert(user.to_owned(), password);
     }
     Ok(answer)
 }
@@ -127,7 +127,7 @@ fn login(session: &Session) -> Result<String, StepError> {
 
 /// The password of `user` that was typed before, or that the flag names.
 fn known(cx: &mut Context, user: &str) -> Result<Option<Secret>, StepError> {
-    if let Some(password) = cx.answers.sudo.get(user) {
+    if let Some(password) = cx.memory.answers.sudo.get(user) {
         return Ok(Some(password.clone()));
     }
     let files = &cx.config.sudo_passwords;
@@ -137,7 +137,7 @@ fn known(cx: &mut Context, user: &str) -> Result<Option<Secret>, StepError> {
     };
     // Read once: it may be a pipe.
     let password = read(path)?;
-    cx.answers.sudo.insert(user.to_owned(), password.clone());
+    cx.memory.answers.sudo.insert(user.to_owned(), password.clone());
     Ok(Some(password))
 }
 

@@ -66,6 +66,7 @@ fn key_material(cx: &Context, erases: bool) -> Result<BTreeMap<String, Secret>, 
     for volume in facts.luks() {
         if let Some(file) = facts.passphrase_file(volume) {
             let passphrase = cx
+                .memory
                 .answers
                 .passphrases
                 .get(&volume.name)

@@ -91,7 +91,9 @@ impl Step for Disks {
         }
         // What only was mounted has no mark: this run must have done it.
         let ours = match mode(cx) {
-            DiskoMode::Mount => journal::intention(cx.journal.lines(), StepId::Disks).is_some(),
+            DiskoMode::Mount => {
+                journal::intention(cx.memory.journal.lines(), StepId::Disks).is_some()
+            }
             DiskoMode::Disko | DiskoMode::Format => marked(cx)?,
         };
         if !ours || !mounted(cx)? || layout_changed(cx)? {
@@ -210,7 +212,7 @@ fn described(facts: &HostFacts) -> Vec<String> {
 /// A person sees what is on each disk and types its name, unless flags named it.
 fn confirm_erasure(cx: &mut Context) -> Result<(), StepError> {
     let matched = matched(cx)?;
-    if cx.answers.erasure || disks::check_named(&matched, &cx.config.erase).is_ok() {
+    if cx.memory.answers.erasure || disks::check_named(&matched, &cx.config.erase).is_ok() {
         return Ok(());
     }
     for Matched { name, disk, .. } in &matched {
@@ -232,7 +234,7 @@ fn confirm_erasure(cx: &mut Context) -> Result<(), StepError> {
             .exit(Exit::Person));
         }
     }
-    cx.answers.erasure = true;
+    cx.memory.answers.erasure = true;
     Ok(())
 }
 
@@ -255,7 +257,7 @@ fn layout_changed(cx: &Context) -> Result<bool, StepError> {
 
 /// What happens to the disks that this run formatted for another layout.
 fn ask_about_layout(cx: &mut Context) -> Result<ChangedLayout, StepError> {
-    if let Some(answer) = cx.answers.changed_layout.or(cx.config.changed_layout) {
+    if let Some(answer) = cx.memory.answers.changed_layout.or(cx.config.changed_layout) {
         return Ok(answer);
     }
     let question = Question::new("The layout changed. What about the disks?", FLAG)
@@ -269,7 +271,7 @@ fn ask_about_layout(cx: &mut Context) -> Result<ChangedLayout, StepError> {
         0 => ChangedLayout::Keep,
         _ => ChangedLayout::Format,
     };
-    cx.answers.changed_layout = Some(answer);
+    cx.memory.answers.changed_layout = Some(answer);
     Ok(answer)
 }
 

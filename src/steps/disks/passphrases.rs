@@ -26,7 +26,7 @@ pub fn collect(cx: &mut Context) -> Result<(), StepError> {
     let wants = |volume: &&LuksVolume| facts.passphrase_file(volume).is_some();
     let volumes: Vec<LuksVolume> = facts.luks().filter(wants).cloned().collect();
     for volume in &volumes {
-        if cx.answers.passphrases.contains_key(&volume.name) {
+        if cx.memory.answers.passphrases.contains_key(&volume.name) {
             continue;
         }
         let file = cx.facts()?.first().passphrase_file(volume).unwrap_or_default().to_owned();
@@ -41,7 +41,7 @@ pub fn collect(cx: &mut Context) -> Result<(), StepError> {
         if cx.facts()?.first().is_typed_at_boot(volume) {
             can_be_typed(&volume.name, &passphrase)?;
         }
-        cx.answers.passphrases.insert(volume.name.clone(), passphrase);
+        cx.memory.answers.passphrases.insert(volume.name.clone(), passphrase);
     }
     Ok(())
 }
@@ -93,7 +93,7 @@ fn stored_at(cx: &mut Context, place: &SecretPlace) -> Result<Secret, StepError>
         let key: Vec<&str> = place.key.iter().map(String::as_str).collect();
         return Ok(stored_value::read(&place.file, &key, cx.operator())?.ok_or_else(missing)?);
     }
-    if let Some((_, made)) = cx.answers.made.iter().find(|(known, _)| known == place) {
+    if let Some((_, made)) = cx.memory.answers.made.iter().find(|(known, _)| known == place) {
         return Ok(made.clone());
     }
     if let Some(kept) = stored::value(cx, place)? {
@@ -104,7 +104,7 @@ fn stored_at(cx: &mut Context, place: &SecretPlace) -> Result<Secret, StepError>
         return Err(missing().into());
     }
     let made = password::generate();
-    cx.answers.made.push((place.clone(), made.clone()));
+    cx.memory.answers.made.push((place.clone(), made.clone()));
     Ok(made)
 }
 

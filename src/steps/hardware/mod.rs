@@ -120,7 +120,7 @@ impl Step for Hardware {
         if !keeps(cx, &repo)? {
             let report = report(cx)?;
             crate::steps::hardware::report::write(&repo.root().join(&path), &report)?;
-            cx.hardware_report = Some(report);
+            cx.memory.hardware_report = Some(report);
             repo.intent_to_add(&[path.as_path()])?;
         }
         let changed: Vec<PathBuf> =
@@ -145,7 +145,7 @@ pub fn committed_here(cx: &Context, path: &std::path::Path) -> bool {
 pub fn left_by_this_run(cx: &Context, path: &std::path::Path) -> bool {
     let began = [StepId::Lock, StepId::Hardware]
         .iter()
-        .any(|step| journal::intention(cx.journal.lines(), *step).is_some());
+        .any(|step| journal::intention(cx.memory.journal.lines(), *step).is_some());
     began && committed_here(cx, path)
 }
 
@@ -200,7 +200,7 @@ fn written_by_this_run(cx: &Context) -> Result<bool, StepError> {
 /// Whether the file holds what the target reports. nixos-facter need not say the same
 /// twice: its report is taken once per process.
 fn is_report(cx: &Context, written: &str) -> Result<bool, StepError> {
-    match &cx.hardware_report {
+    match &cx.memory.hardware_report {
         Some(report) => Ok(report == written),
         None => Ok(written == report(cx)?),
     }

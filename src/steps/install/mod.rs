@@ -99,7 +99,7 @@ impl Step for Install {
         if let Some(status) = cx.over_since_installed(StepId::Install) {
             return Ok(status);
         }
-        if cx.finished(StepId::Copy).is_none() || cx.target.is_none() {
+        if cx.finished(StepId::Copy).is_none() || cx.connection.target.is_none() {
             return Ok(Status::Ready);
         }
         let system = first_system(cx)?;

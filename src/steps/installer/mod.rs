@@ -65,7 +65,7 @@ impl Step for Installer {
             return Ok(status);
         }
         let target = cx.target()?;
-        if cx.phase == Phase::Installer {
+        if cx.connection.phase == Phase::Installer {
             let fingerprint = target.host_key.fingerprint();
             let summary = format!("host key {fingerprint}");
             let output = InstallerOutput {

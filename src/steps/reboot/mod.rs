@@ -68,18 +68,18 @@ impl Step for Reboot {
             change: "puts the host's new key into your known_hosts",
             reversible: true,
         };
-        if cx.phase == Phase::Installed { &[TELLS] } else { &[BOOTS, TELLS] }
+        if cx.connection.phase == Phase::Installed { &[TELLS] } else { &[BOOTS, TELLS] }
     }
 
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
-        if cx.phase != Phase::Installed {
+        if cx.connection.phase != Phase::Installed {
             return Ok(Status::Ready);
         }
         if let Some(evidence) = cx.finished(StepId::Reboot) {
             return Ok(Status::Done(evidence.clone()));
         }
         // It came up after the run that waited for it had ended, which told nobody.
-        if !cx.produced.contains_key(&StepId::Reboot) {
+        if cx.produced(StepId::Reboot).is_none() {
             return Ok(Status::Ready);
         }
         let target = cx.target()?;
@@ -95,16 +95,16 @@ impl Step for Reboot {
     }
 
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
-        if cx.phase == Phase::Installed {
+        if cx.connection.phase == Phase::Installed {
             return Ok(Evidence::new("puts the key of the installed system into known_hosts"));
         }
-        let boot_id = cx.target.as_ref().map(|target| target.facts.boot_id.clone());
+        let boot_id = cx.connection.target.as_ref().map(|target| target.facts.boot_id.clone());
         let intention = RebootIntention { boot_id: Some(boot_id.unwrap_or_default()) };
         Ok(Evidence::of("reboots into the installed system", &intention)?)
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
-        if cx.phase != Phase::Installed {
+        if cx.connection.phase != Phase::Installed {
             boot_installed(cx)?;
         }
         cx.produce("", &RebootOutput::default())?;
@@ -124,7 +124,7 @@ fn boot_installed(cx: &mut Context) -> Result<(), StepError> {
     }
     let config = cx.facts()?.first().clone();
     let mut old_boot = String::new();
-    if let Some(target) = &cx.target {
+    if let Some(target) = &cx.connection.target {
         old_boot.clone_from(&target.facts.boot_id);
         let volumes: Vec<&str> = config.luks().map(|volume| volume.name.as_str()).collect();
         next_boot::set(cx);

@@ -32,7 +32,7 @@ dd if="$next" of="BootNext-$global" bs=6 count=1 status=none
 /// Sets BootNext to the entry of the new system. It is a help: whatever stands in its way
 /// is for the log.
 pub fn set(cx: &Context) {
-    let Some(target) = &cx.target else { return };
+    let Some(target) = &cx.connection.target else { return };
     if !target.facts.uefi {
         return;
     }
@@ -54,7 +54,9 @@ pub fn set(cx: &Context) {
 /// Sets BootNext to the entry that started the installed system: one that was started by
 /// [`set`] alone is to come back, too.
 pub fn again(cx: &Context) {
-    let Some(target) = cx.target.as_ref().filter(|target| target.facts.uefi) else { return };
+    let Some(target) = cx.connection.target.as_ref().filter(|target| target.facts.uefi) else {
+        return;
+    };
     match target.session.root_script(AGAIN, &[]).run() {
         Ok(_) => tracing::info!("BootNext is what started this boot"),
         Err(error) => tracing::info!(%error, "BootNext is left alone"),

@@ -21,7 +21,7 @@ const GOING_DOWN: Duration = Duration::from_secs(20);
 
 /// Tells the target to reboot; its connection ends with it.
 pub fn reboot(cx: &mut Context) -> Result<(), StepError> {
-    let Some(target) = cx.target.take() else { return Ok(()) };
+    let Some(target) = cx.connection.target.take() else { return Ok(()) };
     let told = target.session.root(&["systemctl", "reboot"]).deadline(GOING_DOWN).run();
     match told {
         // The answer is lost when the machine is fast: its boot id will tell.
@@ -39,7 +39,7 @@ pub fn reboot(cx: &mut Context) -> Result<(), StepError> {
 /// Waits until the installed system answers with the key of this run, on a boot
 /// other than `old_boot`, and connects to it.
 pub fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), StepError> {
-    let target = cx.config.target.clone().ok_or_else(no_target)?;
+    let target = cx.connection.address.clone().ok_or_else(no_target)?;
     let user = cx.primary_user()?;
     let places = places(cx, &target.with_user(user), config)?;
     let key = cx.keys().public().ok_or_else(no_key)?;
@@ -78,8 +78,8 @@ pub fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), 
         let target = connect::examined(cx, session, key.clone())?;
         if target.facts.boot_id != old_boot {
             is_what_was_installed(cx, &target)?;
-            cx.target = Some(target);
-            cx.phase = crate::target::Phase::Installed;
+            cx.connection.target = Some(target);
+            cx.connection.phase = crate::target::Phase::Installed;
             cx.events.emit(Event::Arrived { what: format!("{host} is up") });
             return Ok(());
         }
@@ -123,7 +123,7 @@ fn unlocks(cx: &Context, config: &HostFacts) -> impl Fn(&Endpoint) -> String + u
     let host = cx.config.host.clone();
     let known: Option<Endpoint> = cx.run.target.parse().ok();
     let key = cx.keys().initrd_public().map(|key| key.fingerprint()).unwrap_or_default();
-    let login = cx.config.target.as_ref().and_then(|target| target.identity_file.clone());
+    let login = cx.connection.address.as_ref().and_then(|target| target.identity_file.clone());
     let login = login.map(|file| format!(" -i {}", exec::quote(&file.display().to_string())));
     let ask = if config.initrd_systemd { "systemctl default" } else { "cryptsetup-askpass" };
     move |at| {

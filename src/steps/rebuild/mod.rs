@@ -106,7 +106,7 @@ impl Step for Rebuild {
     }
 
     fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
-        if cx.phase == Phase::Installed {
+        if cx.connection.phase == Phase::Installed {
             // The password for sudo is asked for before the long work.
             sudo::ensure(cx).map_err(|error| needs_root(cx, error))?;
         }
@@ -127,7 +127,7 @@ impl Step for Rebuild {
     }
 
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
-        if cx.phase != Phase::Installed {
+        if cx.connection.phase != Phase::Installed {
             return Ok(Status::Ready);
         }
         let Some(full) = current_full(cx)? else { return Ok(Status::Ready) };

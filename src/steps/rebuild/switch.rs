@@ -131,14 +131,14 @@ fn reconnect(cx: &mut Context, until: Instant) -> Result<(), StepError> {
     let session = wait_for(&[endpoint], &key, &[], &cx.dir, left, |_| ()).map_err(|error| {
         StepError::from(error).doing("the machine did not come back after it began to switch")
     })?;
-    cx.target = Some(connect::examined(cx, session, key)?);
+    cx.connection.target = Some(connect::examined(cx, session, key)?);
     Ok(())
 }
 
 /// What is known of the target is read again: another system runs now.
 fn refresh(cx: &mut Context, until: Instant) -> Result<(), StepError> {
     let read = TargetFacts::read(&cx.target()?.session);
-    match (read, cx.target.as_mut()) {
+    match (read, cx.connection.target.as_mut()) {
         (Ok(facts), Some(target)) => {
             target.facts = facts;
             Ok(())

@@ -37,7 +37,7 @@ pub fn missing(
             values.push((place, key.text().clone()));
         }
     }
-    for (place, value) in &cx.answers.made {
+    for (place, value) in &cx.memory.answers.made {
         if read(cx, secrets, place)?.is_none() {
             values.push((place.clone(), value.clone()));
         }

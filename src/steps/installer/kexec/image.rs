@@ -50,7 +50,7 @@ pub fn image(cx: &Context) -> Result<Image, StepError> {
     let given = cx.config.kexec.sha256.as_ref();
     let from = cx.config.kexec.image.clone().unwrap_or_else(|| {
         KexecImage::Url(published(
-            &cx.target.as_ref().map_or(String::new(), |t| t.facts.system.clone()),
+            &cx.connection.target.as_ref().map_or(String::new(), |t| t.facts.system.clone()),
         ))
     });
     let (path, shown) = match &from {

@@ -95,7 +95,7 @@ pub fn wait(cx: &mut Context, old_boot: &str) -> Result<(), StepError> {
     let endpoint = cx.target()?.session.endpoint().clone();
     let key = cx.target()?.host_key.clone();
     // Its connection ends with it.
-    cx.target = None;
+    cx.connection.target = None;
     say_waiting(cx, &endpoint);
     let places = places(cx, &endpoint)?;
     let until = Instant::now() + BOOT_DEADLINE;
@@ -107,11 +107,11 @@ pub fn wait(cx: &mut Context, old_boot: &str) -> Result<(), StepError> {
         for (place, is_guess) in places.iter().filter(|(place, _)| worth_it(place)) {
             match arrived(cx, place, &key, old_boot) {
                 Ok(Some(target)) => {
-                    cx.config.target = Some(place.clone());
-                    cx.target = Some(target);
-                    cx.phase = Phase::Installer;
+                    cx.connection.address = Some(place.clone());
+                    cx.connection.target = Some(target);
+                    cx.connection.phase = Phase::Installer;
                     cx.events.emit(Event::Arrived { what: "the installer is up".into() });
-                    cx.events.emit(Event::Phase { phase: cx.phase.to_string() });
+                    cx.events.emit(Event::Phase { phase: cx.connection.phase.to_string() });
                     return Ok(());
                 }
                 Ok(None) => "the system that was there still answers".clone_into(&mut last),
