@@ -24,7 +24,7 @@ fn plan() -> Plan {
             step(StepId::Identity, &[effect(Source, "writes keys", true)]).observed(&done),
             step(StepId::Secrets, &[effect(Source, "re-encrypts and pushes nix-secrets", true)])
                 .observed(&Status::Blocked(rejected)),
-            step(StepId::Installer, &[]).observed(&Status::Superseded("it is installed".into())),
+            step(StepId::Installer, &[]).observed(&Status::NotApplicable("it is installed".into())),
             step(
                 StepId::Disks,
                 &[

@@ -81,8 +81,8 @@ pub fn travel(mut run: open_run::Run, selection: &Selection) -> Result<Exit, Ste
         say_what_to_push(&run.cx)?;
     }
     let exit = match &result {
-        Ok(()) => Exit::Done,
-        Err(failure) => failure.error.exit,
+        Ok(exit) => *exit,
+        Err(error) => error.exit,
     };
     let seconds = started.elapsed().as_secs_f64();
     run.cx.events.emit(Event::RunEnded { exit: exit as u8, seconds });

@@ -30,8 +30,8 @@ pub fn run(cli: &Cli, args: &CheckArgs) -> Result<Exit, StepError> {
     steps.retain(|planned| planned.step.id() == StepId::Check);
     let result = engine::run(&mut run.cx, &steps);
     let exit = match &result {
-        Ok(()) => Exit::Done,
-        Err(failure) => failure.error.exit,
+        Ok(exit) => *exit,
+        Err(error) => error.exit,
     };
     let seconds = started.elapsed().as_secs_f64();
     run.cx.events.emit(Event::RunEnded { exit: exit as u8, seconds });

@@ -18,7 +18,7 @@ use crate::journey;
 use crate::journey::Selection;
 use crate::journey::engine;
 use crate::run::event::Event;
-use crate::run::step::{Consent, StepId};
+use crate::run::step::{Disposition, StepId};
 use crate::steps::connect::sudo;
 use crate::steps::context::Context;
 
@@ -74,7 +74,7 @@ pub fn run(cli: &Cli, args: &SyncArgs) -> Result<Exit, StepError> {
     say_what_stays(&cx)?;
     let steps = steps(&mut cx, args);
     let result = engine::run(&mut cx, &steps);
-    let exit = result.as_ref().map_or_else(|failure| failure.error.exit, |()| Exit::Done);
+    let exit = result.as_ref().map_or_else(|error| error.exit, |exit| *exit);
     let seconds = started.elapsed().as_secs_f64();
     cx.events.emit(Event::RunEnded { exit: exit as u8, seconds });
     ui.finish();
@@ -100,8 +100,8 @@ fn steps(cx: &mut Context, args: &SyncArgs) -> Vec<journey::Planned> {
         StepId::Rebuild => args.boot || args.switch,
         _ => false,
     });
-    let asked_for = steps.iter().map(|planned| (planned.step.id(), Consent::Given));
-    cx.memory.answers.consents.extend(asked_for);
+    let asked_for = steps.iter().map(|planned| (planned.step.id(), Disposition::Run));
+    cx.memory.answers.confirmed.extend(asked_for);
     steps
 }
 

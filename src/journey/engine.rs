@@ -13,21 +13,14 @@ use crate::run::crash_points;
 use crate::run::crash_points::Boundary;
 use crate::run::event::{Ending, Event};
 use crate::run::journal::Entry;
-use crate::run::step::{Consent, Evidence, Status, StepId};
+use crate::run::step::{Disposition, Evidence, Status, StepId};
 use crate::steps::Step;
 use crate::steps::context::Context;
 
-/// A step that failed, with its error.
-#[derive(Debug)]
-pub struct Failure {
-    pub step: StepId,
-    pub error: StepError,
-}
-
-/// Runs `plan` until it is done or a step fails.
-pub fn run(cx: &mut Context, plan: &[Planned]) -> Result<(), Failure> {
+/// Runs `plan` until it is done or a step fails; what fails in a step is told as an event.
+pub fn run(cx: &mut Context, plan: &[Planned]) -> Result<Exit, StepError> {
     if is_finished(cx, plan) {
-        return Ok(());
+        return Ok(Exit::Done);
     }
     let mut asked = false;
     for planned in plan {
@@ -36,35 +29,47 @@ pub fn run(cx: &mut Context, plan: &[Planned]) -> Result<(), Failure> {
         let events = cx.events.clone();
         cx.events = events.of(id);
         let started = Instant::now();
-        let result = match &planned.skipped {
-            Some(reason) => Ok((Ending::Skipped, Evidence::new(reason.clone()))),
-            None if id > StepId::Identity && !std::mem::replace(&mut asked, true) => {
-                ask(cx, plan).and_then(|()| advance(cx, planned.step.as_ref(), started))
-            }
-            None => advance(cx, planned.step.as_ref(), started),
-        };
+        let result = go_on(cx, planned, plan, &mut asked, started);
         let seconds = started.elapsed().as_secs_f64();
-        match result {
+        let failed = match result {
             Ok((ending, evidence)) => {
-                cx.events.emit(Event::StepEnded { ending, evidence, seconds })
+                cx.events.emit(Event::StepEnded { ending, evidence, seconds });
+                None
             }
             Err(error) => {
                 let error = plainly(error);
                 fail(cx, id, &error, seconds);
-                cx.events = events;
-                return Err(Failure { step: id, error });
+                Some(error.exit)
             }
-        }
+        };
         cx.events = events;
+        if let Some(exit) = failed {
+            return Ok(exit);
+        }
     }
     // A part of the journey, as `check` runs it, completes nothing.
     if crate::journey::is_whole(&cx.config, plan) {
-        cx.memory
-            .journal
-            .append(Entry::Completed)
-            .map_err(|error| Failure { step: StepId::Retire, error: error.into() })?;
+        cx.memory.journal.append(Entry::Completed)?;
     }
-    Ok(())
+    Ok(Exit::Done)
+}
+
+/// Does the next step, or says why it does not run. All questions come before the first
+/// step that does not prepare them.
+fn go_on(
+    cx: &mut Context,
+    planned: &Planned,
+    plan: &[Planned],
+    asked: &mut bool,
+    started: Instant,
+) -> Result<(Ending, Evidence), StepError> {
+    if let Disposition::Skip { reason, .. } = planned.disposition(cx)? {
+        return Ok((Ending::Skipped, Evidence::new(reason)));
+    }
+    if !planned.step.is_groundwork() && !std::mem::replace(asked, true) {
+        ask(cx, plan)?;
+    }
+    advance(cx, planned.step.as_ref(), started)
 }
 
 /// Whether there is nothing left to do: then nothing is checked or changed either.
@@ -72,20 +77,19 @@ fn is_finished(cx: &mut Context, plan: &[Planned]) -> bool {
     if !crate::run::journal::completed(cx.memory.journal.lines()) {
         return false;
     }
-    let left_out = |planned: &Planned| {
-        planned.skipped.is_some() || matches!(planned.step.left_out(cx), Ok(Some(_)))
-    };
+    let skipped =
+        |planned: &Planned| matches!(planned.disposition(cx), Ok(Disposition::Skip { .. }));
     let settled = |planned: &&Planned| {
-        left_out(planned)
-            || planned.step.id() == StepId::Check
-            || matches!(planned.step.observe(cx), Ok(Status::Done(_) | Status::Superseded(_)))
+        skipped(planned)
+            || !planned.step.lasts()
+            || matches!(planned.step.observe(cx), Ok(Status::Done(_) | Status::NotApplicable(_)))
     };
     if !plan.iter().all(|planned| settled(&planned)) {
         return false;
     }
     for planned in plan {
         let evidence = cx.finished(planned.step.id()).cloned().unwrap_or_default();
-        let ending = if left_out(planned) { Ending::Skipped } else { Ending::AlreadyDone };
+        let ending = if skipped(planned) { Ending::Skipped } else { Ending::AlreadyDone };
         cx.events.of(planned.step.id()).emit(Event::StepEnded { ending, evidence, seconds: 0.0 });
     }
     cx.events.note("everything is as this run left it: nothing was changed");
@@ -95,17 +99,16 @@ fn is_finished(cx: &mut Context, plan: &[Planned]) -> bool {
 /// Asks everything that needs an answer, in one round before the long work: once
 /// the keys are there, since what happens to the secrets depends on them.
 fn ask(cx: &mut Context, plan: &[Planned]) -> Result<(), StepError> {
-    for planned in plan.iter().filter(|planned| planned.skipped.is_none()) {
+    for planned in plan {
         let step = planned.step.as_ref();
-        if cx.memory.answers.consents.contains_key(&step.id()) {
-            continue; // the command itself has answered
+        if step.is_groundwork() || cx.memory.answers.confirmed.contains_key(&step.id()) {
+            continue; // the command itself may have answered
         }
-        if step.id() > StepId::Identity
-            && step.left_out(cx)?.is_none()
+        if *planned.disposition(cx)? == Disposition::Run
             && matches!(step.observe(cx), Ok(Status::Ready))
         {
-            let consent = step.confirm(cx)?;
-            cx.memory.answers.consents.insert(step.id(), consent);
+            let answer = step.confirm(cx)?;
+            cx.memory.answers.confirmed.insert(step.id(), answer);
         }
     }
     Ok(())
@@ -117,9 +120,6 @@ fn advance(
     started: Instant,
 ) -> Result<(Ending, Evidence), StepError> {
     let id = step.id();
-    if let Some(reason) = step.left_out(cx)? {
-        return Ok((Ending::Skipped, Evidence::new(reason)));
-    }
     cx.events.emit(Event::StepStarted { title: id.title().into() });
     stop_if_interrupted()?;
     match step.observe(cx)? {
@@ -129,22 +129,22 @@ fn advance(
             }
             return Ok((Ending::AlreadyDone, evidence));
         }
-        Status::Superseded(reason) => return Ok((Ending::Superseded, Evidence::new(reason))),
+        Status::NotApplicable(reason) => return Ok((Ending::NotApplicable, Evidence::new(reason))),
         Status::Blocked(error) => return Err(error),
-        Status::Ready if cx.finished(id).is_some() && id != StepId::Check => {
+        Status::Ready if cx.finished(id).is_some() && step.lasts() => {
             cx.events.note(format!("{id} was done, and is open again: {}", id.title()));
         }
         Status::Ready => {}
     }
-    let consent = match cx.memory.answers.consents.get(&id) {
-        Some(consent) => consent.clone(),
+    let answer = match cx.memory.answers.confirmed.get(&id) {
+        Some(answer) => answer.clone(),
         // It was not ready when the questions were asked.
         None => step.confirm(cx)?,
     };
-    if let Consent::Declined(meaning) = consent {
+    if let Disposition::Skip { reason, .. } = answer {
         // Whole: the table at the end has room for its beginning only.
-        cx.events.note(meaning.clone());
-        return Ok((Ending::Skipped, Evidence::new(meaning)));
+        cx.events.note(reason.clone());
+        return Ok((Ending::Skipped, Evidence::new(reason)));
     }
     crash_points::point(id, Boundary::BeforeStarted);
     let intention = step.intention(cx)?;
@@ -156,7 +156,7 @@ fn advance(
     let evidence = match step.observe(cx)? {
         Status::Done(evidence) => evidence,
         Status::Blocked(error) => return Err(error),
-        Status::Ready | Status::Superseded(_) => {
+        Status::Ready | Status::NotApplicable(_) => {
             return Err(StepError::new(
                 format!("{id} ran without an error, and yet it is not done"),
                 "what it should have changed was looked at afterwards and is not there",

@@ -3,11 +3,13 @@
 pub mod changes;
 pub mod engine;
 
+use std::cell::OnceCell;
+
+use crate::config::Config;
 use crate::config::installation::{Installation, Phases};
-use crate::config::{Config, Push};
 use crate::error::{Exit, StepError};
 use crate::run::plan::{Plan, PlanStep};
-use crate::run::step::{Machine, Status, StepId};
+use crate::run::step::{Decider, Disposition, Machine, Status, StepId};
 use crate::steps;
 use crate::steps::Step;
 use crate::steps::context::Context;
@@ -15,10 +17,32 @@ use crate::steps::context::Context;
 /// A step of this journey.
 pub struct Planned {
     pub step: Box<dyn Step>,
-    /// Why it does not run, where it does not.
-    pub skipped: Option<String>,
-    /// Left out by a flag: the journey will not be whole.
-    pub left_out: bool,
+    /// Whether it runs: as flags select it, else as the step itself says when it is asked.
+    disposition: OnceCell<Disposition>,
+}
+
+impl Planned {
+    fn new(step: Box<dyn Step>, not_selected: Option<String>) -> Self {
+        let disposition = OnceCell::new();
+        if let Some(reason) = not_selected {
+            disposition.get_or_init(|| Disposition::not_selected(reason));
+        }
+        Self { step, disposition }
+    }
+
+    /// Whether the step runs; it is asked once.
+    pub fn disposition(&self, cx: &Context) -> Result<&Disposition, StepError> {
+        if let Some(known) = self.disposition.get() {
+            return Ok(known);
+        }
+        let disposition = self.step.disposition(cx)?;
+        Ok(self.disposition.get_or_init(|| disposition))
+    }
+
+    /// Whether the flags that select steps want it.
+    fn is_selected(&self) -> bool {
+        !matches!(self.disposition.get(), Some(Disposition::Skip { by: Decider::Selection, .. }))
+    }
 }
 
 /// Which steps the user wants to run.
@@ -81,8 +105,7 @@ impl Selection {
 pub fn steps(config: &Config, selection: &Selection) -> Vec<Planned> {
     let planned = |step: Box<dyn Step>| {
         let id = step.id();
-        let left_out = selection.leaves_out(id).or_else(|| no_phase_of(config, id));
-        Planned { step, left_out: left_out.is_some(), skipped: no_use_for(config, id).or(left_out) }
+        Planned::new(step, selection.leaves_out(id).or_else(|| no_phase_of(config, id)))
     };
     StepId::ALL
         .into_iter()
@@ -116,26 +139,7 @@ fn in_phases(phases: Phases, step: StepId) -> bool {
 /// Whether `plan` has every step that there is for its configuration.
 pub fn is_whole(config: &Config, plan: &[Planned]) -> bool {
     let all = if config.host_system().is_some() { StepId::ALL.len() } else { INSTALL.len() };
-    plan.len() == all && plan.iter().all(|planned| !planned.left_out)
-}
-
-/// Why this configuration has no use for a step.
-fn no_use_for(config: &Config, id: StepId) -> Option<String> {
-    let none = config.secrets.is_none();
-    let reason = match id {
-        StepId::Secrets if none => "the configuration has no secrets repository",
-        StepId::Lock if none => "the configuration has no secrets repository",
-        StepId::Lock if !config.secrets_apart() => "the secrets lie in the configuration itself",
-        StepId::Lock if config.push == Push::No => "nothing is pushed, so nothing can be locked",
-        StepId::Hardware if config.host_system().is_none() && config.hardware.is_none() => {
-            "not asked for: --generate-hardware-config"
-        }
-        StepId::Repos if !config.copy_repos => "left out by --no-repos",
-        StepId::Publish if config.push == Push::No => "left out by --no-push",
-        StepId::Retire if none => "the configuration has no secrets repository",
-        _ => return None,
-    };
-    Some(reason.to_owned())
+    plan.len() == all && plan.iter().all(Planned::is_selected)
 }
 
 /// The plan as it would be carried out now; observes, changes nothing.
@@ -145,15 +149,14 @@ pub fn plan(cx: &Context, steps: &[Planned]) -> Plan {
         .map(|planned| {
             let effects = planned.step.effects(cx);
             let row = PlanStep::new(planned.step.id(), effects);
-            if let Some(reason) = &planned.skipped {
-                return row.skipped(reason.clone());
+            let disposition = match planned.disposition(cx) {
+                Ok(disposition) => disposition,
+                Err(error) => return row.observed(&Status::Blocked(error)),
+            };
+            if let Disposition::Skip { reason, .. } = disposition {
+                return row.skipped(reason);
             }
             let row = row.with_details(planned.step.details(cx));
-            match planned.step.left_out(cx) {
-                Ok(None) => {}
-                Ok(Some(reason)) => return row.skipped(reason),
-                Err(error) => return row.observed(&Status::Blocked(error)),
-            }
             let elsewhere = effects.iter().any(|e| e.machine != Machine::Source);
             if elsewhere && cx.connection.address.is_none() {
                 return row.observed(&Status::Ready); // nobody to ask: as on a blank machine

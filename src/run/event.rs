@@ -31,7 +31,8 @@ pub enum Ending {
     Applied,
     /// Was found done already.
     AlreadyDone,
-    Superseded,
+    #[serde(rename = "superseded")]
+    NotApplicable,
     /// Left out by a flag or because the configuration has no use for it.
     Skipped,
 }

@@ -17,7 +17,8 @@ pub enum State {
     Done,
     Ready,
     Blocked,
-    Superseded,
+    #[serde(rename = "superseded")]
+    NotApplicable,
     Running,
     Failed,
     Skipped,
@@ -29,7 +30,7 @@ impl State {
             Self::Done => "done",
             Self::Ready => "ready",
             Self::Blocked => "blocked",
-            Self::Superseded => "superseded",
+            Self::NotApplicable => "superseded",
             Self::Running => "running",
             Self::Failed => "failed",
             Self::Skipped => "skipped",
@@ -103,7 +104,7 @@ impl PlanStep {
             }
             Status::Ready => (State::Ready, None),
             Status::Blocked(error) => (State::Blocked, Some(error.to_string())),
-            Status::Superseded(by) => (State::Superseded, Some(by.clone())),
+            Status::NotApplicable(by) => (State::NotApplicable, Some(by.clone())),
         };
         self.state = state;
         self.reason = reason;

@@ -179,16 +179,41 @@ pub enum Status {
     Ready,
     /// Cannot run, and running the steps before it will not help.
     Blocked(StepError),
-    /// Made meaningless by a later phase; never runs.
-    Superseded(String),
+    /// Made meaningless by a later phase, or by what there is; never runs.
+    NotApplicable(String),
 }
 
-/// What a person said of a step.
+/// Whether a step runs in this journey; where not, why, and who decided it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Consent {
-    Given,
-    /// The step is left out; the text says what that means.
-    Declined(String),
+pub enum Disposition {
+    Run,
+    Skip { reason: String, by: Decider },
+}
+
+/// Who decides that a step does not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decider {
+    /// Flags that select steps: then the journey is not whole.
+    Selection,
+    /// The configuration, which has no use for it.
+    Configuration,
+    /// A person who was asked.
+    Person,
+}
+
+impl Disposition {
+    pub fn not_selected(reason: impl Into<String>) -> Self {
+        Self::Skip { reason: reason.into(), by: Decider::Selection }
+    }
+
+    pub fn no_use(reason: impl Into<String>) -> Self {
+        Self::Skip { reason: reason.into(), by: Decider::Configuration }
+    }
+
+    /// A person wants to do without the step; the text says what that means.
+    pub fn declined(meaning: impl Into<String>) -> Self {
+        Self::Skip { reason: meaning.into(), by: Decider::Person }
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::run::event::Events;
 use crate::run::facts::StepFacts;
 use crate::run::journal;
 use crate::run::journal::{Journal, RunIdentity};
-use crate::run::step::{Consent, Evidence, Status, StepId};
+use crate::run::step::{Disposition, Evidence, Status, StepId};
 use crate::secret::Secret;
 use crate::sops::proof::identities::{Identities, Places};
 use crate::ssh::Endpoint;
@@ -80,7 +80,7 @@ pub struct Connection {
 #[derive(Debug, Default)]
 pub struct Answers {
     /// Whether each step that was asked about may run.
-    pub consents: BTreeMap<StepId, Consent>,
+    pub confirmed: BTreeMap<StepId, Disposition>,
     /// Passphrases by LUKS volume.
     pub passphrases: BTreeMap<String, Secret>,
     /// Passphrases that were made up, and where they are to be kept.
@@ -274,7 +274,7 @@ impl Context {
         };
         over.then(|| match self.finished(step) {
             Some(evidence) => Status::Done(evidence.clone()),
-            None => Status::Superseded("the installed system answers already".into()),
+            None => Status::NotApplicable("the installed system answers already".into()),
         })
     }
 

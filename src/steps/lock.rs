@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::shared_edit::Destination;
+use crate::config::Push;
 use crate::error::{Exit, StepError};
 use crate::git::short;
 use crate::run::facts::StepFacts;
-use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
+use crate::run::step::{Disposition, Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
 use crate::steps::secrets;
-use crate::steps::secrets::SecretsOutput;
+use crate::steps::secrets::{NO_SECRETS, SecretsOutput};
 
 pub struct Lock;
 
@@ -37,6 +38,19 @@ impl Step for Lock {
             change: "moves the secrets input in flake.lock to the pushed revision",
             reversible: true,
         }]
+    }
+
+    fn disposition(&self, cx: &Context) -> Result<Disposition, StepError> {
+        if cx.config.secrets.is_none() {
+            return Ok(Disposition::no_use(NO_SECRETS));
+        }
+        if !cx.config.secrets_apart() {
+            return Ok(Disposition::no_use("the secrets lie in the configuration itself"));
+        }
+        if cx.config.push == Push::No {
+            return Ok(Disposition::no_use("nothing is pushed, so nothing can be locked"));
+        }
+        Ok(Disposition::Run)
     }
 
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {

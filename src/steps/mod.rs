@@ -24,7 +24,7 @@ pub mod undo;
 use context::Context;
 
 use crate::error::StepError;
-use crate::run::step::{Consent, Effect, Evidence, Status, StepId};
+use crate::run::step::{Disposition, Effect, Evidence, Status, StepId};
 
 /// The step with this id.
 pub fn step(id: StepId) -> Box<dyn Step> {
@@ -58,14 +58,23 @@ pub trait Step {
     fn details(&self, _cx: &Context) -> Vec<String> {
         Vec::new()
     }
-    /// Why this configuration has no use for the step; then it is not looked at.
-    fn left_out(&self, _cx: &Context) -> Result<Option<String>, StepError> {
-        Ok(None)
+    /// Whether this configuration has a use for the step; where not, it is not looked at.
+    fn disposition(&self, _cx: &Context) -> Result<Disposition, StepError> {
+        Ok(Disposition::Run)
+    }
+    /// Whether questions rest on what it finds or makes: then it runs before any is asked.
+    fn is_groundwork(&self) -> bool {
+        false
+    }
+    /// Whether what it proves holds beyond this process; else each process does it anew.
+    fn lasts(&self) -> bool {
+        true
     }
     fn observe(&self, cx: &Context) -> Result<Status, StepError>;
-    /// Asks a person, early and once, whether and how the step may run.
-    fn confirm(&self, _cx: &mut Context) -> Result<Consent, StepError> {
-        Ok(Consent::Given)
+    /// Asks a person, early and once, whether and how the step may run; flags and settings
+    /// that answer are a person's word too.
+    fn confirm(&self, _cx: &mut Context) -> Result<Disposition, StepError> {
+        Ok(Disposition::Run)
     }
     /// What `Started` records: enough to recognise half-done work.
     fn intention(&self, _cx: &Context) -> Result<Evidence, StepError> {

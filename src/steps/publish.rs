@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::shared_edit::{Destination, Edit, Place};
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Push};
 use crate::error::StepError;
 use crate::git::short;
 use crate::git::{self, Repo};
 use crate::nix::StorePath;
 use crate::run::facts::StepFacts;
-use crate::run::step::{Consent, Effect, Machine, Status, StepId};
+use crate::run::step::{Disposition, Effect, Machine, Status, StepId};
 use crate::steps::Step;
 use crate::steps::build::repo_at;
 use crate::steps::lock;
@@ -55,15 +55,22 @@ impl Step for Publish {
         }]
     }
 
-    fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
+    fn disposition(&self, cx: &Context) -> Result<Disposition, StepError> {
+        if cx.config.push == Push::No {
+            return Ok(Disposition::no_use("left out by --no-push"));
+        }
+        Ok(Disposition::Run)
+    }
+
+    fn confirm(&self, cx: &mut Context) -> Result<Disposition, StepError> {
         let repo = Repo::open(cx.config.repo()?)?;
         let remote = Destination::of(&repo, &cx.config.push)?.url()?;
         let question = Question::new("Push the hardware configuration at the end?", "--no-push")
             .detail(format!("to {remote}"))
             .answered_by_yes();
         Ok(match cx.prompter.confirm(&question)? {
-            true => Consent::Given,
-            false => Consent::Declined("declined; push it when you are ready: git push".into()),
+            true => Disposition::Run,
+            false => Disposition::declined("declined; push it when you are ready: git push"),
         })
     }
 

@@ -13,7 +13,7 @@ use crate::error::StepError;
 use crate::git::Repo;
 use crate::git::short;
 use crate::run::facts::StepFacts;
-use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
+use crate::run::step::{Disposition, Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
 use crate::target::Phase;
 use crate::ui::prompt::Question;
@@ -76,18 +76,26 @@ impl Step for Repos {
         }]
     }
 
-    fn left_out(&self, cx: &Context) -> Result<Option<String>, StepError> {
-        kept(cx).map(|kept| kept.err())
+    fn disposition(&self, cx: &Context) -> Result<Disposition, StepError> {
+        if !cx.config.copy_repos {
+            return Ok(Disposition::no_use("left out by --no-repos"));
+        }
+        Ok(match lost(cx)? {
+            Some(place) => Disposition::no_use(format!(
+                "--no-repos by default: ~/{place} would be lost at a boot"
+            )),
+            None => Disposition::Run,
+        })
     }
 
-    fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
+    fn confirm(&self, cx: &mut Context) -> Result<Disposition, StepError> {
         let names: Vec<String> = dirs(cx).iter().map(|dir| dir.display().to_string()).collect();
         let question = Question::new("Copy the repositories to the new machine?", "--no-repos")
             .detail(names.join(", "))
             .answered_by_yes();
         Ok(match cx.prompter.confirm(&question)? {
-            true => Consent::Given,
-            false => Consent::Declined("declined; clone them there when you need them".into()),
+            true => Disposition::Run,
+            false => Disposition::declined("declined; clone them there when you need them"),
         })
     }
 
@@ -142,21 +150,17 @@ impl Step for Repos {
 
 /// Whether the repositories are copied; where not, why.
 pub fn copied(cx: &Context) -> Result<bool, StepError> {
-    Ok(cx.config.copy_repos && kept(cx)?.is_ok())
+    Ok(cx.config.copy_repos && lost(cx)?.is_none())
 }
 
-/// Whether the places of the repositories outlast a reboot; where not, how to say so.
-fn kept(cx: &Context) -> Result<Result<(), String>, StepError> {
+/// The first place of a repository that does not outlast a boot.
+fn lost(cx: &Context) -> Result<Option<String>, StepError> {
     let full = &cx.facts()?.full;
     let user = cx.primary_user()?;
     let home = full.users.iter().find(|known| known.name == user).map(|known| known.home.as_str());
     let home = home.unwrap_or("/root");
-    let places = dirs(cx).into_iter().map(|dir| place(cx, &dir));
-    let lost = places.into_iter().find(|place| !full.keeps(&format!("{home}/{place}")));
-    Ok(match lost {
-        None => Ok(()),
-        Some(place) => Err(format!("--no-repos by default: ~/{place} would be lost at a boot")),
-    })
+    let mut places = dirs(cx).into_iter().map(|dir| place(cx, &dir));
+    Ok(places.find(|place| !full.keeps(&format!("{home}/{place}"))))
 }
 
 /// The repositories that go along: the config, and the secrets where they are apart.

@@ -17,7 +17,7 @@ use crate::git::Repo;
 use crate::git::short;
 use crate::run::facts::StepFacts;
 use crate::run::journal;
-use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
+use crate::run::step::{Disposition, Effect, Evidence, Machine, Status, StepId};
 use crate::sops::change;
 use crate::sops::change::EditSettings;
 use crate::sops::change::repo::files_below;
@@ -27,7 +27,7 @@ use crate::steps::Step;
 use crate::steps::hardware;
 use crate::steps::lock;
 use crate::steps::repos::Repos;
-use crate::steps::secrets::{self, SecretsOutput};
+use crate::steps::secrets::{self, NO_SECRETS, SecretsOutput};
 use crate::ui::prompt::Question;
 
 pub struct Retire;
@@ -69,10 +69,17 @@ impl Step for Retire {
         }]
     }
 
+    fn disposition(&self, cx: &Context) -> Result<Disposition, StepError> {
+        if cx.config.secrets.is_none() {
+            return Ok(Disposition::no_use(NO_SECRETS));
+        }
+        Ok(Disposition::Run)
+    }
+
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
         let Some(old) = previous(cx)? else {
             let reason = format!("{} has no previous key to retire", cx.config.host);
-            return Ok(Status::Superseded(reason));
+            return Ok(Status::NotApplicable(reason));
         };
         let Some(evidence) = cx.evidence(StepId::Retire) else { return Ok(Status::Ready) };
         let output = evidence.read::<RetireOutput>()?.unwrap_or_default();
@@ -85,8 +92,8 @@ impl Step for Retire {
         Ok(if named.is_empty() { Status::Done(evidence.clone()) } else { Status::Ready })
     }
 
-    fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
-        let Some(old) = previous(cx)? else { return Ok(Consent::Given) };
+    fn confirm(&self, cx: &mut Context) -> Result<Disposition, StepError> {
+        let Some(old) = previous(cx)? else { return Ok(Disposition::Run) };
         let host = &cx.config.host;
         let question = Question::new(
             format!("Retire the previous key of {host} at the end?"),
@@ -95,9 +102,9 @@ impl Step for Retire {
         .detail(format!("{old} goes from the rules, and its files get new data keys."))
         .answered_by_yes();
         Ok(match cx.prompter.confirm(&question)? {
-            true => Consent::Given,
+            true => Disposition::Run,
             false => {
-                Consent::Declined(format!("declined; {old} opens the secrets from now on too"))
+                Disposition::declined(format!("declined; {old} opens the secrets from now on too"))
             }
         })
     }

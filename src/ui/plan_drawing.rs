@@ -105,7 +105,7 @@ const STATES: [State; 7] = [
     State::Done,
     State::Ready,
     State::Blocked,
-    State::Superseded,
+    State::NotApplicable,
     State::Running,
     State::Failed,
     State::Skipped,
@@ -119,7 +119,7 @@ fn colors(state: State) -> (&'static str, &'static str) {
         State::Ready => ("#f8fafc", "#334155"),
         State::Running => ("#dbeafe", "#1e40af"),
         State::Blocked | State::Failed => ("#fee2e2", "#991b1b"),
-        State::Superseded | State::Skipped => ("#f3f4f6", "#9ca3af"),
+        State::NotApplicable | State::Skipped => ("#f3f4f6", "#9ca3af"),
     }
 }
 

@@ -68,7 +68,7 @@ impl Plan {
 
 /// The line of a step and the lines of detail below it.
 fn rows(step: &PlanStep, columns: usize, style: Style) -> Vec<Vec<String>> {
-    let off = matches!(step.state, State::Skipped | State::Superseded);
+    let off = matches!(step.state, State::Skipped | State::NotApplicable);
     let paint = |text: &str| if off { style.dim(text) } else { text.to_owned() };
     let mut rows = vec![vec![
         mark(step.state, style),
@@ -89,7 +89,7 @@ fn mark(state: State, style: Style) -> String {
         State::Ready => style.dim("○"),
         State::Running => style.active("▶"),
         State::Blocked | State::Failed => style.bad("✗"),
-        State::Superseded | State::Skipped => style.dim("·"),
+        State::NotApplicable | State::Skipped => style.dim("·"),
     }
 }
 
@@ -101,7 +101,7 @@ fn headline(step: &PlanStep, columns: usize, style: Style) -> String {
             let text = evidence.filter(|text| !text.is_empty());
             return fit(&text.unwrap_or_else(|| step.title.to_owned()).replace('\n', " "), columns);
         }
-        State::Superseded => "no longer needed",
+        State::NotApplicable => "no longer needed",
         State::Skipped => "left out",
         _ => return step.title.to_owned(),
     };

@@ -81,7 +81,7 @@ fn ended(ending: Ending, summary: &str) -> String {
     let prefix = match ending {
         Ending::Applied => "",
         Ending::AlreadyDone => "done already",
-        Ending::Superseded => "no longer needed",
+        Ending::NotApplicable => "no longer needed",
         Ending::Skipped => "left out",
     };
     match (prefix, first_line(summary)) {

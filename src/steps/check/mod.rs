@@ -31,6 +31,14 @@ impl Step for Check {
         &[Effect { machine: Machine::Both, change: "nothing", reversible: true }]
     }
 
+    fn is_groundwork(&self) -> bool {
+        true
+    }
+
+    fn lasts(&self) -> bool {
+        false
+    }
+
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
         Ok(match cx.produced(StepId::Check) {
             Some(evidence) => Status::Done(evidence.clone()),

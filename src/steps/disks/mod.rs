@@ -19,7 +19,7 @@ use crate::facts::{HostFacts, LayoutDisk, LuksVolume};
 
 use crate::run::facts::{StepFacts, Words};
 use crate::run::journal;
-use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
+use crate::run::step::{Disposition, Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
 use crate::steps::build;
 use crate::target::NEW_ROOT;
@@ -107,19 +107,19 @@ impl Step for Disks {
         Ok(Status::Done(Evidence::of(summary, &DisksOutput { disks: Words(serials), script })?))
     }
 
-    fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
+    fn confirm(&self, cx: &mut Context) -> Result<Disposition, StepError> {
         passphrases::collect(cx)?;
         if mode(cx) == DiskoMode::Mount {
-            return Ok(Consent::Given); // nothing is written
+            return Ok(Disposition::Run); // nothing is written
         }
         if marked(cx)? {
             // Formatted by this run: only mounted again, unless a new layout is to have it.
             if !layout_changed(cx)? || ask_about_layout(cx)? == ChangedLayout::Keep {
-                return Ok(Consent::Given);
+                return Ok(Disposition::Run);
             }
         }
         confirm_erasure(cx)?;
-        Ok(Consent::Given)
+        Ok(Disposition::Run)
     }
 
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {

@@ -14,7 +14,7 @@ use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::run::facts::StepFacts;
 use crate::run::journal;
-use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
+use crate::run::step::{Disposition, Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
 
 use crate::git::short;
@@ -69,6 +69,13 @@ impl Step for Hardware {
                 reversible: true,
             },
         ]
+    }
+
+    fn disposition(&self, cx: &Context) -> Result<Disposition, StepError> {
+        if cx.config.host_system().is_none() && cx.config.hardware.is_none() {
+            return Ok(Disposition::no_use("not asked for: --generate-hardware-config"));
+        }
+        Ok(Disposition::Run)
     }
 
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {

@@ -43,6 +43,10 @@ impl Step for Identity {
         }]
     }
 
+    fn is_groundwork(&self) -> bool {
+        true
+    }
+
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
         let keys = cx.keys();
         if let Some(kept) = keys.kept() {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::context::Context;
 use crate::error::{Exit, StepError};
 use crate::run::facts::{Said, StepFacts, Words};
-use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
+use crate::run::step::{Disposition, Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
 use crate::target::{Phase, TargetFacts};
 use crate::ui::prompt::Question;
@@ -83,11 +83,11 @@ impl Step for Installer {
         Ok(Status::Ready)
     }
 
-    fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
+    fn confirm(&self, cx: &mut Context) -> Result<Disposition, StepError> {
         // Under --yes the machine is the one whose disks were named, or nothing gets here.
         let settled = cx.config.kexec.image.is_some() && !cx.prompter.is_interactive();
         if cx.config.kexec.by_flag || settled {
-            return Ok(Consent::Given);
+            return Ok(Disposition::Run);
         }
         let target = cx.target()?;
         let image = kexec::named(&cx.config, &target.facts.system);
@@ -99,7 +99,7 @@ impl Step for Installer {
         .detail("What runs there is killed by kexec; its disks stay as they are until step 8.")
         .detail(format!("the installer: {image}"));
         if cx.prompter.confirm(&question)? {
-            return Ok(Consent::Given);
+            return Ok(Disposition::Run);
         }
         Err(not_an_installer(&target.facts))
     }

@@ -20,7 +20,7 @@ use crate::git::Repo;
 use crate::git::short;
 use crate::nix::StorePath;
 use crate::run::facts::StepFacts;
-use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
+use crate::run::step::{Disposition, Effect, Evidence, Machine, Status, StepId};
 use crate::ssh::Session;
 use crate::steps::Step;
 use crate::steps::build::{
@@ -105,13 +105,13 @@ impl Step for Rebuild {
         }
     }
 
-    fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
+    fn confirm(&self, cx: &mut Context) -> Result<Disposition, StepError> {
         if cx.connection.phase == Phase::Installed {
             // The password for sudo is asked for before the long work.
             sudo::ensure(cx).map_err(|error| needs_root(cx, error))?;
         }
         if !cx.staged() {
-            return Ok(Consent::Given);
+            return Ok(Disposition::Run);
         }
         let (text, how) = match cx.config.activate {
             Activation::Boot => ("Boot the full configuration at the end?", "with a reboot"),
@@ -121,9 +121,9 @@ impl Step for Rebuild {
             .detail(format!("The minimal system that is installed first is replaced by it, {how}."))
             .answered_by_yes();
         if cx.prompter.confirm(&question)? {
-            return Ok(Consent::Given);
+            return Ok(Disposition::Run);
         }
-        Ok(Consent::Declined(by_hand(cx)?))
+        Ok(Disposition::declined(by_hand(cx)?))
     }
 
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {

@@ -20,7 +20,7 @@ use crate::facts::SecretFact;
 use crate::git::Repo;
 use crate::git::short;
 use crate::run::facts::{StepFacts, TextLines};
-use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
+use crate::run::step::{Disposition, Effect, Evidence, Machine, Status, StepId};
 use crate::secret::age::{HostKey, Recipient};
 use crate::sops::change as sops_plan;
 use crate::sops::change::repo;
@@ -39,6 +39,9 @@ use crate::steps::identity;
 use crate::ui::prompt::Question;
 
 pub struct Secrets;
+
+/// Why a configuration has no use for the steps about secrets.
+pub const NO_SECRETS: &str = "the configuration has no secrets repository";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SecretsOutput {
@@ -93,6 +96,13 @@ impl Step for Secrets {
         ]
     }
 
+    fn disposition(&self, cx: &Context) -> Result<Disposition, StepError> {
+        if cx.config.secrets.is_none() {
+            return Ok(Disposition::no_use(NO_SECRETS));
+        }
+        Ok(Disposition::Run)
+    }
+
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
         if let Some(status) = cx.over_since_installed(StepId::Secrets) {
             return Ok(status);
@@ -134,10 +144,10 @@ impl Step for Secrets {
         })
     }
 
-    fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
+    fn confirm(&self, cx: &mut Context) -> Result<Disposition, StepError> {
         let (diff, files) = planned(cx, &cx.keys().pair()?)?;
         if files.is_empty() {
-            return Ok(Consent::Given);
+            return Ok(Disposition::Run);
         }
         let mut question =
             Question::new("Re-encrypt, commit and push these?", "--no-secrets").answered_by_yes();
@@ -148,7 +158,7 @@ impl Step for Secrets {
             question = question.detail(format!("re-encrypts {}", file.display()));
         }
         if cx.prompter.confirm(&question)? {
-            return Ok(Consent::Given);
+            return Ok(Disposition::Run);
         }
         Err(StepError::new(
             "the secrets were left as they are",
