@@ -271,7 +271,8 @@ impl Published {
 /// nothing to push.
 pub fn left_to_push(cx: &Context) -> Result<Vec<String>, StepError> {
     let mut commands = Vec::new();
-    let config = cx.config.repo()?.display();
+    let Some(host) = cx.config.host_system() else { return Ok(commands) };
+    let config = host.dir.display();
     let unpushed = |dir: &Path, revision: Option<String>| -> Result<bool, StepError> {
         let Some(revision) = revision else { return Ok(false) };
         Ok(!Repo::open(dir)?.is_ancestor(&revision, "@{upstream}")?)
@@ -286,7 +287,7 @@ pub fn left_to_push(cx: &Context) -> Result<Vec<String>, StepError> {
         commands.push(format!("nix flake update {input} --flake {config}"));
         commands.push(format!("git -C {config} commit -m 'Lock the secrets' -- flake.lock"));
     }
-    if !commands.is_empty() || unpushed(cx.config.repo()?, config_at)? {
+    if !commands.is_empty() || unpushed(&host.dir, config_at)? {
         commands.push(format!("git -C {config} push"));
     }
     Ok(commands)
