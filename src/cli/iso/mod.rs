@@ -116,7 +116,7 @@ fn customize(cli: &Cli, args: &IsoBuildArgs, output: &Path) -> Result<Exit, Step
         authorized_keys += &operator_keys::authorized_keys(file)?;
     }
     let networks = wifi::profiles(
-        &wifi::Wanted {
+        &wifi::WifiFlags {
             names: &args.wifi,
             hidden: &args.wifi_hidden,
             passphrase_files: &args.wifi_passphrase_file,
@@ -136,7 +136,7 @@ fn customize(cli: &Cli, args: &IsoBuildArgs, output: &Path) -> Result<Exit, Step
     customize::customize(
         &image,
         output,
-        &customize::Custom { host_key, authorized_keys, networks },
+        &customize::Customization { host_key, authorized_keys, networks },
     )?;
     let name = std::path::absolute(output).unwrap_or_else(|_| output.to_owned());
     host_keys::record(&state, &public, &name.display().to_string()).map_err(|error| {
