@@ -23,7 +23,7 @@ pub struct Device {
     buffer: Vec<u8>,
 }
 
-/// A block device cannot be opened exclusively.
+/// Why a block device cannot be opened exclusively.
 #[derive(Debug, thiserror::Error)]
 #[error("{} cannot be opened: {source}", path.display())]
 pub struct OpenError {

@@ -40,7 +40,7 @@ pub struct Drive {
     mounts: Vec<(String, String)>,
 }
 
-/// A drive of this machine cannot be found.
+/// Why a drive of this machine cannot be found.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
     #[error("the drives of this machine cannot be listed: {0}")]
@@ -79,7 +79,7 @@ impl Advice for DriveError {
     }
 }
 
-/// A drive must not be overwritten.
+/// Why a drive must not be overwritten.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DriveRefused {
     #[error("this machine runs from {drive}: it holds {mount}")]
