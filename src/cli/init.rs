@@ -15,7 +15,7 @@ use crate::init::operator_keys;
 use crate::init::operator_keys::{OperatorIdentity, OperatorKeyError};
 use crate::init::templates::{Firmware, TemplateValues};
 use crate::init::{Scaffold, ScaffoldError, config_dir, secrets_dir};
-use crate::nix::flake_ref::{flake_input, is_remote};
+use crate::nix::flake_ref::{flake_input_url, is_remote};
 use crate::secret::password;
 use crate::secret::{Secret, create_private_dir, write_private};
 use crate::ui::Screen;
@@ -175,7 +175,7 @@ fn init(args: &InitArgs, prompter: &dyn Prompter) -> Result<String, InitError> {
     };
     let scaffold = Scaffold {
         values: TemplateValues {
-            secrets_url: flake_input(args.secrets_remote.as_deref(), &secrets_dir(&dir)),
+            secrets_url: flake_input_url(args.secrets_remote.as_deref(), &secrets_dir(&dir)),
             recipients: match &identity {
                 Some(identity) => identity.recipients.clone(),
                 None => args.age_recipient.clone(),

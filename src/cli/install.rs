@@ -18,7 +18,7 @@ use crate::config::source::{SystemSource, parse_flake};
 use crate::config::{ConfigError, HostName};
 use crate::error::{Exit, StepError};
 use crate::journey::Selection;
-use crate::nix::{Nix, StorePath, report_to};
+use crate::nix::{Nix, StorePath, StorePathError, report_to};
 use crate::run::event::Events;
 use crate::ui::{Ui, say};
 
@@ -251,7 +251,10 @@ fn store_path(path: &Path) -> Result<StorePath, ConfigError> {
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     let top: PathBuf = real.components().take(4).collect();
     let text = top.to_string_lossy();
-    text.parse().map_err(|why| ConfigError::StorePath { path: path.to_owned(), why })
+    text.parse().map_err(|error: StorePathError| ConfigError::StorePath {
+        path: path.to_owned(),
+        why: error.to_string(),
+    })
 }
 
 /// `nixos-system-guppy-26.05…` is guppy's.

@@ -18,8 +18,8 @@ use crate::facts::Locked;
 use crate::facts::device_override;
 use crate::facts::flake;
 use crate::facts::repository::flake_in;
-use crate::nix::flake_ref::encode;
-use crate::nix::{Derivation, Nix, StorePath, report_to};
+use crate::nix::flake_ref::percent_encode;
+use crate::nix::{Derivation, Nix, Store, StorePath, StorePathError, report_to};
 use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
 
@@ -187,7 +187,7 @@ pub fn realise_here(
     let Builder::Store(uri) = builder else {
         return nix.realise(derivations, None, &mut report).map_err(failed);
     };
-    nix.realise(derivations, Some((uri, "")), &mut report).map_err(failed)?;
+    nix.realise(derivations, Some(Store { uri, ssh_opts: "" }), &mut report).map_err(failed)?;
     let paths: Vec<&StorePath> = derivations.iter().map(|derivation| &derivation.out).collect();
     nix.copy_from(uri, &paths, &mut report).map_err(|error| {
         StepError::from(error).doing(format!("the system could not be fetched from {uri}"))
@@ -202,9 +202,10 @@ pub fn realise_on_target(
 ) -> Result<(), StepError> {
     let session = &cx.target()?.session;
     let (store, opts) = (session.nix_store_url(root), session.nix_ssh_opts());
-    cx.nix()?.realise(derivations, Some((&store, &opts)), &mut report_to(&cx.events)).map_err(
-        |error| StepError::from(error).doing("the system could not be built on the target"),
-    )
+    let store = Store { uri: &store, ssh_opts: &opts };
+    cx.nix()?.realise(derivations, Some(store), &mut report_to(&cx.events)).map_err(|error| {
+        StepError::from(error).doing("the system could not be built on the target")
+    })
 }
 
 /// What is built, by the name of the fact that will hold its path.
@@ -300,7 +301,7 @@ pub fn full_derivation(cx: &Context, revision: &str) -> Result<Derivation, StepE
 /// The flake of the repository at a commit; a shallow clone must be named as one.
 pub fn repo_at(repo: &Path, revision: &str) -> String {
     let shallow = if repo.join(".git/shallow").exists() { "&shallow=1" } else { "" };
-    format!("git+file://{}?rev={revision}{shallow}", encode(repo))
+    format!("git+file://{}?rev={revision}{shallow}", percent_encode(repo))
 }
 
 /// Nix for the full configuration: where nothing is pushed, the lock cannot name
@@ -326,10 +327,10 @@ fn derivation(cx: &Context, name: &str) -> Result<Derivation, StepError> {
 
 /// A store path that the journal remembers.
 pub fn parse(text: &str) -> Result<StorePath, StepError> {
-    text.parse().map_err(|why: String| {
+    text.parse().map_err(|error: StorePathError| {
         StepError::new(
             "the journal holds no store path",
-            why,
+            error.to_string(),
             "landfall abandon HOST forgets the run.",
         )
     })

@@ -16,7 +16,7 @@ use crate::error::{Exit, StepError};
 use crate::facts::repository::flake_in;
 use crate::image::{customize, host_keys, wifi};
 use crate::init::operator_keys;
-use crate::nix::flake_ref::encode;
+use crate::nix::flake_ref::percent_encode;
 use crate::nix::{Nix, report_to};
 use crate::run::event::Events;
 use crate::run::run_dir::StateDir;
@@ -165,7 +165,7 @@ fn built(cli: &Cli, attr: Option<&str>, nix: &NixArgs) -> Result<PathBuf, StepEr
     // Standard output is for the path alone: $(landfall iso build) is a file.
     let ui = Ui::start_beside(cli.log_format, cli.color, receiver);
     let events = Events::new("iso", sender);
-    let base = format!("git+file://{}", encode(&place.dir));
+    let base = format!("git+file://{}", percent_encode(&place.dir));
     let installable = format!("{}#{}", flake_in(&base, &wanted.dir), wanted.attr);
     let built = Nix::find(nix_options(nix))
         .and_then(|nix| nix.build(&[&installable], &mut report_to(&events)));
