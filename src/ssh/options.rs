@@ -208,7 +208,7 @@ pub(super) fn asking(endpoint: &Endpoint, cmd: Cmd) -> Cmd {
     }
 }
 
-/// Additional time for a person to type a password.
+/// Least time limit of a connection in which a person may have to type a password.
 const ASKING: Duration = Duration::from_secs(180);
 
 /// Returns the time limit of a connection that may have to prompt a person; ssh itself gives up
