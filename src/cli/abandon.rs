@@ -11,6 +11,7 @@ use crate::cli::args::into_config::host_config;
 use crate::config::ConfigRepo;
 use crate::error::{Exit, StepError};
 use crate::run::event::{Event, Events};
+use crate::run::facts::FactsError;
 use crate::run::journal;
 use crate::run::journal::{Journal, Line};
 use crate::run::run_dir::{RunDir, StateDir};
@@ -54,7 +55,7 @@ pub fn run(cli: &Cli, args: &AbandonArgs) -> Result<Exit, StepError> {
         undoable(journal.lines(), &args.host)?;
     }
     say(format!("The run {} of {} leaves behind:", dir.id(), args.host));
-    for line in leftovers(journal.lines(), args.undo) {
+    for line in leftovers(journal.lines(), args.undo)? {
         say(format!("  {line}"));
     }
     if !args.undo && undoable(journal.lines(), &args.host).is_ok() {
@@ -108,7 +109,7 @@ fn take_back(
     let place = ConfigRepo::find(cli.directory.as_deref(), cli.settings.as_deref())?;
     let mut config = host_config(&place, &JourneyArgs::of_host(&args.host))?;
     config.grants = args.grant.clone();
-    config.push = undo::pushed_to(journal.lines());
+    config.push = undo::pushed_to(journal.lines())?;
     let Some(identity) = journal::identity(journal.lines()).cloned() else { return Ok(()) };
     crate::run::log::start(dir, cli.verbose)?;
     let (sender, receiver) = mpsc::channel();
@@ -133,14 +134,14 @@ fn take_back(
 
 /// What each step that ran has left, in the words of a person who must tidy up, and
 /// what an undo does about it.
-fn leftovers(lines: &[Line], undo: bool) -> Vec<String> {
+fn leftovers(lines: &[Line], undo: bool) -> Result<Vec<String>, FactsError> {
     let began = |step| journal::intention(lines, step).is_some();
     let mut left = Vec::new();
     let (out, reverted) = match undo {
         true => ("is taken out, and the files get new data keys", "are reverted"),
         false => ("landfall secrets remove-host takes it out", "git revert takes them back"),
     };
-    if let Some(recipient) = undo::added(lines) {
+    if let Some(recipient) = undo::added(lines)? {
         left.push(format!("{recipient} in the secrets repository: {out}"));
     }
     if began(StepId::Hardware) || began(StepId::Lock) {
@@ -161,5 +162,5 @@ fn leftovers(lines: &[Line], undo: bool) -> Vec<String> {
     if left.is_empty() {
         left.push("nothing but its log".into());
     }
-    left
+    Ok(left)
 }

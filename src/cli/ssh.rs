@@ -12,8 +12,9 @@ use crate::run::run_dir::{HostState, RunDir, StateDir};
 use crate::run::step::StepId;
 use crate::ssh;
 use crate::ssh::Endpoint;
-use crate::steps::connect::addresses::ADDRESS;
 use crate::steps::identity::run_keys::RunKeys;
+use crate::steps::login::LoginOutput;
+use crate::steps::reboot::RebootOutput;
 
 #[derive(Debug, Clone, Args)]
 pub struct SshArgs {
@@ -65,9 +66,8 @@ pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
         false => keys.public().ok_or_else(none)?,
     };
     // Where it answered last; the installer may have had another address.
-    let reboot = journal::finished(&lines, StepId::Reboot);
-    let last = reboot.and_then(|evidence| evidence.fact(ADDRESS)).unwrap_or(&identity.target);
-    let address = args.installed_address.as_deref().unwrap_or(last);
+    let last = journal::output::<RebootOutput>(&lines)?.and_then(|reboot| reboot.address);
+    let address = args.installed_address.as_ref().or(last.as_ref()).unwrap_or(&identity.target);
     let mut endpoint: Endpoint = address.parse().map_err(StepError::from)?;
     endpoint.port = args.port.or(endpoint.port);
     endpoint.identity_file.clone_from(&args.identity_file);
@@ -76,7 +76,7 @@ pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
         endpoint = endpoint.with_user("root");
         // It goes away without a word as soon as the disk is open.
         endpoint.options.extend(["ServerAliveInterval=5", "ServerAliveCountMax=3"].map(Into::into));
-    } else if let Some(user) = journal::finished(&lines, StepId::Login).and_then(|e| e.fact("user"))
+    } else if let Some(user) = journal::output::<LoginOutput>(&lines)?.and_then(|login| login.user)
     {
         endpoint = endpoint.with_user(user);
     }

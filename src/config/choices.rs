@@ -1,5 +1,7 @@
 //! Choices that a person makes by a flag, as the rest of the program knows them.
 
+use std::fmt;
+
 use clap::ValueEnum;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -27,4 +29,23 @@ pub enum ChangedLayout {
     Keep,
     /// They are erased and formatted again
     Format,
+}
+
+impl fmt::Display for HardwareSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Keep => "keep",
+            Self::GenerateConfig => "generate-config",
+            Self::Facter => "facter",
+        })
+    }
+}
+
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Boot => "boot",
+            Self::Switch => "switch",
+        })
+    }
 }

@@ -41,6 +41,15 @@ pub fn sops_config(tracked: &[PathBuf]) -> Option<PathBuf> {
         .cloned()
 }
 
+/// Whether the secrets in `dir` are agenix' (or ragenix', agenix-rekey's) and not sops': files
+/// that age alone encrypted, and no rules of sops.
+pub fn is_agenix(dir: &Path) -> bool {
+    let tracked = tracked_files(dir).unwrap_or_default();
+    let encrypted = |path: &&PathBuf| path.extension().is_some_and(|ending| ending == "age");
+    let of_agenix = dir.join("secrets.nix").is_file() || tracked.iter().find(encrypted).is_some();
+    of_agenix && sops_config(&tracked).is_none() && !dir.join(".sops.yaml").exists()
+}
+
 /// The flake input whose name contains `secret`, as the lock or flake.nix tells.
 pub fn secrets_input(repo: &Path) -> Option<String> {
     let from_lock = std::fs::read(repo.join("flake.lock")).ok().and_then(|text| {

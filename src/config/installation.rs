@@ -1,6 +1,7 @@
 //! How a system gets onto the disks of a target: the choices that are the same whether it
 //! is a host of the config repository or any flake. Their names are nixos-anywhere's.
 
+use std::fmt;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
@@ -19,6 +20,16 @@ pub enum DiskoMode {
     Format,
     /// Mounts what is there: to repair an installed system.
     Mount,
+}
+
+impl fmt::Display for DiskoMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Disko => "disko",
+            Self::Format => "format",
+            Self::Mount => "mount",
+        })
+    }
 }
 
 /// The parts of an installation that a run goes through.

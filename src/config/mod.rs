@@ -140,11 +140,12 @@ impl Config {
             ("installed_address", endpoint(&self.installed_address)),
             ("flake", self.origin.reference()),
             ("attr", Some(self.attr.clone())),
-            ("--disko-mode", Some(format!("{:?}", self.installation.disko_mode).to_lowercase())),
+            ("--disko-mode", Some(self.installation.disko_mode.to_string())),
             ("installer", installer),
             ("secrets", secrets),
             ("hardware", path(&self.hardware_file)),
-            ("--hardware", self.hardware.map(|how| format!("{how:?}").to_lowercase())),
+            // Journals have `generate-config` without its hyphen.
+            ("--hardware", self.hardware.map(|how| how.to_string().replace('-', ""))),
             ("user", self.user.clone()),
             ("push", Some(push)),
             ("--host-key-store", self.store_host_key.then(|| "yes".to_owned())),
@@ -153,7 +154,7 @@ impl Config {
             ("--disk", Some(self.named_devices())),
             ("--build-on", Some(self.build_on.to_string())),
             ("require_units", Some(self.require_units.join(" "))),
-            ("--activate", Some(format!("{:?}", self.activate).to_lowercase())),
+            ("--activate", Some(self.activate.to_string())),
             ("--override-input", Some(inputs.join(" "))),
             // Their values may be secrets: access tokens are given so.
             ("--option", Some(options.join(" "))),

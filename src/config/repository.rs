@@ -131,6 +131,9 @@ impl ConfigRepo {
             let dir = detect::secrets_checkout(&self.dir, &input).ok_or_else(|| {
                 ConfigError::NoSecretsCheckout { input: input.clone(), repo: self.dir.clone() }
             })?;
+            if sops_config.is_none() && detect::is_agenix(&dir) {
+                return Ok(None);
+            }
             let sops_config = sops_config.unwrap_or(".sops.yaml".into());
             return Ok(Some(SecretsRepo { dir, input: Some(input), sops_config }));
         }

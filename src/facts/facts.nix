@@ -134,6 +134,25 @@ let
     else if get [ "boot" "loader" "systemd-boot" "enable" ] false then "systemd-boot"
     else null;
 
+  # What NixOS refuses when the system is built, and what it warns of then.
+  assertions = builtins.tryEval (map (assertion:
+    let
+      holds = builtins.tryEval assertion.assertion;
+      message = builtins.tryEval (toString assertion.message);
+    in
+    {
+      holds = holds.success && holds.value;
+      throws = !holds.success;
+      message = if message.success then message.value else "(its message cannot be evaluated)";
+    }
+  ) (c.assertions or [ ]));
+  warnings = builtins.tryEval (
+    builtins.concatMap (warning:
+      let read = builtins.tryEval (toString warning);
+      in if read.success then [ read.value ] else [ ]
+    ) (c.warnings or [ ])
+  );
+
   secretOf = name: s: {
     inherit name;
     sopsFile = toString s.sopsFile;
@@ -172,6 +191,9 @@ let
     in
     kept storage (path: path) (p.directories or [ ] ++ p.files or [ ])
     ++ builtins.concatLists (named ofUser (p.users or { }));
+  # The other module for the same has the same form.
+  preserved =
+    if get [ "preservation" "enable" ] false then get [ "preservation" "preserveAt" ] { } else { };
 
   isGit = package:
     builtins.match "git(-(minimal|full|svn|with-svn))?(-[0-9].*)?" (package.pname or package.name or "")
@@ -207,6 +229,14 @@ in
     destroy = disk.destroy or true;
     biosBoot = biosBoot (disk.content or { });
   }) (c.disko.devices.disk or { });
+  failedAssertions = map (assertion: assertion.message) (
+    builtins.filter (assertion: !assertion.holds && !assertion.throws) (
+      if assertions.success then assertions.value else [ ]
+    )
+  );
+  assertionsThrow = !assertions.success
+    || builtins.any (assertion: assertion.throws) assertions.value;
+  warnings = if warnings.success then warnings.value else [ ];
   luksVolumes = ofType "luks" luks;
   zfsKeys = builtins.concatMap zfsKeys (builtins.filter (part: part.kind == "zpool") parts);
   bcachefs = map (part: {
@@ -264,8 +294,15 @@ in
     inherit path;
     source = if source == null then path else toString source;
   }) (initrd.secrets or { });
-  rootIsMadeNew = mentions [ "btrfs subvolume delete" "zfs rollback" ] initrdScripts;
-  persisted = builtins.concatLists (named keptBelow (c.environment.persistence or { }));
+  rootIsMadeNew = mentions [
+    "btrfs subvolume delete"
+    "btrfs sub delete"
+    "bcachefs subvolume delete"
+    "zfs rollback"
+  ] initrdScripts;
+  persisted = builtins.concatLists (
+    named keptBelow (get [ "environment" "persistence" ] { }) ++ named keptBelow preserved
+  );
   hasGit = c.programs.git.enable or false
     || anyGit (c.environment.systemPackages or [ ])
     || builtins.any (user: anyGit (user.packages or [ ])) (values c.users.users)

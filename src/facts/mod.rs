@@ -6,15 +6,15 @@
 pub mod device_override;
 pub mod flake;
 pub mod repository;
+mod unreadable;
 mod volumes;
 
 use serde::Deserialize;
 
 use crate::nix::StorePath;
 
-pub use volumes::{
-    Bcachefs, DiskSecret, KeyFile, LuksVolume, PassphraseRules, SecretKind, Unreadable, ZfsKey,
-};
+pub use unreadable::Unreadable;
+pub use volumes::{Bcachefs, DiskSecret, KeyFile, LuksVolume, PassphraseRules, SecretKind, ZfsKey};
 
 /// The expression that turns a `nixosConfigurations.HOST` into [`HostFacts`].
 pub const EXPRESSION: &str = include_str!("facts.nix");
@@ -28,6 +28,15 @@ pub struct HostFacts {
     /// Those attributes of `system.build` that landfall may use.
     pub builds: Vec<String>,
     pub disks: Vec<LayoutDisk>,
+    /// Messages of the assertions that fail: NixOS does not build such a system.
+    #[serde(default)]
+    pub failed_assertions: Vec<String>,
+    /// Whether an assertion cannot be evaluated; nix tells why when the system is built.
+    #[serde(default)]
+    pub assertions_throw: bool,
+    /// What NixOS says when it builds the system.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     #[serde(default)]
     pub luks_volumes: Vec<LuksVolume>,
     #[serde(default)]
@@ -203,6 +212,14 @@ impl HostFacts {
         let emptied = memory
             || (fs.mount_point == "/" && (self.root_is_made_new || !self.persisted.is_empty()));
         !emptied || self.stored_at(path) != path
+    }
+
+    /// Whether what lies at `path` is gone after a boot for certain. Where impermanence is in
+    /// use, something that is not seen here may make the root new.
+    pub fn loses(&self, path: &str) -> bool {
+        let memory = |fs: &FileSystem| ["tmpfs", "ramfs"].contains(&fs.fs_type.as_str());
+        let seen = self.root_is_made_new || self.file_system_of(path).is_some_and(memory);
+        seen && !self.keeps(path)
     }
 
     pub fn has_build(&self, name: &str) -> bool {

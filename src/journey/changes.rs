@@ -10,10 +10,13 @@ use crate::config::source::SystemSource;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::git::short;
+use crate::run::facts::Words;
 use crate::run::journal;
 use crate::run::journal::Entry;
-use crate::run::step::StepId;
 use crate::steps::context::Context;
+use crate::steps::disks::DisksIntention;
+use crate::steps::hardware::HardwareOutput;
+use crate::steps::retire::RetireOutput;
 use crate::target::Phase;
 
 /// Ends the run when the target has not the disks that this run began to erase.
@@ -21,11 +24,10 @@ pub fn same_machine(cx: &Context) -> Result<(), StepError> {
     let Some(target) = cx.target.as_ref().filter(|_| cx.phase == Phase::Installer) else {
         return Ok(()); // an installed system proves itself by its host key
     };
-    let Some(begun) = journal::intention(cx.journal.lines(), StepId::Disks) else { return Ok(()) };
-    let names = begun.fact("disks").unwrap_or_default();
+    let Some(begun) = cx.intended::<DisksIntention>()? else { return Ok(()) };
     let there: Vec<String> = target.facts.disks.iter().map(|disk| disk.stable_name()).collect();
-    let missing: Vec<&str> =
-        names.split(' ').filter(|name| !there.iter().any(|disk| disk == name)).collect();
+    let Words(mut missing) = begun.disks;
+    missing.retain(|name| !there.contains(name));
     if missing.is_empty() {
         return Ok(());
     }
@@ -58,15 +60,15 @@ pub fn note_changes(cx: &mut Context) -> Result<(), StepError> {
     }
     // The commits of the run itself are no change that somebody made.
     let head = now.get("nix-config");
-    let by_run = cx.finished(StepId::Hardware).and_then(|done| done.fact("revision"));
-    let by_retire = cx.finished(StepId::Retire).and_then(|done| done.fact("config"));
+    let by_run = cx.finished_output::<HardwareOutput>()?.and_then(|output| output.revision);
+    let by_retire = cx.finished_output::<RetireOutput>()?.and_then(|output| output.config);
     let was = before.get("nix-config");
     if let (Some(head), Some(was)) = (head, was)
         && head != was
-        && by_run != Some(head)
-        && by_retire != Some(head)
+        && by_run.as_ref() != Some(head)
+        && by_retire.as_ref() != Some(head)
     {
-        let since = by_run.map_or(was.as_str(), |revision| revision);
+        let since = by_run.as_deref().unwrap_or(was);
         cx.events.note(format!("nix-config moved on: {} → {}", short(since), short(head)));
     }
     Ok(cx.journal.append(Entry::Settings { settings: now })?)

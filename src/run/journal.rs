@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use super::facts::{FactsError, StepFacts};
 use super::step::{Evidence, StepId};
 use crate::error::{Advice, Exit};
 
@@ -182,6 +183,16 @@ pub fn intention(lines: &[Line], step: StepId) -> Option<&Evidence> {
         Entry::Started { step: id, intention } if *id == step => Some(intention),
         _ => None,
     })
+}
+
+/// What a step left when it was last finished; none where it was not, or left nothing.
+pub fn output<T: StepFacts>(lines: &[Line]) -> Result<Option<T>, FactsError> {
+    finished(lines, T::STEP).map_or(Ok(None), Evidence::read)
+}
+
+/// What a step last meant to do, in its own form.
+pub fn intended<T: StepFacts>(lines: &[Line]) -> Result<Option<T>, FactsError> {
+    intention(lines, T::STEP).map_or(Ok(None), Evidence::read)
 }
 
 /// The settings with which the run was last worked on.

@@ -6,6 +6,7 @@
 
 pub mod crash_points;
 pub mod event;
+pub mod facts;
 pub mod journal;
 pub mod log;
 pub mod plan;

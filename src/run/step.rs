@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::facts;
+use super::facts::{FactsError, StepFacts};
 use crate::error::StepError;
 
 /// The steps of the journey, in its order.
@@ -152,14 +154,21 @@ impl Evidence {
         Self { summary: summary.into(), facts: BTreeMap::new() }
     }
 
+    /// The same with one more fact, as it is written by hand.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.facts.insert(name.to_owned(), value.into());
         self
     }
 
-    pub fn fact(&self, name: &str) -> Option<&str> {
-        self.facts.get(name).map(String::as_str)
+    /// Proof in the form of the step that it is of.
+    pub fn of<T: StepFacts>(summary: impl Into<String>, facts: &T) -> Result<Self, FactsError> {
+        Ok(Self { summary: summary.into(), facts: facts::write(facts)? })
+    }
+
+    /// The facts in the form of their step; none where it left none.
+    pub fn read<T: StepFacts>(&self) -> Result<Option<T>, FactsError> {
+        facts::read(&self.facts)
     }
 }
 

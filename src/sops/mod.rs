@@ -8,8 +8,10 @@
 pub mod access;
 pub mod change;
 pub mod file;
+mod gains;
 pub mod inside;
 pub mod listing;
+mod names;
 pub mod program;
 pub mod proof;
 pub mod rules;

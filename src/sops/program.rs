@@ -5,8 +5,11 @@
 //! It runs with an environment made for it. Identities reach it in a file of
 //! mode 0600 whose path it is told; never by argv or by value in a variable.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
 
 use crate::error::{Advice, Exit};
 use crate::exec::{Cmd, ExecError};
@@ -102,17 +105,18 @@ impl SopsProgram {
         Ok(())
     }
 
-    /// Encrypts `file` with a new data key, in place.
+    /// Encrypts `file` with a new data key, in place, written as `config` says (`stores`).
     pub fn rotate(
         &self,
+        config: &Path,
         file: &Path,
         format: Format,
         identities: &Identities,
         reach: Reach,
     ) -> Result<(), SopsProgramError> {
         let run = Run::new(identities)?;
-        let command =
-            run.command(self, reach).args(["--config", "/dev/null", "rotate", "--in-place"]);
+        let command = run.command(self, reach).arg("--config").arg(config);
+        let command = command.args(["rotate", "--in-place"]);
         let command = command.args(["--input-type", format.name(), "--output-type", format.name()]);
         command.arg(file).run()?;
         Ok(())
@@ -131,6 +135,21 @@ impl SopsProgram {
         let command = command.args(["--output", "/dev/null", "--input-type", format.name()]);
         command.arg(file).run()?;
         Ok(())
+    }
+
+    /// Decrypts `file` and checks its MAC; gives the value at `path`.
+    pub fn value(
+        &self,
+        file: &Path,
+        format: Format,
+        path: &[&str],
+        identities: &Identities,
+    ) -> Result<Secret, SopsProgramError> {
+        let run = Run::new(identities)?;
+        let command = run.command(self, Reach::Operator).args(["--config", "/dev/null", "decrypt"]);
+        let command = command.args(["--input-type", format.name(), "--extract"]);
+        let output = command.arg(index(path)).arg(file).quiet().run()?;
+        Ok(Secret::new(output.stdout))
     }
 
     /// Encrypts `plain` to the rule that `config` has for `file`; returns the encrypted text.
@@ -155,9 +174,12 @@ impl SopsProgram {
         Ok(command.stdin(plain).run()?.stdout)
     }
 
-    /// Sets the value at `path` (a list of keys) to a string.
+    /// Sets the value at `path` (a list of keys) to a string; the file is written as `config`
+    /// says (`stores`).
+    #[allow(clippy::too_many_arguments)]
     pub fn set(
         &self,
+        config: &Path,
         file: &Path,
         format: Format,
         path: &[&str],
@@ -166,18 +188,11 @@ impl SopsProgram {
         reach: Reach,
     ) -> Result<(), SopsProgramError> {
         let run = Run::new(identities)?;
-        let index: String =
-            path.iter().map(|part| format!("[{}]", super::file::json::quoted(part))).collect();
         let json = Secret::from(super::file::json::quoted(value.expose_str().unwrap_or_default()));
-        let command = run.command(self, reach).args([
-            "--config",
-            "/dev/null",
-            "set",
-            "--idempotent",
-            "--value-stdin",
-        ]);
+        let command = run.command(self, reach).arg("--config").arg(config);
+        let command = command.args(["set", "--idempotent", "--value-stdin"]);
         let command = command.args(["--input-type", format.name(), "--output-type", format.name()]);
-        command.arg(file).arg(index).stdin(json).run()?;
+        command.arg(file).arg(index(path)).stdin(json).run()?;
         Ok(())
     }
 
@@ -187,20 +202,34 @@ impl SopsProgram {
     }
 }
 
+/// A path of keys as sops takes it.
+fn index(path: &[&str]) -> String {
+    path.iter().map(|part| format!("[{}]", crate::sops::file::json::quoted(part))).collect()
+}
+
 /// Folders for runs of sops begin like this, followed by landfall's process id.
 const PREFIX: &str = "landfall-sops-";
 
-/// Removes the folders, with keys in them, of a landfall that was killed.
+/// Is held open and locked in each folder while its keys are needed.
+const LOCK: &str = "lock";
+
+/// Removes the folders, with keys in them, of a landfall that was killed: nobody holds
+/// their lock any more. Processes of other containers hold theirs too.
 fn remove_left_overs(base: &Path) {
     for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
-        let alive = |pid: &str| Path::new("/proc").join(pid).exists();
-        // A process of another container is not seen, but no run lasts that long.
-        let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
-        let age = modified.and_then(|time| time.elapsed().ok()).unwrap_or_default();
-        let dead = pid.is_some_and(|pid| pid.parse::<u32>().is_ok() && !alive(pid));
-        if dead && alive("self") && age > DEADLINE * 2 {
+        if !entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)) {
+            continue;
+        }
+        let over = match File::open(entry.path().join(LOCK)) {
+            Ok(lock) => flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok(),
+            // Before its lock a folder has no key in it, and after it it is gone soon.
+            Err(_) => {
+                let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+                let age = modified.and_then(|time| time.elapsed().ok()).unwrap_or_default();
+                age > DEADLINE * 2
+            }
+        };
+        if over {
             // Somebody else's cannot be removed, and need not be.
             let _ = std::fs::remove_dir_all(entry.path());
         }
@@ -212,6 +241,7 @@ struct Run<'i> {
     home: tempfile::TempDir,
     key_file: PathBuf,
     identities: &'i Identities,
+    _lock: File,
 }
 
 impl<'i> Run<'i> {
@@ -222,8 +252,10 @@ impl<'i> Run<'i> {
         remove_left_overs(&base);
         let prefix = format!("{PREFIX}{}-", std::process::id());
         let home = tempfile::Builder::new().prefix(&prefix).tempdir_in(base)?;
+        let lock = File::create_new(home.path().join(LOCK))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(std::io::Error::from)?;
         let key_file = identities.write_for_sops(&home.path().join("keys"))?;
-        Ok(Self { home, key_file, identities })
+        Ok(Self { home, key_file, identities, _lock: lock })
     }
 
     fn command(&self, sops: &SopsProgram, reach: Reach) -> Cmd {

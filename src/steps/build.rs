@@ -5,13 +5,16 @@
 //! builds for itself, only disko's scripts can be built by now; its systems wait for
 //! the disks, since the installer's memory would not hold them.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::context::Context;
+use serde::{Deserialize, Serialize};
+
+use super::context::{Context, not_done};
+use super::hardware;
+use super::secrets::SecretsOutput;
 use crate::config::Push;
 use crate::config::build_on::Builder;
-use crate::config::installation::Installation;
+use crate::config::installation::{DiskoMode, Installation};
 use crate::config::source::SystemSource;
 use crate::error::{Exit, StepError};
 use crate::facts::Locked;
@@ -19,19 +22,70 @@ use crate::facts::device_override;
 use crate::facts::flake;
 use crate::facts::repository::flake_in;
 use crate::nix::flake_ref::percent_encode;
-use crate::nix::{Derivation, Nix, Store, StorePath, StorePathError, report_to};
-use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
+use crate::nix::{Derivation, Nix, Store, StorePath, report_to};
+use crate::run::facts::{Bytes, StepFacts};
+use crate::run::step::{Effect, Machine, Status, StepId};
 use crate::steps::Step;
 
 pub struct Build;
 
-/// Names of the facts: what each path is.
-const FIRST: &str = "system";
-const FORMAT: &str = "format";
-const MOUNT: &str = "mount";
-const FULL: &str = "full";
-/// The fact of how much the first system takes, where it is known by now.
-const CLOSURE: &str = "closure_bytes";
+/// What is built, and of what.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BuildOutput {
+    /// The commit, the locked source or the system itself: what tells one state from another.
+    pub revision: String,
+    /// Which of disko's scripts are built.
+    #[serde(default)]
+    disko: String,
+    /// What built it.
+    #[serde(default)]
+    on: String,
+    /// The devices of `--disk`.
+    #[serde(default)]
+    devices: String,
+    /// The system that is installed first.
+    pub system: StorePath,
+    system_drv: Option<StorePath>,
+    /// The full system, where it is another.
+    full: Option<StorePath>,
+    full_drv: Option<StorePath>,
+    /// disko's script that prepares the disks.
+    format: Option<StorePath>,
+    format_drv: Option<StorePath>,
+    /// disko's script that only mounts.
+    mount: Option<StorePath>,
+    mount_drv: Option<StorePath>,
+    /// How much the first system takes, where it is known by now.
+    closure_bytes: Option<Bytes>,
+}
+
+impl StepFacts for BuildOutput {
+    const STEP: StepId = StepId::Build;
+}
+
+/// What is to be built.
+struct Wanted {
+    system: Derivation,
+    full: Option<Derivation>,
+    scripts: Option<Scripts>,
+}
+
+/// disko's scripts, by what they do.
+struct Scripts<T = Derivation> {
+    format: T,
+    mount: T,
+}
+
+impl Wanted {
+    fn scripts(&self) -> Vec<&Derivation> {
+        self.scripts.iter().flat_map(|scripts| [&scripts.format, &scripts.mount]).collect()
+    }
+
+    fn all(&self) -> Vec<&Derivation> {
+        let systems = [Some(&self.system), self.full.as_ref()].into_iter().flatten();
+        systems.chain(self.scripts()).collect()
+    }
+}
 
 impl Step for Build {
     fn id(&self) -> StepId {
@@ -78,95 +132,125 @@ impl Step for Build {
         if let Some(status) = cx.over_since_installed(StepId::Build) {
             return Ok(status);
         }
-        let Some(built) = cx.evidence(StepId::Build) else { return Ok(Status::Ready) };
+        let Some(evidence) = cx.evidence(StepId::Build) else { return Ok(Status::Ready) };
+        let Some(built) = evidence.read::<BuildOutput>()? else { return Ok(Status::Ready) };
         let Ok(revision) = revision(cx) else { return Ok(Status::Ready) };
-        let same = built.fact("revision") == Some(&revision)
-            && built.fact("disko") == Some(&disko_kind(cx))
-            && built.fact("on") == Some(&cx.builder()?.to_string())
-            && built.fact("devices") == Some(&cx.config.named_devices());
-        Ok(if same && all_there(cx)? { Status::Done(built.clone()) } else { Status::Ready })
+        let same = built.revision == revision
+            && built.disko == disko_kind(cx)
+            && built.on == cx.builder()?.to_string()
+            && built.devices == cx.config.named_devices();
+        let done = same && all_there(cx, &built)?;
+        Ok(if done { Status::Done(evidence.clone()) } else { Status::Ready })
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
         let builder = cx.builder()?.clone();
-        let evidence = Evidence::default()
-            .with("revision", revision(cx)?)
-            .with("disko", disko_kind(cx))
-            .with("on", builder.to_string())
-            .with("devices", cx.config.named_devices());
         if let SystemSource::StorePaths { disko, system } = &cx.config.origin {
-            let evidence = evidence.with(FORMAT, disko.to_string());
-            return here(cx, evidence.with(FIRST, system.to_string()), &system.clone());
+            let (disko, system) = (disko.clone(), system.clone());
+            let output = BuildOutput { format: Some(disko), ..output_of(cx, &builder, system)? };
+            return here(cx, output);
         }
         let wanted = wanted(cx)?;
-        let mut evidence = wanted.iter().fold(evidence, |evidence, (name, derivation)| {
-            evidence
-                .with(name, derivation.out.to_string())
-                .with(&format!("{name}_drv"), derivation.drv.to_string())
-        });
-        let first = &wanted[FIRST];
+        let output = described(output_of(cx, &builder, wanted.system.out.clone())?, &wanted);
         if builder == Builder::Target {
-            let scripts = SCRIPTS.iter().filter_map(|name| wanted.get(*name));
-            let scripts: Vec<&Derivation> = scripts.collect();
-            realise_on_target(cx, &scripts, None)?;
-            evidence.summary = format!("{}, to be built on the target", first.out.name());
-        } else {
-            realise_here(cx, &builder, &wanted.values().collect::<Vec<_>>())?;
-            return here(cx, evidence, &first.out);
+            realise_on_target(cx, &wanted.scripts(), None)?;
+            let summary = format!("{}, to be built on the target", output.system.name());
+            return cx.produce(summary, &output);
         }
-        cx.produced.insert(StepId::Build, evidence);
-        Ok(())
+        realise_here(cx, &builder, &wanted.all())?;
+        here(cx, output)
+    }
+}
+
+/// What is known before anything is built.
+fn output_of(cx: &Context, builder: &Builder, system: StorePath) -> Result<BuildOutput, StepError> {
+    Ok(BuildOutput {
+        revision: revision(cx)?,
+        disko: disko_kind(cx),
+        on: builder.to_string(),
+        devices: cx.config.named_devices(),
+        system,
+        system_drv: None,
+        full: None,
+        full_drv: None,
+        format: None,
+        format_drv: None,
+        mount: None,
+        mount_drv: None,
+        closure_bytes: None,
+    })
+}
+
+/// Names what is wanted, each as something to build and as the path that it will have.
+fn described(output: BuildOutput, wanted: &Wanted) -> BuildOutput {
+    let drv = |it: Option<&Derivation>| it.map(|it| it.drv.clone());
+    let out = |it: Option<&Derivation>| it.map(|it| it.out.clone());
+    let full = wanted.full.as_ref();
+    let format = wanted.scripts.as_ref().map(|scripts| &scripts.format);
+    let mount = wanted.scripts.as_ref().map(|scripts| &scripts.mount);
+    BuildOutput {
+        system_drv: drv(Some(&wanted.system)),
+        full: out(full),
+        full_drv: drv(full),
+        format: out(format),
+        format_drv: drv(format),
+        mount: out(mount),
+        mount_drv: drv(mount),
+        ..output
     }
 }
 
 /// Notes what is in the source's store, and how large it is.
-fn here(cx: &mut Context, mut evidence: Evidence, first: &StorePath) -> Result<(), StepError> {
-    let size = cx.nix()?.closure_size(first)?;
-    evidence.summary = format!("{}, closure of {}", first.name(), crate::ui::text::size(size));
-    cx.produced.insert(StepId::Build, evidence.with(CLOSURE, size.to_string()));
-    Ok(())
+fn here(cx: &mut Context, output: BuildOutput) -> Result<(), StepError> {
+    let size = cx.nix()?.closure_size(&output.system)?;
+    let summary = format!("{}, closure of {}", output.system.name(), crate::ui::text::size(size));
+    cx.produce(summary, &BuildOutput { closure_bytes: Some(Bytes(size)), ..output })
 }
 
-/// Which of disko's scripts are built.
+/// Which of disko's scripts are built, in the words that journals have for it.
 fn disko_kind(cx: &Context) -> String {
     let Installation { disko_mode, disko_deps, phases, .. } = cx.config.installation;
+    let mode = match disko_mode {
+        DiskoMode::Disko => "Disko",
+        DiskoMode::Format => "Format",
+        DiskoMode::Mount => "Mount",
+    };
     match (phases.disko, disko_deps) {
         (false, _) => "none".to_owned(),
-        (true, true) => format!("{disko_mode:?}"),
-        (true, false) => format!("{disko_mode:?} without its tools"),
+        (true, true) => mode.to_owned(),
+        (true, false) => format!("{mode} without its tools"),
     }
 }
 
 /// What tells one state of the configuration from another.
 fn revision(cx: &Context) -> Result<String, StepError> {
     match &cx.config.origin {
-        SystemSource::Repository => cx.fact(StepId::Hardware, "revision").map(str::to_owned),
+        SystemSource::Repository => hardware::committed(cx),
         SystemSource::Flake(reference) => Ok(locked(cx, reference)?.source.to_string()),
         SystemSource::StorePaths { system, .. } => Ok(system.to_string()),
     }
 }
 
 /// Whether what the step made is where it must be.
-fn all_there(cx: &Context) -> Result<bool, StepError> {
+fn all_there(cx: &Context, built: &BuildOutput) -> Result<bool, StepError> {
     let nix = cx.nix()?;
-    let built = cx.evidence(StepId::Build);
-    let scripts = SCRIPTS.into_iter();
-    let mut names: Vec<&str> =
-        scripts.filter(|name| built.is_some_and(|built| built.fact(name).is_some())).collect();
+    let scripts = [built.format.as_ref(), built.mount.as_ref()];
+    let mut paths: Vec<&StorePath> = scripts.into_iter().flatten().collect();
     let on_target = *cx.builder()? == Builder::Target;
     if !on_target {
-        names.push(FIRST);
-        names.extend(cx.staged().then_some(FULL));
+        paths.push(&built.system);
+        if cx.staged() {
+            paths.push(built.full.as_ref().ok_or_else(|| not_done(StepId::Build))?);
+        }
     }
-    for name in names {
-        let path = path(cx, name)?;
+    for path in paths {
         let there = match (on_target, &cx.target) {
             (true, Some(target)) => {
                 let session = &target.session;
-                nix.is_valid_in(&session.nix_store_url(None), &path, &session.nix_ssh_opts())?
+                nix.is_valid_in(&session.nix_store_url(None), path, &session.nix_ssh_opts())?
             }
             (true, None) => false,
-            (false, _) => nix.is_valid_in("auto", &path, "")?,
+            (false, _) => nix.is_valid_in("auto", path, "")?,
         };
         if !there {
             return Ok(false);
@@ -208,17 +292,14 @@ pub fn realise_on_target(
     })
 }
 
-/// What is built, by the name of the fact that will hold its path.
-fn wanted(cx: &Context) -> Result<BTreeMap<String, Derivation>, StepError> {
+/// What the configuration gives to build.
+fn wanted(cx: &Context) -> Result<Wanted, StepError> {
     if let SystemSource::Flake(reference) = &cx.config.origin {
         let system = format!("{}#{}", locked(cx, reference)?.reference, cx.config.attr);
-        let mut builds = vec![(FIRST, "toplevel".to_owned())];
-        if cx.config.installation.phases.disko {
-            builds.extend(scripts(cx)?);
-        }
-        return derivations(cx, &system, &builds);
+        let scripts = cx.config.installation.phases.disko.then(|| scripts(cx)).transpose()?;
+        return derivations(cx, &system, scripts.as_ref());
     }
-    let base = repo_at(&cx.config.repo, cx.fact(StepId::Hardware, "revision")?);
+    let base = repo_at(&cx.config.repo, &hardware::committed(cx)?);
     let full = format!("{base}#{}", cx.config.attr);
     let first = match (&cx.config.installer, cx.staged()) {
         (Some(installer), true) => {
@@ -226,21 +307,16 @@ fn wanted(cx: &Context) -> Result<BTreeMap<String, Derivation>, StepError> {
         }
         _ => full.clone(),
     };
-    let toplevel = "toplevel".to_owned();
-    let mut builds = vec![(FIRST, toplevel.clone())];
-    builds.extend(scripts(cx)?);
-    let mut wanted = derivations(cx, &first, &builds)?;
-    if cx.staged() {
-        wanted.extend(derivations(cx, &full, &[(FULL, toplevel)])?);
-    }
-    Ok(wanted)
+    let wanted = derivations(cx, &first, Some(&scripts(cx)?))?;
+    let full = if cx.staged() { Some(derivations(cx, &full, None)?.system) } else { None };
+    Ok(Wanted { full, ..wanted })
 }
 
-/// disko's scripts, as names of facts and of attributes.
-fn scripts(cx: &Context) -> Result<Vec<(&'static str, String)>, StepError> {
+/// The attributes of disko's scripts.
+fn scripts(cx: &Context) -> Result<Scripts<String>, StepError> {
     let Installation { disko_mode, disko_deps, .. } = cx.config.installation;
     let first = cx.facts()?.first();
-    let (prepare, mount) = flake::disko_builds(first, disko_mode, disko_deps).ok_or_else(|| {
+    let (format, mount) = flake::disko_builds(first, disko_mode, disko_deps).ok_or_else(|| {
         StepError::new(
             "the configuration has no disko scripts",
             "config.system.build has none of diskoScript, destroyFormatMount and their kin",
@@ -248,30 +324,27 @@ fn scripts(cx: &Context) -> Result<Vec<(&'static str, String)>, StepError> {
         )
         .exit(Exit::Usage)
     })?;
-    Ok(vec![(FORMAT, prepare), (MOUNT, mount)])
+    Ok(Scripts { format, mount })
 }
 
-/// The names that are told from those of the system that `--disk` extends.
-const SCRIPTS: [&str; 2] = [FORMAT, MOUNT];
-
-/// Elements of `config.system.build` of the system at `installable`, by the names given:
-/// systems as they are committed, scripts with the devices of `--disk`.
+/// The system at `installable` and disko's scripts of it: the system as it is committed,
+/// the scripts with the devices of `--disk`.
 fn derivations(
     cx: &Context,
     installable: &str,
-    builds: &[(&str, String)],
-) -> Result<BTreeMap<String, Derivation>, StepError> {
+    scripts: Option<&Scripts<String>>,
+) -> Result<Wanted, StepError> {
+    const SYSTEM: &str = "system";
+    const EXTENDED: &str = "system_extended";
+    const FORMAT: &str = "format";
+    const MOUNT: &str = "mount";
     let devices = &cx.config.devices;
-    let mut set = String::new();
-    for (name, build) in builds {
-        if SCRIPTS.contains(name) {
-            set.push_str(&format!("{name} = told moved.{build}; "));
-            continue;
-        }
-        set.push_str(&format!("{name} = told sys.config.system.build.{build}; "));
-        if !devices.is_empty() {
-            set.push_str(&format!("{name}_extended = told moved.{build}; "));
-        }
+    let mut set = format!("{SYSTEM} = told sys.config.system.build.toplevel; ");
+    if !devices.is_empty() {
+        set.push_str(&format!("{EXTENDED} = told moved.toplevel; "));
+    }
+    if let Some(Scripts { format, mount }) = scripts {
+        set.push_str(&format!("{FORMAT} = told moved.{format}; {MOUNT} = told moved.{mount}; "));
     }
     let apply = format!(
         "sys: let moved = {}.config.system.build; \
@@ -282,20 +355,28 @@ fn derivations(
     let mut told = nix_for_full(cx)?
         .derivations(installable, &apply)
         .map_err(|error| StepError::from(error).doing("the system could not be evaluated"))?;
-    for (name, _) in builds {
-        let extended = told.remove(&format!("{name}_extended"));
-        if extended.is_some_and(|extended| extended != told[*name]) {
-            return Err(device_override::not_described(devices));
-        }
+    let system = told.remove(SYSTEM).ok_or_else(not_told)?;
+    if told.remove(EXTENDED).is_some_and(|extended| extended != system) {
+        return Err(device_override::not_described(devices));
     }
-    Ok(told)
+    let scripts = match scripts {
+        None => None,
+        Some(_) => Some(Scripts {
+            format: told.remove(FORMAT).ok_or_else(not_told)?,
+            mount: told.remove(MOUNT).ok_or_else(not_told)?,
+        }),
+    };
+    Ok(Wanted { system, full: None, scripts })
+}
+
+fn not_told() -> StepError {
+    StepError::new("nix told of no system", "", "See the log.")
 }
 
 /// The full system of a commit, not built yet.
 pub fn full_derivation(cx: &Context, revision: &str) -> Result<Derivation, StepError> {
     let full = format!("{}#{}", repo_at(&cx.config.repo, revision), cx.config.attr);
-    let mut told = derivations(cx, &full, &[(FULL, "toplevel".to_owned())])?;
-    told.remove(FULL).ok_or_else(|| StepError::new("nix told of no system", "", "See the log."))
+    Ok(derivations(cx, &full, None)?.system)
 }
 
 /// The flake of the repository at a commit; a shallow clone must be named as one.
@@ -312,54 +393,37 @@ pub fn nix_for_full(cx: &Context) -> Result<Nix, StepError> {
         return Ok(nix);
     };
     let Some(input) = &secrets.input else { return Ok(nix) };
-    let revision = cx.fact(StepId::Secrets, "revision")?;
-    Ok(nix.with_override(input, &repo_at(&secrets.dir, revision)))
-}
-
-/// A store path that the build step made.
-fn path(cx: &Context, name: &str) -> Result<StorePath, StepError> {
-    parse(cx.fact(StepId::Build, name)?)
-}
-
-fn derivation(cx: &Context, name: &str) -> Result<Derivation, StepError> {
-    Ok(Derivation { drv: path(cx, &format!("{name}_drv"))?, out: path(cx, name)? })
-}
-
-/// A store path that the journal remembers.
-pub fn parse(text: &str) -> Result<StorePath, StepError> {
-    text.parse().map_err(|error: StorePathError| {
-        StepError::new(
-            "the journal holds no store path",
-            error.to_string(),
-            "landfall abandon HOST forgets the run.",
-        )
-    })
+    let revision = cx.output::<SecretsOutput>()?.revision;
+    Ok(nix.with_override(input, &repo_at(&secrets.dir, &revision)))
 }
 
 /// The system that is installed first.
 pub fn first_system(cx: &Context) -> Result<StorePath, StepError> {
-    path(cx, FIRST)
+    Ok(cx.output::<BuildOutput>()?.system)
 }
 
 /// The full system: the first one, unless staged.
 pub fn full_system(cx: &Context) -> Result<StorePath, StepError> {
-    path(cx, if cx.staged() { FULL } else { FIRST })
+    let built = cx.output::<BuildOutput>()?;
+    if cx.staged() { built.full.ok_or_else(|| not_done(StepId::Build)) } else { Ok(built.system) }
 }
 
 /// The system that is installed first, as something to build.
 pub fn first_derivation(cx: &Context) -> Result<Derivation, StepError> {
-    derivation(cx, FIRST)
+    let BuildOutput { system: out, system_drv, .. } = cx.output()?;
+    Ok(Derivation { drv: system_drv.ok_or_else(|| not_done(StepId::Build))?, out })
 }
 
 /// How much the first system takes; not known before the target has built it.
-pub fn closure_bytes(cx: &Context) -> Option<u64> {
-    cx.fact(StepId::Build, CLOSURE).ok()?.parse().ok()
+pub fn closure_bytes(cx: &Context) -> Result<Option<u64>, StepError> {
+    let built = cx.known_output::<BuildOutput>()?;
+    Ok(built.and_then(|built| built.closure_bytes).map(|Bytes(bytes)| bytes))
 }
 
 /// disko's script that prepares the disks, in the mode of this run; it erases unless that
 /// is to mount them.
 pub fn preparing_script(cx: &Context) -> Result<StorePath, StepError> {
-    path(cx, FORMAT)
+    cx.output::<BuildOutput>()?.format.ok_or_else(|| not_done(StepId::Build))
 }
 
 /// disko's script that only mounts.
@@ -372,7 +436,7 @@ pub fn mounting_script(cx: &Context) -> Result<StorePath, StepError> {
              landfall abandon HOST",
         ));
     }
-    path(cx, MOUNT)
+    cx.output::<BuildOutput>()?.mount.ok_or_else(|| not_done(StepId::Build))
 }
 
 /// The flake as it is built: as it was evaluated, or with the hardware file that it has

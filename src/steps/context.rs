@@ -14,6 +14,7 @@ use crate::facts::Facts;
 use crate::facts::flake;
 use crate::nix::Nix;
 use crate::run::event::Events;
+use crate::run::facts::StepFacts;
 use crate::run::journal;
 use crate::run::journal::{Journal, RunIdentity};
 use crate::run::step::{Consent, Evidence, Status, StepId};
@@ -180,15 +181,34 @@ impl Context {
         self.produced.get(&step).or_else(|| self.finished(step))
     }
 
-    /// A fact that `step` proved.
-    pub fn fact(&self, step: StepId, name: &str) -> Result<&str, StepError> {
-        self.evidence(step).and_then(|evidence| evidence.fact(name)).ok_or_else(|| {
-            StepError::new(
-                format!("the step {step} has not been done"),
-                format!("its {name} is not in the journal"),
-                "Run the whole journey: landfall bootstrap HOST TARGET",
-            )
-        })
+    /// What a step has left, in this process or an earlier one.
+    pub fn output<T: StepFacts>(&self) -> Result<T, StepError> {
+        self.known_output()?.ok_or_else(|| not_done(T::STEP))
+    }
+
+    /// What a step has left so far; none where it was not done.
+    pub fn known_output<T: StepFacts>(&self) -> Result<Option<T>, StepError> {
+        Ok(self.evidence(T::STEP).map_or(Ok(None), Evidence::read)?)
+    }
+
+    /// What the journal says that a step left when it was finished.
+    pub fn finished_output<T: StepFacts>(&self) -> Result<Option<T>, StepError> {
+        Ok(journal::output(self.journal.lines())?)
+    }
+
+    /// What the journal says that a step last meant to do.
+    pub fn intended<T: StepFacts>(&self) -> Result<Option<T>, StepError> {
+        Ok(journal::intended(self.journal.lines())?)
+    }
+
+    /// Remembers what a step made in this process.
+    pub fn produce<T: StepFacts>(
+        &mut self,
+        summary: impl Into<String>,
+        output: &T,
+    ) -> Result<(), StepError> {
+        self.produced.insert(T::STEP, Evidence::of(summary, output)?);
+        Ok(())
     }
 
     /// The status of a step of the installer's phase, once that phase is over:
@@ -230,4 +250,13 @@ impl Context {
     pub fn in_repo(&self, path: impl AsRef<Path>) -> PathBuf {
         self.config.repo.join(path)
     }
+}
+
+/// The error of a step that needs what another one leaves.
+pub fn not_done(step: StepId) -> StepError {
+    StepError::new(
+        format!("the step {step} has not been done"),
+        "what it leaves is not in the journal",
+        "Run the whole journey: landfall bootstrap HOST TARGET",
+    )
 }

@@ -2,19 +2,32 @@
 //! from the installer's memory as the place for large things. It is copied there, or
 //! built there where the target builds for itself.
 
+use serde::{Deserialize, Serialize};
+
 use super::context::Context;
 use crate::error::{Exit, StepError};
 use crate::nix::{NixError, Store, StorePath, Substitutes, report_to};
+use crate::run::facts::StepFacts;
 use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
 use crate::ssh::Session;
 use crate::steps::Step;
 use crate::steps::build::{
     first_derivation, first_system, nix_for_full, realise_on_target, repo_at,
 };
-use crate::steps::disks;
+use crate::steps::{disks, hardware};
 use crate::target::NEW_ROOT;
 
 pub struct Copy;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CopyOutput {
+    /// What is in the store on the new disks.
+    system: StorePath,
+}
+
+impl StepFacts for CopyOutput {
+    const STEP: StepId = StepId::Copy;
+}
 
 impl Step for Copy {
     fn id(&self) -> StepId {
@@ -62,7 +75,7 @@ impl Step for Copy {
         if !cx.nix()?.is_valid_in(&store, &system, &session.nix_ssh_opts())? {
             return Ok(Status::Ready);
         }
-        Ok(Status::Done(Evidence::new(system.name()).with("system", system.to_string())))
+        Ok(Status::Done(Evidence::of(system.name().to_owned(), &CopyOutput { system })?))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
@@ -70,7 +83,7 @@ impl Step for Copy {
         tell_substituters(cx)?;
         // First what is no proof that the step is done.
         if with_sources(cx)? {
-            sources_to(cx, cx.fact(StepId::Hardware, "revision")?, Some(NEW_ROOT))?;
+            sources_to(cx, &hardware::committed(cx)?, Some(NEW_ROOT))?;
         }
         if cx.target_builds() {
             return realise_on_target(cx, &[&first_derivation(cx)?], Some(NEW_ROOT));

@@ -2,15 +2,29 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::context::Context;
 use super::shared_edit::Destination;
 use crate::error::{Exit, StepError};
 use crate::git::short;
+use crate::run::facts::StepFacts;
 use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
 use crate::steps::secrets;
+use crate::steps::secrets::SecretsOutput;
 
 pub struct Lock;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LockOutput {
+    /// The commit of the secrets that the lock names.
+    pub revision: String,
+}
+
+impl StepFacts for LockOutput {
+    const STEP: StepId = StepId::Lock;
+}
 
 impl Step for Lock {
     fn id(&self) -> StepId {
@@ -29,19 +43,19 @@ impl Step for Lock {
         if let Some(status) = cx.over_since_installed(StepId::Lock) {
             return Ok(status);
         }
-        let Some(pushed) = cx.finished(StepId::Secrets).and_then(|e| e.fact("revision")) else {
+        let Some(secrets) = cx.finished_output::<SecretsOutput>()? else {
             return Ok(Status::Ready);
         };
         let locked = locked(cx, &cx.config.repo)?.unwrap_or_default();
-        if !leads_on(cx, pushed, &locked)? {
+        if !leads_on(cx, &secrets.revision, &locked)? {
             return Ok(Status::Ready);
         }
         let summary = format!("{} {}", input(cx), short(&locked));
-        Ok(Status::Done(Evidence::new(summary).with("revision", locked)))
+        Ok(Status::Done(Evidence::of(summary, &LockOutput { revision: locked })?))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
-        let pushed = cx.fact(StepId::Secrets, "revision")?.to_owned();
+        let pushed = cx.output::<SecretsOutput>()?.revision;
         lock_in(cx, &cx.config.repo, &pushed)
     }
 }

@@ -1,6 +1,7 @@
 //! Step 12: from here on the primary user works, not root; and that user can
 //! reach the forges that the repositories come from.
 
+use serde::{Deserialize, Serialize};
 use sha2::Digest;
 
 use super::context::Context;
@@ -8,6 +9,7 @@ use super::secrets::home_manager;
 use super::shared_edit;
 use crate::error::StepError;
 use crate::git::Repo;
+use crate::run::facts::{Said, StepFacts};
 use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
 use crate::ssh::known_hosts;
 use crate::ssh::{Endpoint, known_hosts_name, known_keys};
@@ -16,8 +18,16 @@ use crate::target::Phase;
 
 pub struct Login;
 
-/// The fact that the user's known_hosts takes no lines.
-const CLOSED: &str = "known_hosts_closed";
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct LoginOutput {
+    pub user: Option<String>,
+    /// The user's known_hosts takes no lines.
+    known_hosts_closed: Option<Said>,
+}
+
+impl StepFacts for LoginOutput {
+    const STEP: StepId = StepId::Login;
+}
 
 /// Adds the lines of standard input that are not there yet.
 const ADD_KNOWN_HOSTS: &str = r#"
@@ -63,16 +73,18 @@ impl Step for Login {
         let known = session.run(&["cat", ".ssh/known_hosts"]).output()?.text();
         let missing = |line: &String| !known.lines().any(|there| there == line);
         // A home may be read-only, or its known_hosts made by the configuration.
-        let tried = cx.evidence(StepId::Login).is_some_and(|tried| tried.fact(CLOSED).is_some());
-        if !tried && forge_lines(cx)?.iter().any(missing) {
+        let known_hosts_closed =
+            cx.known_output::<LoginOutput>()?.and_then(|tried| tried.known_hosts_closed);
+        if known_hosts_closed.is_none() && forge_lines(cx)?.iter().any(missing) {
             return Ok(Status::Ready);
         }
         if !user_key_in_place(cx)? {
             return Ok(Status::Ready);
         }
         let sudo = if session.can_be_root() { ", with sudo" } else { "" };
-        let evidence = Evidence::new(format!("{user}{sudo}")).with("user", user);
-        Ok(Status::Done(if tried { evidence.with(CLOSED, "yes") } else { evidence }))
+        let summary = format!("{user}{sudo}");
+        let output = LoginOutput { user: Some(user), known_hosts_closed };
+        Ok(Status::Done(Evidence::of(summary, &output)?))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
@@ -138,8 +150,8 @@ fn add_known_hosts(cx: &mut Context, lines: &str) -> Result<(), StepError> {
                 "the forges' host keys are not in the user's known_hosts: {}",
                 error.stderr().trim()
             ));
-            cx.produced.insert(StepId::Login, Evidence::default().with(CLOSED, "yes"));
-            Ok(())
+            let known_hosts_closed = Some(Said::Yes);
+            cx.produce("", &LoginOutput { known_hosts_closed, ..LoginOutput::default() })
         }
         Err(error) => {
             Err(StepError::from(error).doing("the forges' host keys could not be written"))

@@ -5,23 +5,41 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::context::Context;
 use super::shared_edit::{Destination, Edit, Place};
 use crate::error::StepError;
 use crate::git::short;
 use crate::git::{self, Repo};
-use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
+use crate::nix::StorePath;
+use crate::run::facts::StepFacts;
+use crate::run::step::{Consent, Effect, Machine, Status, StepId};
 use crate::steps::Step;
 use crate::steps::build::repo_at;
 use crate::steps::lock;
+use crate::steps::lock::LockOutput;
+use crate::steps::rebuild::RebuildOutput;
 use crate::steps::{hardware, retire};
 use crate::ui::prompt::Question;
 
 pub struct Publish;
 
-/// The facts that name the commit that was checked out, and the one that the remote has.
-const LOCAL: &str = "local";
-const REVISION: &str = "revision";
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct PublishOutput {
+    /// The commit that the remote has.
+    #[serde(default)]
+    revision: String,
+    /// The one that was checked out.
+    #[serde(default)]
+    local: String,
+    /// What a clean clone gives; none where it was not compared.
+    system: Option<StorePath>,
+}
+
+impl StepFacts for PublishOutput {
+    const STEP: StepId = StepId::Publish;
+}
 
 impl Step for Publish {
     fn id(&self) -> StepId {
@@ -50,36 +68,35 @@ impl Step for Publish {
 
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
         let Some(evidence) = cx.evidence(StepId::Publish) else { return Ok(Status::Ready) };
+        let PublishOutput { revision, local, .. } = evidence.read()?.unwrap_or_default();
         let repo = Repo::open(&cx.config.repo)?;
-        let fact = |name| evidence.fact(name).unwrap_or_default();
-        let published = retire::still_at(cx, &repo, fact(LOCAL))?
-            && Destination::of(&repo, &cx.config.push)?.has(fact(REVISION))?;
+        let published = retire::still_at(cx, &repo, &local)?
+            && Destination::of(&repo, &cx.config.push)?.has(&revision)?;
         Ok(if published { Status::Done(evidence.clone()) } else { Status::Ready })
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
-        let evidence = publish(cx)?;
-        cx.produced.insert(StepId::Publish, evidence);
-        Ok(())
+        let (summary, output) = publish(cx)?;
+        cx.produce(summary, &output)
     }
 }
 
-fn publish(cx: &Context) -> Result<Evidence, StepError> {
+fn publish(cx: &Context) -> Result<(String, PublishOutput), StepError> {
     let place = Place::of(cx, &cx.config.repo)?.with_own(hardware::own_commits(cx));
     let head = place.repo().head()?;
     let published = place.edit(|root| carry(cx, place.repo(), &head, root))?;
     let pushed = published.revision;
-    let evidence = match cx.evidence(StepId::Rebuild).and_then(|e| e.fact("system")) {
-        None => Evidence::new(format!("{} pushed", short(&pushed))),
-        Some(running) => {
+    let (summary, system) = match cx.known_output::<RebuildOutput>()? {
+        None => (format!("{} pushed", short(&pushed)), None),
+        Some(RebuildOutput { system: running, .. }) => {
             let cloned = system_of_clean_clone(cx, place.repo(), &pushed)?;
-            compare(cx, running, &cloned, &pushed, pushed == head)?
+            (compare(cx, &running, &cloned, &pushed, pushed == head)?, Some(cloned))
         }
     };
     if pushed != head {
         tell(cx, place.repo(), published.left.is_some());
     }
-    Ok(evidence.with(REVISION, &pushed).with(LOCAL, place.repo().head()?))
+    Ok((summary, PublishOutput { revision: pushed, local: place.repo().head()?, system }))
 }
 
 /// Brings what the commits up to `head` changed into the working tree at `root`, where
@@ -97,7 +114,7 @@ fn carry(cx: &Context, repo: &Repo, head: &str, root: &Path) -> Result<Option<Ed
         if other == before {
             write(&root.join(&path), ours.as_deref())?;
         } else if path == Path::new("flake.lock") && cx.config.secrets_apart() {
-            lock::lock_in(cx, root, cx.fact(StepId::Lock, "revision")?)?;
+            lock::lock_in(cx, root, &cx.output::<LockOutput>()?.revision)?;
             if !Repo::open(root)?.dirty()?.contains(&path) {
                 continue; // they have locked the same
             }
@@ -142,15 +159,14 @@ fn conflict(repo: &Repo, path: &Path) -> StepError {
 /// What the comparison of the running system with a clean clone means.
 fn compare(
     cx: &Context,
-    running: &str,
-    cloned: &str,
+    running: &StorePath,
+    cloned: &StorePath,
     pushed: &str,
     ours: bool,
-) -> Result<Evidence, StepError> {
+) -> Result<String, StepError> {
     let summary = format!("{} pushed", short(pushed));
     if cloned == running {
-        return Ok(Evidence::new(format!("{summary}; a clean clone gives the running system"))
-            .with("system", cloned));
+        return Ok(format!("{summary}; a clean clone gives the running system"));
     }
     if ours {
         return Err(StepError::new(
@@ -166,8 +182,7 @@ fn compare(
          {running}. To take that over, on {host}: git -C ~/{place} pull --rebase && sudo \
          nixos-rebuild boot --flake ~/{place}#{host}, and reboot"
     ));
-    Ok(Evidence::new(format!("{summary}; others' new commits change {host}: rebuild it"))
-        .with("system", cloned))
+    Ok(format!("{summary}; others' new commits change {host}: rebuild it"))
 }
 
 /// The commit of this run is in the remote under another name.
@@ -182,7 +197,7 @@ fn tell(cx: &Context, repo: &Repo, left: bool) {
     }
 }
 
-fn system_of_clean_clone(cx: &Context, repo: &Repo, head: &str) -> Result<String, StepError> {
+fn system_of_clean_clone(cx: &Context, repo: &Repo, head: &str) -> Result<StorePath, StepError> {
     let dir = tempfile::Builder::new().prefix("clone-").tempdir_in(&cx.dir).map_err(|error| {
         StepError::new("there is no place for a clone", error.to_string(), "Make room on the disk.")
     })?;

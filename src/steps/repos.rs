@@ -1,20 +1,33 @@
 //! Step 13: the repositories go into the user's home, from the source, without a
 //! credential on the target. What git does not track stays where it is.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::shared_edit;
 use crate::error::StepError;
 use crate::git::Repo;
 use crate::git::short;
+use crate::run::facts::StepFacts;
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
 use crate::target::Phase;
 use crate::ui::prompt::Question;
 
 pub struct Repos;
+
+/// The commit that is checked out in each folder below the user's home.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ReposOutput(BTreeMap<String, String>);
+
+impl StepFacts for ReposOutput {
+    const STEP: StepId = StepId::Repos;
+}
 
 /// Long histories over slow lines.
 const TRANSFER_DEADLINE: Duration = Duration::from_secs(60 * 60);
@@ -82,7 +95,7 @@ impl Step for Repos {
         if cx.phase != Phase::Installed {
             return Ok(Status::Ready);
         }
-        let mut evidence = Evidence::default();
+        let mut output = ReposOutput::default();
         let mut places = Vec::new();
         for dir in dirs(cx) {
             let head = Repo::open(&dir)?.head()?;
@@ -93,10 +106,9 @@ impl Step for Repos {
                 return Ok(Status::Ready);
             }
             places.push(format!("~/{place} {}", short(&head)));
-            evidence = evidence.with(&place, head);
+            output.0.insert(place, head);
         }
-        evidence.summary = places.join(", ");
-        Ok(Status::Done(evidence))
+        Ok(Status::Done(Evidence::of(places.join(", "), &output)?))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {

@@ -7,12 +7,15 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::context::Context;
 use super::shared_edit::{Edit, Place};
 use crate::config::{Push, SecretsRepo};
 use crate::error::StepError;
 use crate::git::Repo;
 use crate::git::short;
+use crate::run::facts::StepFacts;
 use crate::run::journal;
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
 use crate::sops::change;
@@ -24,13 +27,34 @@ use crate::steps::Step;
 use crate::steps::hardware;
 use crate::steps::lock;
 use crate::steps::repos::Repos;
-use crate::steps::secrets::{self, RETIRES};
+use crate::steps::secrets::{self, SecretsOutput};
 use crate::ui::prompt::Question;
 
 pub struct Retire;
 
-/// The fact that names the recipient that went.
-const RETIRED: &str = "retired";
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct RetireOutput {
+    /// The recipient that went.
+    retired: Option<String>,
+    /// The commit of the secrets in which it is out.
+    revision: Option<String>,
+    /// The commit of nix-config that locks it, where the lock followed.
+    pub config: Option<String>,
+}
+
+/// Which recipient is about to go.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RetireIntention {
+    retired: String,
+}
+
+impl StepFacts for RetireOutput {
+    const STEP: StepId = StepId::Retire;
+}
+
+impl StepFacts for RetireIntention {
+    const STEP: StepId = StepId::Retire;
+}
 
 impl Step for Retire {
     fn id(&self) -> StepId {
@@ -51,7 +75,8 @@ impl Step for Retire {
             return Ok(Status::Superseded(reason));
         };
         let Some(evidence) = cx.evidence(StepId::Retire) else { return Ok(Status::Ready) };
-        if evidence.fact(RETIRED) != Some(&old) {
+        let output = evidence.read::<RetireOutput>()?.unwrap_or_default();
+        if output.retired.as_ref() != Some(&old) {
             return Ok(Status::Ready);
         }
         let place = secrets::place(cx)?;
@@ -78,8 +103,8 @@ impl Step for Retire {
     }
 
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
-        let old = previous(cx)?.unwrap_or_default();
-        Ok(Evidence::new(format!("takes out {old}")).with(RETIRED, old))
+        let retired = previous(cx)?.unwrap_or_default();
+        Ok(Evidence::of(format!("takes out {retired}"), &RetireIntention { retired })?)
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
@@ -88,14 +113,11 @@ impl Step for Retire {
             return Err(not_proven(cx, &old));
         }
         let revision = take_out(cx, &old)?;
-        let mut evidence = Evidence::new(format!(
-            "the previous key is out, data keys rotated, commit {}",
-            short(&revision)
-        ))
-        .with(RETIRED, old)
-        .with("revision", &revision);
+        let summary =
+            format!("the previous key is out, data keys rotated, commit {}", short(&revision));
+        let mut output = RetireOutput { retired: Some(old), ..RetireOutput::default() };
         if cx.config.secrets_apart() && cx.config.push != Push::No {
-            evidence = evidence.with("config", move_lock(cx, &revision)?);
+            output.config = Some(move_lock(cx, &revision)?);
             cx.events.note(format!(
                 "what runs has its secrets as they were encrypted before: landfall sync {0} --boot \
                  (or --switch) brings {0} those of now",
@@ -106,8 +128,8 @@ impl Step for Retire {
             // What is checked out on the machine follows.
             Repos.apply(cx)?;
         }
-        cx.produced.insert(StepId::Retire, evidence);
-        Ok(())
+        output.revision = Some(revision);
+        cx.produce(summary, &output)
     }
 }
 
@@ -130,8 +152,8 @@ fn message(cx: &Context) -> String {
 /// The recipient that the host had before: as the secrets step found it, else as the
 /// rules have it now.
 fn previous(cx: &Context) -> Result<Option<String>, StepError> {
-    if let Some(evidence) = cx.finished(StepId::Secrets) {
-        return Ok(evidence.fact(RETIRES).map(ToOwned::to_owned));
+    if cx.finished(StepId::Secrets).is_some() {
+        return Ok(cx.finished_output::<SecretsOutput>()?.and_then(|secrets| secrets.retires));
     }
     let place = secrets::place(cx)?;
     let known = place.look(&place.base()?, |root| {

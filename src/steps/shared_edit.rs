@@ -12,7 +12,8 @@ use super::context::Context;
 use crate::config::Push;
 use crate::error::{Exit, StepError};
 use crate::git::{AheadBehind, GitError, Repo, Standing, Worktree};
-use crate::run::step::StepId;
+use crate::steps::hardware::HardwareOutput;
+use crate::steps::secrets::SecretsOutput;
 
 /// How often somebody may push in between.
 const ATTEMPTS: usize = 5;
@@ -271,20 +272,21 @@ impl Published {
 pub fn left_to_push(cx: &Context) -> Result<Vec<String>, StepError> {
     let mut commands = Vec::new();
     let config = cx.config.repo.display();
-    let unpushed = |dir: &Path, step| -> Result<bool, StepError> {
-        let revision = cx.finished(step).and_then(|evidence| evidence.fact("revision"));
+    let unpushed = |dir: &Path, revision: Option<String>| -> Result<bool, StepError> {
         let Some(revision) = revision else { return Ok(false) };
-        Ok(!Repo::open(dir)?.is_ancestor(revision, "@{upstream}")?)
+        Ok(!Repo::open(dir)?.is_ancestor(&revision, "@{upstream}")?)
     };
+    let secrets_at = cx.finished_output::<SecretsOutput>()?.map(|output| output.revision);
+    let config_at = cx.finished_output::<HardwareOutput>()?.and_then(|output| output.revision);
     if let Some(secrets) = &cx.config.secrets
         && let Some(input) = &secrets.input
-        && unpushed(&secrets.dir, StepId::Secrets)?
+        && unpushed(&secrets.dir, secrets_at)?
     {
         commands.push(format!("git -C {} push", secrets.dir.display()));
         commands.push(format!("nix flake update {input} --flake {config}"));
         commands.push(format!("git -C {config} commit -m 'Lock the secrets' -- flake.lock"));
     }
-    if !commands.is_empty() || unpushed(&cx.config.repo, StepId::Hardware)? {
+    if !commands.is_empty() || unpushed(&cx.config.repo, config_at)? {
         commands.push(format!("git -C {config} push"));
     }
     Ok(commands)

@@ -11,6 +11,7 @@ use crate::config::Push;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::git::short;
+use crate::run::facts::FactsError;
 use crate::run::journal;
 use crate::run::journal::{Entry, Line};
 use crate::run::step::StepId;
@@ -20,21 +21,19 @@ use crate::sops::proof;
 use crate::sops::rules::edit;
 use crate::sops::rules::hosts::Who;
 use crate::steps::retire::{named_in, still_named, unwritten};
+use crate::steps::secrets::SecretsIntention;
 use crate::steps::{hardware, secrets};
 
 /// Where the run pushed to, as it wrote down before it did.
-pub fn pushed_to(lines: &[Line]) -> Push {
-    let intended = journal::intention(lines, StepId::Secrets);
-    match intended.and_then(|intention| intention.fact(secrets::BRANCH)) {
-        Some(branch) => Push::Branch(branch.to_owned()),
-        None => Push::No,
-    }
+pub fn pushed_to(lines: &[Line]) -> Result<Push, FactsError> {
+    let intended = journal::intended::<SecretsIntention>(lines)?;
+    Ok(intended.and_then(|intention| intention.branch).map_or(Push::No, Push::Branch))
 }
 
 /// Reverts the run's commits of nix-config that were not pushed, and restores what it
 /// left changed; says what was done.
 pub fn config(cx: &Context) -> Result<Vec<String>, StepError> {
-    if added(cx.journal.lines()).is_some() {
+    if added(cx.journal.lines())?.is_some() {
         same_repository(cx)?;
     }
     let repo = Repo::open(&cx.config.repo)?;
@@ -68,22 +67,25 @@ pub fn config(cx: &Context) -> Result<Vec<String>, StepError> {
 }
 
 /// The recipient that this run was the first to put into the rules.
-pub fn added(lines: &[Line]) -> Option<&str> {
-    lines.iter().find_map(|line| match &line.entry {
-        Entry::Started { step: StepId::Secrets, intention } => intention.fact(secrets::ADDS),
-        _ => None,
-    })
+pub fn added(lines: &[Line]) -> Result<Option<String>, FactsError> {
+    for line in lines {
+        if let Entry::Started { step: StepId::Secrets, intention } = &line.entry
+            && let Some(recipient) = intention.read::<SecretsIntention>()?.and_then(|it| it.adds)
+        {
+            return Ok(Some(recipient));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether this is the configuration that the run worked with.
 fn same_repository(cx: &Context) -> Result<(), StepError> {
-    let intended = journal::intention(cx.journal.lines(), StepId::Secrets);
-    let begun = intended.and_then(|intention| intention.fact(secrets::REPOSITORY));
-    let here = secrets::secrets_repo(cx)?.dir.display().to_string();
+    let begun = cx.intended::<SecretsIntention>()?.and_then(|intention| intention.repository);
+    let here = &secrets::secrets_repo(cx)?.dir;
     match begun {
-        Some(begun) if begun != here => Err(StepError::new(
-            format!("the run worked with the secrets in {begun}"),
-            format!("here they are in {here}"),
+        Some(begun) if begun != *here => Err(StepError::new(
+            format!("the run worked with the secrets in {}", begun.display()),
+            format!("here they are in {}", here.display()),
             "Name the configuration of the run: landfall -C DIR abandon HOST --undo",
         )
         .exit(Exit::Usage)),
@@ -94,11 +96,11 @@ fn same_repository(cx: &Context) -> Result<(), StepError> {
 /// Takes the run's recipient out of the rules and files, which get new data keys, and
 /// pushes that; says what was done.
 pub fn secrets(cx: &Context) -> Result<Vec<String>, StepError> {
-    let Some(recipient) = added(cx.journal.lines()) else { return Ok(Vec::new()) };
+    let Some(recipient) = added(cx.journal.lines())? else { return Ok(Vec::new()) };
     let place = secrets::place(cx)?;
     let published = place
         .edit(|root| {
-            take_back(cx, root, recipient)?;
+            take_back(cx, root, &recipient)?;
             let paths = Repo::open(root)?.dirty()?;
             let message = format!("{}: the recipient is taken back", cx.config.host);
             Ok((!paths.is_empty()).then_some(Edit { paths, message }))

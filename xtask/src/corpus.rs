@@ -1,8 +1,8 @@
 //! `cargo xtask corpus`: what becomes of every `.sops.yaml` of a corpus of real ones, as a
 //! table.
 //!
-//! The table is made by the test that holds it (`tests/corpus.rs`), in the lab, where real
-//! sops is.
+//! The table is made by the test that holds it (`tests/it/sops/corpus.rs`), in the lab, where
+//! real sops is.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &CorpusArgs) -> Result<ExitCode> {
         .dir
         .canonicalize()
         .with_context(|| format!("there is no corpus in {}", args.dir.display()))?;
-    let words = ["cargo", "test", "--quiet", "--test", "corpus", "--", "--nocapture"];
+    let words = ["cargo", "test", "--quiet", "--test", "it", "sops::corpus::", "--", "--nocapture"];
     let output = enter::command(&words.map(OsStr::new))?
         .current_dir(checkout::root())
         .env("LANDFALL_CORPUS", &dir)

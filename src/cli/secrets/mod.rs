@@ -23,7 +23,7 @@ use crate::secret::age::Recipient;
 use crate::sops::change::EditSettings;
 use crate::sops::change::user_key::{KeyPlace, plan_user_key};
 use crate::sops::change::{
-    plan_add_host, plan_rename_host, plan_rotate, plan_update, propose_rules,
+    plan_add_host, plan_rename_host, plan_rotate, plan_update, propose_rules, recipient_of,
 };
 use crate::sops::proof;
 use crate::sops::proof::identities::{Identities, Places};
@@ -107,6 +107,9 @@ fn secrets_repo(at: &Surroundings<'_>) -> Result<SecretsRepo, StepError> {
     if let Some(sops_config) = sops_config {
         return Ok(SecretsRepo { dir: root.to_owned(), input: None, sops_config });
     }
+    if detect::is_agenix(root) {
+        return Err(agenix(root));
+    }
     Err(match of_config {
         Err(error) if !matches!(error, ConfigError::NoFlake { .. }) => error.into(),
         _ => StepError::new(
@@ -116,6 +119,16 @@ fn secrets_repo(at: &Surroundings<'_>) -> Result<SecretsRepo, StepError> {
         )
         .exit(Exit::Usage),
     })
+}
+
+fn agenix(root: &Path) -> StepError {
+    StepError::new(
+        format!("the secrets in {} are agenix', not sops'", root.display()),
+        "there are files of age (or a secrets.nix) and no .sops.yaml",
+        "landfall secrets works with sops. Use agenix' own command: agenix --rekey after a change of \
+         secrets.nix, agenix rekey with agenix-rekey.",
+    )
+    .exit(Exit::Usage)
 }
 
 /// Paths from the command line mean the folder that the command was called in.
@@ -307,6 +320,8 @@ fn verify_command(
     let needs = needs(host, at, repo)?;
     if let Some(key) = &args.key {
         let identity = keys::identity(key)?;
+        let known = recipient_of(&repo.dir, &config_of(repo), host)?;
+        remove::of_host(&identity.recipient(), known.as_deref(), host, repo, key)?;
         for proof in proof::prove(&identity, &needs)? {
             let by =
                 if proof.by_sops { "opened by landfall and by sops" } else { "opened by landfall" };

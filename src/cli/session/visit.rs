@@ -18,13 +18,14 @@ use crate::run::event::{Event, Events};
 use crate::run::journal;
 use crate::run::journal::{Entry, Journal, RunIdentity};
 use crate::run::run_dir::{HostState, RunDir, StateDir};
-use crate::run::step::StepId;
 use crate::secret::private_temp_dir;
 use crate::ssh;
 use crate::ssh::{Endpoint, HostKey, Session};
 use crate::steps::connect;
 use crate::steps::context::Context;
 use crate::steps::identity::run_keys::RunKeys;
+use crate::steps::login::LoginOutput;
+use crate::steps::reboot::RebootOutput;
 use crate::target::Phase;
 use crate::ui::Ui;
 use crate::ui::prompt;
@@ -130,14 +131,12 @@ impl Known {
                 continue;
             }
             let lines = journal::read(&dir.journal())?;
-            let Some(reboot) = journal::finished(&lines, StepId::Reboot) else { continue };
+            let Some(reboot) = journal::output::<RebootOutput>(&lines)? else { continue };
             let Some(key) = RunKeys::in_dir(dir.path()).public() else { continue };
-            let fact = |name: &str| reboot.fact(name).map(str::to_owned);
-            let login = journal::finished(&lines, StepId::Login);
             let run = Installation {
                 key,
-                address: fact("address"),
-                user: login.and_then(|login| login.fact("user")).map(str::to_owned),
+                address: reboot.address,
+                user: journal::output::<LoginOutput>(&lines)?.and_then(|login| login.user),
                 _lock: Journal::open(&dir.journal())?,
                 dir,
             };
@@ -183,7 +182,7 @@ impl Known {
 
 fn connect(cx: &mut Context, known: &Known) -> Result<(), StepError> {
     let endpoint = cx.config.target.clone().ok_or_else(|| nowhere(&cx.config, "sync"))?;
-    let endpoint = connect::installed_endpoint(cx, &endpoint).with_user(cx.primary_user()?);
+    let endpoint = connect::installed_endpoint(cx, &endpoint)?.with_user(cx.primary_user()?);
     let key = known.host_key(&endpoint)?;
     // Where the steps look for it, as in a run.
     cx.keys().pin(&key)?;

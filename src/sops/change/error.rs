@@ -43,6 +43,8 @@ pub enum SopsError {
     NotAKey { path: PathBuf, key: String },
     #[error("{} is not encrypted to the recipients of its rule: it {difference}", .path.display())]
     OutOfDate { path: PathBuf, difference: String },
+    #[error("{} is not encrypted to {host}: it lacks {recipient}", .path.display())]
+    NotForHost { path: PathBuf, host: String, recipient: String },
     #[error(transparent)]
     Repo(#[from] RepoError),
     #[error(transparent)]
@@ -102,6 +104,11 @@ impl Advice for SopsError {
                 )
             }
             Self::OutOfDate { .. } => "Bring it up to date: landfall secrets updatekeys".into(),
+            Self::NotForHost { path, host, .. } => format!(
+                "Let the host in: landfall secrets add-host {host} --key FILE --file {}. Where its \
+                 rule names the host already: landfall secrets updatekeys",
+                path.display()
+            ),
             Self::Repo(error) => error.hint(),
             Self::Write(error) => error.hint(),
         }
@@ -110,7 +117,7 @@ impl Advice for SopsError {
     fn exit(&self) -> Exit {
         match self {
             Self::Sops { source, .. } => source.exit(),
-            Self::Read { .. } | Self::OutOfDate { .. } => Exit::Failed,
+            Self::Read { .. } | Self::OutOfDate { .. } | Self::NotForHost { .. } => Exit::Failed,
             Self::Ungranted(_) => Exit::Person,
             Self::Repo(error) => error.exit(),
             Self::Write(error) => error.exit(),

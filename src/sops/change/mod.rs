@@ -19,12 +19,10 @@ pub mod user_key;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::access::{Access, name_of};
+use super::access::name_of;
 pub use super::access::{Gain, Grants};
-use super::file::EncryptedFile;
 use super::listing::{Listed, Listing};
 use super::rules::edit;
-use crate::sops::file::format::Format;
 use crate::sops::proof::identities::Identities;
 use crate::sops::rules::edit::{Addition, EditError, Edited};
 use crate::sops::rules::hosts::{Role, Who};
@@ -73,13 +71,13 @@ impl EditSettings {
 #[derive(Debug)]
 pub struct Change {
     /// The folder of `.sops.yaml`.
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     /// `.sops.yaml` itself, where its path is a link.
     pub config: PathBuf,
     /// Its text as it will be.
-    text: String,
+    pub(super) text: String,
     /// The recipients that the change was told to let in.
-    own: BTreeSet<String>,
+    pub(super) own: BTreeSet<String>,
     /// The config first, then the files; only those that really change.
     pub changes: Vec<FileChange>,
     /// The change of `.sops.yaml` as a unified diff.
@@ -117,24 +115,6 @@ impl Change {
         &self.dir
     }
 
-    /// Who could open a file after the change and could not before, but for the recipients
-    /// that the change is about: what the files themselves say is compared.
-    pub fn gains(&self) -> Result<Vec<Gain>, SopsError> {
-        let rules = Rules::parse(&self.text).ok();
-        let dir = self.dir.canonicalize().unwrap_or_else(|_| self.dir.clone());
-        let mut gains = Vec::new();
-        for FileChange { path, before, after } in self.encrypted() {
-            let (before, after) = (access(path, before)?, access(path, after)?);
-            let file = path.strip_prefix(&dir).unwrap_or(path).display().to_string();
-            gains.extend(after.gained_since(&before, &self.own).into_iter().map(|key| Gain {
-                file: file.clone(),
-                key: key.clone(),
-                name: rules.as_ref().and_then(|rules| name_of(rules, &key.id)).map(str::to_owned),
-            }));
-        }
-        Ok(gains)
-    }
-
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.renames.is_empty()
     }
@@ -151,7 +131,7 @@ impl Change {
     /// Gives all encrypted files new data keys.
     fn rotate(&mut self, identities: &Identities) -> Result<(), SopsError> {
         let from = self.of_config();
-        rewrap::rotate(&mut self.changes[from..], identities)
+        rewrap::rotate(&mut self.changes[from..], &self.text, identities)
     }
 
     /// The changes of encrypted files.
@@ -163,18 +143,6 @@ impl Change {
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.paths().filter(|path| *path != self.config)
     }
-}
-
-/// Who can open a file, as its content says.
-fn access(path: &Path, content: &[u8]) -> Result<Access, SopsError> {
-    let text = String::from_utf8_lossy(content);
-    let parsed = EncryptedFile::parse(&text, Format::of_content(path, &text));
-    let parsed = parsed.map_err(|source| SopsError::File {
-        path: path.to_owned(),
-        source: Box::new(source),
-        searched: Vec::new(),
-    })?;
-    Ok(parsed.metadata.access())
 }
 
 /// Adds `host`, or gives it its new key where it has another, so that it can read `files`.
@@ -253,7 +221,7 @@ pub fn plan_remove_host(
     let known = crate::sops::rules::hosts::find(&rules, &who).ok().map(|entry| entry.recipient);
     let begun = || Intention::of(&config.dir).removed(host);
     let old = known.or_else(|| settings.old_recipient.clone()).or_else(begun);
-    let old = old.ok_or_else(|| config.edit_error(EditError::NoHost(host.to_owned())))?;
+    let old = old.ok_or_else(|| config.edit_error(EditError::NotThere(host.to_owned())))?;
     let listing = Listing::of(repo_dir, &config.dir)?;
     let drop = rules_that_go(&config, &listing, &rules, host, &old)?;
     let remove = |drop: &[String]| {
@@ -352,6 +320,29 @@ pub fn propose_rules(
     let rules = config.rules()?;
     let all = rules.rules().map_err(|source| config.rules_error(source))?;
     Ok(likely_rules(&rules, &all, host))
+}
+
+/// The name that `.sops.yaml` has for a recipient.
+pub fn owner_of(
+    repo_dir: &Path,
+    sops_yaml: &Path,
+    recipient: &str,
+) -> Result<Option<String>, SopsError> {
+    let config = Config::read(repo_dir, sops_yaml)?;
+    let rules = config.rules()?;
+    Ok(name_of(&rules, recipient).map(str::to_owned))
+}
+
+/// The recipient that `.sops.yaml` has for a host.
+pub fn recipient_of(
+    repo_dir: &Path,
+    sops_yaml: &Path,
+    host: &str,
+) -> Result<Option<String>, SopsError> {
+    let config = Config::read(repo_dir, sops_yaml)?;
+    let rules = config.rules()?;
+    let found = crate::sops::rules::hosts::find(&rules, &Who::named(host)).ok();
+    Ok(found.map(|entry| entry.recipient))
 }
 
 /// Brings files to the recipients of their rules: those given, else all of the repo.

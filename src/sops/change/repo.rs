@@ -9,6 +9,7 @@ use super::transaction::is_left_over;
 use super::unfinished::Intention;
 use crate::error::{Advice, Exit};
 use crate::exec::{Cmd, ExecError};
+use crate::sops::inside::Inside;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RepoError {
@@ -157,7 +158,7 @@ pub fn in_checkout(source_path: &Path, checkout: &Path) -> Result<PathBuf, Unmap
     let copied = copied.unwrap_or_default();
     let name = copied.split_once('-').map_or("", |(_, name)| name);
     let rest = parts.as_path();
-    let whole = checkout.join(rest);
+    let whole = in_tree(checkout.join(rest), checkout);
     let of_whole = !rest.as_os_str().is_empty() && whole.is_file();
     if of_whole && name == "source" {
         return Ok(whole);
@@ -176,6 +177,18 @@ pub fn in_checkout(source_path: &Path, checkout: &Path) -> Result<PathBuf, Unmap
         [] if of_whole => Ok(whole),
         [] => Err(elsewhere()),
         _ => Err(Unmapped::Several { source_path: source_path.into(), found }),
+    }
+}
+
+/// The place of a path: where a link means another working tree, it is the same place here.
+/// One that leads out stays as it is, to be refused by its name.
+fn in_tree(path: PathBuf, checkout: &Path) -> PathBuf {
+    let real = Inside::of(checkout).real(&path).ok().flatten();
+    let root = checkout.canonicalize().unwrap_or_default();
+    match (path.canonicalize(), real) {
+        (Ok(direct), _) if direct.starts_with(&root) => path,
+        (_, Some(real)) => real,
+        _ => path,
     }
 }
 

@@ -166,22 +166,32 @@ fn is_encrypted(path: &Path, text: &str, format: Format) -> bool {
 }
 
 /// Gives the files new data keys, by sops.
-pub fn rotate(changes: &mut [FileChange], identities: &Identities) -> Result<(), SopsError> {
-    let rotated = in_parallel(changes, |file| rotated(file, identities));
+pub fn rotate(
+    changes: &mut [FileChange],
+    config_text: &str,
+    identities: &Identities,
+) -> Result<(), SopsError> {
+    let rotated = in_parallel(changes, |file| rotated(file, config_text, identities));
     for (file, after) in changes.iter_mut().zip(rotated) {
         file.after = after?;
     }
     Ok(())
 }
 
-fn rotated(file: &FileChange, identities: &Identities) -> Result<Vec<u8>, SopsError> {
+fn rotated(
+    file: &FileChange,
+    config_text: &str,
+    identities: &Identities,
+) -> Result<Vec<u8>, SopsError> {
     let format = Format::of_content(&file.path, &String::from_utf8_lossy(&file.after));
     let rotate = || -> Result<Vec<u8>, SopsProgramError> {
         let sops = SopsProgram::require()?;
         let stage = tempfile::tempdir()?;
         let staged = stage.path().join("file");
+        let config = stage.path().join(".sops.yaml");
+        std::fs::write(&config, config_text)?;
         std::fs::write(&staged, &file.after)?;
-        sops.rotate(&staged, format, identities, Reach::Operator)?;
+        sops.rotate(&config, &staged, format, identities, Reach::Operator)?;
         Ok(std::fs::read(&staged)?)
     };
     rotate().map_err(|source| SopsError::Sops {

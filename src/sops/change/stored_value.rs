@@ -91,8 +91,37 @@ pub fn read(
         return Err(failed(FileError::NotEncrypted));
     };
     let file = EncryptedFile::parse(&text, format).map_err(failed)?;
-    let data_key = file.data_key(&identities.as_age()).map_err(failed)?;
-    file.value(&data_key, key).map_err(failed)
+    value(path, &file, key, identities)
+}
+
+/// The value at `key` of a file that was read from `path`. Where no identity that can be used
+/// here opens it, sops is asked, which knows of agents, tokens and passphrases.
+pub fn value(
+    path: &Path,
+    file: &EncryptedFile<'_>,
+    key: &[&str],
+    identities: &Identities,
+) -> Result<Option<Secret>, SopsError> {
+    let failed = |source| SopsError::File {
+        path: path.to_owned(),
+        source: Box::new(source),
+        searched: identities.searched().to_vec(),
+    };
+    let native =
+        file.data_key(&identities.as_age()).and_then(|data_key| file.value(&data_key, key));
+    match native {
+        Err(FileError::NeedsSops(_) | FileError::NoIdentity { .. })
+            if matches!(file.is_value(key), Ok(false)) =>
+        {
+            Ok(None)
+        }
+        Err(source @ (FileError::NeedsSops(_) | FileError::NoIdentity { .. })) => {
+            let sops = SopsProgram::require();
+            let asked = sops.and_then(|sops| sops.value(path, file.format, key, identities));
+            asked.map(Some).map_err(|_| failed(source))
+        }
+        native => native.map_err(failed),
+    }
 }
 
 /// Writes `value` to `key` in `file` (below the folder of `.sops.yaml`), for people alone:
@@ -268,7 +297,7 @@ fn by_sops(
         let stage = tempfile::tempdir()?;
         let staged = stage.path().join("file");
         std::fs::copy(path, &staged)?;
-        sops.set(&staged, format, key, value, identities, Reach::Operator)?;
+        sops.set(&config.full_path(), &staged, format, key, value, identities, Reach::Operator)?;
         Ok(std::fs::read(&staged)?)
     };
     let after = run().map_err(|source| SopsError::Sops {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::error::SopsError;
 use super::rewrap::read_encrypted;
 use super::sops_yaml::Config;
+use super::stored_value;
 use super::transaction::FileChange;
 use super::unfinished::Intention;
 use super::{Change, EditSettings, plan_add_host};
@@ -52,7 +53,7 @@ pub fn plan_user_key(
     let file =
         if place.file.is_absolute() { place.file.to_owned() } else { repo_dir.join(place.file) };
     let file = Inside::of(repo_dir).real(&file)?.ok_or(SopsError::Missing(file))?;
-    let known = stored(&file, place.path, identities)?;
+    let known = stored_key(&file, place.path, identities)?;
     let made = known.is_none();
     let identity = known.unwrap_or_else(Identity::generate);
     let recipient = identity.recipient();
@@ -88,7 +89,7 @@ fn refuse_another(
 }
 
 /// The key that the file holds already.
-fn stored(
+fn stored_key(
     path: &Path,
     key: &[String],
     identities: &Identities,
@@ -105,12 +106,11 @@ fn stored(
         return Err(failed(FileError::NotEncrypted));
     };
     let file = EncryptedFile::parse(&text, format).map_err(failed)?;
-    let data_key = file.data_key(&identities.as_age()).map_err(failed)?;
     let wanted: Vec<&str> = key.iter().map(String::as_str).collect();
     if let Some(depth) = file.leaf_on_the_way(&wanted).map_err(failed)? {
         return Err(SopsError::NotAMap { path: path.to_owned(), key: wanted[..depth].join(".") });
     }
-    let Some(value) = file.value(&data_key, &wanted).map_err(failed)? else {
+    let Some(value) = stored_value::value(path, &file, &wanted, identities)? else {
         if file.has_path(&wanted).map_err(failed)? {
             return Err(SopsError::NotAKey { path: path.to_owned(), key: wanted.join(".") });
         }
@@ -142,6 +142,7 @@ fn store(
             change.changes.len() - 1
         }
     };
+    let config_text = change.text.clone();
     let changed = &mut change.changes[index];
     let format = Format::of_content(&changed.path, &String::from_utf8_lossy(&changed.after));
     let keys: Vec<&str> = key.iter().map(String::as_str).collect();
@@ -149,8 +150,10 @@ fn store(
         let sops = SopsProgram::require()?;
         let stage = tempfile::tempdir()?;
         let staged = stage.path().join("file");
+        let config = stage.path().join(".sops.yaml");
+        std::fs::write(&config, &config_text)?;
         std::fs::write(&staged, &changed.after)?;
-        sops.set(&staged, format, &keys, identity.text(), identities, Reach::Operator)?;
+        sops.set(&config, &staged, format, &keys, identity.text(), identities, Reach::Operator)?;
         Ok(std::fs::read(&staged)?)
     };
     let after = set().map_err(|source| SopsError::Sops {

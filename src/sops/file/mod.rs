@@ -200,9 +200,10 @@ impl<'a> EncryptedFile<'a> {
         self.check_mac(&key, &hex(&hash.finalize()))
     }
 
-    /// Says whether a data key decrypts anything of the file: the MAC or any value.
-    pub fn opens_a_value(&self, data_key: &Secret) -> bool {
-        let Some(key) = DataKey::new(data_key) else { return false };
+    /// Says whether a data key decrypts anything of the file: the MAC or any value. `None` where
+    /// not every value can be tried here, and it decrypts none of those that can.
+    pub fn opens_a_value(&self, data_key: &Secret) -> Option<bool> {
+        let Some(key) = DataKey::new(data_key) else { return Some(false) };
         let mut opened = key.decrypt(&self.metadata.mac, &self.metadata.last_modified).is_ok();
         let walked = self.walk(&mut |path, value| {
             if let Value::Text(text) = value {
@@ -211,8 +212,7 @@ impl<'a> EncryptedFile<'a> {
             }
             Ok(())
         });
-        // Counts as decryptable what cannot be read, because the opposite is not proven.
-        opened || walked.is_err()
+        (opened || walked.is_ok()).then_some(opened)
     }
 
     fn check_mac(&self, key: &DataKey, computed: &str) -> Result<(), FileError> {
@@ -249,6 +249,16 @@ impl<'a> EncryptedFile<'a> {
         let mut found = false;
         self.walk(&mut |path, _| {
             found |= path.starts_with(wanted);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Says whether a path leads to a value.
+    pub fn is_value(&self, wanted: &[&str]) -> Result<bool, FileError> {
+        let mut found = false;
+        self.walk(&mut |path, value| {
+            found |= path == wanted && !matches!(value, Value::Null);
             Ok(())
         })?;
         Ok(found)

@@ -59,7 +59,7 @@ impl Places {
 enum Found {
     Age(Identity),
     Ssh(Box<::age::ssh::Identity>),
-    /// `AGE-PLUGIN-…`: only sops can use it.
+    /// `AGE-PLUGIN-…` or a post-quantum key: only sops can use it.
     Plugin(Secret),
 }
 
@@ -189,7 +189,7 @@ impl Gathered {
         let before = self.found.len();
         let mut unknown = 0;
         for line in lines {
-            if line.starts_with("AGE-PLUGIN-") {
+            if line.starts_with("AGE-PLUGIN-") || line.starts_with("AGE-SECRET-KEY-PQ-") {
                 self.found.push(Found::Plugin(Secret::from(line.to_owned())));
             } else if let Ok(identity) = Identity::parse(line) {
                 self.found.push(Found::Age(identity));

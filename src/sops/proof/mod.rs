@@ -61,7 +61,9 @@ impl Advice for ProofError {
         match self {
             Self::Read { .. } => "Add the file, or correct sopsFile in the configuration.".into(),
             Self::File { source: FileError::NoIdentity { .. }, .. } => {
-                "Bring the file to its rule's recipients: landfall secrets updatekeys".into()
+                "Let the host in: landfall secrets add-host HOST --key FILE. Where the rule of the \
+                 file names it already: landfall secrets updatekeys"
+                    .into()
             }
             Self::File { source, .. } => source.hint(),
             Self::NoKey { file, .. } => format!("Add the value: sops {}", file.display()),
@@ -173,8 +175,8 @@ pub fn prove_shut_out(identity: &Identity, files: &[PathBuf]) -> Result<(), Proo
 
 /// Shows, without its private key, that a recipient is out of files that were just
 /// written: no data key is wrapped for it, and where they were rotated, the data key
-/// that it knew opens nothing. Returns for how many files it was shown: what only sops
-/// can read is left out.
+/// that it knew opens nothing. Returns for how many files all of that was shown: where only
+/// sops can read a file, only its recipients are.
 pub fn prove_removed(
     changes: &[FileChange],
     recipient: &str,
@@ -195,9 +197,14 @@ pub fn prove_removed(
         let known = EncryptedFile::parse(&before, format)
             .and_then(|file| file.data_key(&operator.as_age()));
         match known {
-            Ok(known) if rotated && after.opens_a_value(&known) => return Err(still()),
-            Ok(_) => shown += 1,
-            Err(FileError::NeedsSops(_)) => {}
+            Ok(_) if !rotated => shown += 1,
+            Ok(known) => match after.opens_a_value(&known) {
+                Some(true) => return Err(still()),
+                Some(false) => shown += 1,
+                None => {}
+            },
+            // Only sops opens it, and it tells no data key.
+            Err(FileError::NeedsSops(_) | FileError::NoIdentity { .. }) => {}
             Err(error) => return Err(failed(error)),
         }
     }

@@ -170,8 +170,11 @@ pub fn by_recipients(
         // Where the key is split, every group names its recipients below key_groups.
         let split = parsed.metadata.key_groups && text.contains(&entry.recipient);
         if !split && !parsed.metadata.recipients().any(|known| known == entry.recipient) {
-            let difference = format!("lacks {}", entry.recipient);
-            return Err(SopsError::OutOfDate { path: (*path).clone(), difference });
+            return Err(SopsError::NotForHost {
+                path: (*path).clone(),
+                host: host.to_owned(),
+                recipient: entry.recipient,
+            });
         }
     }
     Ok(files.len())

@@ -20,6 +20,7 @@ use super::patch::{Patch, Unclear};
 use super::yaml::{Node, Position};
 use super::{Rules, RulesError};
 use crate::error::{Advice, Exit};
+use crate::sops::names;
 
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
@@ -31,6 +32,12 @@ pub enum EditError {
     Several { host: String, found: Vec<(String, Position)> },
     #[error("there is no key of {0}")]
     NoHost(String),
+    #[error("no key of {0} is there to be taken out or renamed")]
+    NotThere(String),
+    #[error("{name:?} cannot be a name in .sops.yaml: letters, digits, - and _ can")]
+    BadName { name: String },
+    #[error("this key is not known as {host}'s, but as {owner}'s{}", .person.then_some(", a person").unwrap_or_default())]
+    Theirs { host: String, owner: String, person: bool },
     #[error("{host} has another key already: {old}")]
     OtherKey { host: String, old: String },
     #[error("the name {anchor} is taken by another key")]
@@ -56,6 +63,17 @@ impl Advice for EditError {
             Self::NoHost(host) => format!(
                 "Add it: landfall secrets add-host {host} --key FILE. If it has another name in \
                  .sops.yaml, or none: --anchor NAME, or --old-recipient RECIPIENT."
+            ),
+            Self::NotThere(_) => "It may be out already: landfall secrets verify --all. If it has \
+                another name in .sops.yaml, or none: --anchor NAME, or --old-recipient RECIPIENT."
+                .into(),
+            Self::BadName { .. } => "Choose another name: --anchor NAME".into(),
+            Self::Theirs { host, owner, person: true } => {
+                format!("Give the key that {host} has of its own, not that of {owner}.")
+            }
+            Self::Theirs { host, owner, .. } => format!(
+                "Give the key that {host} has of its own. If {owner} is another name of {host}: \
+                 landfall secrets rename-host {owner} {host}, or --anchor {owner}"
             ),
             Self::OtherKey { host, .. } => {
                 format!("Replace it: landfall secrets add-host {host} --key FILE")
@@ -120,20 +138,30 @@ fn find_known<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Entry<'n>, Edit
 /// Changes nothing where it is present already.
 pub fn add(text: &str, addition: &Addition) -> Result<Edited, EditError> {
     let rules = Rules::parse(text)?;
-    rules.check_editable()?;
     let Addition { role, host, recipient, anchor, .. } = addition;
+    names::check(anchor.as_deref().unwrap_or(host))?;
+    if let Some(anchor) = anchor.as_deref().filter(|anchor| hosts::anchor_part(anchor) != **anchor)
+    {
+        return Err(EditError::BadName { name: anchor.to_owned() });
+    }
     let role = *role;
     let who = Who { role, name: host, anchor: anchor.as_deref(), recipient: None };
     let known = find(&rules, &who)?;
     if let Some(known) = known.as_ref().filter(|known| known.recipient != *recipient) {
         return Err(EditError::OtherKey { host: host.clone(), old: known.recipient.clone() });
     }
-    let known =
-        known.or_else(|| hosts::with_key(&rules, recipient).filter(|known| known.anchor.is_some()));
+    let known = match known {
+        None => names::known_otherwise(&rules, role, host, recipient)?,
+        known => known,
+    };
     let mut patch = Patch::new(text);
     let all = rules.rules()?;
     let targets = targets(&all, &addition.rules)?;
-
+    let settled = !targets.is_empty() && targets.iter().all(|rule| rule.every_group_has(recipient));
+    if settled && addition.new_rules.is_empty() {
+        return Ok(Edited { text: text.to_owned(), warnings: Vec::new() });
+    }
+    rules.check_editable()?;
     let known_anchor = known.as_ref().and_then(|entry| entry.anchor);
     let mut place = anchors::find(&rules, role, host, anchor.as_deref());
     if let Some(place) =
@@ -208,7 +236,7 @@ fn verify_addition(
     for rule in &all {
         let target = addition.rules.contains(&rule.index);
         let mut meaning = meaning::of(before, rule);
-        let gains = join::gains(&all, rule, &addition.rules, joined);
+        let gains = join::gains(before, &all, rule, &addition.rules, joined);
         for (index, group) in meaning.groups.iter_mut().enumerate() {
             if gains.contains(&index) && (target || !group.contains(&key)) {
                 group.push(key.clone());
@@ -264,9 +292,12 @@ fn compare_settings(before: &Rules<'_>, after: &Rules<'_>) -> Result<(), EditErr
 /// Replaces a host's recipient by another one, wherever it is used.
 pub fn replace(text: &str, who: &Who<'_>, recipient: &str) -> Result<Edited, EditError> {
     let rules = Rules::parse(text)?;
-    rules.check_editable()?;
     let entry = find_known(&rules, who)?;
     let old = entry.recipient.clone();
+    if old == recipient {
+        return Ok(Edited { text: text.to_owned(), warnings: Vec::new() });
+    }
+    rules.check_editable()?;
     let mut patch = Patch::new(text);
     let mut warnings = Vec::new();
     let Some(root) = rules.root() else { return Err(EditError::NoHost(who.name.to_owned())) };
@@ -325,10 +356,10 @@ pub fn replace(text: &str, who: &Who<'_>, recipient: &str) -> Result<Edited, Edi
 /// `drop` (those that match no file any more).
 pub fn remove(text: &str, who: &Who<'_>, drop: &[String]) -> Result<Edited, EditError> {
     let rules = Rules::parse(text)?;
-    rules.check_editable()?;
     let Some(entry) = find(&rules, who)? else {
         return Ok(Edited { text: text.to_owned(), warnings: Vec::new() });
     };
+    rules.check_editable()?;
     let mut patch = Patch::new(text);
     let mut warnings = Vec::new();
     leave::remove(&rules, &mut patch, &entry, drop, &mut warnings)?;
@@ -358,7 +389,8 @@ pub fn remove(text: &str, who: &Who<'_>, drop: &[String]) -> Result<Edited, Edit
 pub fn rename(text: &str, who: &Who<'_>, new: &str) -> Result<Edited, EditError> {
     let rules = Rules::parse(text)?;
     rules.check_editable()?;
-    let entry = find_known(&rules, who)?;
+    names::check(new)?;
+    let entry = find(&rules, who)?.ok_or_else(|| EditError::NotThere(who.name.to_owned()))?;
     let old = who.name;
     if let Some(taken) = find(&rules, &Who { role: who.role, ..Who::named(new) })? {
         return Err(EditError::Taken { anchor: taken.anchor_name().unwrap_or(new).to_owned() });

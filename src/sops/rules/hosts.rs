@@ -77,6 +77,37 @@ impl Role {
     }
 }
 
+/// Words after a host's name in anchors, about the kind of key.
+const KEY_WORDS: [&str; 11] =
+    ["ssh", "age", "host", "key", "keys", "sops", "ed25519", "system", "server", "machine", "pub"];
+
+/// Says whether an anchor is the name followed by [`KEY_WORDS`], as `foo_ssh`.
+fn has_key_words(anchor: &str, name: &str) -> bool {
+    let words = anchor.strip_prefix(name).filter(|rest| rest.starts_with(['_', '-']));
+    words.is_some_and(|words| {
+        let mut words = words[1..].split(['_', '-']);
+        words.all(|word| KEY_WORDS.contains(&word.to_ascii_lowercase().as_str()))
+    })
+}
+
+/// Says whether an anchor contains a host's name, separated from the rest by `_` or `-`.
+pub fn speaks_of(anchor: &str, host: &str) -> bool {
+    let part = anchor_part(host);
+    let ends = |c: Option<char>| c.is_none_or(|c| c == '_' || c == '-');
+    !part.is_empty()
+        && anchor.match_indices(&part).any(|(at, found)| {
+            let (before, after) = (&anchor[..at], &anchor[at + found.len()..]);
+            ends(before.chars().next_back()) && ends(after.chars().next())
+        })
+}
+
+/// Says whether a key is a person's, by its group or its anchor.
+pub fn is_persons(rules: &Rules<'_>, anchor: &str, recipient: &str) -> bool {
+    let grouped = keys_in_groups_of(rules, Role::Person);
+    let is_it = |node: &&Node<'_>| node.scalar().map(str::trim) == Some(recipient);
+    Role::Person.prefix(anchor).is_some() || grouped.iter().any(is_it)
+}
+
 /// Converts a host's name to what go-yaml accepts in an anchor: letters, digits, `-` and `_`.
 pub fn anchor_part(host: &str) -> String {
     host.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
@@ -145,6 +176,12 @@ pub fn find<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Entry<'n>, Unfoun
             name == part || who.role.prefix(name).is_some_and(|prefix| name[prefix.len()..] == part)
         }),
     };
+    if found.is_empty() && anchor.is_none() {
+        found = named(&|name| {
+            let bare = who.role.prefix(name).map_or(name, |prefix| &name[prefix.len()..]);
+            has_key_words(bare, &part)
+        });
+    }
     // Where anchors of hosts are `host_foo`, an anchor `foo` is not a host's.
     let is_prefixed = |node: &&Node<'_>| {
         let name = node.anchor.as_ref().map(|anchor| anchor.plain_name());

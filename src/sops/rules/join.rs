@@ -71,9 +71,7 @@ pub fn add(
         if age.iter().any(|known| defined.is_some_and(|place| place_joins(place, known))) {
             continue;
         }
-        if let Some(shared) = age.iter().find(|known| known.shared) {
-            warn_shared(lists.all, rule, shared, warnings);
-        }
+        warn_shared(lists, rule, &age, warnings);
         add_to_group(lists, patch, rule, group, &age, key, warnings)?;
     }
     Ok(())
@@ -83,16 +81,40 @@ fn place_joins(place: &Place<'_>, key: &Key<'_>) -> bool {
     key.list.is_some_and(|list| std::ptr::eq(list.0, place.collection))
 }
 
-fn warn_shared(all: &[Rule<'_>], rule: &Rule<'_>, shared: &Key<'_>, warnings: &mut Vec<String>) {
-    let others: Vec<_> = all
+/// The node that a new key is written into where this one stands: its list, or the text that
+/// it is a part of. Others that use the same node gain the key too, wherever it is defined.
+fn holder<'n>(rules: &'n Rules<'_>, key: &Key<'n>) -> &'n Node<'n> {
+    match key.list {
+        Some(list) => list.0,
+        None => rules.resolve(key.node.0),
+    }
+}
+
+/// The nodes into which a rule's new key goes. An alias to one key gets a list around it,
+/// and its definition stays.
+fn written_into<'n>(rules: &'n Rules<'_>, rule: &Rule<'n>) -> Vec<&'n Node<'n>> {
+    let keys = rule.groups.iter().flat_map(|group| &group.keys).filter(|key| key.kind == "age");
+    let keys: Vec<&Key<'n>> = keys.collect();
+    let named =
+        |key: &Key<'_>| key.node.alias().is_some() || key.node.anchor.is_some() && keys.len() == 1;
+    let written = keys.iter().filter(|key| key.list.is_some() || !named(key));
+    written.map(|key| holder(rules, key)).collect()
+}
+
+fn uses(rules: &Rules<'_>, group: &Group<'_>, nodes: &[&Node<'_>]) -> bool {
+    let age = group.keys.iter().filter(|key| key.kind == "age");
+    age.map(|key| holder(rules, key)).any(|own| nodes.iter().any(|node| std::ptr::eq(*node, own)))
+}
+
+fn warn_shared(lists: &Lists<'_>, rule: &Rule<'_>, age: &[&Key<'_>], warnings: &mut Vec<String>) {
+    let written = age.iter().filter(|key| key.list.is_some() || key.node.alias().is_none());
+    let nodes: Vec<&Node<'_>> = written.map(|key| holder(lists.rules, key)).collect();
+    let others: Vec<_> = lists
+        .all
         .iter()
         .filter(|other| {
             other.index != rule.index
-                && other
-                    .groups
-                    .iter()
-                    .flat_map(|group| &group.keys)
-                    .any(|key| key.list.is_some() && key.list == shared.list)
+                && other.groups.iter().any(|group| uses(lists.rules, group, &nodes))
         })
         .map(Rule::name)
         .collect();
@@ -132,31 +154,17 @@ pub fn warn_of_shared(
 
 /// Returns the groups of `rule` that will have the new key.
 pub fn gains(
+    rules: &Rules<'_>,
     all: &[Rule<'_>],
     rule: &Rule<'_>,
     targets: &[usize],
     defined: Option<&Place<'_>>,
 ) -> Vec<usize> {
-    let lists: Vec<_> = all
-        .iter()
-        .filter(|other| targets.contains(&other.index))
-        .flat_map(|target| {
-            target.groups.iter().flat_map(|group| {
-                group
-                    .keys
-                    .iter()
-                    .filter(|key| key.kind == "age" && key.shared)
-                    .filter_map(|key| key.list)
-            })
-        })
-        .collect();
+    let targeted = all.iter().filter(|other| targets.contains(&other.index));
+    let nodes: Vec<&Node<'_>> = targeted.flat_map(|target| written_into(rules, target)).collect();
     let reached = |group: &Group<'_>| {
-        group.keys.iter().any(|key| {
-            defined.is_some_and(|place| place_joins(place, key))
-                || key
-                    .list
-                    .is_some_and(|list| lists.iter().any(|known| std::ptr::eq(known.0, list.0)))
-        })
+        uses(rules, group, &nodes)
+            || group.keys.iter().any(|key| defined.is_some_and(|place| place_joins(place, key)))
     };
     let joined = targets.contains(&rule.index);
     rule.groups
@@ -181,7 +189,8 @@ fn add_to_group(
         return add_age_entry(rules, patch, rule, group, key);
     };
     let Some(list) = last.list else {
-        if last.node.alias().is_some() {
+        // A text that is one key with a name of its own may be used elsewhere by that name.
+        if last.node.alias().is_some() || last.node.anchor.is_some() && age.len() == 1 {
             return group_flat_alias(rules, patch, rule, last, key, warnings);
         }
         join_string(rules, patch, &last.node, age, key)?;
@@ -271,14 +280,14 @@ fn group_flat_alias(
     let Some((name, value)) = rule.node.entry("age").filter(|_| !rule.grouped) else {
         return Err(patch.unclear(known.node.span.start, "its only key is an alias from elsewhere"));
     };
-    let alias = &rules.text[value.span.clone()];
+    let alias = &rules.text[value.start()..value.span.end];
     let others = rule.groups.iter().flat_map(|group| &group.keys).any(|key| key.kind != "age");
     if others {
         warnings.push(format!(
             "{} has a list under age: now, which sops before 3.11 cannot read",
             rule.name()
         ));
-        patch.replace(value.span.clone(), format!("[{alias},{}]", key.item("")));
+        patch.replace(value.start()..value.span.end, format!("[{alias},{}]", key.item("")));
     } else {
         let group = format!("key_groups: [{{age: [{alias}, {}]}}]", key.item(""));
         patch.replace(name.span.start..value.span.end, group);

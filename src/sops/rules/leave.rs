@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::hosts::Entry;
 use super::inline_names::Note;
 use super::join::parts;
+use super::new_rule;
 use super::patch::{Patch, Unclear};
 use super::yaml::{Kind, Node, Style};
 use super::{Group, Key, Rule, Rules};
@@ -20,7 +21,10 @@ pub fn is_entry(rules: &Rules<'_>, entry: &Entry<'_>, key: &Key<'_>) -> bool {
         Some(own) => {
             std::ptr::eq(own, target) || (key.node.alias().is_none() && target.anchor.is_none())
         }
-        None => key.node.alias().is_none(),
+        // A text of several keys names none of them by its anchor.
+        None => {
+            key.node.alias().is_none() || target.scalar().is_some_and(|text| text.contains(','))
+        }
     }
 }
 
@@ -48,6 +52,9 @@ pub fn remove(
     for rule in &emptied {
         warnings.push(format!("{} is not needed any more and goes", rule.name()));
         remove_rule(rules, patch, rule)?;
+    }
+    if !emptied.is_empty() && emptied.len() == all.len() {
+        new_rule::remove_section(rules, patch);
     }
     for rule in all.iter().filter(|rule| !emptied.iter().any(|gone| gone.index == rule.index)) {
         for group in &rule.groups {
@@ -116,8 +123,10 @@ fn ungrouped(
     let kept: Vec<_> =
         age.iter().filter(|key| !gone.iter().any(|gone| gone.node == key.node)).collect();
     let [kept] = kept.as_slice() else { return None };
-    kept.node.alias()?;
-    let alias = &rules.text[kept.node.span.clone()];
+    if kept.node.alias().is_none() && kept.node.anchor.is_none() {
+        return None;
+    }
+    let alias = &rules.text[kept.node.start()..kept.node.span.end];
     let others: Vec<_> = gone.iter().map(|key| &rules.text[key.node.span.clone()]).collect();
     if let Some((name, value)) = rule.node.entry("key_groups") {
         let written = format!("[{{age: [{alias}, {}]}}]", others.join(", "));
@@ -137,7 +146,8 @@ fn remove_key(
 ) -> Result<(), Unclear> {
     let in_scalar: Vec<_> = age.iter().filter(|other| other.node == key.node).collect();
     if in_scalar.len() > 1 {
-        let raw = &rules.text[key.node.span.clone()];
+        let text = rules.resolve(&key.node);
+        let raw = &rules.text[text.span.clone()];
         let parts = parts(raw, in_scalar.iter().map(|key| key.value.as_str()));
         let index = in_scalar.iter().position(|other| other.value == key.value).unwrap_or(0);
         let Some((start, end)) = parts.get(index).copied() else {
@@ -150,7 +160,7 @@ fn remove_key(
             (0, None) => start..end,
             _ => parts[index - 1].1..end,
         };
-        patch.replace(key.node.span.start + range.start..key.node.span.start + range.end, "");
+        patch.replace(text.span.start + range.start..text.span.start + range.end, "");
         return Ok(());
     }
     let Some(list) = key.list else {

@@ -135,8 +135,22 @@ fn insert_section(
     let text = Layout::default().write(rules, newline, rule, key);
     let end = rules.text.len();
     let lead = if rules.text.is_empty() || rules.text.ends_with('\n') { "" } else { newline };
-    patch.replace(end..end, format!("{lead}creation_rules:{newline}{text}{newline}"));
+    patch.replace(end..end, format!("{lead}creation_rules: # {MADE}{newline}{text}{newline}"));
     Ok(())
+}
+
+/// Removes the section `creation_rules` with its last rule, and leaves what was there before
+/// [`insert`] wrote the first: nothing, or an empty list.
+pub fn remove_section(rules: &Rules<'_>, patch: &mut Patch<'_>) {
+    let Some((name, list)) = rules.root().and_then(|root| root.entry("creation_rules")) else {
+        return;
+    };
+    let end = patch.line_end(name.span.end);
+    if line_comment(rules, name.span.end) == Some(MADE) {
+        patch.remove_lines(patch.line_start(name.span.start), patch.content_end(list));
+    } else if rules.text[name.span.end..end] == *": " {
+        patch.replace(end..end, "[]");
+    }
 }
 
 /// Columns of a rule's parts.

@@ -1,31 +1,29 @@
 //! What `check` looks at of an installation's own needs: files that the boot loader reads,
 //! keys that it signs with, host keys that are kept, tools that the target must have.
 
-use super::Findings;
 use crate::config::installation::{DiskoMode, KeptKeys};
 use crate::error::{Exit, StepError};
+use crate::facts::HostFacts;
 use crate::steps::context::Context;
 use crate::steps::install;
 
-pub fn check(cx: &Context, findings: &mut Findings) {
-    if !cx.config.installation.phases.install {
-        return;
-    }
-    findings.take(kept_keys(cx));
+/// Whether files that the new system needs are put there by the installation.
+fn installs(cx: &Context) -> bool {
     // What is on the disks already cannot be seen before they are mounted.
-    if cx.config.installation.disko_mode != DiskoMode::Mount {
-        findings.take(initrd_secrets(cx));
-        findings.take(signing_keys(cx));
-    }
+    cx.config.installation.phases.install && cx.config.installation.disko_mode != DiskoMode::Mount
 }
 
 /// `boot.initrd.secrets` are read when the boot loader is written: each must be there by then.
-fn initrd_secrets(cx: &Context) -> Result<(), StepError> {
-    let facts = cx.facts()?.first();
+pub fn initrd_secrets(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
+    if !installs(cx) {
+        return Ok(());
+    }
     let mut written = install::key_paths(cx).unwrap_or_default();
     written.extend(facts.initrd_host_keys.iter().cloned());
     written.extend(facts.age_key_file.iter().cloned());
-    written.extend(facts.disk_secrets().into_iter().flat_map(|secret| secret.installed));
+    // One system: its layout is formatted with the keys that lie on the disks then.
+    let formatted = cx.facts()?.first();
+    written.extend(formatted.disk_secrets().into_iter().flat_map(|secret| secret.installed));
     let missing: Vec<&str> = facts
         .initrd_secrets
         .iter()
@@ -50,8 +48,10 @@ fn initrd_secrets(cx: &Context) -> Result<(), StepError> {
 }
 
 /// lanzaboote signs while nixos-install runs, and fails without its keys.
-fn signing_keys(cx: &Context) -> Result<(), StepError> {
-    let Some(bundle) = &cx.facts()?.first().lanzaboote_bundle else { return Ok(()) };
+pub fn signing_keys(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
+    let Some(bundle) = facts.lanzaboote_bundle.as_ref().filter(|_| installs(cx)) else {
+        return Ok(());
+    };
     let key = format!("{bundle}/keys/db/db.key");
     if cx.config.installation.extra_file(&key).is_some() {
         return Ok(());
@@ -66,12 +66,10 @@ fn signing_keys(cx: &Context) -> Result<(), StepError> {
 }
 
 /// The key that is kept must be one that the new system will show.
-fn kept_keys(cx: &Context) -> Result<(), StepError> {
+pub fn kept_keys(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
     let Some(kept) = &cx.config.installation.kept_keys else { return Ok(()) };
-    let facts = cx.facts()?.first();
-    let Some(place) = facts.ed25519_host_key() else {
-        return install::key_paths(cx).map(|_| ());
-    };
+    // That there is none is found by itself.
+    let Some(place) = facts.ed25519_host_key() else { return Ok(()) };
     if let KeptKeys::In(dir) = kept
         && place.rsplit_once('/').is_none_or(|(configured, _)| configured != dir)
     {

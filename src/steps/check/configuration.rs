@@ -1,33 +1,56 @@
 //! What the configuration says for or against an installation, wherever that takes place.
 
-use super::Findings;
 use super::boot_files;
+use super::systems::{self, Looks, SystemCheck};
+use super::{Findings, keys};
 use crate::config::build_on::{BuildOn, Builder};
 use crate::config::installation::DiskoMode;
 use crate::config::source::SystemSource;
 use crate::error::{Exit, StepError};
 use crate::facts::device_override;
-use crate::facts::{SecretKind, Unreadable};
+use crate::facts::{HostFacts, SecretKind, Unreadable};
 use crate::git::Repo;
 use crate::steps::context::Context;
 use crate::steps::disks::disko;
 use crate::steps::hardware::in_flake;
 use crate::steps::secrets::home_manager;
-use crate::steps::{hardware, install, repos};
+use crate::steps::{hardware, repos};
 use crate::target::Phase;
 use crate::target::disks::DiskError;
 
-/// Mount points that NixOS always mounts in the initrd.
-const EARLY_MOUNTS: [&str; 9] =
-    ["/", "/nix", "/nix/store", "/var", "/var/log", "/var/lib", "/var/lib/nixos", "/etc", "/usr"];
+/// What is asked of a system before anything else.
+pub const OF_SYSTEMS: &[SystemCheck] = &[
+    (Looks::Both, assertions),
+    (
+        Looks::First("the disks are formatted by its layout, the full one finds them so"),
+        disk_layout,
+    ),
+    (Looks::Both, volumes_are_made),
+    (Looks::Both, builder),
+    (Looks::Both, boot_files::initrd_secrets),
+    (Looks::Both, boot_files::signing_keys),
+    (Looks::Both, boot_files::kept_keys),
+    (Looks::Both, host_key),
+    (Looks::Both, keys::are_no_secrets),
+    (Looks::Both, keys::outlast_boots),
+    (Looks::Both, keys::are_early),
+    (Looks::Both, logins),
+    (Looks::Full("home-manager opens its secrets once the full system runs"), |cx, _| {
+        home_manager::check(cx)
+    }),
+    (
+        Looks::First("the repositories are received while it runs, before the full one does"),
+        git_there,
+    ),
+];
 
 pub fn check(cx: &Context, findings: &mut Findings) {
+    systems::run(cx, OF_SYSTEMS, findings);
+    tell(cx);
     if cx.config.installation.phases.disko {
-        findings.take(disk_layout(cx));
         disk_secrets(cx, findings);
         tell_devices(cx);
     }
-    findings.take(builder(cx));
     match cx.config.origin {
         SystemSource::Repository => findings.take(hardware::hardware_file(cx).map(|_| ())),
         SystemSource::Flake(_) | SystemSource::StorePaths { .. } => {
@@ -35,40 +58,56 @@ pub fn check(cx: &Context, findings: &mut Findings) {
         }
     };
     findings.take(in_flake::is_read(cx));
-    boot_files::check(cx, findings);
-    findings.take(early_keys(cx));
-    // Who does not wait for the reboot need not log in after it.
-    if cx.config.installation.phases.reboot {
-        findings.take(logins(cx));
-    }
-    findings.take(home_manager::check(cx));
-    match repos::copied(cx) {
-        Ok(true) => {
-            findings.take(git_there(cx));
-            for dir in repos::dirs(cx) {
-                findings.take(Repo::open(&dir).map(|_| ()).map_err(Into::into));
-            }
+    // That the user is not clear is found by itself.
+    if let Ok(true) = repos::copied(cx) {
+        for dir in repos::dirs(cx) {
+            findings.take(Repo::open(&dir).map(|_| ()).map_err(Into::into));
         }
-        Ok(false) => {}
-        // That the user is not clear is found by itself.
-        Err(_) => {}
     }
 }
 
-fn disk_layout(cx: &Context) -> Result<(), StepError> {
-    let facts = cx.facts()?.first();
-    for volume in facts.luks().filter(|volume| facts.key_files(volume).is_empty()) {
-        if let Some(file) = facts.crypttab_key_file(&volume.name) {
-            return Err(StepError::new(
-                format!("nothing makes {file}, with which {} is opened", volume.name),
-                "/etc/crypttab names it, and the layout of the disks has no key file",
-                format!(
-                    "Set additionalKeyFiles = [ \"{file}\" ] in the layout of {}.",
-                    volume.name
-                ),
-            )
-            .exit(Exit::Usage));
-        }
+/// What is told of the systems and stands in nothing's way.
+fn tell(cx: &Context) {
+    let Ok(facts) = cx.facts() else { return };
+    let warned = |system: &HostFacts| system.warnings.clone();
+    for warning in systems::told(facts, warned) {
+        cx.events.warn(format!("NixOS warns: {}", warning.trim()));
+    }
+    let unclear = systems::told(facts, |system| keys::may_be_lost(cx, system));
+    for warning in unclear.into_iter().chain(systems::told(facts, keys::come_late)) {
+        cx.events.warn(warning);
+    }
+}
+
+/// NixOS builds no system whose assertions fail.
+fn assertions(_: &Context, facts: &HostFacts) -> Result<(), StepError> {
+    let failed = &facts.failed_assertions;
+    if failed.is_empty() && !facts.assertions_throw {
+        return Ok(());
+    }
+    if failed.is_empty() {
+        return Err(StepError::new(
+            "an assertion of NixOS cannot be evaluated",
+            "the system would not build: an option that it reads throws an error",
+            "Build it to see why: nix build FLAKE#nixosConfigurations.HOST.config.system.build.toplevel",
+        )
+        .exit(Exit::Usage));
+    }
+    let messages: Vec<&str> = failed.iter().map(|message| message.trim()).collect();
+    Err(StepError::new(
+        match messages.len() {
+            1 => "an assertion of NixOS fails: the system would not build".to_owned(),
+            count => format!("{count} assertions of NixOS fail: the system would not build"),
+        },
+        messages.join("\n"),
+        "Mend the configuration, commit, then run the same command again.",
+    )
+    .exit(Exit::Usage))
+}
+
+fn disk_layout(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
+    if !cx.config.installation.phases.disko {
+        return Ok(());
     }
     let erases = cx.config.installation.disko_mode != DiskoMode::Mount;
     if erases && !facts.disks.is_empty() && facts.disks.iter().all(|disk| !disk.destroy) {
@@ -85,8 +124,55 @@ fn disk_layout(cx: &Context) -> Result<(), StepError> {
     .exit(Exit::Usage))
 }
 
+/// What a system opens when it starts is what was formatted, with keys that are there.
+fn volumes_are_made(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
+    if !cx.config.installation.phases.disko {
+        return Ok(());
+    }
+    for volume in facts.luks().filter(|volume| facts.key_files(volume).is_empty()) {
+        if let Some(file) = facts.crypttab_key_file(&volume.name) {
+            return Err(StepError::new(
+                format!("nothing makes {file}, with which {} is opened", volume.name),
+                "/etc/crypttab names it, and the layout of the disks has no key file",
+                format!(
+                    "Set additionalKeyFiles = [ \"{file}\" ] in the layout of {}.",
+                    volume.name
+                ),
+            )
+            .exit(Exit::Usage));
+        }
+    }
+    // One system: its layout is the one that is formatted.
+    let made = cx.facts()?.first();
+    let is_made = |name: &str| made.luks().any(|volume| volume.name == name);
+    let opened = facts.luks().filter(|volume| volume.initrd_unlock);
+    if let Some(missing) = opened.into_iter().find(|volume| !is_made(&volume.name)) {
+        return Err(StepError::new(
+            format!("nothing formats the encrypted volume {}", missing.name),
+            "it is opened at boot, and not in the layout of the system that is installed first",
+            "Give both systems the same layout of the disks.",
+        )
+        .exit(Exit::Usage));
+    }
+    Ok(())
+}
+
+/// sshd shows the key that was made for the host.
+fn host_key(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
+    if facts.ed25519_host_key().is_some() || !cx.config.installation.phases.install {
+        return Ok(());
+    }
+    Err(StepError::new(
+        "the configuration has no ed25519 host key",
+        "services.openssh.hostKeys names none, or sshd is not enabled",
+        "Enable services.openssh: landfall reaches the installed system by SSH.",
+    )
+    .exit(Exit::Usage))
+}
+
 /// Everything that disko's scripts read can be brought to them.
 fn disk_secrets(cx: &Context, findings: &mut Findings) {
+    // One system: the scripts of its layout are those that run.
     let Ok(facts) = cx.facts().map(|facts| facts.first()) else { return };
     for Unreadable { what, why, hint } in facts.unreadable() {
         findings.take(Err(StepError::new(what, why, hint).exit(Exit::Usage)));
@@ -114,12 +200,12 @@ fn disk_secrets(cx: &Context, findings: &mut Findings) {
 }
 
 /// The repositories are received by git on the system that is installed first.
-fn git_there(cx: &Context) -> Result<(), StepError> {
-    if cx.facts()?.first().has_git {
+fn git_there(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
+    if facts.has_git || !matches!(repos::copied(cx), Ok(true)) {
         return Ok(());
     }
     Err(StepError::new(
-        "the system that is installed first has no git",
+        "the system has no git",
         "the repositories could not be copied to it",
         "Set programs.git.enable = true in its configuration; --no-repos leaves the repositories out.",
     )
@@ -127,8 +213,8 @@ fn git_there(cx: &Context) -> Result<(), StepError> {
 }
 
 /// What is chosen for the builds can build.
-fn builder(cx: &Context) -> Result<(), StepError> {
-    let system = &cx.facts()?.full.system;
+fn builder(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
+    let system = &facts.system;
     let nix = cx.nix()?;
     let settings = nix.build_settings()?;
     match cx.builder()? {
@@ -152,8 +238,10 @@ fn tell_devices(cx: &Context) {
         return;
     }
     let Ok(facts) = cx.facts() else { return };
+    // One system: its layout is formatted with these devices, and both have the same.
+    let first = facts.first();
     let mut text = "the layout is used with other devices than it names:".to_owned();
-    for disk in &facts.first().disks {
+    for disk in &first.disks {
         if let Some(said) = &disk.in_layout {
             let said = if said.is_empty() { "no device" } else { said };
             text.push_str(&format!("\n  {}: {}, not {said}", disk.name, disk.device));
@@ -166,48 +254,29 @@ fn tell_devices(cx: &Context) {
     cx.events.warn(text);
 }
 
-/// A host key or age key on a file system that is mounted late comes too late for the
-/// secrets.
-fn early_keys(cx: &Context) -> Result<(), StepError> {
-    let facts = &cx.facts()?.full;
-    let host_keys = install::key_paths(cx)?.into_iter().map(|path| ("host key", path));
-    let age_key = facts.age_key_file.iter().map(|path| ("age key", facts.stored_at(path)));
-    for (key, path) in host_keys.chain(age_key) {
-        let Some(fs) = facts.file_system_of(&path) else { continue };
-        if !fs.needed_for_boot && !EARLY_MOUNTS.contains(&fs.mount_point.as_str()) {
-            return Err(StepError::new(
-                format!("the {key} would be mounted too late ({})", fs.mount_point),
-                format!("{path} is read before file systems that the initrd does not mount"),
-                format!("Set fileSystems.\"{}\".neededForBoot = true.", fs.mount_point),
-            )
-            .exit(Exit::Usage));
-        }
-    }
-    Ok(())
-}
-
 /// Without a key for somebody nobody gets in after the reboot.
-fn logins(cx: &Context) -> Result<(), StepError> {
+fn logins(cx: &Context, config: &HostFacts) -> Result<(), StepError> {
+    // Who does not wait for the reboot need not log in after it.
+    if !cx.config.installation.phases.reboot {
+        return Ok(());
+    }
     let user = cx.primary_user()?;
-    let facts = cx.facts()?;
-    for (config, name) in [(facts.first(), "installed first"), (&facts.full, "full")] {
-        if !config.ssh_enabled {
-            return Err(StepError::new(
-                format!("the {name} configuration has no SSH server"),
-                "services.openssh.enable is false",
-                "Enable it: landfall verifies the installed system over SSH.",
-            )
-            .exit(Exit::Usage));
-        }
-        let root = user == "root" && config.root_keys > 0;
-        if !root && !config.users.iter().any(|known| known.name == user && known.keys > 0) {
-            return Err(StepError::new(
-                format!("{user} has no SSH key in the {name} configuration"),
-                "nobody could log in after the reboot",
-                format!("Set users.users.{user}.openssh.authorizedKeys.keys, or name another user with --user."),
-            )
-            .exit(Exit::Usage));
-        }
+    if !config.ssh_enabled {
+        return Err(StepError::new(
+            "the configuration has no SSH server",
+            "services.openssh.enable is false",
+            "Enable it: landfall verifies the installed system over SSH.",
+        )
+        .exit(Exit::Usage));
+    }
+    let root = user == "root" && config.root_keys > 0;
+    if !root && !config.users.iter().any(|known| known.name == user && known.keys > 0) {
+        return Err(StepError::new(
+            format!("{user} has no SSH key"),
+            "nobody could log in after the reboot",
+            format!("Set users.users.{user}.openssh.authorizedKeys.keys, or name another user with --user."),
+        )
+        .exit(Exit::Usage));
     }
     Ok(())
 }

@@ -18,17 +18,15 @@ const MADE_LATER: [&str; 7] = [
     "/dev/disk/by-uuid/",
 ];
 
-/// The system that is installed first, and the full one that follows it.
-pub fn check(cx: &Context, target: &TargetFacts) -> Result<(), StepError> {
+/// The target starts this system.
+pub fn check(cx: &Context, system: &HostFacts) -> Result<(), StepError> {
     if !cx.config.installation.phases.install {
         return Ok(());
     }
-    let facts = cx.facts()?;
-    for system in [facts.first(), &facts.full] {
-        starts(system, target.uefi).map_err(|error| error.exit(Exit::Usage))?;
-        if let Some(grub) = &system.grub {
-            fits(grub, &system.disks, &target.disks).map_err(|error| error.exit(Exit::Usage))?;
-        }
+    let target: &TargetFacts = &cx.target()?.facts;
+    starts(system, target.uefi).map_err(|error| error.exit(Exit::Usage))?;
+    if let Some(grub) = &system.grub {
+        fits(grub, &system.disks, &target.disks).map_err(|error| error.exit(Exit::Usage))?;
     }
     Ok(())
 }

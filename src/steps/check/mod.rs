@@ -6,6 +6,8 @@
 pub mod boot_files;
 mod configuration;
 pub mod firmware;
+mod keys;
+mod systems;
 mod target;
 
 use super::context::Context;
@@ -15,6 +17,7 @@ use super::shared_edit::{Place, require_clean};
 use crate::config::Push;
 use crate::config::source::SystemSource;
 use crate::error::{Exit, StepError};
+use crate::facts::HostFacts;
 use crate::git::Repo;
 use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
@@ -152,7 +155,7 @@ fn pushable(cx: &Context, repo: &Repo) -> Result<(), StepError> {
 
 fn secrets_repo(cx: &Context, findings: &mut Findings) {
     let Some(config) = &cx.config.secrets else {
-        findings.take(no_secrets(cx));
+        systems::run(cx, &[(systems::Looks::Both, no_secrets)], findings);
         return;
     };
     if cx.phase == Phase::Installed && cx.finished(StepId::Secrets).is_some() {
@@ -175,8 +178,8 @@ fn secrets_repo(cx: &Context, findings: &mut Findings) {
     }
 }
 
-fn no_secrets(cx: &Context) -> Result<(), StepError> {
-    let needed = cx.facts()?.full.secrets.len();
+fn no_secrets(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
+    let needed = facts.secrets.len();
     if needed == 0 || cx.config.no_secrets {
         return Ok(());
     }

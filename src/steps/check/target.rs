@@ -2,8 +2,10 @@
 
 use super::Findings;
 use super::firmware;
+use super::systems::{self, Looks, SystemCheck};
 use crate::config::installation::DiskoMode;
 use crate::error::{Exit, StepError};
+use crate::facts::HostFacts;
 use crate::run::step::StepId;
 use crate::steps::context::Context;
 use crate::steps::disks::passphrases;
@@ -16,21 +18,24 @@ use crate::ui::text::size;
 
 /// Below this nixos-install and nix's daemon do not fit beside the installer.
 const LEAST_MEMORY: u64 = 900 << 20;
+
+/// What is asked of a system on this target.
+pub const OF_SYSTEMS: &[SystemCheck] =
+    &[(Looks::Both, architecture), (Looks::Both, firmware::check)];
+
 pub fn check(cx: &mut Context, findings: &mut Findings) {
     let Some(target) = &cx.target else { return };
     let facts = target.facts.clone();
     if cx.phase == Phase::Foreign {
-        findings.take(architecture(cx, &facts.system));
-        findings.take(firmware::check(cx, &facts));
+        systems::run(cx, OF_SYSTEMS, findings);
         findings.take(replaceable(cx));
         findings.take(disks_named(cx));
     }
     if cx.phase != Phase::Installer {
         return;
     }
-    findings.take(architecture(cx, &facts.system));
+    systems::run(cx, OF_SYSTEMS, findings);
     findings.take(memory(facts.memory_bytes));
-    findings.take(firmware::check(cx, &facts));
     if cx.config.installation.phases.disko {
         findings.take(disks_usable(cx));
     }
@@ -63,8 +68,8 @@ fn replaceable(cx: &Context) -> Result<(), StepError> {
     kexec::preflight(&target.session, &target.facts, &image).map(|_| ())
 }
 
-fn architecture(cx: &Context, system: &str) -> Result<(), StepError> {
-    let wanted = &cx.facts()?.full.system;
+fn architecture(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
+    let (wanted, system) = (&facts.system, &cx.target()?.facts.system);
     if wanted == system {
         return Ok(());
     }

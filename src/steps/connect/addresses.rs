@@ -4,28 +4,25 @@
 //! Nothing is believed of these places: whoever answers there must show the key of the
 //! run, and learns nothing before that.
 
-use crate::run::step::StepId;
+use crate::error::StepError;
 use crate::ssh::Endpoint;
 use crate::steps::context::Context;
-
-/// The fact of a step's evidence that lists the target's addresses, with spaces between.
-pub const ADDRESSES: &str = "addresses";
-/// The fact that says where the installed system answered.
-pub const ADDRESS: &str = "address";
+use crate::steps::installer::InstallerOutput;
+use crate::steps::reboot::RebootOutput;
 
 /// Places to look for the installed system, the likeliest first. With
 /// `--installed-address` it is nowhere else.
-pub fn candidates(cx: &Context, target: &Endpoint) -> Vec<Endpoint> {
+pub fn candidates(cx: &Context, target: &Endpoint) -> Result<Vec<Endpoint>, StepError> {
     let configured = configured_port(cx);
     if let Some(told) = &cx.config.installed_address {
         let ports = match told.port {
             Some(port) => vec![Some(port)],
             None => ports(target, configured),
         };
-        return places(target, [(told.host.as_str(), ports)]);
+        return Ok(places(target, [(told.host.as_str(), ports)]));
     }
     let mut hosts: Vec<(&str, Vec<Option<u16>>)> = Vec::new();
-    let last = cx.finished(StepId::Reboot).and_then(|evidence| evidence.fact(ADDRESS));
+    let last = cx.finished_output::<RebootOutput>()?.and_then(|reboot| reboot.address);
     let last = last.and_then(|address| address.parse::<Endpoint>().ok());
     if let Some(last) = &last {
         hosts.push((&last.host, vec![last.port]));
@@ -33,16 +30,13 @@ pub fn candidates(cx: &Context, target: &Endpoint) -> Vec<Endpoint> {
     hosts.push((&target.host, ports(target, configured)));
     let host = cx.config.host.as_str();
     let names = [host.to_owned(), format!("{host}.local"), format!("{host}.lan")];
-    let reported: Vec<&str> = [StepId::Installer, StepId::Reboot]
-        .into_iter()
-        .filter_map(|step| cx.evidence(step)?.fact(ADDRESSES))
-        .flat_map(str::split_ascii_whitespace)
-        .collect();
-    for other in names.iter().map(String::as_str).chain(reported) {
+    let installer = cx.known_output::<InstallerOutput>()?.unwrap_or_default().addresses;
+    let rebooted = cx.known_output::<RebootOutput>()?.unwrap_or_default().addresses;
+    for other in names.iter().chain(&installer.0).chain(&rebooted.0) {
         // A port that was forwarded to the target is one of the old address alone.
         hosts.push((other, vec![configured]));
     }
-    places(target, hosts)
+    Ok(places(target, hosts))
 }
 
 /// The port of the configuration; none where ssh's own choice is one of its ports.

@@ -10,6 +10,7 @@ pub mod sudo;
 use std::time::{Duration, Instant};
 
 use super::context::Context;
+use super::install::InstallOutput;
 use super::installer::kexec;
 use crate::error::{Exit, StepError};
 use crate::image::host_keys;
@@ -38,7 +39,7 @@ pub fn establish(cx: &mut Context) -> Result<(), StepError> {
         Err(error) if !between => return Err(error.into()),
         // Off, on its way up, or somewhere else; the reboot step waits for it.
         Err(_) => {
-            if let Some((place, key)) = look_around(cx, &endpoint) {
+            if let Some((place, key)) = look_around(cx, &endpoint)? {
                 connect_installed(cx, &place, &key)?;
             }
         }
@@ -66,7 +67,7 @@ fn meet(
     }
     if between
         && keys.installer().as_ref() != Some(&offered)
-        && let Some((place, key)) = look_around(cx, endpoint)
+        && let Some((place, key)) = look_around(cx, endpoint)?
     {
         return connect_installed(cx, &place, &key);
     }
@@ -87,8 +88,8 @@ fn connect_by_kept_key(
     endpoint: &Endpoint,
     key: &HostKey,
 ) -> Result<(), StepError> {
-    let system = cx.finished(StepId::Install).and_then(|it| it.fact("system")).map(str::to_owned);
-    let installed = installed_endpoint(cx, endpoint);
+    let system = cx.finished_output::<InstallOutput>()?.and_then(|install| install.system);
+    let installed = installed_endpoint(cx, endpoint)?;
     let session = match Session::open(endpoint, key, &cx.dir, CONTACT) {
         Err(SshError::Auth { .. }) if system.is_some() => {
             return connect_installed(cx, &installed, key);
@@ -96,7 +97,7 @@ fn connect_by_kept_key(
         other => other?,
     };
     let target = examined(cx, session, key.clone())?;
-    if system.is_some() && target.facts.current_system == system {
+    if system.is_some_and(|it| target.facts.current_system.as_deref() == Some(it.as_str())) {
         drop(target);
         return connect_installed(cx, &installed, key);
     }
@@ -106,23 +107,30 @@ fn connect_by_kept_key(
 }
 
 /// The place where the installed system answers now, if it has moved.
-fn look_around(cx: &Context, endpoint: &Endpoint) -> Option<(Endpoint, HostKey)> {
-    let key = cx.keys().public()?;
-    let places = addresses::candidates(cx, endpoint);
+fn look_around(
+    cx: &Context,
+    endpoint: &Endpoint,
+) -> Result<Option<(Endpoint, HostKey)>, StepError> {
+    let Some(key) = cx.keys().public() else { return Ok(None) };
+    let places = addresses::candidates(cx, endpoint)?;
     let watcher = HostKeyWatcher::start(&places, key.algorithm());
     let until = Instant::now() + LOOK_AROUND;
     loop {
-        let (place, offered) = watcher.next(until.saturating_duration_since(Instant::now()))?;
-        if offered == key {
-            let place = Endpoint { may_ask: endpoint.may_ask, ..place };
-            return Some((place, key));
+        match watcher.next(until.saturating_duration_since(Instant::now())) {
+            None => return Ok(None),
+            Some((place, offered)) if offered == key => {
+                let place = Endpoint { may_ask: endpoint.may_ask, ..place };
+                return Ok(Some((place, key)));
+            }
+            Some(_) => {}
         }
     }
 }
 
 /// Where the installed system answers, by what was told and configured.
-pub fn installed_endpoint(cx: &Context, target: &Endpoint) -> Endpoint {
-    addresses::candidates(cx, target).into_iter().next().unwrap_or_else(|| target.clone())
+pub fn installed_endpoint(cx: &Context, target: &Endpoint) -> Result<Endpoint, StepError> {
+    let places = addresses::candidates(cx, target)?;
+    Ok(places.into_iter().next().unwrap_or_else(|| target.clone()))
 }
 
 /// Logs in on the installed system: as the primary user, else as root where the

@@ -8,12 +8,15 @@ pub mod disko;
 pub mod passphrases;
 pub mod release;
 
+use serde::{Deserialize, Serialize};
+
 use super::context::Context;
 use crate::config::choices::ChangedLayout;
 use crate::config::installation::DiskoMode;
 use crate::config::source::SystemSource;
 use crate::error::{Exit, StepError};
 use crate::facts::{DiskSecret, HostFacts, LayoutDisk, SecretKind};
+use crate::run::facts::{StepFacts, Words};
 use crate::run::journal;
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
@@ -27,8 +30,33 @@ use crate::ui::prompt::Question;
 
 pub struct Disks;
 
-/// The fact that names the script by which the disks were formatted.
-const SCRIPT: &str = "script";
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct DisksOutput {
+    /// The names by which the disks are known for good.
+    #[serde(default)]
+    disks: Words,
+    /// disko's script by which they were formatted; empty where that is not known.
+    #[serde(default)]
+    script: String,
+}
+
+/// Which disks are about to be erased or mounted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DisksIntention {
+    #[serde(default)]
+    pub disks: Words,
+    /// disko's script that erases them; none where they are only mounted.
+    script: Option<String>,
+}
+
+impl StepFacts for DisksOutput {
+    const STEP: StepId = StepId::Disks;
+}
+
+impl StepFacts for DisksIntention {
+    const STEP: StepId = StepId::Disks;
+}
+
 const FLAG: &str = "--changed-layout keep|format";
 
 impl Step for Disks {
@@ -65,16 +93,14 @@ impl Step for Disks {
             DiskoMode::Mount => journal::intention(cx.journal.lines(), StepId::Disks).is_some(),
             DiskoMode::Disko | DiskoMode::Format => marked(cx)?,
         };
-        if !ours || !mounted(cx)? || layout_changed(cx) {
+        if !ours || !mounted(cx)? || layout_changed(cx)? {
             return Ok(Status::Ready);
         }
         let serials = names(&touched(cx)?);
         let done = if mode(cx) == DiskoMode::Mount { "mounted" } else { "formatted, mounted" };
-        Ok(Status::Done(
-            Evidence::new(format!("{} {done} at {NEW_ROOT}", serials.join(", ")))
-                .with("disks", serials.join(" "))
-                .with(SCRIPT, formatted_with(cx).unwrap_or_default()),
-        ))
+        let summary = format!("{} {done} at {NEW_ROOT}", serials.join(", "));
+        let script = formatted_with(cx)?.unwrap_or_default();
+        Ok(Status::Done(Evidence::of(summary, &DisksOutput { disks: Words(serials), script })?))
     }
 
     fn confirm(&self, cx: &mut Context) -> Result<Consent, StepError> {
@@ -84,7 +110,7 @@ impl Step for Disks {
         }
         if marked(cx)? {
             // Formatted by this run: only mounted again, unless a new layout is to have it.
-            if !layout_changed(cx) || ask_about_layout(cx)? == ChangedLayout::Keep {
+            if !layout_changed(cx)? || ask_about_layout(cx)? == ChangedLayout::Keep {
                 return Ok(Consent::Given);
             }
         }
@@ -94,18 +120,20 @@ impl Step for Disks {
 
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
         let names = names(&touched(cx)?);
-        let names = (names.join(", "), names.join(" "));
+        let listed = names.join(", ");
+        let mut intention = DisksIntention { disks: Words(names), script: None };
         if mode(cx) == DiskoMode::Mount || marked(cx)? {
-            return Ok(Evidence::new(format!("mounts {}", names.0)).with("disks", names.1));
+            return Ok(Evidence::of(format!("mounts {listed}"), &intention)?);
         }
-        let script = build::preparing_script(cx)?.to_string();
-        Ok(Evidence::new(format!("erases {}", names.0)).with("disks", names.1).with(SCRIPT, script))
+        intention.script = Some(build::preparing_script(cx)?.to_string());
+        Ok(Evidence::of(format!("erases {listed}"), &intention)?)
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
         let writes = writes(cx)?;
         let script = build::preparing_script(cx)?;
-        cx.produced.insert(StepId::Disks, Evidence::default().with(SCRIPT, script.to_string()));
+        let output = DisksOutput { script: script.to_string(), ..DisksOutput::default() };
+        cx.produce("", &output)?;
         if !writes && mounted(cx)? {
             return Ok(()); // the disks stay, and are there already
         }
@@ -113,7 +141,7 @@ impl Step for Disks {
         let now = TargetFacts::read(&cx.target()?.session)?.disks;
         let layout = matched_with(cx, &now)?;
         if writes {
-            disks::check_usable(&layout, needed_bytes(cx))?;
+            disks::check_usable(&layout, needed_bytes(cx)?)?;
             disk_contents::check_alone(&layout.erased, &now)?;
             same_disks(cx, &layout)?;
             release::release(cx)?;
@@ -153,7 +181,7 @@ fn writes(cx: &mut Context) -> Result<bool, StepError> {
     if !marked(cx)? {
         return Ok(true);
     }
-    if !layout_changed(cx) || ask_about_layout(cx)? == ChangedLayout::Keep {
+    if !layout_changed(cx)? || ask_about_layout(cx)? == ChangedLayout::Keep {
         return Ok(false);
     }
     confirm_erasure(cx)?;
@@ -227,18 +255,20 @@ fn staying(kept: &Matched) -> String {
 }
 
 /// disko's script that formatted the disks, or with which they were taken as they are.
-fn formatted_with(cx: &Context) -> Option<&str> {
-    let begun = journal::intention(cx.journal.lines(), StepId::Disks);
-    let known = cx.evidence(StepId::Disks).and_then(|evidence| evidence.fact(SCRIPT));
-    known.or_else(|| begun.and_then(|evidence| evidence.fact(SCRIPT)))
+fn formatted_with(cx: &Context) -> Result<Option<String>, StepError> {
+    let known = cx.known_output::<DisksOutput>()?.map(|output| output.script);
+    match known.filter(|script| !script.is_empty()) {
+        Some(script) => Ok(Some(script)),
+        None => Ok(cx.intended::<DisksIntention>()?.and_then(|begun| begun.script)),
+    }
 }
 
 /// Whether the layout that was built last is another one than that of the disks.
-fn layout_changed(cx: &Context) -> bool {
-    let (Some(before), Ok(now)) = (formatted_with(cx), build::preparing_script(cx)) else {
-        return false;
+fn layout_changed(cx: &Context) -> Result<bool, StepError> {
+    let (Some(before), Ok(now)) = (formatted_with(cx)?, build::preparing_script(cx)) else {
+        return Ok(false);
     };
-    !before.is_empty() && before != now.to_string()
+    Ok(before != now.as_str())
 }
 
 /// What happens to the disks that this run formatted for another layout.
@@ -304,8 +334,9 @@ fn same_disks(cx: &Context, now: &LayoutDisks) -> Result<(), StepError> {
 }
 
 /// The system, room for a second generation of it, and for the file systems themselves.
-fn needed_bytes(cx: &Context) -> u64 {
-    build::closure_bytes(cx).map_or(disks::LEAST_BYTES, |closure| closure * 2 + (512 << 20))
+fn needed_bytes(cx: &Context) -> Result<u64, StepError> {
+    let closure = build::closure_bytes(cx)?;
+    Ok(closure.map_or(disks::LEAST_BYTES, |closure| closure * 2 + (512 << 20)))
 }
 
 /// Whether those of the target's disks that are erased carry the mark of this run.

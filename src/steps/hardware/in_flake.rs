@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::HardwareOutput;
 use super::report;
 use super::report::Backend;
 use crate::config::choices::HardwareSource;
@@ -10,7 +11,7 @@ use crate::config::source::SystemSource;
 use crate::error::{Exit, StepError};
 use crate::exec::Cmd;
 use crate::facts::flake;
-use crate::run::step::{Evidence, Status, StepId};
+use crate::run::step::{Status, StepId};
 use crate::secret::sha256_hex;
 use crate::steps::context::Context;
 
@@ -28,10 +29,10 @@ pub fn observe(cx: &Context) -> Result<Status, StepError> {
     }
     let file = file(cx)?;
     let now = std::fs::read(file).map(|bytes| sha256_hex(&bytes)).unwrap_or_default();
-    Ok(match cx.evidence(StepId::Hardware) {
-        Some(written) if written.fact("sha256") == Some(&now) => Status::Done(written.clone()),
-        _ => Status::Ready,
-    })
+    let Some(evidence) = cx.evidence(StepId::Hardware) else { return Ok(Status::Ready) };
+    let written = evidence.read::<HardwareOutput>()?.and_then(|output| output.sha256);
+    let same = written == Some(now);
+    Ok(if same { Status::Done(evidence.clone()) } else { Status::Ready })
 }
 
 pub fn apply(cx: &mut Context) -> Result<(), StepError> {
@@ -39,11 +40,9 @@ pub fn apply(cx: &mut Context) -> Result<(), StepError> {
     let text = backend(cx).report(&cx.target()?.session)?;
     report::write(&path, &text)?;
     show_to_git(&path)?;
-    let evidence = Evidence::new(format!("{} written", path.display()))
-        .with("file", path.display().to_string())
-        .with("sha256", sha256_hex(text.as_bytes()));
-    cx.produced.insert(StepId::Hardware, evidence);
-    Ok(())
+    let summary = format!("{} written", path.display());
+    let sha256 = Some(sha256_hex(text.as_bytes()));
+    cx.produce(summary, &HardwareOutput { revision: None, file: path, sha256 })
 }
 
 /// The file has a place in a flake that can be written.

@@ -6,11 +6,14 @@ pub mod report;
 
 use std::path::PathBuf;
 
-use super::context::Context;
+use serde::{Deserialize, Serialize};
+
+use super::context::{Context, not_done};
 use crate::config::Strategy;
 use crate::config::choices::HardwareSource;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
+use crate::run::facts::StepFacts;
 use crate::run::journal;
 use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
@@ -19,8 +22,35 @@ use crate::git::short;
 
 pub struct Hardware;
 
-/// The fact of an intention to write the file; without it, it is kept.
-const WRITES: &str = "writes";
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HardwareOutput {
+    /// The commit that has the file and the locks; none where nothing is committed.
+    pub revision: Option<String>,
+    /// The hardware file.
+    #[serde(default)]
+    file: PathBuf,
+    /// What was written to it, where that alone tells.
+    sha256: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HardwareIntention {
+    /// The file that is written; none where the one that is there is kept.
+    writes: Option<PathBuf>,
+}
+
+impl StepFacts for HardwareOutput {
+    const STEP: StepId = StepId::Hardware;
+}
+
+impl StepFacts for HardwareIntention {
+    const STEP: StepId = StepId::Hardware;
+}
+
+/// The commit that has the hardware file and the locks.
+pub fn committed(cx: &Context) -> Result<String, StepError> {
+    cx.output::<HardwareOutput>()?.revision.ok_or_else(|| not_done(StepId::Hardware))
+}
 
 impl Step for Hardware {
     fn id(&self) -> StepId {
@@ -64,11 +94,9 @@ impl Step for Hardware {
             return Ok(Status::Ready);
         }
         let revision = repo.head()?;
-        Ok(Status::Done(
-            Evidence::new(format!("{} in commit {}", path.display(), short(&revision)))
-                .with("revision", revision)
-                .with("file", path.display().to_string()),
-        ))
+        let summary = format!("{} in commit {}", path.display(), short(&revision));
+        let output = HardwareOutput { revision: Some(revision), file: path, sha256: None };
+        Ok(Status::Done(Evidence::of(summary, &output)?))
     }
 
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
@@ -76,12 +104,12 @@ impl Step for Hardware {
             return Ok(Evidence::new("writes the hardware file"));
         }
         let repo = Repo::open(&cx.config.repo)?;
-        let path = hardware_file(cx)?.display().to_string();
-        Ok(if keeps(cx, &repo)? {
-            Evidence::new(format!("keeps {path}"))
-        } else {
-            Evidence::new(format!("writes {path}")).with(WRITES, path)
-        })
+        let path = hardware_file(cx)?;
+        if keeps(cx, &repo)? {
+            return Ok(Evidence::new(format!("keeps {}", path.display())));
+        }
+        let summary = format!("writes {}", path.display());
+        Ok(Evidence::of(summary, &HardwareIntention { writes: Some(path) })?)
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
@@ -162,13 +190,12 @@ fn keeps(cx: &Context, repo: &Repo) -> Result<bool, StepError> {
         Some(HardwareSource::Keep) => true,
         Some(HardwareSource::GenerateConfig | HardwareSource::Facter) => false,
         // A file that this very run meant to write is compared with a fresh report.
-        None => !written_by_this_run(cx) && repo.is_tracked(&hardware_file(cx)?)?,
+        None => !written_by_this_run(cx)? && repo.is_tracked(&hardware_file(cx)?)?,
     })
 }
 
-fn written_by_this_run(cx: &Context) -> bool {
-    let intended = journal::intention(cx.journal.lines(), StepId::Hardware);
-    intended.is_some_and(|intention| intention.fact(WRITES).is_some())
+fn written_by_this_run(cx: &Context) -> Result<bool, StepError> {
+    Ok(cx.intended::<HardwareIntention>()?.is_some_and(|intention| intention.writes.is_some()))
 }
 
 /// Whether the file holds what the target reports. nixos-facter need not say the same

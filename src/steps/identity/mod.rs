@@ -4,16 +4,31 @@ pub mod run_keys;
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::context::Context;
 use crate::error::StepError;
 
 use super::secrets::{home_manager, stored};
+use crate::run::facts::StepFacts;
 use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
 use crate::secret::age::{HostKey, Identity as AgeIdentity};
 use crate::steps::Step;
 use crate::steps::secrets;
 
 pub struct Identity;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct IdentityOutput {
+    /// Of the host key that the installed system will show.
+    fingerprint: String,
+    /// What the secrets are encrypted for; none where a key is kept that never left its machine.
+    pub recipient: Option<String>,
+}
+
+impl StepFacts for IdentityOutput {
+    const STEP: StepId = StepId::Identity;
+}
 
 impl Step for Identity {
     fn id(&self) -> StepId {
@@ -31,8 +46,10 @@ impl Step for Identity {
     fn observe(&self, cx: &Context) -> Result<Status, StepError> {
         let keys = cx.keys();
         if let Some(kept) = keys.kept() {
-            let evidence = Evidence::new(format!("{}, kept", kept.fingerprint()));
-            return Ok(Status::Done(evidence.with("fingerprint", kept.fingerprint())));
+            let fingerprint = kept.fingerprint();
+            let summary = format!("{fingerprint}, kept");
+            let output = IdentityOutput { fingerprint, recipient: None };
+            return Ok(Status::Done(Evidence::of(summary, &output)?));
         }
         let Some(public) = keys.public() else { return Ok(Status::Ready) };
         // Once the system is installed, the private half may be gone from here; before
@@ -63,12 +80,9 @@ impl Step for Identity {
         if home_manager::with_file(cx)?.is_some() && keys.user_age().is_none() {
             return Ok(Status::Ready);
         }
-        let recipient = pair.recipient()?;
-        Ok(Status::Done(
-            Evidence::new(public.fingerprint())
-                .with("fingerprint", public.fingerprint())
-                .with("recipient", recipient.as_str()),
-        ))
+        let recipient = Some(pair.recipient()?.to_string());
+        let output = IdentityOutput { fingerprint: public.fingerprint(), recipient };
+        Ok(Status::Done(Evidence::of(public.fingerprint(), &output)?))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {

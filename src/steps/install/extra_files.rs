@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::config::installation::KeptKeys;
+use crate::config::installation::{Installation, KeptKeys, Owner};
 use crate::error::{Exit, StepError};
 use crate::exec::Cmd;
 use crate::steps::context::Context;
@@ -78,8 +78,24 @@ pub fn fingerprint(cx: &Context) -> Result<String, StepError> {
     if let Some(dir) = &installation.extra_files {
         add_tree(&mut digest, dir, dir).map_err(|error| unreadable(dir, &error))?;
     }
-    digest.update(format!("{:?}{:?}", installation.owners, installation.kept_keys));
+    digest.update(kept_and_owned(installation));
     Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Owners and kept keys in the words that this fingerprint has had from the first: another
+/// spelling would install anew what is there.
+fn kept_and_owned(installation: &Installation) -> String {
+    let quoted = |text: &str| format!("\"{}\"", text.escape_default());
+    let owner = |owner: &Owner| {
+        format!("Owner {{ path: {}, ids: {} }}", quoted(&owner.path), quoted(&owner.ids))
+    };
+    let owners: Vec<String> = installation.owners.iter().map(owner).collect();
+    let kept = match &installation.kept_keys {
+        None => "None".to_owned(),
+        Some(KeptKeys::AsConfigured) => "Some(AsConfigured)".to_owned(),
+        Some(KeptKeys::In(dir)) => format!("Some(In({}))", quoted(dir)),
+    };
+    format!("[{}]{kept}", owners.join(", "))
 }
 
 fn add_tree(digest: &mut Sha256, root: &Path, dir: &Path) -> std::io::Result<()> {
@@ -193,4 +209,25 @@ pub fn keep_host_keys(cx: &Context) -> Result<(), StepError> {
         .run()
         .map_err(|error| StepError::from(error).doing("the host keys could not be kept"))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_and_kept_keys_have_the_words_that_journals_know() {
+        let mut installation = Installation::default();
+        assert_eq!(kept_and_owned(&installation), "[]None");
+        let owner = |path: &str| Owner { path: path.into(), ids: "1000:100".into() };
+        installation.owners = vec![owner("/home/anna"), owner("/a b")];
+        installation.kept_keys = Some(KeptKeys::In("/persist/ssh".into()));
+        assert_eq!(
+            kept_and_owned(&installation),
+            "[Owner { path: \"/home/anna\", ids: \"1000:100\" }, \
+             Owner { path: \"/a b\", ids: \"1000:100\" }]Some(In(\"/persist/ssh\"))"
+        );
+        installation.kept_keys = Some(KeptKeys::AsConfigured);
+        assert!(kept_and_owned(&installation).ends_with("]Some(AsConfigured)"));
+    }
 }

@@ -6,11 +6,14 @@ pub mod extra_files;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::context::Context;
 use crate::config::Strategy;
 use crate::config::installation::{DiskoMode, KeptKeys};
 use crate::error::{Exit, StepError};
-use crate::facts::Facts;
+use crate::nix::StorePath;
+use crate::run::facts::StepFacts;
 use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
 use crate::secret::Secret;
 use crate::ssh::HostKey;
@@ -20,6 +23,20 @@ use crate::steps::disks;
 use crate::target::NEW_ROOT;
 
 pub struct Install;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct InstallOutput {
+    /// What the machine will boot.
+    pub system: Option<StorePath>,
+    /// The fingerprint of what went there beside the closure.
+    extra: Option<String>,
+    /// Where the host key lies, for people.
+    keys: Option<String>,
+}
+
+impl StepFacts for InstallOutput {
+    const STEP: StepId = StepId::Install;
+}
 
 const INSTALL_DEADLINE: Duration = Duration::from_secs(30 * 60);
 
@@ -92,8 +109,9 @@ impl Step for Install {
         let args: Vec<&str> = [NEW_ROOT].into_iter().chain(disks).collect();
         let printed = session.root_script(INSTALLED, &args).read()?;
         let mut lines = printed.lines();
-        let as_before = match cx.evidence(StepId::Install) {
-            Some(evidence) => evidence.fact("extra") == Some(&extra_files::fingerprint(cx)?),
+        let extra = extra_files::fingerprint(cx)?;
+        let as_before = match cx.known_output::<InstallOutput>()? {
+            Some(before) => before.extra.as_ref() == Some(&extra),
             None => !extra_files::wanted(cx),
         };
         let profile = lines.next() == Some(system.as_ref());
@@ -102,12 +120,9 @@ impl Step for Install {
             return Ok(Status::Ready);
         }
         let keys = key_paths(cx)?.join(", ");
-        Ok(Status::Done(
-            Evidence::new(format!("boot loader written, host key in {keys}"))
-                .with("system", system.to_string())
-                .with("extra", extra_files::fingerprint(cx)?)
-                .with("keys", keys),
-        ))
+        let summary = format!("boot loader written, host key in {keys}");
+        let (system, extra, keys) = (Some(system), Some(extra), Some(keys));
+        Ok(Status::Done(Evidence::of(summary, &InstallOutput { system, extra, keys })?))
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
@@ -135,9 +150,8 @@ impl Step for Install {
             .run()
             .map_err(|error| StepError::from(error).doing("nixos-install failed on the target"))?;
         cx.target()?.session.root(&["sync"]).run()?;
-        let evidence = Evidence::default().with("extra", extra_files::fingerprint(cx)?);
-        cx.produced.insert(StepId::Install, evidence);
-        Ok(())
+        let extra = Some(extra_files::fingerprint(cx)?);
+        cx.produce("", &InstallOutput { extra, ..InstallOutput::default() })
     }
 }
 
@@ -197,20 +211,26 @@ struct Placed {
 
 /// The private files that the configuration names, beside the host key.
 fn other_keys(cx: &Context) -> Result<Vec<Placed>, StepError> {
-    let Facts { full, .. } = cx.facts()?;
-    let mut placed = Vec::new();
-    // The same identity in age's form: one recipient opens the secrets either way.
-    if let Some(path) = full.age_key_file.as_ref().filter(|_| cx.keys().has_private()) {
-        let content = cx.keys().pair()?.identity()?.key_file();
-        placed.push(Placed { path: full.stored_at(path), mode: "0600", content });
-    }
-    if let Some(initrd) = cx.keys().initrd() {
-        for path in &full.initrd_host_keys {
-            let content = initrd.private_openssh()?;
-            placed.push(Placed { path: full.stored_at(path), mode: "0600", content });
+    let facts = cx.facts()?;
+    let (first, full) = (facts.first(), &facts.full);
+    let mut placed: Vec<Placed> = Vec::new();
+    let mut place = |path: String, mode, content| {
+        if !placed.iter().any(|known| known.path == path) {
+            placed.push(Placed { path, mode, content });
+        }
+    };
+    for system in [first, full] {
+        // The same identity in age's form: one recipient opens the secrets either way.
+        if let Some(path) = system.age_key_file.as_ref().filter(|_| cx.keys().has_private()) {
+            let content = cx.keys().pair()?.identity()?.key_file();
+            place(system.stored_at(path), "0600", content);
+        }
+        if let Some(initrd) = cx.keys().initrd() {
+            for path in &system.initrd_host_keys {
+                place(system.stored_at(path), "0600", initrd.private_openssh()?);
+            }
         }
     }
-    let first = cx.facts()?.first();
     for secret in first.disk_secrets() {
         let given = cx.config.installation.disk_keys.iter().any(|key| key.remote == secret.path);
         let content = match given {
@@ -219,8 +239,7 @@ fn other_keys(cx: &Context) -> Result<Vec<Placed>, StepError> {
         };
         let Some(content) = content else { continue };
         for path in &secret.installed {
-            let content = content.clone();
-            placed.push(Placed { path: full.stored_at(path), mode: "0400", content });
+            place(full.stored_at(path), "0400", content.clone());
         }
     }
     Ok(placed)

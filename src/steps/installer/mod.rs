@@ -2,10 +2,11 @@
 
 pub mod kexec;
 
+use serde::{Deserialize, Serialize};
+
 use super::context::Context;
 use crate::error::{Exit, StepError};
-use crate::steps::connect::addresses::ADDRESSES;
-
+use crate::run::facts::{Said, StepFacts, Words};
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
 use crate::target::{Phase, TargetFacts};
@@ -13,6 +14,38 @@ use crate::ui::prompt::Question;
 use crate::ui::text::size;
 
 pub struct Installer;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct InstallerOutput {
+    boot_id: Option<String>,
+    /// Where the installer says that it can be reached.
+    #[serde(default)]
+    pub addresses: Words,
+    /// The fingerprint of its host key.
+    host_key: Option<String>,
+    /// The image that was started in place of what ran there.
+    image: Option<String>,
+    sha256: Option<String>,
+}
+
+/// That what runs there is about to be replaced.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InstallerIntention {
+    /// By kexec: then the installer may answer elsewhere.
+    pub kexec: Option<Said>,
+    boot_id: Option<String>,
+    /// Where the system that it ends can be reached.
+    #[serde(default)]
+    pub addresses: Words,
+}
+
+impl StepFacts for InstallerOutput {
+    const STEP: StepId = StepId::Installer;
+}
+
+impl StepFacts for InstallerIntention {
+    const STEP: StepId = StepId::Installer;
+}
 
 impl Step for Installer {
     fn id(&self) -> StepId {
@@ -33,16 +66,16 @@ impl Step for Installer {
         }
         let target = cx.target()?;
         if cx.phase == Phase::Installer {
-            let mut evidence = Evidence::new(format!("host key {}", target.host_key.fingerprint()))
-                .with("boot_id", &target.facts.boot_id)
-                .with(ADDRESSES, target.facts.addresses.join(" "))
-                .with("host_key", target.host_key.fingerprint());
-            for name in ["image", "sha256"] {
-                if let Some(value) = cx.evidence(StepId::Installer).and_then(|e| e.fact(name)) {
-                    evidence = evidence.with(name, value);
-                }
-            }
-            return Ok(Status::Done(evidence));
+            let fingerprint = target.host_key.fingerprint();
+            let summary = format!("host key {fingerprint}");
+            let output = InstallerOutput {
+                boot_id: Some(target.facts.boot_id.clone()),
+                addresses: Words(target.facts.addresses.clone()),
+                host_key: Some(fingerprint),
+                // What started it is remembered, not seen.
+                ..cx.known_output()?.unwrap_or_default()
+            };
+            return Ok(Status::Done(Evidence::of(summary, &output)?));
         }
         if cx.config.kexec.forbidden {
             return Ok(Status::Blocked(not_an_installer(&target.facts)));
@@ -73,10 +106,13 @@ impl Step for Installer {
 
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
         let target = cx.target()?;
-        Ok(Evidence::new(format!("replaces {} by the installer", running(&target.facts)))
-            .with(kexec::INTENDED, "yes")
-            .with("boot_id", &target.facts.boot_id)
-            .with(ADDRESSES, target.facts.addresses.join(" ")))
+        let summary = format!("replaces {} by the installer", running(&target.facts));
+        let intention = InstallerIntention {
+            kexec: Some(Said::Yes),
+            boot_id: Some(target.facts.boot_id.clone()),
+            addresses: Words(target.facts.addresses.clone()),
+        };
+        Ok(Evidence::of(summary, &intention)?)
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
@@ -90,10 +126,12 @@ impl Step for Installer {
             size(image.size),
             image.sha256.as_str()
         ));
-        cx.produced.insert(
-            StepId::Installer,
-            Evidence::default().with("image", &image.from).with("sha256", image.sha256.as_str()),
-        );
+        let output = InstallerOutput {
+            image: Some(image.from.clone()),
+            sha256: Some(image.sha256.as_str().to_owned()),
+            ..InstallerOutput::default()
+        };
+        cx.produce("", &output)?;
         kexec::upload(cx, &folder, &image)?;
         kexec::start(cx, &folder)?;
         kexec::wait(cx, &old_boot)

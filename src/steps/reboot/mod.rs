@@ -4,17 +4,45 @@
 pub mod next_boot;
 pub mod wait;
 
+use serde::{Deserialize, Serialize};
+
 use super::context::Context;
 use crate::error::{Exit, StepError};
+use crate::run::facts::{StepFacts, Words};
 use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
 use crate::ssh::known_hosts;
 use crate::ssh::{known_hosts_name, user_known_hosts};
 use crate::steps::Step;
-use crate::steps::connect::addresses::{ADDRESS, ADDRESSES};
 
 use crate::target::Phase;
 
 pub struct Reboot;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct RebootOutput {
+    /// The fingerprint of the host key that answered.
+    host_key: Option<String>,
+    boot_id: Option<String>,
+    /// Where the installed system answered.
+    pub address: Option<String>,
+    /// Where it says that it can be reached.
+    #[serde(default)]
+    pub addresses: Words,
+}
+
+/// The boot that is about to end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RebootIntention {
+    boot_id: Option<String>,
+}
+
+impl StepFacts for RebootOutput {
+    const STEP: StepId = StepId::Reboot;
+}
+
+impl StepFacts for RebootIntention {
+    const STEP: StepId = StepId::Reboot;
+}
 
 /// Lets go of the new disks, so that what was written is on them.
 const RELEASE: &str = r#"
@@ -55,29 +83,31 @@ impl Step for Reboot {
             return Ok(Status::Ready);
         }
         let target = cx.target()?;
-        Ok(Status::Done(
-            Evidence::new(format!("host key {}, as prepared", target.host_key.fingerprint()))
-                .with("host_key", target.host_key.fingerprint())
-                .with("boot_id", &target.facts.boot_id)
-                .with(ADDRESS, target.session.endpoint().to_string())
-                .with(ADDRESSES, target.facts.addresses.join(" ")),
-        ))
+        let fingerprint = target.host_key.fingerprint();
+        let summary = format!("host key {fingerprint}, as prepared");
+        let output = RebootOutput {
+            host_key: Some(fingerprint),
+            boot_id: Some(target.facts.boot_id.clone()),
+            address: Some(target.session.endpoint().to_string()),
+            addresses: Words(target.facts.addresses.clone()),
+        };
+        Ok(Status::Done(Evidence::of(summary, &output)?))
     }
 
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
         if cx.phase == Phase::Installed {
             return Ok(Evidence::new("puts the key of the installed system into known_hosts"));
         }
-        let old = cx.target.as_ref().map(|target| target.facts.boot_id.clone());
-        Ok(Evidence::new("reboots into the installed system")
-            .with("boot_id", old.unwrap_or_default()))
+        let boot_id = cx.target.as_ref().map(|target| target.facts.boot_id.clone());
+        let intention = RebootIntention { boot_id: Some(boot_id.unwrap_or_default()) };
+        Ok(Evidence::of("reboots into the installed system", &intention)?)
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
         if cx.phase != Phase::Installed {
             boot_installed(cx)?;
         }
-        cx.produced.insert(StepId::Reboot, Evidence::default());
+        cx.produce("", &RebootOutput::default())?;
         remember_host_key(cx)
     }
 }

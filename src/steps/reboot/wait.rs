@@ -7,8 +7,8 @@ use crate::exec;
 use crate::exec::ExecError;
 use crate::facts::HostFacts;
 use crate::run::event::Event;
-use crate::run::step::StepId;
 use crate::ssh::{Endpoint, HostKey, Other, Seen, SshError, WaitError, wait_for};
+use crate::steps::build::first_system;
 use crate::steps::connect;
 use crate::steps::connect::addresses;
 use crate::steps::context::Context;
@@ -41,7 +41,7 @@ pub fn reboot(cx: &mut Context) -> Result<(), StepError> {
 pub fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), StepError> {
     let target = cx.config.target.clone().ok_or_else(no_target)?;
     let user = cx.primary_user()?;
-    let places = places(cx, &target.with_user(user), config);
+    let places = places(cx, &target.with_user(user), config)?;
     let key = cx.keys().public().ok_or_else(no_key)?;
     let others = others(cx);
 
@@ -97,13 +97,13 @@ pub fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), 
 }
 
 /// Where to look; the initrd may listen at a port of its own.
-fn places(cx: &Context, target: &Endpoint, config: &HostFacts) -> Vec<Endpoint> {
-    let mut places = addresses::candidates(cx, target);
+fn places(cx: &Context, target: &Endpoint, config: &HostFacts) -> Result<Vec<Endpoint>, StepError> {
+    let mut places = addresses::candidates(cx, target)?;
     let initrd =
         config.initrd_ssh_port.map(|port| Endpoint { port: Some(port), ..places[0].clone() });
     let initrd = initrd.filter(|initrd| initrd.port != Some(places[0].port.unwrap_or(22)));
     places.extend(initrd);
-    places
+    Ok(places)
 }
 
 /// Who may answer in the meantime.
@@ -168,9 +168,9 @@ fn is_what_was_installed(cx: &Context, target: &Target) -> Result<(), StepError>
     if cx.keys().kept().is_none() {
         return Ok(());
     }
-    let expected = cx.fact(StepId::Build, "system")?;
+    let expected = first_system(cx)?;
     let runs = target.facts.booted_system.as_deref().unwrap_or("a system that is no NixOS");
-    if runs == expected {
+    if runs == expected.as_str() {
         return Ok(());
     }
     Err(StepError::new(

@@ -8,6 +8,8 @@ pub mod switch;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::connect::sudo;
 use super::context::Context;
 use super::reboot::{next_boot, wait};
@@ -17,11 +19,12 @@ use crate::error::StepError;
 use crate::git::Repo;
 use crate::git::short;
 use crate::nix::StorePath;
+use crate::run::facts::StepFacts;
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
 use crate::ssh::Session;
 use crate::steps::Step;
 use crate::steps::build::{
-    first_system, full_derivation, full_system, parse, realise_here, realise_on_target,
+    BuildOutput, first_system, full_derivation, full_system, realise_here, realise_on_target,
 };
 use crate::steps::copy::{sources_to, to_store};
 use crate::steps::retire;
@@ -35,9 +38,28 @@ const ACTIVATE_DEADLINE: Duration = Duration::from_secs(10 * 60);
 /// How long units may take to settle after the boot.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(5 * 60);
 
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RebuildOutput {
+    /// The full system.
+    pub system: StorePath,
+    /// The commit that it is of.
+    revision: Option<String>,
+    generation: Option<String>,
+    activated: Option<Activated>,
+    boot_id: Option<String>,
+}
+
 /// How the system that runs came to run.
-const BOOT: &str = "boot";
-const SWITCH: &str = "switch";
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activated {
+    Boot,
+    Switch,
+}
+
+impl StepFacts for RebuildOutput {
+    const STEP: StepId = StepId::Rebuild;
+}
 
 /// Prints a line for each argument that does not exist.
 const MISSING: &str = r#"for path in "$@"; do [ -e "$path" ] || printf '%s\n' "$path"; done"#;
@@ -117,9 +139,14 @@ impl Step for Rebuild {
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
         let (full, revision) = build_if_moved(cx)?;
-        let produced =
-            Evidence::default().with("system", full.to_string()).with("revision", revision);
-        cx.produced.insert(StepId::Rebuild, produced);
+        let produced = RebuildOutput {
+            system: full.clone(),
+            revision: Some(revision),
+            generation: None,
+            activated: None,
+            boot_id: None,
+        };
+        cx.produce("", &produced)?;
         if runs(cx, &full)? {
             return Ok(()); // it was built anew, and is the same
         }
@@ -148,8 +175,8 @@ fn runs(cx: &Context, full: &StorePath) -> Result<bool, StepError> {
     let facts = &cx.target()?.facts;
     let is_full = |system: &Option<String>| system.as_deref() == Some(full.as_ref());
     let switched = cx.config.activate == Activation::Switch
-        || cx.finished(StepId::Rebuild).is_some_and(|before| {
-            before.fact("system") == Some(full.as_ref()) && before.fact("activated") == Some(SWITCH)
+        || cx.finished_output::<RebuildOutput>()?.is_some_and(|before| {
+            before.system == *full && before.activated == Some(Activated::Switch)
         });
     Ok(is_full(&facts.current_system) && (switched || is_full(&facts.booted_system)))
 }
@@ -157,19 +184,17 @@ fn runs(cx: &Context, full: &StorePath) -> Result<bool, StepError> {
 /// The full system of the commit that is checked out; none when it is not built yet.
 fn current_full(cx: &Context) -> Result<Option<StorePath>, StepError> {
     let repo = Repo::open(&cx.config.repo)?;
-    let is_current = |step| match cx.evidence(step).and_then(|built| built.fact("revision")) {
+    let is_current = |revision: Option<&str>| match revision {
         Some(revision) => retire::still_at(cx, &repo, revision),
         None => Ok(false),
     };
-    if is_current(StepId::Build)? {
+    let built = cx.known_output::<BuildOutput>()?;
+    if is_current(built.as_ref().map(|built| built.revision.as_str()))? {
         return Ok(Some(full_system(cx)?));
     }
-    let current = is_current(StepId::Rebuild)?;
-    let rebuilt = cx.evidence(StepId::Rebuild).filter(|_| current);
-    match rebuilt.and_then(|built| built.fact("system")) {
-        Some(path) => Ok(Some(parse(path)?)),
-        None => Ok(None),
-    }
+    let rebuilt = cx.known_output::<RebuildOutput>()?;
+    let current = is_current(rebuilt.as_ref().and_then(|rebuilt| rebuilt.revision.as_deref()))?;
+    Ok(rebuilt.filter(|_| current).map(|rebuilt| rebuilt.system))
 }
 
 /// The configuration may have been mended since it was built: then it is built anew.
@@ -242,12 +267,14 @@ fn verify(cx: &Context, full: &StorePath) -> Result<Evidence, StepError> {
         summary.push_str(&format!(", {units} required units up"));
     }
     let head = Repo::open(&cx.config.repo)?.head()?;
-    Ok(Evidence::new(summary)
-        .with("system", full.to_string())
-        .with("revision", head)
-        .with("generation", generation)
-        .with("activated", if booted { BOOT } else { SWITCH })
-        .with("boot_id", &cx.target()?.facts.boot_id))
+    let output = RebuildOutput {
+        system: full.clone(),
+        revision: Some(head),
+        generation: Some(generation),
+        activated: Some(if booted { Activated::Boot } else { Activated::Switch }),
+        boot_id: Some(cx.target()?.facts.boot_id.clone()),
+    };
+    Ok(Evidence::of(summary, &output)?)
 }
 
 fn settle(cx: &Context) -> Result<(), StepError> {

@@ -10,6 +10,8 @@ pub mod stored;
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::context::Context;
 use super::shared_edit::{Edit, Place, require_clean};
 use crate::config::{HostName, SecretPlace, SecretsRepo};
@@ -17,7 +19,7 @@ use crate::error::{Exit, StepError};
 use crate::facts::SecretFact;
 use crate::git::Repo;
 use crate::git::short;
-use crate::run::journal;
+use crate::run::facts::{StepFacts, TextLines};
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
 use crate::secret::age::{HostKey, Recipient};
 use crate::sops::change as sops_plan;
@@ -38,6 +40,39 @@ use crate::steps::identity;
 use crate::ui::prompt::Question;
 
 pub struct Secrets;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SecretsOutput {
+    /// The commit in which the host's secrets are as it needs them.
+    pub revision: String,
+    /// What they open with.
+    recipient: Option<String>,
+    /// The host's recipient until now, which step 16 takes out.
+    pub retires: Option<String>,
+}
+
+/// What is about to be edited, for a process that has to take it up or back.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SecretsIntention {
+    pub recipient: Option<String>,
+    /// The checkout of the secrets.
+    pub repository: Option<PathBuf>,
+    /// The files that change, from its root.
+    #[serde(default)]
+    files: TextLines,
+    /// The recipient, where it was in no rule before.
+    pub adds: Option<String>,
+    /// The branch to push to; none where nothing is pushed.
+    pub branch: Option<String>,
+}
+
+impl StepFacts for SecretsOutput {
+    const STEP: StepId = StepId::Secrets;
+}
+
+impl StepFacts for SecretsIntention {
+    const STEP: StepId = StepId::Secrets;
+}
 
 impl Step for Secrets {
     fn id(&self) -> StepId {
@@ -89,16 +124,14 @@ impl Step for Secrets {
                 return Ok(Status::Ready);
             }
             let proven = prove(cx, &secrets)?;
-            let mut evidence = Evidence::new(format!(
-                "{proven} secrets open with the new key, commit {}",
-                short(&revision)
-            ));
-            if let Some(old) = previous(cx, &secrets, &recipient)? {
-                evidence = evidence.with(RETIRES, old);
-            }
-            Ok(Status::Done(
-                evidence.with("revision", revision).with("recipient", recipient.as_str()),
-            ))
+            let summary =
+                format!("{proven} secrets open with the new key, commit {}", short(&revision));
+            let output = SecretsOutput {
+                revision,
+                retires: previous(cx, &secrets, &recipient)?,
+                recipient: Some(recipient.to_string()),
+            };
+            Ok(Status::Done(Evidence::of(summary, &output)?))
         })
     }
 
@@ -141,18 +174,14 @@ impl Step for Secrets {
         let Planned { diff, files, .. } = planned(cx, &pair)?;
         let adds =
             diff.lines().any(|line| line.starts_with('+') && line.contains(recipient.as_str()));
-        let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-        let mut intention = Evidence::new(format!("lets {recipient} open the secrets"))
-            .with("recipient", recipient.as_str())
-            .with(REPOSITORY, secrets_repo(cx)?.dir.display().to_string())
-            .with("files", files.join("\n"));
-        if adds {
-            intention = intention.with(ADDS, recipient.as_str());
-        }
-        if let Some(branch) = place(cx)?.branch()? {
-            intention = intention.with(BRANCH, branch);
-        }
-        Ok(intention)
+        let intention = SecretsIntention {
+            recipient: Some(recipient.to_string()),
+            repository: Some(secrets_repo(cx)?.dir.clone()),
+            files: TextLines(files.iter().map(|file| file.display().to_string()).collect()),
+            adds: adds.then(|| recipient.to_string()),
+            branch: place(cx)?.branch()?,
+        };
+        Ok(Evidence::of(format!("lets {recipient} open the secrets"), &intention)?)
     }
 
     fn apply(&self, cx: &mut Context) -> Result<(), StepError> {
@@ -194,18 +223,6 @@ fn publish(cx: &Context) -> Result<(), StepError> {
     published.tell(cx, place.repo());
     Ok(())
 }
-
-/// The fact of an intention that names the checkout of the secrets.
-pub const REPOSITORY: &str = "repository";
-
-/// The fact of an intention that names a recipient that was in no rule before.
-pub const ADDS: &str = "adds";
-
-/// The fact of an intention that names the branch to push to; none where nothing is pushed.
-pub const BRANCH: &str = "branch";
-
-/// The fact that names the host's recipient until now, which step 16 takes out.
-pub const RETIRES: &str = "retires";
 
 pub fn secrets_repo(cx: &Context) -> Result<&SecretsRepo, StepError> {
     cx.config.secrets.as_ref().ok_or_else(|| {
@@ -454,11 +471,9 @@ pub fn key_path(secret: &SecretFact) -> Vec<String> {
 
 /// The files of this run's edit that a killed process left half taken over.
 pub fn left_by_this_run(cx: &Context, repo: &Repo) -> Result<Vec<PathBuf>, StepError> {
-    let intended = journal::intention(cx.journal.lines(), StepId::Secrets);
-    let ours: Vec<PathBuf> = intended
-        .and_then(|intention| intention.fact("files"))
-        .map(|files| files.lines().map(PathBuf::from).collect())
-        .unwrap_or_default();
+    let intended = cx.intended::<SecretsIntention>()?;
+    let ours: Vec<PathBuf> =
+        intended.map(|it| it.files.0.iter().map(PathBuf::from).collect()).unwrap_or_default();
     Ok(repo.dirty()?.into_iter().filter(|path| ours.contains(path)).collect())
 }
 

@@ -10,16 +10,14 @@ pub mod preflight;
 
 use std::time::{Duration, Instant};
 
+use super::InstallerIntention;
 use crate::error::{Exit, StepError};
 use crate::exec;
-use crate::exec::ExecError;
 use crate::run::event::{Event, Progress};
-use crate::run::journal;
 use crate::run::step::StepId;
 use crate::ssh;
 use crate::ssh::{Endpoint, HostKey, Session, SshError};
 use crate::steps::connect;
-use crate::steps::connect::addresses::ADDRESSES;
 use crate::steps::context::Context;
 use crate::target::Phase;
 
@@ -39,8 +37,6 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const TRY: Duration = Duration::from_secs(20);
 /// Where its SSH server listens, unless told otherwise.
 const SSH_PORT: u16 = 22;
-/// The fact of an intention to replace the running system.
-pub const INTENDED: &str = "kexec";
 
 /// Takes the image from standard input into a private folder, and unpacks it when it
 /// came whole. Arguments: the folder, the hash.
@@ -101,7 +97,7 @@ pub fn wait(cx: &mut Context, old_boot: &str) -> Result<(), StepError> {
     // Its connection ends with it.
     cx.target = None;
     say_waiting(cx, &endpoint);
-    let places = places(cx, &endpoint);
+    let places = places(cx, &endpoint)?;
     let until = Instant::now() + BOOT_DEADLINE;
     let mut last = String::new();
     while Instant::now() < until {
@@ -162,7 +158,7 @@ fn arrived(
 }
 
 /// Where the installer may answer, as root; true for what is only a guess.
-fn places(cx: &Context, before: &Endpoint) -> Vec<(Endpoint, bool)> {
+fn places(cx: &Context, before: &Endpoint) -> Result<Vec<(Endpoint, bool)>, StepError> {
     let root = before.with_user("root");
     let mut places = Vec::new();
     match cx.config.kexec.ssh_port {
@@ -171,10 +167,10 @@ fn places(cx: &Context, before: &Endpoint) -> Vec<(Endpoint, bool)> {
     }
     let usual = Endpoint { port: cx.config.kexec.ssh_port.or(Some(SSH_PORT)), ..root };
     // The system that it ends had more addresses than the one that was named.
-    let intended = journal::intention(cx.journal.lines(), StepId::Installer);
-    let others = intended.and_then(|intention| intention.fact(ADDRESSES)).unwrap_or_default();
-    for host in [before.host.as_str()].into_iter().chain(others.split_ascii_whitespace()) {
-        let place = Endpoint { host: host.to_owned(), ..usual.clone() };
+    let intended = cx.intended::<InstallerIntention>()?;
+    let others = intended.map(|intention| intention.addresses.0).unwrap_or_default();
+    for host in [before.host.clone()].into_iter().chain(others) {
+        let place = Endpoint { host, ..usual.clone() };
         let same = |(known, _): &(Endpoint, bool)| {
             known.host == place.host
                 && known.port.unwrap_or(SSH_PORT) == place.port.unwrap_or(SSH_PORT)
@@ -183,14 +179,14 @@ fn places(cx: &Context, before: &Endpoint) -> Vec<(Endpoint, bool)> {
             places.push((place, true));
         }
     }
-    places
+    Ok(places)
 }
 
 /// Where the target is to be looked for in a run that may have replaced its system already.
 /// One that is still between the two systems is waited for.
-pub fn endpoint_now(cx: &Context, endpoint: &Endpoint) -> Result<Endpoint, ExecError> {
-    let intended = journal::intention(cx.journal.lines(), StepId::Installer);
-    let begun = intended.is_some_and(|intention| intention.fact(INTENDED).is_some());
+pub fn endpoint_now(cx: &Context, endpoint: &Endpoint) -> Result<Endpoint, StepError> {
+    let intended = cx.intended::<InstallerIntention>()?;
+    let begun = intended.is_some_and(|intention| intention.kexec.is_some());
     let Some(key) = cx.keys().installer().filter(|_| begun) else { return Ok(endpoint.clone()) };
     let offers = |place: &Endpoint| ssh::scan_key(place, TRY, Some(key.negotiation()));
     // Only the installer lets root in by key where another user was named.
@@ -198,7 +194,7 @@ pub fn endpoint_now(cx: &Context, endpoint: &Endpoint) -> Result<Endpoint, ExecE
         offers(place).is_ok_and(|offered| offered == key)
             && Session::open(place, &key, &cx.dir, TRY).is_ok()
     };
-    let places: Vec<Endpoint> = places(cx, endpoint).into_iter().map(|(place, _)| place).collect();
+    let places: Vec<Endpoint> = places(cx, endpoint)?.into_iter().map(|(place, _)| place).collect();
     let until = Instant::now() + BOOT_DEADLINE;
     let mut told = false;
     loop {

@@ -1,0 +1,20 @@
+//! Tests that run real programs: sshd on loopback, git, nix, sops, landfall itself.
+//!
+//! One program, with a room for each room of `src` that is tested from outside. A test
+//! may share its process with the others: what it changes is its own folder, or that of a
+//! process which it starts.
+
+mod cli;
+mod common;
+mod facts;
+mod git;
+mod house;
+mod image;
+mod init;
+mod journey;
+mod nix;
+mod sops;
+mod ssh;
+mod steps;
+mod target;
+mod ui;

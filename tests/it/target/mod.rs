@@ -1,0 +1,3 @@
+//! What an installed machine is made of.
+
+mod passphrase;

@@ -1,0 +1,5 @@
+//! What is shown and asked.
+
+mod plan;
+mod terminal;
+mod views;
