@@ -12,7 +12,7 @@ use crate::error::{Exit, StepError};
 use crate::exec::quote;
 use crate::git::Repo;
 use crate::init::HostSecrets;
-use crate::init::add_host::{Disks, NewHost, file_of};
+use crate::init::add_host::{HostDisk, NewHost, secrets_file};
 use crate::init::operator_keys;
 use crate::init::templates::Firmware;
 use crate::secret::password;
@@ -60,8 +60,8 @@ fn add(args: &HostAddArgs, cli: &Cli) -> Result<Exit, StepError> {
     let place = ConfigRepo::find(cli.directory.as_deref(), cli.settings.as_deref())?;
     let secrets = place.secrets()?.filter(|secrets| secrets.input.is_some());
     let secrets = secrets.ok_or_else(|| no_secrets(&place.dir.display().to_string()))?;
-    let disks = Disks { layout: args.layout.name(), firmware: args.firmware, device: &args.disk };
-    let host = NewHost::plan(&args.name, disks, &place.dir, &secrets)?;
+    let disk = HostDisk { layout: args.layout.name(), firmware: args.firmware, device: &args.disk };
+    let host = NewHost::plan(&args.name, disk, &place.dir, &secrets)?;
     for dir in [&place.dir, &secrets.dir] {
         Repo::open(dir)?.committer()?;
     }
@@ -89,7 +89,7 @@ fn report(host: &NewHost<'_>, password: Option<PathBuf>) {
     let (name, user) = (host.name, &host.user);
     let (config, secrets) = (host.config, &host.secrets.dir);
     say(format!("{}  its configuration", config.join("hosts/nixos").join(name).display()));
-    say(format!("{}  its secrets, encrypted", secrets.join(file_of(name)).display()));
+    say(format!("{}  its secrets, encrypted", secrets.join(secrets_file(name)).display()));
     if let Some(path) = password {
         say(format!("{}  the password made up for {user}", path.display()));
     }

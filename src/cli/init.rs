@@ -12,10 +12,10 @@ use crate::error::{Advice, Exit, StepError};
 use crate::exec::quote;
 use crate::init;
 use crate::init::operator_keys;
-use crate::init::operator_keys::{Identity, OperatorError};
-use crate::init::templates::{Firmware, Values};
+use crate::init::operator_keys::{OperatorIdentity, OperatorKeyError};
+use crate::init::templates::{Firmware, TemplateValues};
 use crate::init::{Scaffold, ScaffoldError, config_dir, secrets_dir};
-use crate::nix::flake_ref::{flake_input, is_remote};
+use crate::nix::flake_ref::{flake_input_url, is_remote};
 use crate::secret::password;
 use crate::secret::{Secret, create_private_dir, write_private};
 use crate::ui::Screen;
@@ -114,7 +114,7 @@ pub enum InitError {
     #[error(transparent)]
     Prompt(#[from] PromptError),
     #[error(transparent)]
-    Operator(#[from] OperatorError),
+    Operator(#[from] OperatorKeyError),
     #[error(transparent)]
     Scaffold(#[from] ScaffoldError),
 }
@@ -163,7 +163,7 @@ fn init(args: &InitArgs, prompter: &dyn Prompter) -> Result<String, InitError> {
     init::check(&dir)?;
 
     let identity = match args.age_recipient.is_empty() {
-        true => Some(operator_keys::identity(&operator_keys::identity_path(&home))?),
+        true => Some(operator_keys::read_or_generate(&operator_keys::identity_path(&home))?),
         false => None,
     };
     let (password, kept) = match given.password {
@@ -174,8 +174,8 @@ fn init(args: &InitArgs, prompter: &dyn Prompter) -> Result<String, InitError> {
         }
     };
     let scaffold = Scaffold {
-        values: Values {
-            secrets_url: flake_input(args.secrets_remote.as_deref(), &secrets_dir(&dir)),
+        values: TemplateValues {
+            secrets_url: flake_input_url(args.secrets_remote.as_deref(), &secrets_dir(&dir)),
             recipients: match &identity {
                 Some(identity) => identity.recipients.clone(),
                 None => args.age_recipient.clone(),
@@ -340,7 +340,11 @@ pub fn make_password(user: &str, host: &str, home: &Path) -> Result<(Secret, Pat
 }
 
 /// What was made, and the commands that come next.
-fn report(scaffold: &Scaffold, identity: Option<&Identity>, password: Option<&Path>) -> String {
+fn report(
+    scaffold: &Scaffold,
+    identity: Option<&OperatorIdentity>,
+    password: Option<&Path>,
+) -> String {
     let (config, secrets) = (config_dir(&scaffold.dir), secrets_dir(&scaffold.dir));
     let (host, user) = (&scaffold.values.host, &scaffold.values.user);
     let mut text = format!(
@@ -348,7 +352,7 @@ fn report(scaffold: &Scaffold, identity: Option<&Identity>, password: Option<&Pa
         config.display(),
         secrets.display()
     );
-    if let Some(identity) = identity.filter(|identity| identity.new) {
+    if let Some(identity) = identity.filter(|identity| identity.generated) {
         text += &format!(
             "{}  your new age identity: it opens the secrets, keep a copy\n",
             identity.path.display()

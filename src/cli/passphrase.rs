@@ -21,7 +21,7 @@ use crate::steps::context::Context;
 use crate::steps::secrets;
 use crate::steps::secrets::stored;
 use crate::steps::shared_edit::Edit;
-use crate::target::luks::{Change, Header, Volume, volumes};
+use crate::target::luks::{LuksHeader, LuksVolume, PassphraseChange, volumes};
 use crate::target::passphrase;
 use crate::target::passphrase::PassphraseError;
 use crate::ui::prompt::Question;
@@ -95,7 +95,7 @@ pub fn run(cli: &Cli, args: &PassphraseArgs) -> Result<Exit, StepError> {
 fn given(path: &Path) -> Result<Secret, PassphraseError> {
     let bytes = std::fs::read(path)
         .map_err(|source| PassphraseError::Read { path: path.to_owned(), source })?;
-    passphrase::line(VOLUME, &Secret::new(bytes))
+    passphrase::single_line(VOLUME, &Secret::new(bytes))
 }
 
 fn change(
@@ -115,20 +115,20 @@ fn change(
     let cx = &visit.cx;
     let volumes = chosen(cx, &args.volume)?;
     let session = &cx.target()?.session;
-    let headers: Vec<Header> =
-        volumes.iter().map(|volume| Header::read(session, volume)).collect::<Result<_, _>>()?;
-    let names = volumes.iter().map(Volume::shown).collect::<Vec<_>>().join(", ");
+    let headers: Vec<LuksHeader> =
+        volumes.iter().map(|volume| LuksHeader::read(session, volume)).collect::<Result<_, _>>()?;
+    let names = volumes.iter().map(LuksVolume::display_name).collect::<Vec<_>>().join(", ");
     let old = old.map_or_else(|| ask_old(cx, &names), Ok)?;
     let new = new.map_or_else(|| ask_new(cx, &names), Ok)?;
     for (header, volume) in headers.iter().zip(&volumes) {
         let change = header.change(&old, &new)?;
         cx.events.note(told(volume, change));
-        let others = Header::read(session, volume)?.slots().unwrap_or(1).saturating_sub(1);
+        let others = LuksHeader::read(session, volume)?.keyslots().unwrap_or(1).saturating_sub(1);
         if others > 0 {
             cx.events.note(format!(
                 "{}: {others} more key slots open it as before: another passphrase, a key file, a \
                  token",
-                volume.shown()
+                volume.display_name()
             ));
         }
     }
@@ -138,19 +138,23 @@ fn change(
     }
 }
 
-fn told(volume: &Volume, change: Change) -> String {
-    let name = volume.shown();
+fn told(volume: &LuksVolume, change: PassphraseChange) -> String {
+    let name = volume.display_name();
     match change {
-        Change::Made => format!("{name}: the new passphrase opens it, and the old one no longer"),
-        Change::Completed => format!(
+        PassphraseChange::Changed => {
+            format!("{name}: the new passphrase opens it, and the old one no longer")
+        }
+        PassphraseChange::Completed => format!(
             "{name}: the new passphrase opened it already; now the old one does so no longer"
         ),
-        Change::DoneAlready => format!("{name}: done already, the new passphrase opens it"),
+        PassphraseChange::AlreadyDone => {
+            format!("{name}: done already, the new passphrase opens it")
+        }
     }
 }
 
 /// The volumes that are named, else the only one, else one that a person picks.
-fn chosen(cx: &Context, names: &[String]) -> Result<Vec<Volume>, StepError> {
+fn chosen(cx: &Context, names: &[String]) -> Result<Vec<LuksVolume>, StepError> {
     let there = volumes(&cx.target()?.facts.disks);
     if !names.is_empty() {
         return names.iter().map(|name| named(&there, name)).collect();
@@ -165,7 +169,7 @@ fn chosen(cx: &Context, names: &[String]) -> Result<Vec<Volume>, StepError> {
         [only] => Ok(vec![only.clone()]),
         several => {
             let options: Vec<String> =
-                several.iter().map(|volume| volume.shown().to_owned()).collect();
+                several.iter().map(|volume| volume.display_name().to_owned()).collect();
             let question = Question::new("Which volume gets another passphrase?", "--volume NAME")
                 .detail(format!("encrypted: {}", options.join(", ")));
             if !cx.prompter.is_interactive() {
@@ -176,14 +180,14 @@ fn chosen(cx: &Context, names: &[String]) -> Result<Vec<Volume>, StepError> {
     }
 }
 
-fn named(there: &[Volume], name: &str) -> Result<Volume, StepError> {
+fn named(there: &[LuksVolume], name: &str) -> Result<LuksVolume, StepError> {
     let known =
         there.iter().find(|volume| volume.name.as_deref() == Some(name) || volume.device == name);
     match known {
         Some(volume) => Ok(volume.clone()),
-        None if name.starts_with('/') => Ok(Volume { name: None, device: name.to_owned() }),
+        None if name.starts_with('/') => Ok(LuksVolume { name: None, device: name.to_owned() }),
         None => {
-            let names: Vec<&str> = there.iter().map(Volume::shown).collect();
+            let names: Vec<&str> = there.iter().map(LuksVolume::display_name).collect();
             Err(StepError::new(
                 format!("there is no open volume {name}"),
                 format!("the encrypted volumes there are: {}", names.join(", ")),
@@ -206,14 +210,14 @@ fn unclear(names: &[String]) -> StepError {
 fn ask_old(cx: &Context, names: &str) -> Result<Secret, StepError> {
     let question =
         Question::new(format!("Passphrase that opens {names} now"), "--old-passphrase-file FILE");
-    Ok(passphrase::line(names, &cx.prompter.secret(&question)?)?)
+    Ok(passphrase::single_line(names, &cx.prompter.secret(&question)?)?)
 }
 
 fn ask_new(cx: &Context, names: &str) -> Result<Secret, StepError> {
     let question =
         Question::new(format!("New passphrase for {names}"), "--new-passphrase-file FILE")
             .detail("It is asked for at every boot of the machine.");
-    let new = passphrase::line(names, &cx.prompter.new_secret(&question)?)?;
+    let new = passphrase::single_line(names, &cx.prompter.new_secret(&question)?)?;
     passphrase::can_be_typed(names, &new)?;
     Ok(new)
 }

@@ -86,11 +86,11 @@ mod tests {
     use super::*;
 
     /// Of an x86_64 machine that emulates i686, with builders for these systems.
-    fn settings(of_builders: &[&str]) -> BuildSettings {
+    fn settings(builder_systems: &[&str]) -> BuildSettings {
         BuildSettings {
             system: "x86_64-linux".into(),
             extra_platforms: vec!["i686-linux".into()],
-            of_builders: of_builders.iter().map(|system| (*system).to_owned()).collect(),
+            builder_systems: builder_systems.iter().map(|system| (*system).to_owned()).collect(),
             max_jobs: 4,
         }
     }

@@ -1,8 +1,8 @@
-//! Host keys of the installer images that landfall has made: a machine that shows one of
-//! them runs that image, or something that was copied from it.
+//! Host keys of the installer images that this operator customized: a machine that presents
+//! one of them runs that image, or a copy of it.
 //!
-//! One line for each in `installers` of the state folder: the public key as in a `.pub`
-//! file, and as its comment what it was made for.
+//! The file `installers` in the state directory has a line for each image: the public key in
+//! the format of a `.pub` file, with the image's name as its comment. Lines are only appended.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -16,7 +16,8 @@ fn file(state: &StateDir) -> PathBuf {
     state.path().join("installers")
 }
 
-/// Remembers the key of an image; `name` says which one it is.
+/// Appends the public key of an image and syncs the file; control characters in `name`, the
+/// image's name for people, are dropped.
 pub fn record(state: &StateDir, key: &HostKey, name: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(file(state))?;
     let name: String = name.chars().filter(|c| !c.is_control()).collect();
@@ -24,8 +25,8 @@ pub fn record(state: &StateDir, key: &HostKey, name: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The name of the image that has `key`.
-pub fn recorded(state: &StateDir, key: &HostKey) -> Option<String> {
+/// Returns the name of the image that has `key`; `None` also where the file cannot be read.
+pub fn image_with(state: &StateDir, key: &HostKey) -> Option<String> {
     let text = std::fs::read_to_string(file(state)).ok()?;
     text.lines().find_map(|line| {
         let known: HostKey = line.parse().ok()?;
@@ -38,16 +39,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_is_known_again_by_its_key() {
+    fn an_image_is_recognised_by_its_key() {
         let key: HostKey =
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
                 .parse()
                 .unwrap();
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::at(dir.path()).unwrap();
-        assert_eq!(recorded(&state, &key), None);
+        assert_eq!(image_with(&state, &key), None);
         record(&state, &key, "the stick\nin my drawer").unwrap();
-        assert_eq!(recorded(&state, &key).as_deref(), Some("the stickin my drawer"));
+        assert_eq!(image_with(&state, &key).as_deref(), Some("the stickin my drawer"));
         assert_eq!(state.hosts().unwrap().len(), 0);
     }
 }

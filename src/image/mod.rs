@@ -1,8 +1,11 @@
-//! Installer images: a copy with a host key, guests and Wi-Fi of its own, and the drive
-//! that it is written to.
+//! Installer images: customized copies with their own host key, authorized keys and Wi-Fi
+//! networks, and the drives they are written to.
 //!
-//! An image that was built is never changed. What a copy is given lies in a region that
-//! the image reserves, so that its other bytes stay those that were built.
+//! Used by `landfall iso build` and `landfall iso flash`; `host_keys` later tells the step
+//! that connects which image answers.
+//!
+//! Invariant: an image that nix built is never changed. A copy differs from it only inside
+//! the region that the image reserves for customization.
 
 pub mod customize;
 pub mod flash;

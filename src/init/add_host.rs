@@ -1,13 +1,14 @@
-//! One more host in a nix-config and a nix-secrets that `landfall init` wrote.
+//! Adds a host to a nix-config and a nix-secrets that `landfall init` wrote.
 //!
-//! Written are files that were not there, and one rule, laid out as that of a host which
-//! is there already. What is laid out otherwise is not guessed at: then it is said what a
-//! host needs. Nothing of the other hosts changes.
+//! Writes the host's own files, and a creation rule copied from that of an existing host.
+//! Repositories with another layout are refused, with a list of what a host needs.
+//!
+//! Invariant: no existing file but `.sops.yaml` changes, and no rule of another host.
 
 use std::path::{Path, PathBuf};
 
 use super::HostSecrets;
-use super::templates::{BIOS, Firmware, NIX_CONFIG, Values};
+use super::templates::{BIOS_MODULE, Firmware, NIX_CONFIG, TemplateValues};
 use crate::config::SecretsRepo;
 use crate::error::{Advice, Exit, StepError};
 use crate::exec::Cmd;
@@ -15,11 +16,11 @@ use crate::git::Repo;
 use crate::init;
 use crate::sops::change::rule_selection;
 use crate::sops::proof::identities::{Identities, Places};
-use crate::sops::rules::{Rule, Rules};
+use crate::sops::rules::{Rule, Rules, RulesError};
 
 const HOSTS: &str = "hosts/nixos";
-/// What the files of a host refer to.
-const SHAPE: [&str; 5] = [
+/// The paths of nix-config that a host's files refer to.
+const REQUIRED: [&str; 5] = [
     "vars.nix",
     HOSTS,
     "hosts/common/core/default.nix",
@@ -27,14 +28,14 @@ const SHAPE: [&str; 5] = [
     "nixos-installer/minimal-configuration.nix",
 ];
 
-/// Why the host was not added.
+/// Why a host was not added.
 #[derive(Debug, thiserror::Error)]
 pub enum NewHostError {
-    #[error("{} is already there", .0.display())]
+    #[error("{} already exists", .0.display())]
     Exists(PathBuf),
-    #[error("{repo} is not laid out as `landfall init` lays it out\n{why}")]
-    Foreign { repo: String, why: String },
-    #[error("{} has changes that are not committed", .0.display())]
+    #[error("{repo} does not have the layout of `landfall init`\n{why}")]
+    OtherLayout { repo: String, why: String },
+    #[error("{} has uncommitted changes", .0.display())]
     Dirty(PathBuf),
     #[error("{} cannot be written: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
@@ -44,15 +45,15 @@ impl Advice for NewHostError {
     fn hint(&self) -> String {
         match self {
             Self::Exists(_) => "Nothing is overwritten: choose another name.".into(),
-            Self::Foreign { .. } => {
-                "What a host needs: an entry in nixosConfigurations; a disk layout (disko.devices) \
-                 and sshd with an ed25519 host key in it; an import of its hardware file, which \
-                 the first bootstrap writes; in the secrets, an encrypted file with what its \
-                 sops.secrets name, and a rule for that file in .sops.yaml. landfall check NAME \
-                 tells what is missing."
+            Self::OtherLayout { .. } => {
+                "Add the host by hand. It needs an entry in nixosConfigurations with a disk layout \
+                 (disko.devices), sshd with an ed25519 host key, and an import of its hardware \
+                 file, which the first bootstrap writes; in the secrets, an encrypted file with \
+                 the keys that its sops.secrets name, and a rule for that file in .sops.yaml. \
+                 landfall check NAME lists what is missing."
                     .into()
             }
-            Self::Dirty(_) => "Commit them first.".into(),
+            Self::Dirty(_) => "Commit or discard them first.".into(),
             Self::Io { .. } => "Check the folder's permissions and free space.".into(),
         }
     }
@@ -65,51 +66,55 @@ impl Advice for NewHostError {
     }
 }
 
-/// The new host's disks, and what starts it from them.
+/// The new host's disk, its layout, and the firmware that boots from it.
 #[derive(Debug, Clone, Copy)]
-pub struct Disks<'a> {
-    /// Layout in `hosts/common/disks`, without `-disk.nix`.
+pub struct HostDisk<'a> {
+    /// File name in `hosts/common/disks`, without `-disk.nix`.
     pub layout: &'a str,
     pub firmware: Firmware,
+    /// Path of the disk, best in /dev/disk/by-id.
     pub device: &'a str,
 }
 
-/// A host that is to be added.
+/// A host that can be added.
 pub struct NewHost<'a> {
     pub name: &'a str,
-    pub disks: Disks<'a>,
+    pub disk: HostDisk<'a>,
+    /// Root of nix-config.
     pub config: &'a Path,
     pub secrets: &'a SecretsRepo,
+    /// Primary user of the hosts, from vars.nix.
     pub user: String,
+    /// The text of .sops.yaml with the host's rule.
     rules: String,
 }
 
 impl<'a> NewHost<'a> {
-    /// Looks at everything that could stand in the way; changes nothing.
+    /// Checks everything that could make [`NewHost::write`] fail; changes nothing.
     pub fn plan(
         name: &'a str,
-        disks: Disks<'a>,
+        disk: HostDisk<'a>,
         config: &'a Path,
         secrets: &'a SecretsRepo,
     ) -> Result<Self, StepError> {
-        let layout_file = format!("hosts/common/disks/{}-disk.nix", disks.layout);
-        let bios_file = format!("hosts/{BIOS}");
-        let bios = (disks.firmware == Firmware::Bios).then_some(bios_file.as_str());
-        let missing = SHAPE.into_iter().chain([layout_file.as_str()]).chain(bios);
+        let layout_file = format!("hosts/common/disks/{}-disk.nix", disk.layout);
+        let bios_file = format!("hosts/{BIOS_MODULE}");
+        let bios = (disk.firmware == Firmware::Bios).then_some(bios_file.as_str());
+        let missing = REQUIRED.into_iter().chain([layout_file.as_str()]).chain(bios);
         let missing: Vec<&str> = missing.filter(|path| !config.join(path).exists()).collect();
         if !missing.is_empty() {
-            return Err(foreign(config, format!("there is no {}", missing.join(", "))).into());
+            return Err(other_layout(config, format!("there is no {}", missing.join(", "))).into());
         }
         if secrets.sops_config != Path::new(".sops.yaml") {
             let why = format!("the rules are in {}", secrets.sops_config.display());
-            return Err(foreign(&secrets.dir, why).into());
+            return Err(other_layout(&secrets.dir, why).into());
         }
         let user = user(config)?;
         let folder = config.join(HOSTS).join(name);
-        let file = secrets.dir.join(file_of(name));
-        for place in [&folder, &file] {
-            if place.symlink_metadata().is_ok() {
-                return Err(NewHostError::Exists(place.clone()).into());
+        let file = secrets.dir.join(secrets_file(name));
+        for path in [&folder, &file] {
+            if path.symlink_metadata().is_ok() {
+                return Err(NewHostError::Exists(path.clone()).into());
             }
         }
         let sops_config = secrets.dir.join(&secrets.sops_config);
@@ -118,33 +123,35 @@ impl<'a> NewHost<'a> {
             return Err(NewHostError::Dirty(sops_config).into());
         }
         let text = std::fs::read_to_string(&sops_config).map_err(io(&sops_config))?;
-        let hosts = folders(&config.join(HOSTS)).map_err(io(&config.join(HOSTS)))?;
-        let rules = with_rule(&text, &hosts, name)
-            .map_err(|why| foreign(&secrets.dir, format!("{}: {why}", sops_config.display())))?;
-        Ok(Self { name, disks, config, secrets, user, rules })
+        let hosts = directories_in(&config.join(HOSTS)).map_err(io(&config.join(HOSTS)))?;
+        let rules = with_rule(&text, &hosts, name).map_err(|why| {
+            other_layout(&secrets.dir, format!("{}: {why}", sops_config.display()))
+        })?;
+        Ok(Self { name, disk, config, secrets, user, rules })
     }
 
-    /// Writes and commits, in the secrets first: the configuration refers to them.
-    pub fn write(&self, given: &HostSecrets<'_>) -> Result<(), StepError> {
+    /// Writes and commits the host: nix-secrets first, because nix-config refers to it. When
+    /// nix-secrets fails, its working tree is restored.
+    pub fn write(&self, content: &HostSecrets<'_>) -> Result<(), StepError> {
         let (dir, sops_config) = (&self.secrets.dir, &self.secrets.sops_config);
-        let file = PathBuf::from(file_of(self.name));
+        let file = PathBuf::from(secrets_file(self.name));
         let before = std::fs::read(dir.join(sops_config)).map_err(io(&dir.join(sops_config)))?;
         let secrets = || -> Result<(), StepError> {
-            put(&dir.join(sops_config), self.rules.as_bytes())?;
-            init::encrypt(dir, self.name, &self.user, given)?;
+            write_file(&dir.join(sops_config), self.rules.as_bytes())?;
+            init::encrypt(dir, self.name, &self.user, content)?;
             let message = format!("Secrets of {}", self.name);
             Repo::open(dir)?.commit_paths(&[sops_config, &file], &message)?;
             Ok(())
         };
         if let Err(error) = secrets() {
-            // Half of it would be a rule without a file, or a file that nobody asked for.
+            // A rule without its file, or a file without its rule, must not remain.
             let _ = std::fs::write(dir.join(sops_config), before);
             let _ = std::fs::remove_file(dir.join(&file));
             return Err(error);
         }
         let mut written = Vec::new();
         for (path, text) in self.files() {
-            put(&self.config.join(&path), text.as_bytes())?;
+            write_file(&self.config.join(&path), text.as_bytes())?;
             written.push(path);
         }
         let paths: Vec<&Path> = written.iter().map(PathBuf::as_path).collect();
@@ -153,15 +160,15 @@ impl<'a> NewHost<'a> {
         Ok(())
     }
 
-    /// The files of the host's own folder, as `landfall init` writes them.
+    /// Renders the files of `hosts/nixos/NAME`, as `landfall init` writes them.
     fn files(&self) -> Vec<(PathBuf, String)> {
-        let values = Values {
+        let values = TemplateValues {
             host: self.name.to_owned(),
             user: self.user.clone(),
             secrets_url: String::new(),
-            layout: self.disks.layout.to_owned(),
-            firmware: self.disks.firmware,
-            disk: self.disks.device.to_owned(),
+            layout: self.disk.layout.to_owned(),
+            firmware: self.disk.firmware,
+            disk: self.disk.device.to_owned(),
             recipients: Vec::new(),
             authorized_keys: String::new(),
         };
@@ -170,12 +177,12 @@ impl<'a> NewHost<'a> {
     }
 }
 
-/// The host's secrets, below nix-secrets.
-pub fn file_of(host: &str) -> String {
+/// Returns the path of the host's secrets file in nix-secrets.
+pub fn secrets_file(host: &str) -> String {
     format!("sops/{host}.yaml")
 }
 
-/// The primary user, as the hosts' modules read it.
+/// Reads the primary user from vars.nix, as the hosts' modules do.
 fn user(config: &Path) -> Result<String, StepError> {
     let vars = config.join("vars.nix");
     let text = Cmd::new("nix-instantiate")
@@ -186,11 +193,11 @@ fn user(config: &Path) -> Result<String, StepError> {
     let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     match value.get("username").and_then(|name| name.as_str()) {
         Some(name) => Ok(name.to_owned()),
-        None => Err(foreign(config, "vars.nix names no `username`".into()).into()),
+        None => Err(other_layout(config, "vars.nix has no `username`".into()).into()),
     }
 }
 
-fn folders(dir: &Path) -> std::io::Result<Vec<String>> {
+fn directories_in(dir: &Path) -> std::io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
@@ -202,23 +209,35 @@ fn folders(dir: &Path) -> std::io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The rules with one more for `host`: the rule of a host that is there, granted to the
-/// people alone. The new host's own key comes in when it is installed.
-fn with_rule(text: &str, hosts: &[String], host: &str) -> Result<String, String> {
-    let rules = Rules::parse(text).map_err(|error| error.to_string())?;
-    let all = rules.rules().map_err(|error| error.to_string())?;
+/// Why the rule of an existing host cannot be copied.
+#[derive(Debug, thiserror::Error)]
+enum CopyRuleError {
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    #[error("no rule of an existing host has the form ^sops/HOST\\.yaml$")]
+    NoModel,
+    #[error("it is not clear which recipients of {rule} are people")]
+    NoPeople { rule: String },
+    #[error("the copied rule does not have the recipients that it should")]
+    WrongRecipients,
+}
+
+/// Returns the rules with one more for `host`: a copy of an existing host's rule, whose only
+/// recipients are people. The new host's own key is added when it is installed.
+fn with_rule(text: &str, hosts: &[String], host: &str) -> Result<String, CopyRuleError> {
+    let rules = Rules::parse(text)?;
+    let all = rules.rules()?;
     let regex = |host: &str| format!("^sops/{host}\\.yaml$");
     let of_a_host =
         |rule: &&Rule<'_>| hosts.iter().any(|host| rule.path_regex == Some(regex(host).as_str()));
     let model = all.iter().rev().find(of_a_host);
-    let model =
-        model.ok_or("no rule is of the form ^sops/HOST\\.yaml$ for a host that is there")?;
+    let model = model.ok_or(CopyRuleError::NoModel)?;
     let operator = Identities::of_operator(&Places::of_process()).recipients();
     let people = rule_selection::people(&rules, &all, &operator);
-    let granted: Vec<&str> =
+    let recipients: Vec<&str> =
         model.recipients().into_iter().filter(|key| people.iter().any(|p| p == key)).collect();
-    if granted.is_empty() {
-        return Err(format!("who of the keys of {} is a person is not clear", model.name()));
+    if recipients.is_empty() {
+        return Err(CopyRuleError::NoPeople { rule: model.name() });
     }
 
     let start = text[..model.node.start()].rfind('\n').map_or(0, |end| end + 1);
@@ -239,23 +258,24 @@ fn with_rule(text: &str, hosts: &[String], host: &str) -> Result<String, String>
         }
     };
     let model_regex = model.path_regex.unwrap_or_default();
-    let lines =
-        block.lines().filter(|line| key_of(line).is_none_or(|key| granted.contains(&key.as_str())));
+    let lines = block
+        .lines()
+        .filter(|line| key_of(line).is_none_or(|key| recipients.contains(&key.as_str())));
     let new: Vec<String> = lines.map(|line| line.replace(model_regex, &regex(host))).collect();
     let added = format!("{}\n{}{}", &text[..end], new.join("\n"), &text[end..]);
-    grants_exactly(&added, host, &granted)?;
+    check_recipients(&added, host, &recipients)?;
     Ok(added)
 }
 
-/// What was written is read again, as sops will.
-fn grants_exactly(text: &str, host: &str, wanted: &[&str]) -> Result<(), String> {
-    let rules = Rules::parse(text).map_err(|error| error.to_string())?;
-    let rule = rules.rule_for(Path::new(&file_of(host))).map_err(|error| error.to_string())?;
-    let granted = rule.as_ref().map(Rule::recipients).unwrap_or_default();
-    if granted == wanted { Ok(()) } else { Err("the rule of another host cannot be copied".into()) }
+/// Reads the edited rules as sops will, and checks who gets access to the host's secrets.
+fn check_recipients(text: &str, host: &str, expected: &[&str]) -> Result<(), CopyRuleError> {
+    let rules = Rules::parse(text)?;
+    let rule = rules.rule_for(Path::new(&secrets_file(host)))?;
+    let recipients = rule.as_ref().map(Rule::recipients).unwrap_or_default();
+    if recipients == expected { Ok(()) } else { Err(CopyRuleError::WrongRecipients) }
 }
 
-fn put(path: &Path, bytes: &[u8]) -> Result<(), NewHostError> {
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), NewHostError> {
     let dir = path.parent().unwrap_or(path);
     std::fs::create_dir_all(dir).and_then(|()| std::fs::write(path, bytes)).map_err(io(path))
 }
@@ -264,8 +284,8 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> NewHostError + '_ {
     move |source| NewHostError::Io { path: path.to_owned(), source }
 }
 
-fn foreign(repo: &Path, why: String) -> NewHostError {
-    NewHostError::Foreign { repo: repo.display().to_string(), why }
+fn other_layout(repo: &Path, why: String) -> NewHostError {
+    NewHostError::OtherLayout { repo: repo.display().to_string(), why }
 }
 
 #[cfg(test)]
@@ -295,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_laid_out_otherwise_is_left_alone() {
+    fn rules_of_another_layout_are_refused() {
         let other = text().replace("^sops/guppy\\.yaml$", "secrets/.*");
         assert!(with_rule(&other, &["guppy".into()], "molly").is_err());
         let flow = "creation_rules: [{path_regex: '^sops/guppy\\.yaml$', age: 'age1x'}]\n";

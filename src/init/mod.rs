@@ -1,10 +1,10 @@
-//! Writes a new nix-config and nix-secrets as two git repositories.
+//! Writes a new nix-config and nix-secrets as two git repositories, for `landfall init`;
+//! `add_host` adds further hosts to them, for `landfall host add`.
 //!
-//! Both are made whole, first commit and all, in a folder beside their places and
-//! moved there at the end, so nothing is ever overwritten and an interrupted
-//! run leaves nothing half done. The host's secrets pass to sops through standard
-//! input and are on disk only encrypted; they are opened again before anything is
-//! moved, where the operator's identity is at hand.
+//! Invariants: both repositories are completed, first commit included, in a staging directory
+//! and renamed into place at the end, so nothing is overwritten and an interrupted run leaves
+//! no half of one. Secrets reach sops over standard input and are on disk only encrypted; where
+//! the operator's identity is known, they are decrypted with it before anything is renamed.
 
 pub mod add_host;
 pub mod operator_keys;
@@ -20,7 +20,7 @@ use serde_json::json;
 use crate::error::{Advice, Exit};
 use crate::exec::{Cmd, ExecError};
 use crate::secret::Secret;
-use templates::{NIX_CONFIG, NIX_SECRETS, Template, Values};
+use templates::{NIX_CONFIG, NIX_SECRETS, Template, TemplateValues};
 
 const CONFIG: &str = "nix-config";
 const SECRETS: &str = "nix-secrets";
@@ -29,18 +29,18 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Why the repositories were not written.
 #[derive(Debug, thiserror::Error)]
 pub enum ScaffoldError {
-    #[error("{} is already there", .0.display())]
+    #[error("{} already exists", .0.display())]
     Exists(PathBuf),
     #[error("{} cannot be written: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error("{0} is not installed")]
     NoProgram(&'static str),
-    #[error("git does not know who commits")]
+    #[error("git has no name and email address for commits")]
     NoAuthor(#[source] ExecError),
-    #[error("the secrets cannot be opened with {}", .0.display())]
-    Proof(PathBuf, #[source] ExecError),
-    #[error("the secrets opened with {} are not those that were written", .0.display())]
-    Differs(PathBuf),
+    #[error("the secrets cannot be decrypted with {}", .0.display())]
+    Decrypt(PathBuf, #[source] ExecError),
+    #[error("the secrets decrypted with {} are not those that were encrypted", .0.display())]
+    Mismatch(PathBuf),
     #[error(transparent)]
     Exec(#[from] ExecError),
 }
@@ -51,14 +51,14 @@ impl Advice for ScaffoldError {
             Self::Exists(_) => "Nothing is overwritten: choose another folder.".into(),
             Self::Io { .. } => "Check the folder's permissions and free space.".into(),
             Self::NoProgram(program) => {
-                format!("Install {program}, for instance with: nix shell nixpkgs#{program}")
+                format!("Install {program}, for example with: nix shell nixpkgs#{program}")
             }
             Self::NoAuthor(_) => {
-                "Say it once: git config --global user.name NAME; git config --global user.email \
+                "Set them once: git config --global user.name NAME; git config --global user.email \
                  ADDRESS"
                     .into()
             }
-            Self::Proof(..) | Self::Differs(_) => {
+            Self::Decrypt(..) | Self::Mismatch(_) => {
                 "Check that the key file belongs to the recipient given with --age-recipient."
                     .into()
             }
@@ -75,41 +75,44 @@ impl Advice for ScaffoldError {
     }
 }
 
-/// What is to be written, and where.
+/// The two repositories to write.
 #[derive(Debug)]
 pub struct Scaffold {
-    /// The folder that gets both repositories; made when it is missing.
+    /// The directory for both repositories, created when missing.
     pub dir: PathBuf,
-    pub values: Values,
+    pub values: TemplateValues,
     /// crypt(3) hash of the primary user's password.
     pub password_hash: Secret,
-    /// Value of the sample secret.
+    /// Value of the secret `sample`.
     pub sample: Secret,
+    /// URL of nix-config's remote `origin`.
     pub config_remote: Option<String>,
+    /// URL of nix-secrets' remote `origin`.
     pub secrets_remote: Option<String>,
-    /// Key file that must open the result, where there is one.
+    /// The age key file that must decrypt the result, where it is known.
     pub identity: Option<PathBuf>,
 }
 
-/// Where nix-config goes below `dir`.
+/// Returns the path of nix-config below `dir`.
 pub fn config_dir(dir: &Path) -> PathBuf {
     dir.join(CONFIG)
 }
 
-/// Where nix-secrets goes below `dir`.
+/// Returns the path of nix-secrets below `dir`.
 pub fn secrets_dir(dir: &Path) -> PathBuf {
     dir.join(SECRETS)
 }
 
-/// Finds what would fail later; changes nothing.
+/// Checks that both repositories can be written below `dir`: neither exists, git and sops are
+/// installed, and git knows a committer. Changes nothing.
 pub fn check(dir: &Path) -> Result<(), ScaffoldError> {
     for place in [config_dir(dir), secrets_dir(dir)] {
         if place.symlink_metadata().is_ok() {
             return Err(ScaffoldError::Exists(place));
         }
     }
-    installed("git", Cmd::new("git").arg("--version"))?;
-    installed("sops", Cmd::new("sops").args(["--version", "--disable-version-check"]))?;
+    check_installed("git", Cmd::new("git").arg("--version"))?;
+    check_installed("sops", Cmd::new("sops").args(["--version", "--disable-version-check"]))?;
     match git(Path::new("/")).args(["var", "GIT_COMMITTER_IDENT"]).run() {
         Ok(_) => Ok(()),
         Err(error @ ExecError::Failed { .. }) => Err(ScaffoldError::NoAuthor(error)),
@@ -118,7 +121,7 @@ pub fn check(dir: &Path) -> Result<(), ScaffoldError> {
 }
 
 impl Scaffold {
-    /// Writes both repositories.
+    /// Writes and commits both repositories.
     pub fn write(&self) -> Result<(), ScaffoldError> {
         std::fs::create_dir_all(&self.dir).map_err(io_error(&self.dir))?;
         let staging = tempfile::Builder::new()
@@ -142,8 +145,8 @@ impl Scaffold {
         let message = format!("Configuration of {}", self.values.host);
         first_commit(&config, &message, self.config_remote.as_deref())?;
 
-        publish(&secrets, &secrets_dir(&self.dir))?;
-        publish(&config, &config_dir(&self.dir))
+        move_into_place(&secrets, &secrets_dir(&self.dir))?;
+        move_into_place(&config, &config_dir(&self.dir))
     }
 
     fn render(&self, templates: &[Template], repo: &Path) -> Result<(), ScaffoldError> {
@@ -155,18 +158,18 @@ impl Scaffold {
     }
 }
 
-/// What goes into a host's file of secrets.
+/// The content of a host's secrets file.
 #[derive(Debug)]
 pub struct HostSecrets<'a> {
     /// crypt(3) hash of the primary user's password.
     pub password_hash: &'a Secret,
-    /// Value of the sample secret.
+    /// Value of the secret `sample`.
     pub sample: &'a Secret,
-    /// Key file that must open the result, where there is one.
+    /// The age key file that must decrypt the result, where it is known.
     pub identity: Option<&'a Path>,
 }
 
-/// Writes `sops/HOST.yaml` in `repo`, for the recipients that its rules name.
+/// Writes `sops/HOST.yaml` in `repo`, encrypted to the recipients that `.sops.yaml` names for it.
 pub fn encrypt(
     repo: &Path,
     host: &str,
@@ -175,7 +178,7 @@ pub fn encrypt(
 ) -> Result<(), ScaffoldError> {
     let name = format!("sops/{host}.yaml");
     let file = repo.join(&name);
-    // JSON is YAML too, and needs no second set of quoting rules.
+    // sops reads JSON and writes YAML, so that nothing here quotes YAML.
     let plain = json!({
         "passwords": { user: text(secrets.password_hash) },
         "sample": text(secrets.sample),
@@ -189,14 +192,18 @@ pub fn encrypt(
         .run()?;
     write_file(&file, &encrypted.stdout)?;
     match secrets.identity {
-        Some(identity) => prove(&file, identity, &plain),
+        Some(identity) => check_decrypts(&file, identity, &plain),
         None => Ok(()),
     }
 }
 
-/// Opens `file` with nothing but `identity`, so that no other key can answer for it.
-fn prove(file: &Path, identity: &Path, plain: &serde_json::Value) -> Result<(), ScaffoldError> {
-    let opened = Cmd::new("sops")
+/// Decrypts `file` with `identity` alone: no other key of the environment can take its place.
+fn check_decrypts(
+    file: &Path,
+    identity: &Path,
+    plain: &serde_json::Value,
+) -> Result<(), ScaffoldError> {
+    let decrypted = Cmd::new("sops")
         .args(["decrypt", "--input-type", "yaml", "--output-type", "json"])
         .arg(file)
         .env_clear()
@@ -205,10 +212,10 @@ fn prove(file: &Path, identity: &Path, plain: &serde_json::Value) -> Result<(), 
         .env("SOPS_AGE_KEY_FILE", identity)
         .deadline(DEADLINE)
         .run()
-        .map_err(|error| ScaffoldError::Proof(identity.to_owned(), error))?;
-    match serde_json::from_slice::<serde_json::Value>(&opened.stdout) {
+        .map_err(|error| ScaffoldError::Decrypt(identity.to_owned(), error))?;
+    match serde_json::from_slice::<serde_json::Value>(&decrypted.stdout) {
         Ok(value) if value == *plain => Ok(()),
-        _ => Err(ScaffoldError::Differs(identity.to_owned())),
+        _ => Err(ScaffoldError::Mismatch(identity.to_owned())),
     }
 }
 
@@ -222,20 +229,20 @@ fn first_commit(repo: &Path, message: &str, remote: Option<&str>) -> Result<(), 
         git(repo).args(["remote", "add", "origin", url]).run()?;
     }
     git(repo).args(["add", "--all"]).run()?;
-    // Signing may ask for the passphrase of a key.
+    // Signing the commit may prompt for a passphrase.
     git(repo).args(["commit", "--quiet", "-m", message]).terminal().run()?;
     Ok(())
 }
 
-/// Moves a finished repository to its place; refuses when something is there by now.
-fn publish(from: &Path, to: &Path) -> Result<(), ScaffoldError> {
+/// Renames a finished repository into place; fails when something exists there by now.
+fn move_into_place(from: &Path, to: &Path) -> Result<(), ScaffoldError> {
     renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).map_err(|error| match error {
         rustix::io::Errno::EXIST => ScaffoldError::Exists(to.to_owned()),
         error => io_error(to)(error.into()),
     })
 }
 
-fn installed(program: &'static str, probe: Cmd) -> Result<(), ScaffoldError> {
+fn check_installed(program: &'static str, probe: Cmd) -> Result<(), ScaffoldError> {
     match probe.deadline(DEADLINE).run() {
         Ok(_) => Ok(()),
         Err(error) if error.is_missing_program() => Err(ScaffoldError::NoProgram(program)),

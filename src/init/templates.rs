@@ -1,4 +1,4 @@
-//! The files that `landfall init` writes, and how names get into them.
+//! The files that `landfall init` writes, and the rendering of names into them.
 //!
 //! The templates are a working configuration for the host `guppy` of the user
 //! `alice`, so that they can be read, evaluated and tested as they are. Rendering
@@ -7,9 +7,10 @@
 
 use std::path::PathBuf;
 
-/// One file: its path inside the repository, and its text.
+/// A file with sample values, embedded in the program.
 #[derive(Debug, Clone, Copy)]
 pub struct Template {
+    /// Relative to the repository.
     pub path: &'static str,
     pub text: &'static str,
 }
@@ -23,6 +24,7 @@ macro_rules! templates {
     };
 }
 
+/// The files of nix-config.
 pub const NIX_CONFIG: &[Template] = templates!("nix-config":
     ".gitignore",
     "README.md",
@@ -49,6 +51,7 @@ pub const NIX_CONFIG: &[Template] = templates!("nix-config":
     "vars.nix",
 );
 
+/// The files of nix-secrets, without the hosts' encrypted ones.
 pub const NIX_SECRETS: &[Template] = templates!("nix-secrets":
     ".gitignore",
     ".sops.yaml",
@@ -65,10 +68,10 @@ const SAMPLE_KEY: &str = "  - &user_alice AGE_RECIPIENT\n";
 const SAMPLE_ALIAS: &str = "          - *user_alice\n";
 const AUTHORIZED_KEYS: &str = "hosts/common/users/authorized_keys";
 
-/// What a layout needs beside it where a BIOS starts the machine, below `hosts`.
-pub const BIOS: &str = "common/disks/bios.nix";
+/// The module, below `hosts`, that a disk layout needs in addition on a machine with BIOS.
+pub const BIOS_MODULE: &str = "common/disks/bios.nix";
 
-/// What starts the machine.
+/// The machine's firmware, which decides on the boot loader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Firmware {
     /// By systemd-boot
@@ -77,10 +80,10 @@ pub enum Firmware {
     Bios,
 }
 
-/// What takes the place of the sample values. All of it was validated: nothing
-/// here needs quoting in Nix or YAML.
+/// The values that replace the sample ones. All of them are validated: none needs quoting in
+/// Nix or YAML.
 #[derive(Debug, Clone)]
-pub struct Values {
+pub struct TemplateValues {
     pub host: String,
     pub user: String,
     /// Flake URL of the nix-secrets input.
@@ -88,6 +91,7 @@ pub struct Values {
     /// File name in `hosts/common/disks`, without `-disk.nix`.
     pub layout: String,
     pub firmware: Firmware,
+    /// Path of the host's disk, best in /dev/disk/by-id.
     pub disk: String,
     /// Public age keys of the operator, at least one.
     pub recipients: Vec<String>,
@@ -96,8 +100,8 @@ pub struct Values {
 }
 
 impl Template {
-    /// Path and text for `values`.
-    pub fn render(&self, values: &Values) -> (PathBuf, String) {
+    /// Renders the path and the text with `values`.
+    pub fn render(&self, values: &TemplateValues) -> (PathBuf, String) {
         let path = self.path.replace(SAMPLE_HOST, &values.host);
         let text = replace_all(
             self.text,
@@ -118,32 +122,32 @@ impl Template {
     }
 }
 
-/// The layout of the host's disks, and what its firmware wants beside it.
-fn imports(values: &Values) -> String {
+/// Renders the imports of the host's disks.nix: its layout, and with BIOS [`BIOS_MODULE`].
+fn imports(values: &TemplateValues) -> String {
     let layout = format!("../../common/disks/{}-disk.nix", values.layout);
     match values.firmware {
         Firmware::Uefi => format!("  imports = [ {layout} ];\n"),
-        Firmware::Bios => format!("  imports = [\n    {layout}\n    ../../{BIOS}\n  ];\n"),
+        Firmware::Bios => format!("  imports = [\n    {layout}\n    ../../{BIOS_MODULE}\n  ];\n"),
     }
 }
 
-/// `user_alice`, `user_alice_2`, …: one anchor for each of the operator's keys.
-fn anchors(values: &Values) -> impl Iterator<Item = (String, &String)> {
+/// Names an anchor for each of the operator's keys: `user_alice`, `user_alice_2`, ….
+fn anchors(values: &TemplateValues) -> impl Iterator<Item = (String, &String)> {
     values.recipients.iter().enumerate().map(|(index, recipient)| {
         let suffix = if index == 0 { String::new() } else { format!("_{}", index + 1) };
         (format!("user_{}{suffix}", values.user), recipient)
     })
 }
 
-fn key_lines(values: &Values) -> String {
+fn key_lines(values: &TemplateValues) -> String {
     anchors(values).map(|(anchor, recipient)| format!("  - &{anchor} {recipient}\n")).collect()
 }
 
-fn alias_lines(values: &Values) -> String {
+fn alias_lines(values: &TemplateValues) -> String {
     anchors(values).map(|(anchor, _)| format!("          - *{anchor}\n")).collect()
 }
 
-/// Replaces every `from` by its `to`; where several match, the first listed wins.
+/// Replaces every `from` by its `to`; where several match at one place, the first listed wins.
 fn replace_all(text: &str, replacements: &[(&str, String)]) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -169,8 +173,8 @@ mod tests {
 
     use super::*;
 
-    fn values() -> Values {
-        Values {
+    fn values() -> TemplateValues {
+        TemplateValues {
             host: "alice-laptop".into(),
             user: "bob".into(),
             secrets_url: "git+ssh://git@forge/bob/s.git?ref=main&shallow=1".into(),
@@ -213,11 +217,11 @@ mod tests {
     #[test]
     fn a_bios_gets_a_boot_loader_of_its_own() {
         let disks = NIX_CONFIG.iter().find(|t| t.path == "hosts/nixos/guppy/disks.nix").unwrap();
-        let (_, text) = disks.render(&Values { firmware: Firmware::Bios, ..values() });
+        let (_, text) = disks.render(&TemplateValues { firmware: Firmware::Bios, ..values() });
         let imports = "imports = [\n    ../../common/disks/btrfs-luks-impermanence-disk.nix\n    \
                        ../../common/disks/bios.nix\n  ];";
         assert!(text.contains(imports), "{text}");
-        assert!(NIX_CONFIG.iter().any(|template| template.path == format!("hosts/{BIOS}")));
+        assert!(NIX_CONFIG.iter().any(|template| template.path == format!("hosts/{BIOS_MODULE}")));
     }
 
     #[test]

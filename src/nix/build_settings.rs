@@ -1,19 +1,29 @@
-//! What nix's settings say of builds on this machine.
+//! nix's settings about builds: which systems this machine and its builders build for.
 
 use serde::Deserialize;
 
 use crate::error::{Exit, StepError};
 
-/// What nix's settings say of builds on this machine.
+/// nix's settings about builds on this machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BuildSettings {
+    /// This machine's system, as `x86_64-linux`.
     pub system: String,
-    /// Systems that it emulates.
+    /// Other systems that it can build for itself (`extra-platforms`), emulated or not.
     pub extra_platforms: Vec<String>,
-    /// Systems that its builders have.
-    pub of_builders: Vec<String>,
-    /// How many builds run here at once; none at 0.
+    /// Systems that its remote builders (`builders`) build for, sorted.
+    pub builder_systems: Vec<String>,
+    /// 0 where `max-jobs` forbids building on this machine, else 1.
     pub max_jobs: u32,
+}
+
+/// Why the output of `nix config show --json` is not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("the setting `system` is missing")]
+    NoSystem,
 }
 
 #[derive(Deserialize)]
@@ -22,10 +32,10 @@ struct Setting {
 }
 
 impl BuildSettings {
-    /// Reads `nix config show --json`; `read` gives the text of a file of builders.
-    pub fn parse(json: &str, read: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
-        let settings: std::collections::BTreeMap<String, Setting> =
-            serde_json::from_str(json).map_err(|error| error.to_string())?;
+    /// Parses the output of `nix config show --json`; `read` returns the text of a file that
+    /// `builders` refers to.
+    pub fn parse(json: &str, read: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+        let settings: std::collections::BTreeMap<String, Setting> = serde_json::from_str(json)?;
         let value = |name: &str| settings.get(name).map(|setting| &setting.value);
         let text = |name: &str| value(name).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
         let list = |name: &str| {
@@ -34,27 +44,28 @@ impl BuildSettings {
         };
         let system = text("system");
         if system.is_empty() {
-            return Err("it does not say what this machine's system is".into());
+            return Err(SettingsError::NoSystem);
         }
         Ok(Self {
-            of_builders: systems_of(&text("builders"), &system, &read),
+            builder_systems: systems_of(&text("builders"), &system, &read),
             extra_platforms: list("extra-platforms"),
             max_jobs: value("max-jobs").and_then(|v| v.as_u64()).map_or(1, |n| n.min(1) as u32),
             system,
         })
     }
 
+    /// Says whether this machine or one of its builders builds for `system`.
     pub fn can_build(&self, system: &str) -> bool {
         let here = self.system == system || self.extra_platforms.iter().any(|s| s == system);
-        (here && self.max_jobs > 0) || self.of_builders.iter().any(|s| s == system)
+        (here && self.max_jobs > 0) || self.builder_systems.iter().any(|s| s == system)
     }
 
-    /// Why a source that is told to build cannot.
+    /// Returns the error for a build for `system`, which neither this machine nor a builder does.
     pub fn cannot_build(&self, system: &str) -> StepError {
         let mut builds = vec![self.system.clone()];
         builds.extend(self.extra_platforms.clone());
-        let builders = match self.of_builders.as_slice() {
-            [] => "there are no builders in nix's settings".to_owned(),
+        let builders = match self.builder_systems.as_slice() {
+            [] => "nix's settings have no builders".to_owned(),
             of => format!("its builders build for {}", of.join(", ")),
         };
         let here = match self.max_jobs {
@@ -72,8 +83,9 @@ impl BuildSettings {
     }
 }
 
-/// The systems in a value of `builders`: machines, a line or `;` each, as
-/// `URI SYSTEMS KEY …`; `@FILE` stands for the lines of a file, `-` for the default.
+/// Returns the systems in a value of `builders`: machines as `URI SYSTEMS KEY …`, separated by
+/// newlines or `;`. `@FILE` includes the lines of a file; `-` as SYSTEMS means `default`. The
+/// format is described in nix.conf(5) under `builders`.
 fn systems_of(
     builders: &str,
     default: &str,
@@ -124,12 +136,12 @@ mod tests {
 
     #[test]
     fn builders_are_read_from_the_settings_and_their_file() {
-        assert_eq!(settings("").of_builders, [] as [&str; 0]);
-        let file = settings("@/etc/nix/machines").of_builders;
+        assert_eq!(settings("").builder_systems, [] as [&str; 0]);
+        let file = settings("@/etc/nix/machines").builder_systems;
         assert_eq!(file, ["aarch64-linux", "riscv64-linux", "x86_64-linux"]);
-        let line = settings("ssh://b aarch64-linux; ssh://c armv7l-linux /key 2").of_builders;
+        let line = settings("ssh://b aarch64-linux; ssh://c armv7l-linux /key 2").builder_systems;
         assert_eq!(line, ["aarch64-linux", "armv7l-linux"]);
-        assert_eq!(settings("@/missing").of_builders, [] as [&str; 0]);
+        assert_eq!(settings("@/missing").builder_systems, [] as [&str; 0]);
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! What nix says when it fails, made readable.
+//! Turns a failed run of nix into a readable error, with the cause first.
+//!
+//! nix has one exit code for every failure, so the kinds are told apart by its messages.
 
 use super::Version;
 use super::json_log::Message;
 use crate::error::{Advice, Exit};
 use crate::exec::ExecError;
 
-/// Why nix did not do its work.
+/// Why a run of nix failed.
 #[derive(Debug, thiserror::Error)]
 pub enum NixError {
     #[error("nix is not installed on this machine")]
@@ -20,26 +22,33 @@ pub enum NixError {
     Build { what: String, message: String },
     #[error("{what} failed: {message}")]
     Failed { what: String, message: String },
-    #[error("nix gave an answer that cannot be understood for {what}: {why}")]
-    Answer { what: String, why: String },
+    #[error("the output of nix for {what} cannot be parsed: {why}")]
+    Output { what: String, why: String },
     #[error(transparent)]
     Exec(#[from] ExecError),
 }
 
 impl NixError {
-    /// Turns a failed run into an error about `what`, with what nix said in it, and
-    /// what the programs said that nix started.
-    pub(super) fn of(what: &str, error: ExecError, said: &[Message], others: &[String]) -> Self {
+    /// Classifies a failed run about `what` by nix's `messages`. `other_lines` are those of the
+    /// programs that nix started, such as git and ssh.
+    pub(super) fn classify(
+        what: &str,
+        error: ExecError,
+        messages: &[Message],
+        other_lines: &[String],
+    ) -> Self {
         if error.is_missing_program() {
             return Self::Missing;
         }
-        if !matches!(error, ExecError::Failed { .. }) || (said.is_empty() && others.is_empty()) {
+        if !matches!(error, ExecError::Failed { .. })
+            || (messages.is_empty() && other_lines.is_empty())
+        {
             return Self::Exec(error);
         }
         let what = what.to_owned();
-        let errors = errors(said);
+        let errors = errors(messages);
         if errors.is_empty() {
-            return Self::Failed { what, message: others.join("\n") };
+            return Self::Failed { what, message: other_lines.join("\n") };
         }
         let message = readable(&errors);
         let any = |words: &[&str]| errors.iter().any(|e| words.iter().any(|word| e.contains(word)));
@@ -55,7 +64,7 @@ impl NixError {
             "program 'git' failed",
             "unable to open Git",
         ]) {
-            Self::Fetch { what, message: [&[message], others].concat().join("\n") }
+            Self::Fetch { what, message: [&[message], other_lines].concat().join("\n") }
         } else if any(&[
             "cannot connect to",
             "cannot open connection to remote store",
@@ -64,17 +73,17 @@ impl NixError {
             "lost connection",
             "ssh://",
         ]) {
-            Self::Failed { what, message: [&[message], others].concat().join("\n") }
+            Self::Failed { what, message: [&[message], other_lines].concat().join("\n") }
         } else {
             Self::Eval { what, message }
         }
     }
 }
 
-/// The texts of the errors, without the word, in their order and once each.
-fn errors(said: &[Message]) -> Vec<&str> {
+/// Returns the texts of the errors, without the prefix `error:`, in order and without duplicates.
+fn errors(messages: &[Message]) -> Vec<&str> {
     let mut errors: Vec<&str> = Vec::new();
-    for message in said.iter().filter(|message| message.level == 0) {
+    for message in messages.iter().filter(|message| message.level == 0) {
         if let Some(text) = message.text.strip_prefix("error:") {
             let text = text.trim();
             if !text.is_empty() && !errors.contains(&text) {
@@ -85,9 +94,9 @@ fn errors(said: &[Message]) -> Vec<&str> {
     errors
 }
 
-/// The cause first, in one line, and then what nix printed.
+/// Joins the errors, each with its cause in the first line and its trace after it.
 fn readable(errors: &[&str]) -> String {
-    // What only failed because something else did tells nothing.
+    // A derivation that failed because of a dependency only repeats that.
     let is_cause =
         |text: &&&str| !text.contains("dependency failed") && !text.contains("dependencies");
     let causes: Vec<&str> = match errors.iter().filter(is_cause).copied().collect::<Vec<_>>() {
@@ -96,7 +105,7 @@ fn readable(errors: &[&str]) -> String {
     };
     let mut lines: Vec<String> = Vec::new();
     for text in &causes {
-        // An evaluation error prints the way to it first, then the error itself.
+        // An evaluation error has its trace first, then its cause.
         let (trace, cause) = match text.rfind("\n       error:") {
             Some(at) => (&text[..at], text[at..].trim_start().trim_start_matches("error:").trim()),
             None => ("", *text),
@@ -115,25 +124,26 @@ impl Advice for NixError {
                  command again."
                     .into()
             }
-            Self::TooOld { .. } => "Upgrade it with `nix upgrade-nix`, or by your system.".into(),
+            Self::TooOld { .. } => "Upgrade it with `nix upgrade-nix`, or with your system.".into(),
             Self::Eval { .. } => {
-                "Mend the configuration, then run the same command again; --show-trace shows the \
-                 way to the error. A file that git does not know is invisible to a flake: git add \
-                 --intent-to-add it."
+                "Fix the configuration, then run the same command again; --show-trace shows the \
+                 full trace. A flake does not see files that git does not track: git add \
+                 --intent-to-add FILE."
                     .into()
             }
             Self::Fetch { .. } => {
-                "Check the network and that you may read the repository (private inputs come over \
-                 your own SSH key: is it in the agent?), then run the same command again."
+                "Check the network and that you can read the repository (private inputs need your \
+                 SSH key in the agent), then run the same command again."
                     .into()
             }
             Self::Build { .. } => {
-                "`nix log` of the derivation named above shows all of its output. Mend the \
-                 configuration and run the same command again: what was built stays built."
+                "`nix log` of the derivation named above shows all of its output. Fix the \
+                 configuration and run the same command again: what is built is not built again."
                     .into()
             }
-            Self::Failed { .. } | Self::Answer { .. } => {
-                "See the log for all that nix said, then run the same command again.".into()
+            Self::Failed { .. } | Self::Output { .. } => {
+                "See the log for everything that nix printed, then run the same command again."
+                    .into()
             }
             Self::Exec(error) => error.hint(),
         }
@@ -153,7 +163,7 @@ mod tests {
     use super::*;
 
     fn failed(texts: &[&str]) -> NixError {
-        let said: Vec<Message> =
+        let messages: Vec<Message> =
             texts.iter().map(|text| Message { level: 0, text: (*text).to_owned() }).collect();
         let error = ExecError::Failed {
             command: "nix".into(),
@@ -161,7 +171,7 @@ mod tests {
             code: Some(1),
             stderr: String::new(),
         };
-        NixError::of(".#x", error, &said, &["ssh: no".to_owned()])
+        NixError::classify(".#x", error, &messages, &["ssh: no".to_owned()])
     }
 
     #[test]
@@ -200,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn without_any_word_of_nix_the_words_of_others_are_shown() {
+    fn without_messages_of_nix_those_of_its_children_are_shown() {
         assert_eq!(failed(&["trace: x"]).to_string(), ".#x failed: ssh: no");
         let error = failed(&["error: failed to start SSH connection to 'h'"]);
         assert!(error.to_string().ends_with("'h'\nssh: no"), "{error}");

@@ -1,4 +1,4 @@
-//! What `nix flake metadata` tells: where a flake is from, and its locked inputs.
+//! The output of `nix flake metadata --json`: where a flake comes from, and its locked inputs.
 
 use std::collections::BTreeMap;
 
@@ -7,59 +7,59 @@ use serde_json::Value;
 
 use super::StorePath;
 
-/// A flake and what its lock file holds.
+/// A flake and the inputs in its lock file.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Metadata {
+pub struct FlakeMetadata {
     /// The flake's source in the store.
     pub path: StorePath,
-    /// The locked reference, where the flake can be locked; else as it was resolved.
+    /// The locked flake reference; the resolved one where the flake cannot be locked.
     pub url: String,
-    /// The commit, unless the tree is dirty or no repository.
+    /// The commit; `None` where the tree is dirty or not a repository.
     pub revision: Option<String>,
-    /// The direct inputs by name.
-    pub inputs: BTreeMap<String, Input>,
+    /// The direct inputs by name, `follows` resolved.
+    pub inputs: BTreeMap<String, LockedInput>,
 }
 
-/// A locked input of a flake.
+/// An input of a flake, as flake.lock has it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Input {
-    /// The reference as flake.nix has it, as attributes (`type`, `url`, `ref`, …).
+pub struct LockedInput {
+    /// The reference in flake.nix, as attributes (`type`, `url`, `ref`, …).
     pub original: Value,
-    /// The reference as flake.lock has it (`rev`, `narHash`, …).
+    /// The locked reference, as attributes (`rev`, `narHash`, …).
     pub locked: Value,
 }
 
-impl Input {
+impl LockedInput {
     fn attribute<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
         value.get(name).and_then(Value::as_str)
     }
 
-    /// The locked commit.
+    /// Returns the locked commit.
     pub fn revision(&self) -> Option<&str> {
         Self::attribute(&self.locked, "rev")
     }
 
-    /// The hash of the locked tree, as `sha256-…`.
+    /// Returns the hash of the locked tree, as `sha256-…`.
     pub fn nar_hash(&self) -> Option<&str> {
         Self::attribute(&self.locked, "narHash")
     }
 
-    /// The URL or path of the original reference, where it has one.
+    /// Returns the URL or path of the original reference, where it has one.
     pub fn url(&self) -> Option<&str> {
         Self::attribute(&self.original, "url").or_else(|| Self::attribute(&self.original, "path"))
     }
 
-    /// The branch or tag that the original reference names.
+    /// Returns the branch or tag that the original reference names.
     pub fn branch(&self) -> Option<&str> {
         Self::attribute(&self.original, "ref")
     }
 
-    /// Whether the original reference names a commit, so that the lock never moves.
+    /// Says whether the original reference names a commit, so that an update never moves the lock.
     pub fn is_pinned(&self) -> bool {
         Self::attribute(&self.original, "rev").is_some()
     }
 
-    /// `git`, `github`, `path`, …
+    /// Returns the type of the original reference: `git`, `github`, `path`, ….
     pub fn kind(&self) -> Option<&str> {
         Self::attribute(&self.original, "type")
     }
@@ -94,14 +94,14 @@ struct Node {
 #[serde(untagged)]
 enum Edge {
     Node(String),
-    /// The way of a `follows`, from the root.
+    /// The input path of a `follows`, from the root.
     Follows(Vec<String>),
 }
 
-impl Metadata {
-    /// Reads the answer of `nix flake metadata --json`.
-    pub fn parse(json: &str) -> Result<Self, String> {
-        let raw: Raw = serde_json::from_str(json).map_err(|error| error.to_string())?;
+impl FlakeMetadata {
+    /// Parses the output of `nix flake metadata --json`.
+    pub fn parse(json: &str) -> Result<Self, serde_json::Error> {
+        let raw: Raw = serde_json::from_str(json)?;
         let names: Vec<&String> = raw
             .locks
             .nodes
@@ -113,23 +113,24 @@ impl Metadata {
             .filter_map(|name| {
                 let node = raw.locks.node(std::slice::from_ref(name), 0)?;
                 let (original, locked) = (node.original.clone(), node.locked.clone());
-                Some((name.clone(), Input { original, locked }))
+                Some((name.clone(), LockedInput { original, locked }))
             })
             .collect();
         Ok(Self { path: raw.path, url: raw.url, revision: raw.revision, inputs })
     }
 }
 
-/// Ways that follow one another can be circular in a broken lock file.
-const MOST_FOLLOWS: usize = 32;
+/// Most `follows` in a chain; a broken lock file can have circular ones.
+const MAX_FOLLOWS: usize = 32;
 
 impl Locks {
-    fn node(&self, way: &[String], depth: usize) -> Option<&Node> {
+    /// Returns the node at an input path, as `["disko", "nixpkgs"]`.
+    fn node(&self, path: &[String], depth: usize) -> Option<&Node> {
         let mut node = self.nodes.get(&self.root)?;
-        for name in way {
+        for name in path {
             node = match node.inputs.get(name)? {
                 Edge::Node(key) => self.nodes.get(key)?,
-                Edge::Follows(other) if depth < MOST_FOLLOWS => self.node(other, depth + 1)?,
+                Edge::Follows(other) if depth < MAX_FOLLOWS => self.node(other, depth + 1)?,
                 Edge::Follows(_) => return None,
             };
         }
@@ -141,7 +142,7 @@ impl Locks {
 mod tests {
     use super::*;
 
-    const ANSWER: &str = r#"{
+    const OUTPUT: &str = r#"{
         "path": "/nix/store/m1wapfgg50digprlh2xhj1d8lhdsxvd0-source",
         "revision": "abc",
         "locks": {"root": "root", "version": 7, "nodes": {
@@ -153,7 +154,7 @@ mod tests {
 
     #[test]
     fn inputs_are_found_along_follows() {
-        let metadata = Metadata::parse(ANSWER).unwrap();
+        let metadata = FlakeMetadata::parse(OUTPUT).unwrap();
         assert_eq!(metadata.revision.as_deref(), Some("abc"));
         let nixpkgs = &metadata.inputs["nixpkgs"];
         assert_eq!((nixpkgs.revision(), nixpkgs.nar_hash()), (Some("n"), Some("sha256-x")));
@@ -164,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_flake_without_inputs_has_none() {
-        let metadata = Metadata::parse(
+        let metadata = FlakeMetadata::parse(
             r#"{"path":"/nix/store/m1wapfgg50digprlh2xhj1d8lhdsxvd0-source","locks":{"nodes":{"root":{}},"root":"root","version":7}}"#,
         );
         assert!(metadata.unwrap().inputs.is_empty());

@@ -1,25 +1,27 @@
-//! Where a repository is pushed to, and the flake input that fetches it from there.
+//! Flake references of git repositories.
 //!
-//! Only addresses that need no quoting in Nix pass [`is_remote`]; what
-//! [`flake_input`] returns can stand in a flake as it is.
+//! Invariant: the result of [`flake_input_url`] needs no quoting in a Nix string, provided that
+//! the remote passed [`is_remote`].
 
 use std::path::Path;
 
-/// The flake URL of a repository: of its remote, or of the checkout when there is none yet.
-/// Branch `main`, without history.
-pub fn flake_input(remote: Option<&str>, checkout: &Path) -> String {
-    let remote = remote.map_or_else(|| encode(checkout), str::to_owned);
+/// Returns the URL of a flake input that fetches branch `main`, without history, from the
+/// repository's remote, or from the checkout when it has no remote yet.
+pub fn flake_input_url(remote: Option<&str>, checkout: &Path) -> String {
+    let remote = remote.map_or_else(|| percent_encode(checkout), str::to_owned);
     format!("{}?ref=main&shallow=1", flake_url(&remote))
 }
 
-/// A URL or scp-like address in characters that need no quoting in Nix.
+/// Says whether a text is a git remote (a URL, an scp-like address or an absolute path) whose
+/// characters need no quoting in Nix.
 pub fn is_remote(url: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.:+@~%[]".contains(c);
     let located = url.starts_with('/') || url.contains(':');
     located && !url.starts_with("git+") && url.chars().all(plain)
 }
 
-/// A git remote as the URL of a flake input: `git@forge:me/repo` is `git+ssh://git@forge/me/repo`.
+/// Converts a git remote to a flake reference: `git@forge:me/repo` becomes
+/// `git+ssh://git@forge/me/repo`.
 fn flake_url(remote: &str) -> String {
     if remote.starts_with('/') {
         return format!("git+file://{remote}");
@@ -31,9 +33,8 @@ fn flake_url(remote: &str) -> String {
     format!("git+ssh://{host}/{}", path.trim_start_matches('/'))
 }
 
-/// A path with every byte that a URL or a Nix string could take amiss percent-encoded.
-/// A path as URLs spell it.
-pub fn encode(path: &Path) -> String {
+/// Percent-encodes every byte of a path that is not plain in both URLs and Nix strings.
+pub fn percent_encode(path: &Path) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
     let bytes = path.as_os_str().as_encoded_bytes().iter();
     bytes
@@ -67,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_checkout_stands_in_for_a_missing_remote() {
-        let input = flake_input(None, Path::new("/a b/${x}%"));
+        let input = flake_input_url(None, Path::new("/a b/${x}%"));
         assert_eq!(input, "git+file:///a%20b/%24%7Bx%7D%25?ref=main&shallow=1");
     }
 }

@@ -1,9 +1,9 @@
-//! Nix's `internal-json` log, one line at a time: what is done, and what was said.
+//! Parser of nix's `internal-json` log: counts progress, and returns messages.
 //!
 //! The format is that of `JSONLogger` in nix's `src/libutil/logging.cc`; the
-//! numbers of activities and results are in `logging.hh` beside it. A copy of
+//! numbers of activities and results are in `logging.hh` beside it. Copying
 //! some hundred megabytes prints more than a hundred thousand lines, so a line
-//! changes counters only, and how often they are shown is decided elsewhere.
+//! only changes counters; the caller decides how often to show them.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -23,32 +23,32 @@ const PROGRESS: u64 = 105;
 const SET_EXPECTED: u64 = 106;
 const POST_BUILD_LOG_LINE: u64 = 107;
 
-/// What a line means to somebody who watches.
+/// The meaning of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
-    /// Counters changed, or nothing of interest was said.
-    Counted,
+pub(super) enum LogLine {
+    /// Progress counters may have changed.
+    Progress,
     /// An error, a warning, a trace, or a notice; see [`Message::level`].
     Message(Message),
     /// A line that a builder printed.
     BuildLog(String),
-    /// Not in this format: from a program that nix started, for one.
-    Foreign,
+    /// Not in this format: for example from a program that nix started.
+    NotNix,
 }
 
-/// Something that nix said to the user, without colours.
+/// A message of nix to its user, without colours.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// 0 error (and traces), 1 warning, 2 notice, 3 info, then ever less important.
+pub(super) struct Message {
+    /// nix's verbosity level: 0 error (and trace), 1 warning, 2 notice, 3 info, 4 to 7 details.
     pub level: u64,
     pub text: String,
 }
 
-/// The state of all running work.
+/// The state of nix's activities after the lines read so far.
 #[derive(Debug, Default)]
-pub struct JsonLog {
+pub(super) struct JsonLog {
     activities: BTreeMap<u64, Activity>,
-    /// What ended activities came to.
+    /// Sums of the activities that ended.
     ended: Counts,
     current: Option<(Work, String)>,
 }
@@ -64,7 +64,7 @@ struct Activity {
     kind: u64,
     done: u64,
     expected: u64,
-    /// Bytes that the activity says its copies will have.
+    /// Total bytes of the copies below this activity, as it announced them.
     expected_bytes: u64,
     name: String,
 }
@@ -96,23 +96,23 @@ struct Line<'a> {
 }
 
 impl JsonLog {
-    /// Takes in one line of standard error.
-    pub fn line(&mut self, line: &str) -> Heard {
-        let Some(json) = line.strip_prefix("@nix ") else { return Heard::Foreign };
-        let Ok(line) = serde_json::from_str::<Line>(json) else { return Heard::Foreign };
+    /// Reads one line of standard error.
+    pub(super) fn read_line(&mut self, line: &str) -> LogLine {
+        let Some(json) = line.strip_prefix("@nix ") else { return LogLine::NotNix };
+        let Ok(line) = serde_json::from_str::<Line>(json) else { return LogLine::NotNix };
         match &*line.action {
             "start" => self.start(&line),
             "stop" => self.stop(line.id),
             "result" => return self.result(&line),
             "msg" => {
-                return Heard::Message(Message {
+                return LogLine::Message(Message {
                     level: line.level,
                     text: without_colours(&line.msg),
                 });
             }
             _ => {}
         }
-        Heard::Counted
+        LogLine::Progress
     }
 
     fn start(&mut self, line: &Line) {
@@ -140,19 +140,19 @@ impl JsonLog {
         }
     }
 
-    /// Another piece of the same work that still runs.
+    /// Returns a running activity of the same kind of work.
     fn running(&self, work: Work) -> Option<(Work, String)> {
         let kind = if work == Work::Copy { COPY_PATH } else { BUILD };
         let other = self.activities.values().rev().find(|activity| activity.kind == kind)?;
         Some((work, other.name.clone()))
     }
 
-    fn result(&mut self, line: &Line) -> Heard {
+    fn result(&mut self, line: &Line) -> LogLine {
         let number = |index: usize| line.fields.get(index).and_then(Value::as_u64).unwrap_or(0);
         match line.kind {
             BUILD_LOG_LINE | POST_BUILD_LOG_LINE => {
                 let text = line.fields.first().and_then(Value::as_str).unwrap_or_default();
-                return Heard::BuildLog(without_colours(text));
+                return LogLine::BuildLog(without_colours(text));
             }
             PROGRESS => {
                 if let Some(activity) = self.activities.get_mut(&line.id) {
@@ -167,11 +167,11 @@ impl JsonLog {
             }
             _ => {}
         }
-        Heard::Counted
+        LogLine::Progress
     }
 
-    /// Where the work stands now.
-    pub fn progress(&self) -> Progress {
+    /// Sums up the progress of all activities.
+    pub(super) fn progress(&self) -> Progress {
         let mut counts = self.ended;
         for activity in self.activities.values() {
             counts.add(activity);
@@ -199,7 +199,7 @@ impl JsonLog {
 }
 
 impl Counts {
-    /// The input is not to be trusted: sums stop at the largest number.
+    /// Adds the counts of an activity; sums saturate, because the input is not trusted.
     fn add(&mut self, activity: &Activity) {
         let (done, expected) = match activity.kind {
             COPY_PATH => (&mut self.bytes_done, None),
@@ -215,14 +215,14 @@ impl Counts {
     }
 }
 
-/// `hello-2.12` of `/nix/store/HASH-hello-2.12.drv`.
+/// Shortens `/nix/store/HASH-hello-2.12.drv` to `hello-2.12`.
 fn short(path: &str) -> String {
     let base = path.rsplit('/').next().unwrap_or(path);
     let name = base.split_once('-').map_or(base, |(_, name)| name);
     name.strip_suffix(".drv").unwrap_or(name).to_owned()
 }
 
-/// Takes out the escape sequences that colour a terminal.
+/// Removes ANSI escape sequences.
 pub(super) fn without_colours(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut chars = text.chars();
@@ -251,7 +251,7 @@ mod tests {
     fn after(lines: &[&str]) -> Progress {
         let mut log = JsonLog::default();
         for line in lines {
-            log.line(line);
+            log.read_line(line);
         }
         log.progress()
     }
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ended_stays_counted() {
+    fn ended_activities_stay_counted() {
         let mut lines = COPY.to_vec();
         lines.extend([
             r#"@nix {"action":"result","fields":[900,900,0,0],"id":7,"type":105}"#,
@@ -310,17 +310,17 @@ mod tests {
     fn messages_and_builders_lines_come_without_colours() {
         let mut log = JsonLog::default();
         assert_eq!(
-            log.line(
+            log.read_line(
                 "@nix {\"action\":\"msg\",\"level\":0,\"msg\":\"\\u001b[31;1merror:\\u001b[0m x\"}"
             ),
-            Heard::Message(Message { level: 0, text: "error: x".into() })
+            LogLine::Message(Message { level: 0, text: "error: x".into() })
         );
         assert_eq!(
-            log.line(r#"@nix {"action":"result","fields":["boom"],"id":3,"type":101}"#),
-            Heard::BuildLog("boom".into())
+            log.read_line(r#"@nix {"action":"result","fields":["boom"],"id":3,"type":101}"#),
+            LogLine::BuildLog("boom".into())
         );
-        assert_eq!(log.line("warning: plain"), Heard::Foreign);
-        assert_eq!(log.line("@nix {"), Heard::Foreign);
+        assert_eq!(log.read_line("warning: plain"), LogLine::NotNix);
+        assert_eq!(log.read_line("@nix {"), LogLine::NotNix);
     }
 
     #[test]
@@ -337,7 +337,7 @@ mod tests {
         ];
         let mut log = JsonLog::default();
         for line in &lines {
-            log.line(line);
+            log.read_line(line);
         }
         assert_eq!(log.progress().items_total, Some(huge));
     }
@@ -347,8 +347,8 @@ mod tests {
         fn no_line_breaks_the_reader(lines in proptest::collection::vec(".{0,80}", 0..20)) {
             let mut log = JsonLog::default();
             for line in lines {
-                log.line(&line);
-                log.line(&format!("@nix {line}"));
+                log.read_line(&line);
+                log.read_line(&format!("@nix {line}"));
                 without_colours(&line);
             }
             log.progress();
@@ -361,7 +361,7 @@ mod tests {
             let mut log = JsonLog::default();
             for (action, id, kind, [a, b]) in events {
                 let action = ["start", "stop", "result", "msg"][usize::from(action)];
-                log.line(&format!(
+                log.read_line(&format!(
                     r#"@nix {{"action":"{action}","id":{id},"type":{kind},"fields":[{a},{b}]}}"#
                 ));
                 let progress = log.progress();

@@ -1,29 +1,29 @@
-//! Listening to a nix that works: reports at a calm pace, the run's log, and what
-//! an error needs in the end.
+//! Reads the log of a running nix: reports progress at a limited rate, writes the run's log,
+//! and keeps the messages from which [`NixError`] is made.
 
 use std::time::{Duration, Instant};
 
-use super::json_log::{Heard, JsonLog, Message};
+use super::json_log::{JsonLog, LogLine, Message};
 use super::{NixError, Report};
 use crate::exec::ExecError;
 use crate::run::event::Progress;
 
-/// Progress is told no more often than this.
-const PACE: Duration = Duration::from_millis(100);
-/// Of what nix says, an error is made; there is no need for all of it.
-const MOST_MESSAGES: usize = 200;
+/// Least time between two reports of progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+/// Most messages kept for an error; the oldest are dropped.
+const MAX_MESSAGES: usize = 200;
 
-/// How nix warns of what it was told to do: lock files are written in one step only.
-const OWN_WISH: &str = "not writing modified lock file";
+/// The warning that `--no-write-lock-file` causes, which is not shown.
+const EXPECTED_WARNING: &str = "not writing modified lock file";
 
-/// Hears nix's log: reports, writes the run's log, keeps what an error needs.
+/// Consumer of the lines of one nix process.
 pub(super) struct Listener<'a> {
     log: JsonLog,
-    said: Vec<Message>,
-    /// What ssh and git said, which nix starts; a failure is often theirs.
-    others: Vec<String>,
+    messages: Vec<Message>,
+    /// Lines of ssh and git, which nix starts; a failure is often theirs.
+    other_lines: Vec<String>,
     build_logs: bool,
-    told: Option<(Instant, Progress)>,
+    last_progress: Option<(Instant, Progress)>,
     on_report: &'a mut dyn FnMut(Report),
 }
 
@@ -31,73 +31,79 @@ impl<'a> Listener<'a> {
     pub(super) fn new(build_logs: bool, on_report: &'a mut dyn FnMut(Report)) -> Self {
         Self {
             log: JsonLog::default(),
-            said: Vec::new(),
-            others: Vec::new(),
+            messages: Vec::new(),
+            other_lines: Vec::new(),
             build_logs,
-            told: None,
+            last_progress: None,
             on_report,
         }
     }
 
+    /// Handles one line of standard error.
     pub(super) fn line(&mut self, line: &str) {
-        match self.log.line(line) {
-            Heard::Counted => {
-                if self.told.as_ref().is_none_or(|(at, _)| at.elapsed() >= PACE) {
-                    self.tell();
+        match self.log.read_line(line) {
+            LogLine::Progress => {
+                if self
+                    .last_progress
+                    .as_ref()
+                    .is_none_or(|(at, _)| at.elapsed() >= PROGRESS_INTERVAL)
+                {
+                    self.report_progress();
                 }
             }
-            Heard::Message(message) => self.message(message),
-            Heard::BuildLog(text) => {
+            LogLine::Message(message) => self.message(message),
+            LogLine::BuildLog(text) => {
                 tracing::info!(target: "build", "{text}");
                 if self.build_logs {
                     (self.on_report)(Report::BuildLog(text));
                 }
             }
-            Heard::Foreign => {
+            LogLine::NotNix => {
                 tracing::info!(target: "stderr", "{line}");
-                keep(&mut self.others, line.to_owned());
+                keep(&mut self.other_lines, line.to_owned());
             }
         }
     }
 
     fn message(&mut self, message: Message) {
-        // Level 4 and above is talk about single files.
+        // Level 4 and above is about single files.
         if message.level > 3 {
             return;
         }
         tracing::info!(target: "nix", "{}", message.text);
         if message.level == 1 {
             let (_, text) = message.text.split_once("warning: ").unwrap_or(("", &message.text));
-            if !text.starts_with(OWN_WISH) {
+            if !text.starts_with(EXPECTED_WARNING) {
                 (self.on_report)(Report::Warning(text.to_owned()));
             }
         }
-        keep(&mut self.said, message);
+        keep(&mut self.messages, message);
     }
 
-    fn tell(&mut self) {
+    fn report_progress(&mut self) {
         let progress = self.log.progress();
-        let news = progress != Progress::default()
-            && self.told.as_ref().is_none_or(|(_, told)| *told != progress);
-        if news {
+        let changed = progress != Progress::default()
+            && self.last_progress.as_ref().is_none_or(|(_, last)| *last != progress);
+        if changed {
             (self.on_report)(Report::Progress(progress.clone()));
         }
-        self.told = Some((Instant::now(), progress));
+        self.last_progress = Some((Instant::now(), progress));
     }
 
-    /// The last state is always told.
+    /// Reports the final progress, whatever the interval.
     pub(super) fn end(&mut self) {
-        self.tell();
+        self.report_progress();
     }
 
-    /// A failed run as the error that nix meant.
+    /// Turns a failed run about `what` into the error that nix reported.
     pub(super) fn error(&self, what: &str, error: ExecError) -> NixError {
-        NixError::of(what, error, &self.said, &self.others)
+        NixError::classify(what, error, &self.messages, &self.other_lines)
     }
 }
 
+/// Appends an item, and drops the oldest when there are too many.
 fn keep<T>(list: &mut Vec<T>, item: T) {
-    if list.len() == MOST_MESSAGES {
+    if list.len() == MAX_MESSAGES {
         list.remove(0);
     }
     list.push(item);

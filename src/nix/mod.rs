@@ -1,8 +1,10 @@
-//! Nix on the source: evaluating, building, copying.
+//! Runs the `nix` program of the machine that landfall runs on: evaluates, builds, copies.
 //!
-//! Every call goes through the `nix` program in PATH with flakes turned on, never
-//! writes a lock file unless that is its purpose, and reads nix's own log: work
-//! becomes progress, and a failure becomes the error that nix meant.
+//! `json_log` and `listener` turn nix's log into progress and messages, `error` a failure into
+//! its cause.
+//!
+//! Invariants: flakes are enabled for every call, whatever nix.conf says; only
+//! [`Nix::flake_update_input`] writes a lock file; no call prompts.
 
 mod build_settings;
 mod error;
@@ -20,11 +22,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-pub use build_settings::BuildSettings;
+pub use build_settings::{BuildSettings, SettingsError};
 pub use error::NixError;
-pub use flake::{Input, Metadata};
-pub use json_log::{Heard, JsonLog, Message};
-pub use store_path::StorePath;
+pub use flake::{FlakeMetadata, LockedInput};
+pub use store_path::{StorePath, StorePathError};
 
 use listener::Listener;
 
@@ -32,18 +33,18 @@ use crate::exec::{Cmd, Output, Stream};
 use crate::git;
 use crate::run::event::{Events, Progress};
 
-/// Evaluations and questions; builds and copies take as long as they take.
-const QUESTION: Duration = Duration::from_secs(30 * 60);
+/// Time limit of evaluations and queries. Builds and copies have none.
+const QUERY_DEADLINE: Duration = Duration::from_secs(30 * 60);
 
-/// A version of nix, as far as it matters.
+/// The major and minor version of nix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u32, pub u32);
 
 impl Version {
-    /// The first with `nix flake update INPUT`.
+    /// The oldest supported version: the first with `nix flake update INPUT`.
     pub const OLDEST: Self = Self(2, 19);
 
-    /// Reads `nix (Nix) 2.34.8` and the forms of its relatives.
+    /// Parses the output of `nix --version`, as `nix (Nix) 2.34.8`; Lix and Determinate Nix too.
     fn parse(text: &str) -> Option<Self> {
         let number = text.lines().next()?.split_ascii_whitespace().next_back()?;
         let mut parts = number.split(|c: char| !c.is_ascii_digit());
@@ -57,37 +58,37 @@ impl fmt::Display for Version {
     }
 }
 
-/// What the user passes through to nix.
+/// Options that the user passes through to nix.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NixOptions {
-    /// Input name and flake reference.
+    /// Names of inputs, each with the flake reference that overrides it.
     pub override_inputs: Vec<(String, String)>,
     pub impure: bool,
     pub accept_flake_config: bool,
-    /// `--option` names and values.
+    /// Names and values of `--option`.
     pub options: Vec<(String, String)>,
-    /// `-L`: lines of builders are reported.
+    /// Reports the output of builders, as `nix build -L` does.
     pub print_build_logs: bool,
     pub show_trace: bool,
 }
 
-/// Something that can be built, and the path that it will have.
+/// A derivation and the store path of its output.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Derivation {
     pub drv: StorePath,
     pub out: StorePath,
 }
 
-/// Something worth telling while nix works.
+/// An event of a running nix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
     Progress(Progress),
     Warning(String),
-    /// A line of a builder, with [`NixOptions::print_build_logs`].
+    /// A line of a builder's output, where [`NixOptions::print_build_logs`] is set.
     BuildLog(String),
 }
 
-/// Hands reports on to a run's events.
+/// Returns a callback that forwards reports to a run's events.
 pub fn report_to(events: &Events) -> impl FnMut(Report) {
     let events = events.clone();
     move |report| match report {
@@ -97,7 +98,25 @@ pub fn report_to(events: &Events) -> impl FnMut(Report) {
     }
 }
 
-/// The nix of this machine, with the user's options.
+/// A store other than this machine's, and how it is reached.
+#[derive(Debug, Clone, Copy)]
+pub struct Store<'a> {
+    /// As nix takes it: `ssh-ng://root@host`.
+    pub uri: &'a str,
+    /// Value of NIX_SSHOPTS, may be empty.
+    pub ssh_opts: &'a str,
+}
+
+/// Where the destination of a copy takes paths from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Substitutes {
+    /// From its own substituters, where they have them.
+    ByDestination,
+    /// From the source alone.
+    None,
+}
+
+/// The nix program of this machine, with the user's options.
 #[derive(Debug, Clone)]
 pub struct Nix {
     options: NixOptions,
@@ -105,26 +124,27 @@ pub struct Nix {
 }
 
 impl Nix {
-    /// Looks for nix in PATH; it must not be older than [`Version::OLDEST`].
+    /// Finds nix in PATH, and refuses one older than [`Version::OLDEST`].
     pub fn find(options: NixOptions) -> Result<Self, NixError> {
         let text = Cmd::new("nix")
             .arg("--version")
-            .deadline(QUESTION)
+            .deadline(QUERY_DEADLINE)
             .read()
-            .map_err(|error| NixError::of("nix", error, &[], &[]))?;
+            .map_err(|error| NixError::classify("nix", error, &[], &[]))?;
         let version = Version::parse(&text)
-            .ok_or_else(|| NixError::Answer { what: "its version".into(), why: text })?;
+            .ok_or_else(|| NixError::Output { what: "--version".into(), why: text })?;
         if version < Version::OLDEST {
             return Err(NixError::TooOld { found: version });
         }
         Ok(Self { options, version })
     }
 
+    /// Returns the version that [`Nix::find`] found.
     pub fn version(&self) -> Version {
         self.version
     }
 
-    /// The same with one more input overridden, `reference` a flake reference.
+    /// Returns a copy that also overrides `input` with the flake reference `reference`.
     #[must_use]
     pub fn with_override(&self, input: &str, reference: &str) -> Self {
         let mut nix = self.clone();
@@ -132,7 +152,8 @@ impl Nix {
         nix
     }
 
-    /// The value of `installable` (`FLAKE#ATTR`), after the function `apply`.
+    /// Evaluates `installable` (`FLAKE#ATTR`), applies the Nix function `apply`, and returns the
+    /// result.
     pub fn eval_json<T: DeserializeOwned>(
         &self,
         installable: &str,
@@ -142,14 +163,11 @@ impl Nix {
         if let Some(apply) = apply {
             cmd = cmd.args(["--apply", apply]);
         }
-        let output = self.run(installable, cmd.deadline(QUESTION), &mut |_| {})?;
-        serde_json::from_slice(&output.stdout).map_err(|error| NixError::Answer {
-            what: installable.to_owned(),
-            why: error.to_string(),
-        })
+        let output = self.run(installable, cmd.deadline(QUERY_DEADLINE), &mut |_| {})?;
+        serde_json::from_slice(&output.stdout).map_err(|error| output_error(installable, error))
     }
 
-    /// Builds and gives the outputs, in the order of `installables`.
+    /// Builds `installables` and returns their outputs, in order.
     pub fn build(
         &self,
         installables: &[&str],
@@ -162,8 +180,8 @@ impl Nix {
         paths(&what, &output)
     }
 
-    /// What `installable` (`FLAKE#ATTR`) holds, after the function `apply`, as derivations
-    /// by name. They are in this machine's store afterwards, not built.
+    /// Evaluates `installable` (`FLAKE#ATTR`) to derivations by name, after the Nix function
+    /// `apply`. This writes the derivations to this machine's store, and builds none.
     pub fn derivations(
         &self,
         installable: &str,
@@ -172,18 +190,17 @@ impl Nix {
         self.eval_json(installable, Some(apply))
     }
 
-    /// Builds derivations of this machine's store: here, or in the store at `elsewhere`, a
-    /// URI and `NIX_SSHOPTS`. There they stay; what its own substituters have, it takes
-    /// from them.
+    /// Builds derivations of this machine's store: here, or in `store`, where the outputs then
+    /// stay. `store` uses its own substituters.
     pub fn realise(
         &self,
         derivations: &[&Derivation],
-        elsewhere: Option<(&str, &str)>,
+        store: Option<Store<'_>>,
         on_report: &mut dyn FnMut(Report),
     ) -> Result<(), NixError> {
         let mut cmd = self.plain(&["build", "-v", "--no-link"]);
-        if let Some((store, ssh_opts)) = elsewhere {
-            cmd = cmd.args(["--store", store, "--eval-store", "auto"]);
+        if let Some(Store { uri, ssh_opts }) = store {
+            cmd = cmd.args(["--store", uri, "--eval-store", "auto"]);
             if !ssh_opts.is_empty() {
                 cmd = cmd.env("NIX_SSHOPTS", ssh_opts);
             }
@@ -193,7 +210,8 @@ impl Nix {
         self.run(&what.join(", "), cmd, on_report).map(|_| ())
     }
 
-    /// Copies the closures of `paths` from the store at `from` to this machine's.
+    /// Copies the closures of `paths` from the store at the URI `from` to this machine's, without
+    /// checking signatures.
     pub fn copy_from(
         &self,
         from: &str,
@@ -204,61 +222,47 @@ impl Nix {
         self.run("the copy", cmd, on_report).map(|_| ())
     }
 
-    /// What nix's settings say of builds on this machine.
+    /// Reads nix's settings about builds on this machine.
     pub fn build_settings(&self) -> Result<BuildSettings, NixError> {
-        let cmd = self.plain(&["config", "show", "--json"]).deadline(QUESTION);
+        let cmd = self.plain(&["config", "show", "--json"]).deadline(QUERY_DEADLINE);
         let json = self.run("nix's settings", cmd, &mut |_| {})?.text();
         let read = |path: &str| std::fs::read_to_string(path).ok();
-        BuildSettings::parse(&json, read)
-            .map_err(|why| NixError::Answer { what: "nix's settings".into(), why })
+        BuildSettings::parse(&json, read).map_err(|error| output_error("nix's settings", error))
     }
 
-    /// Whether the store at `uri` answers.
-    pub fn reaches(&self, uri: &str) -> Result<(), NixError> {
-        let cmd = self.plain(&["store", "info", "--store", uri]).deadline(QUESTION);
+    /// Checks that the store at `uri` answers.
+    pub fn check_store(&self, uri: &str) -> Result<(), NixError> {
+        let cmd = self.plain(&["store", "info", "--store", uri]).deadline(QUERY_DEADLINE);
         self.run(uri, cmd, &mut |_| {}).map(|_| ())
     }
 
-    /// Copies the closures of `paths` to the store at `to`.
+    /// Copies the closures of `paths` to the store `to`, from the store at the URI `from` or else
+    /// from this machine's.
     ///
-    /// `ssh_opts` becomes `NIX_SSHOPTS`. With `substitute` the other side takes what
-    /// it can from its own substituters. Signatures are not asked for: this machine
-    /// vouches for its store, and root's word counts there.
+    /// Signatures are checked only with `from`: this machine trusts its own store, and `to` is
+    /// written by root there.
     pub fn copy(
         &self,
-        to: &str,
-        paths: &[StorePath],
-        ssh_opts: &str,
-        substitute: bool,
-        on_report: &mut dyn FnMut(Report),
-    ) -> Result<(), NixError> {
-        self.copy_between(None, to, paths, ssh_opts, substitute, on_report)
-    }
-
-    /// [`Nix::copy`], of what the store `from` has; then its signatures count.
-    pub fn copy_between(
-        &self,
         from: Option<&str>,
-        to: &str,
+        to: Store<'_>,
         paths: &[StorePath],
-        ssh_opts: &str,
-        substitute: bool,
+        substitutes: Substitutes,
         on_report: &mut dyn FnMut(Report),
     ) -> Result<(), NixError> {
-        let mut cmd = self.plain(&["copy", "-v"]).args(["--to", to]);
+        let mut cmd = self.plain(&["copy", "-v"]).args(["--to", to.uri]);
         cmd = match from {
             Some(store) => cmd.args(["--from", store]),
             None => cmd.arg("--no-check-sigs"),
         };
-        if substitute {
+        if substitutes == Substitutes::ByDestination {
             cmd = cmd.arg("--substitute-on-destination");
         }
-        let cmd = cmd.args(paths).env("NIX_SSHOPTS", ssh_opts);
+        let cmd = cmd.args(paths).env("NIX_SSHOPTS", to.ssh_opts);
         self.run("the copy", cmd, on_report).map(|_| ())
     }
 
-    /// Puts the sources of a flake and of all its locked inputs into the store at
-    /// `to`; gives the flake's own source.
+    /// Copies the sources of a flake and of all its locked inputs to the store at the URI `to`;
+    /// returns the store path of the flake's own source.
     pub fn flake_archive_to(
         &self,
         flake: &str,
@@ -271,14 +275,13 @@ impl Nix {
             .arg(flake)
             .env("NIX_SSHOPTS", ssh_opts);
         let output = self.run(flake, cmd, on_report)?;
-        let answer = |why: String| NixError::Answer { what: flake.to_owned(), why };
         let json: serde_json::Value =
-            serde_json::from_slice(&output.stdout).map_err(|error| answer(error.to_string()))?;
+            serde_json::from_slice(&output.stdout).map_err(|error| output_error(flake, error))?;
         let path = json.get("path").and_then(|path| path.as_str()).unwrap_or_default();
-        path.parse().map_err(answer)
+        path.parse().map_err(|error: StorePathError| output_error(flake, error))
     }
 
-    /// Moves one input of the flake in `dir` in its lock file, and nothing else.
+    /// Updates the lock of one input of the flake in `dir`, and of no other.
     pub fn flake_update_input(&self, dir: &Path, input: &str) -> Result<(), NixError> {
         let what = format!("the input {input}");
         let cmd = self
@@ -286,33 +289,34 @@ impl Nix {
             .arg("--flake")
             .arg(dir)
             .args(self.flake_flags());
-        self.run(&what, cmd.deadline(QUESTION), &mut |_| {}).map(|_| ())
+        self.run(&what, cmd.deadline(QUERY_DEADLINE), &mut |_| {}).map(|_| ())
     }
 
-    pub fn flake_metadata(&self, flake: &str) -> Result<Metadata, NixError> {
+    /// Reads the metadata of a flake, and locks it in memory where it has no lock file.
+    pub fn flake_metadata(&self, flake: &str) -> Result<FlakeMetadata, NixError> {
         let cmd = self.evaluating(&["flake", "metadata", "--json"]).arg(flake);
-        let text = self.run(flake, cmd.deadline(QUESTION), &mut |_| {})?.text();
-        Metadata::parse(&text).map_err(|why| NixError::Answer { what: flake.to_owned(), why })
+        let text = self.run(flake, cmd.deadline(QUERY_DEADLINE), &mut |_| {})?.text();
+        FlakeMetadata::parse(&text).map_err(|error| output_error(flake, error))
     }
 
-    /// The size of the closure of `path` in bytes, as archives.
+    /// Returns the size of the closure of `path`, as NAR archives, in bytes.
     pub fn closure_size(&self, path: &StorePath) -> Result<u64, NixError> {
         let cmd = self.plain(&["path-info", "--closure-size"]).arg(path);
-        let text = self.run(path.as_str(), cmd.deadline(QUESTION), &mut |_| {})?.text();
+        let text = self.run(path.as_str(), cmd.deadline(QUERY_DEADLINE), &mut |_| {})?.text();
         text.split_ascii_whitespace()
             .next_back()
             .and_then(|size| size.parse().ok())
-            .ok_or_else(|| NixError::Answer { what: path.to_string(), why: text.clone() })
+            .ok_or_else(|| NixError::Output { what: path.to_string(), why: text.clone() })
     }
 
-    /// All paths that `path` needs, itself included.
+    /// Returns the closure of `path`: itself and all paths that it refers to, recursively.
     pub fn closure(&self, path: &StorePath) -> Result<Vec<StorePath>, NixError> {
         let cmd = self.plain(&["path-info", "--recursive"]).arg(path);
-        let output = self.run(path.as_str(), cmd.deadline(QUESTION), &mut |_| {})?;
+        let output = self.run(path.as_str(), cmd.deadline(QUERY_DEADLINE), &mut |_| {})?;
         paths(path.as_str(), &output)
     }
 
-    /// Whether `path` is valid in the store at `store` (`auto` is this machine's).
+    /// Says whether `path` is valid in the store at the URI `store` (`auto` is this machine's).
     pub fn is_valid_in(
         &self,
         store: &str,
@@ -323,7 +327,7 @@ impl Nix {
             .plain(&["path-info", "--store", store])
             .arg(path)
             .env("NIX_SSHOPTS", ssh_opts)
-            .deadline(QUESTION);
+            .deadline(QUERY_DEADLINE);
         match self.run(path.as_str(), cmd, &mut |_| {}) {
             Ok(_) => Ok(true),
             Err(error) if error.to_string().contains("is not valid") => Ok(false),
@@ -331,7 +335,8 @@ impl Nix {
         }
     }
 
-    /// A command that evaluates: with the user's options, and no lock file written.
+    /// Returns a command that evaluates flakes: with the user's overrides, without writing a lock
+    /// file.
     fn evaluating(&self, args: &[&str]) -> Cmd {
         let mut cmd = self.plain(args).arg("--no-write-lock-file").args(self.flake_flags());
         for (input, reference) in &self.options.override_inputs {
@@ -340,6 +345,7 @@ impl Nix {
         cmd
     }
 
+    /// Returns the user's options that every command on flakes takes.
     fn flake_flags(&self) -> Vec<&'static str> {
         let options = &self.options;
         [
@@ -352,6 +358,7 @@ impl Nix {
         .collect()
     }
 
+    /// Returns a command with the user's settings that reads no flake.
     fn plain(&self, args: &[&str]) -> Cmd {
         let mut cmd = Cmd::new("nix")
             .args(["--extra-experimental-features", "nix-command flakes"])
@@ -360,10 +367,11 @@ impl Nix {
         for (name, value) in &self.options.options {
             cmd = cmd.args(["--option", name, value]);
         }
-        // Nix fetches private inputs with git: that must not ask where nobody looks.
+        // nix fetches private inputs with git, whose prompts would be hidden behind the progress.
         git::without_questions(cmd)
     }
 
+    /// Runs a command about `what`, reporting events, and classifies a failure.
     fn run(
         &self,
         what: &str,
@@ -381,13 +389,17 @@ impl Nix {
     }
 }
 
-/// The lines of an answer as store paths.
+/// Parses output with a store path in each line.
 fn paths(what: &str, output: &Output) -> Result<Vec<StorePath>, NixError> {
     output
         .text()
         .lines()
-        .map(|line| line.parse().map_err(|why| NixError::Answer { what: what.to_owned(), why }))
+        .map(|line| line.parse().map_err(|error: StorePathError| output_error(what, error)))
         .collect()
+}
+
+fn output_error(what: &str, error: impl fmt::Display) -> NixError {
+    NixError::Output { what: what.to_owned(), why: error.to_string() }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A path in the nix store.
+//! A valid path in the nix store.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,34 +6,40 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 const STORE: &str = "/nix/store/";
-/// The length of a path's hash, in nix's base 32.
+/// Length of the hash, in characters of nix's base 32.
 const HASH: usize = 32;
 
-/// `/nix/store/HASH-NAME`, and nothing below it.
+/// A path `/nix/store/HASH-NAME`, and nothing below it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct StorePath(String);
 
 impl StorePath {
+    /// Returns the whole path.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What stands behind the hash: `hello-2.12`.
+    /// Returns the name after the hash, as `hello-2.12`.
     pub fn name(&self) -> &str {
         &self.0[STORE.len() + HASH + 1..]
     }
 
-    /// A file in it.
+    /// Returns the path of a file below it.
     pub fn join(&self, relative: &str) -> String {
         format!("{}/{relative}", self.0)
     }
 }
 
-impl FromStr for StorePath {
-    type Err = String;
+/// A text that is not a store path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a store path")]
+pub struct StorePathError(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for StorePath {
+    type Err = StorePathError;
+
+    fn from_str(text: &str) -> Result<Self, StorePathError> {
         let base32 = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         let of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-._?=".contains(byte);
         let valid = text.strip_prefix(STORE).map(str::as_bytes).is_some_and(|base| {
@@ -42,14 +48,14 @@ impl FromStr for StorePath {
                 && base[HASH] == b'-'
                 && base[HASH + 1..].iter().all(of_name)
         });
-        if valid { Ok(Self(text.to_owned())) } else { Err(format!("{text:?} is no store path")) }
+        if valid { Ok(Self(text.to_owned())) } else { Err(StorePathError(text.to_owned())) }
     }
 }
 
 impl TryFrom<String> for StorePath {
-    type Error = String;
+    type Error = StorePathError;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, StorePathError> {
         text.parse()
     }
 }

@@ -1,5 +1,5 @@
-//! Who answers what ssh asks: a password that was given beforehand, an earlier answer,
-//! or a person, who is told which machine or key it is about.
+//! Decides the answer to a prompt of ssh: a password given beforehand, an earlier answer of this
+//! run, or one typed by a person, who is shown which machine or key it is for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,16 +10,16 @@ use crate::secret::Secret;
 use crate::ui::prompt::{Prompter, Question};
 use crate::ui::text::clean;
 
-/// A question of ssh.
+/// A prompt of ssh.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked<'a> {
-    /// What `SSH_ASKPASS_PROMPT` says: nothing for a secret, `confirm`, or `none` for a
+    /// Value of `SSH_ASKPASS_PROMPT` (ssh(1)): empty for a secret, `confirm`, or `none` for a
     /// notice that needs no answer.
     pub kind: &'a str,
-    /// The process that asks.
+    /// Process id of the asking ssh.
     pub ssh: &'a str,
     pub text: &'a str,
-    /// Whether a person may be asked.
+    /// Whether a person may be prompted.
     pub may_ask: bool,
 }
 
@@ -27,13 +27,13 @@ pub(super) struct Asked<'a> {
 pub(super) enum Answer {
     Given(Secret),
     Refused,
-    /// Refused, and going on would send something else instead.
+    /// Refused, and the ssh has to be ended, since it would otherwise send an empty answer.
     End,
-    /// It was a notice, which needs none.
+    /// None needed: the prompt was a notice.
     None,
 }
 
-/// Answers the questions of all ssh processes of a run.
+/// The answers to the prompts of all ssh processes of a run.
 #[derive(Debug)]
 pub struct AskpassResponder {
     target: String,
@@ -44,24 +44,24 @@ pub struct AskpassResponder {
 
 #[derive(Debug, Default)]
 struct Memory {
-    /// The password of `SSHPASS`, until the first login at the target asks for one.
+    /// The password of `SSHPASS`, until the first login at the target takes it.
     password: Option<Secret>,
     given: BTreeMap<About, Secret>,
-    /// What each ssh process has asked already: asked again, the answer was wrong.
+    /// The prompts of each ssh process so far: a repeated one means that the answer was wrong.
     asked: BTreeSet<(String, About)>,
     unanswered: Option<Unanswered>,
 }
 
-/// A question that stayed without a good answer.
+/// A prompt without a good answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unanswered {
-    /// Nobody could be asked.
+    /// No person could be prompted.
     Nobody { question: String },
-    /// What was given was not right, and there is nothing else to give.
+    /// The given answer was wrong, and there is no other.
     Wrong { question: String },
 }
 
-/// What a question is about.
+/// The secret that a prompt asks for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum About {
     /// The password of a user on the target.
@@ -70,12 +70,13 @@ enum About {
     Jump { login: String },
     /// The passphrase or PIN of a key.
     Key { name: String },
-    /// Something that is another thing each time, such as a code.
+    /// A text that differs each time, such as the prompt for a one-time code.
     Other { text: String },
 }
 
 impl AskpassResponder {
-    /// `target` is how people know the machine that sessions are opened to.
+    /// Creates a responder. `target` is the name shown for the machine that sessions are opened
+    /// to; `password` answers its first password prompt.
     pub fn new(
         target: String,
         prompter: Arc<dyn Prompter>,
@@ -101,13 +102,13 @@ impl AskpassResponder {
                 self.events.note(clean(asked.text.trim()));
                 return Answer::None;
             }
-            // A host key or an agent's key; both are decided elsewhere.
+            // Host keys are pinned, and the use of an agent's key is for the agent to confirm.
             "confirm" => return Answer::Refused,
             _ if asked.text.contains("continue connecting") => return Answer::Refused,
             _ => {}
         }
         let about = About::parse(asked.text);
-        // One question at a time, and the next may be answered by the same.
+        // Prompts are answered one at a time, because one answer may also serve the next.
         let mut memory = self.memory();
         let again = !memory.asked.insert((asked.ssh.to_owned(), about.clone()));
         if again {
@@ -143,7 +144,7 @@ impl Memory {
         if let Some(secret) = self.given.get(about) {
             return Some(secret.clone());
         }
-        // It is the password of whoever logs in first, and nobody else's.
+        // `SSHPASS` is the password of the first user who logs in at the target, and of no other.
         let secret = self.password.take_if(|_| matches!(about, About::Target { .. }))?;
         self.given.insert(about.clone(), secret.clone());
         Some(secret)
@@ -151,8 +152,8 @@ impl Memory {
 }
 
 impl About {
-    /// Reads OpenSSH's questions: `USER@HOST's password: `, `(USER@HOST) TEXT` with a text
-    /// of the server's, `Enter passphrase for key 'FILE': `, `Enter PIN for KEY: `.
+    /// Parses OpenSSH's prompts: `USER@HOST's password: `; `(USER@HOST) TEXT`, with a text of the
+    /// server; `Enter passphrase for key 'FILE': `; `Enter PIN for KEY: `.
     fn parse(text: &str) -> Self {
         let text = text.trim().trim_end_matches(':');
         let key = ["Enter passphrase for ", "Enter PIN for "];
@@ -160,7 +161,7 @@ impl About {
             return Self::Key { name: name.to_owned() };
         }
         let login = match text.strip_prefix('(') {
-            // What is in brackets is ssh's own: no server can claim to be another.
+            // ssh itself writes the parentheses, so that no server can pose as another.
             Some(text) => text
                 .split_once(") ")
                 .filter(|(_, rest)| rest.to_lowercase().contains("password"))
@@ -209,7 +210,7 @@ mod tests {
         assert_eq!(About::parse("(a@b@landfall-target) Password: "), target("a@b"));
         assert_eq!(About::parse("me@bastion's password: "), jump("me@bastion"));
         assert_eq!(About::parse("(me@bastion) Password for me: "), jump("me@bastion"));
-        // A jump host that claims to be the target.
+        // A jump host that poses as the target.
         let claim = "(me@bastion) root@landfall-target's password: ";
         assert_eq!(About::parse(claim), jump("me@bastion"));
         let key = About::Key { name: "key '/k'".into() };

@@ -1,10 +1,12 @@
-//! What ssh asks, answered by landfall: passwords, passphrases of keys, codes.
+//! Lets this process answer the prompts of ssh: passwords, passphrases of keys, one-time codes.
 //!
-//! ssh starts the program of `SSH_ASKPASS` with its question. That program is landfall
-//! itself, under another name in a private folder; it hands the question to the landfall
-//! that started ssh over a socket in that folder, and prints the answer into ssh's pipe.
-//! So a secret is in no argument, no environment and no file, each question is asked
-//! once for a run, and the person sees which machine it is about.
+//! ssh runs the program in `SSH_ASKPASS` with its prompt as the argument. That program is
+//! landfall itself, started through a symbolic link in a private directory. It forwards the
+//! prompt over a socket in that directory to the landfall that started ssh, and prints the answer
+//! to ssh's pipe.
+//!
+//! Invariants: secrets are in no argument, environment variable or file; a run asks each question
+//! once, and a person sees which machine it is about.
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
@@ -24,14 +26,14 @@ use super::session::socket_dir;
 use crate::exec::Cmd;
 use crate::secret::Secret;
 
-/// The names under which ssh starts landfall: one may ask a person, the other only
-/// repeats what was answered before.
+/// Names of the links to landfall: `ask` may prompt a person, `recall` only repeats earlier
+/// answers.
 const ASK: &str = "ask";
 const RECALL: &str = "recall";
 const SOCKET: &str = "questions";
 const TICK: Duration = Duration::from_millis(50);
 
-/// Answers the questions of every ssh that it is given to, as long as it lives.
+/// A server that answers prompts until it is dropped, of every ssh that is started with it.
 #[derive(Debug, Clone)]
 pub struct Askpass(Arc<Inner>);
 
@@ -51,7 +53,8 @@ impl PartialEq for Askpass {
 impl Eq for Askpass {}
 
 impl Askpass {
-    /// Starts to answer; `program` is landfall, `run_dir` as for a session.
+    /// Starts the server. `program` is the path of landfall; the socket is in `run_dir`, like
+    /// that of a session.
     pub fn serve(
         program: &Path,
         run_dir: &Path,
@@ -85,17 +88,17 @@ impl Askpass {
         Ok(Self(Arc::new(inner)))
     }
 
-    /// Whether a password can come from anywhere at all.
+    /// Says whether any prompt can be answered.
     pub(super) fn can_answer(&self) -> bool {
         self.0.responder.can_answer()
     }
 
-    /// Lets `cmd`, an ssh, ask.
+    /// Sets the environment of an ssh whose prompts a person may answer.
     pub(super) fn ask(&self, cmd: Cmd) -> Cmd {
         self.answers(cmd, ASK)
     }
 
-    /// Lets `cmd`, an ssh, have what was answered before.
+    /// Sets the environment of an ssh whose prompts only earlier answers serve.
     pub(super) fn recall(&self, cmd: Cmd) -> Cmd {
         self.answers(cmd, RECALL)
     }
@@ -105,7 +108,7 @@ impl Askpass {
             .env("SSH_ASKPASS_REQUIRE", "force")
     }
 
-    /// The last question that stayed without an answer, once.
+    /// Takes the last prompt that stayed without an answer.
     pub(super) fn unanswered(&self) -> Option<Unanswered> {
         self.0.responder.take_unanswered()
     }
@@ -121,9 +124,9 @@ fn link(name: &str) -> String {
     format!("landfall-{name}")
 }
 
-/// Reads one question and answers it: `+` and the answer, `-` when there is none, `!`
-/// when the ssh that asked had better end, nothing to a notice. The question is the name of the program, what
-/// `SSH_ASKPASS_PROMPT` says and the asking ssh's process id, a line each; then the text.
+/// Reads one prompt and writes the reply: `+` and the answer; `-` for none; `!` when the asking
+/// ssh has to be ended; nothing to a notice. A prompt is the link's name, the value of
+/// `SSH_ASKPASS_PROMPT` and the process id of ssh, in a line each, then the text.
 fn answer(stream: &UnixStream, responder: &AskpassResponder) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     let mut question = String::new();
@@ -144,7 +147,8 @@ fn answer(stream: &UnixStream, responder: &AskpassResponder) -> io::Result<()> {
     }
 }
 
-/// When ssh started this process to ask something: asks it, and says how to end.
+/// Runs as the `SSH_ASKPASS` program and returns the exit code, when ssh started this process;
+/// `None` otherwise.
 pub fn started_by_ssh() -> Option<ExitCode> {
     let mut args = std::env::args_os();
     let program = args.next()?;
@@ -175,13 +179,13 @@ fn put(socket: &Path, name: &str, text: &str) -> io::Result<bool> {
             Ok(true)
         }
         [b'!'] => {
-            // An ssh without an answer would send an empty one.
+            // ssh would take the missing answer for an empty one, and send that.
             if let Some(ssh) = ssh {
                 rustix::process::kill_process(ssh, rustix::process::Signal::TERM)?;
             }
             Ok(false)
         }
-        // To a notice there is no answer.
+        // A notice has no answer.
         _ => Ok(kind == "none"),
     }
 }

@@ -1,20 +1,19 @@
-//! Whether a connection compresses what goes over it.
+//! Decides whether a connection compresses its data.
 //!
-//! Store paths shrink to about two fifths. On a slow line that counts; on a fast one the
-//! compression is itself the narrowest place. The address tells which of them it is: what
-//! is in the network of the house is near.
+//! Store paths compress to about two fifths of their size, which helps on a slow line; on a fast
+//! one, compression is itself the bottleneck. Addresses of the local network count as fast.
 
 use std::net::{IpAddr, ToSocketAddrs};
 
 use super::Endpoint;
 use crate::ssh::known_hosts::lookup::configured;
 
-/// What a connection's beginning is told besides; nothing where the user has decided.
+/// Returns the option for the master's command line; `None` where the user's options decide.
 pub(super) fn option(endpoint: &Endpoint) -> Option<&'static str> {
     if endpoint.options.iter().any(|option| decides(option)) {
         return None;
     }
-    // Whatever is wrong with these settings, the connection itself says better.
+    // An error in these settings is reported by the connection itself.
     let settings = configured(endpoint, &[]).ok()?;
     is_far(&settings).then_some("-oCompression=yes")
 }
@@ -24,7 +23,7 @@ fn decides(option: &str) -> bool {
     name.is_some_and(|name| name.eq_ignore_ascii_case("compression"))
 }
 
-/// Reads the output of `ssh -G`. Behind a jump host is elsewhere.
+/// Reads the output of `ssh -G`. A machine behind a jump host counts as far.
 fn is_far(settings: &str) -> bool {
     let value =
         |name: &str| settings.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -37,7 +36,8 @@ fn is_far(settings: &str) -> bool {
     addresses.is_ok_and(|mut all| all.any(|address| !is_near(address.ip())))
 }
 
-/// Loopback, link-local, and the private ranges of RFC 1918 and RFC 4193.
+/// Says whether an address is loopback, link-local, or in a private range of RFC 1918 or RFC
+/// 4193.
 fn is_near(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => {
@@ -58,7 +58,7 @@ mod tests {
         for near in ["127.0.0.1", "192.168.1.20", "10.0.0.1", "169.254.1.1", "::1", "fd00::1"] {
             assert!(is_near(near.parse().unwrap()), "{near}");
         }
-        // 100.64.0.0/10 is what providers and virtual networks use.
+        // 100.64.0.0/10 is used by carriers and overlay networks.
         for far in ["192.0.2.1", "100.64.0.1", "2001:db8::1", "::ffff:192.0.2.1"] {
             assert!(!is_near(far.parse().unwrap()), "{far}");
         }

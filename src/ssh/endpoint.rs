@@ -1,4 +1,4 @@
-//! How a machine is reached: the part of an ssh command line that names it.
+//! The address of a machine, and the options with which ssh reaches it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,27 +7,27 @@ use std::str::FromStr;
 use super::Askpass;
 use crate::error::{Advice, Exit};
 
-/// Stands for the machine in a pinned known_hosts, whatever its address is.
+/// Name of the machine in a pinned known_hosts file, whatever its address is.
 pub(super) const ALIAS: &str = "landfall-target";
 
-/// A machine as the user names it: an address or a name from ssh_config.
+/// A machine as the user names it: an address, or a name from ssh_config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Without one, ssh_config or the local user name decides.
+    /// The login user; without one, ssh_config or the local user name decides.
     pub user: Option<String>,
-    /// A name, an IPv4 or an IPv6 address, the latter without brackets.
+    /// A host name, an IPv4 address, or an IPv6 address without brackets.
     pub host: String,
     pub port: Option<u16>,
     pub identity_file: Option<PathBuf>,
     /// `--ssh-option` values, as `Name=value`; checked when a connection is made.
     pub options: Vec<String>,
-    /// Who answers what ssh asks; without one it asks nothing.
+    /// Answers the prompts of ssh; without it, ssh never prompts.
     pub askpass: Option<Askpass>,
-    /// Whether a person may be asked now, and not only what was answered before be used.
+    /// Whether a person may be prompted; otherwise only earlier answers are used.
     pub may_ask: bool,
 }
 
-/// Why a text is no endpoint.
+/// Why a text is not an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} does not name a machine: {why}")]
 pub struct EndpointError {
@@ -65,12 +65,12 @@ impl Endpoint {
         Self { user: Some(user.into()), ..self.clone() }
     }
 
-    /// Whether somebody can answer what ssh asks.
+    /// Says whether prompts of ssh can be answered.
     pub(super) fn can_ask(&self) -> bool {
         self.may_ask && self.askpass.as_ref().is_some_and(Askpass::can_answer)
     }
 
-    /// The host as it stands in a URL: an IPv6 address in brackets.
+    /// Returns the host as in a URL: an IPv6 address in brackets.
     pub fn url_host(&self) -> String {
         if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
     }
@@ -125,7 +125,7 @@ fn parse_port(text: &str) -> Result<u16, &'static str> {
     }
 }
 
-/// ssh would take a leading dash for an option.
+/// Refuses a word that ssh would read as an option.
 fn check_word(word: &str) -> Result<(), &'static str> {
     if word.is_empty() {
         return Err("a part of it is empty");

@@ -1,4 +1,4 @@
-//! What can go wrong on the way to a machine, told apart by what ssh said.
+//! Errors of connections, classified by the messages of OpenSSH.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::HostKey;
 use crate::error::{Advice, Exit};
 use crate::exec::ExecError;
 
-/// Why there is no connection.
+/// Why a connection failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SshError {
     #[error("{to} cannot be reached\n{why}")]
@@ -53,7 +53,7 @@ fn compare(expected: &[HostKey], offered: &HostKey) -> String {
 }
 
 impl SshError {
-    /// Sorts a failed ssh run by the words that OpenSSH uses.
+    /// Classifies a failed run of ssh by OpenSSH's messages.
     pub(super) fn classify(to: &str, error: ExecError) -> Self {
         let to = to.to_owned();
         let (ExecError::Failed { .. } | ExecError::Deadline { .. }) = &error else {
@@ -67,7 +67,7 @@ impl SshError {
         if said(&["Bad configuration option: knownhostscommand"]) {
             Self::TooOld { why }
         } else if said(&["Host key verification failed"]) {
-            // The caller looks at the machine's own key first: what is left is a jump host's.
+            // The caller has checked the machine's own key, so this is about a jump host's.
             Self::JumpKey { to, why }
         } else if said(&["no matching host key type", "no hostkey alg"]) {
             Self::NoSuchKey { to, why }
@@ -96,7 +96,7 @@ impl SshError {
         }
     }
 
-    /// Whether the machine may still be starting, so that asking again can help.
+    /// Says whether trying again can help, because the machine may still be booting.
     pub fn may_pass(&self) -> bool {
         matches!(
             self,

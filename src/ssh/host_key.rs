@@ -1,4 +1,4 @@
-//! A machine's public host key.
+//! Public host keys: parsing, fingerprints, and lines of known_hosts.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Advice, Exit};
 
-/// A public host key, as it stands in a `.pub` file or in known_hosts.
+/// A public host key, as in a `.pub` file or in known_hosts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HostKey {
@@ -18,7 +18,7 @@ pub struct HostKey {
     base64: String,
 }
 
-/// Why a line is no host key.
+/// Why a line is not a host key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("this is no SSH public key: {0}")]
 pub struct HostKeyError(&'static str);
@@ -47,7 +47,7 @@ impl HostKey {
         Ok(Self { algorithm: algorithm.to_owned(), base64: base64.to_owned() })
     }
 
-    /// The name of the key's type, such as `ssh-ed25519`.
+    /// Returns the name of the key's algorithm, as `ssh-ed25519`.
     pub fn algorithm(&self) -> &str {
         &self.algorithm
     }
@@ -56,33 +56,33 @@ impl HostKey {
         &self.base64
     }
 
-    /// `SHA256:…`, as OpenSSH shows it.
+    /// Returns the fingerprint as OpenSSH shows it: `SHA256:` and unpadded base64.
     pub fn fingerprint(&self) -> String {
         let blob = STANDARD.decode(&self.base64).unwrap_or_default();
         format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(blob)))
     }
 
-    /// The line that makes `host` known by this key.
+    /// Returns the known_hosts line for `host` with this key.
     pub fn known_hosts_line(&self, host: &str) -> String {
         format!("{host} {self}")
     }
 
-    /// What `HostKeyAlgorithms` must say to be offered this very key.
+    /// Returns the value of `HostKeyAlgorithms` with which a server presents exactly this key.
     pub(crate) fn negotiation(&self) -> &str {
-        // An RSA key signs with SHA-2 nowadays; the key's own name means SHA-1.
+        // RSA keys sign with SHA-2; the name `ssh-rsa` stands for signatures with SHA-1.
         if self.algorithm == "ssh-rsa" { "rsa-sha2-512,rsa-sha2-256" } else { &self.algorithm }
     }
 }
 
-/// `algorithm base64`, without a comment.
+/// Shows `algorithm base64`, without a comment.
 impl fmt::Display for HostKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.algorithm, self.base64)
     }
 }
 
-/// Reads a `.pub` line (`algorithm base64 [comment]`) or a known_hosts line
-/// (`hosts algorithm base64 [comment]`); known_hosts markers are refused.
+/// Parses a line of a `.pub` file (`algorithm base64 [comment]`) or of known_hosts (`hosts
+/// algorithm base64 [comment]`). Refuses known_hosts markers.
 impl FromStr for HostKey {
     type Err = HostKeyError;
 

@@ -1,9 +1,8 @@
-//! Which host key answers: learned without trusting it, and without logging in.
+//! Finds out which host key a machine presents, without trusting it and without logging in.
 //!
-//! ssh is told to accept only what a program named by `KnownHostsCommand` prints.
-//! That program notes the offered key and prints nothing, so the connection ends
-//! right after the key exchange. Unlike ssh-keyscan this follows ssh_config and
-//! jump hosts.
+//! ssh accepts only keys that the program in `KnownHostsCommand` prints. Here that program
+//! records the presented key and prints nothing, so that the connection ends right after the key
+//! exchange. In contrast to ssh-keyscan, this follows ssh_config and jump hosts.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,18 +12,18 @@ use super::{Endpoint, HostKey, SshError};
 use crate::exec::Cmd;
 use crate::secret::private_temp_dir;
 
-/// Key types without certificates, best first.
+/// Algorithms of plain keys (no certificates), in order of preference.
 const ALGORITHMS: &str = "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,\
                           ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256";
 
-/// Notes the key's type and body; for the first call of ssh, which only asks for
-/// the order of algorithms, it has neither.
+/// Program that records the key's algorithm and base64. ssh calls it once before the key
+/// exchange, without either, for the order of algorithms.
 const RECORD: &str = r#"/bin/sh -c 'echo "$1" "$2" >>"$0"'"#;
 
-/// The host key that answers at `endpoint`, not trusted in any way.
+/// Returns the host key that the machine at `endpoint` presents. It is not verified in any way.
 ///
-/// `algorithms` is a list for `HostKeyAlgorithms`, in order of preference; a
-/// machine has one key of each kind.
+/// `algorithms` is a value of `HostKeyAlgorithms`, in order of preference; a machine has at most
+/// one key for each.
 pub fn scan_key(
     endpoint: &Endpoint,
     deadline: Duration,
@@ -61,7 +60,7 @@ fn learning(record: &Path, algorithms: &str) -> Vec<String> {
         "GlobalKnownHostsFile=/dev/null".into(),
         format!("KnownHostsCommand={RECORD} {} %t %K", config_path(record)),
         format!("HostKeyAlgorithms={algorithms}"),
-        // A running master would answer for the machine without any key.
+        // A running master would be reused, without a key exchange.
         "ControlMaster=no".into(),
         "ControlPath=none".into(),
         "PreferredAuthentications=none".into(),
@@ -77,7 +76,8 @@ fn read_record(record: &Path) -> Option<HostKey> {
     text.lines().rev().find_map(|line| line.parse().ok())
 }
 
-/// All host keys that answer at `endpoint`, one of each kind, the best first.
+/// Returns all host keys that `endpoint` presents, one for each algorithm, in order of
+/// preference.
 pub fn scan_keys(endpoint: &Endpoint, deadline: Duration) -> Result<Vec<HostKey>, SshError> {
     const KINDS: [&str; 3] = [
         "ssh-ed25519",
@@ -95,10 +95,11 @@ pub fn scan_keys(endpoint: &Endpoint, deadline: Duration) -> Result<Vec<HostKey>
     Ok(keys)
 }
 
-/// The host key that answers, when it is one of `expected`; else the error that
-/// says what was offered.
+/// Returns the presented host key when it is one of `expected`; fails with the presented key
+/// otherwise.
 ///
-/// The machine is asked for a key of the expected kinds first: it may have others.
+/// The algorithms of the expected keys are requested first, because a machine may also have keys
+/// of others.
 pub fn identify(
     endpoint: &Endpoint,
     expected: &[HostKey],
@@ -121,7 +122,7 @@ pub fn identify(
     Ok(offered)
 }
 
-/// Whether the key that `to` offered is one of `expected`.
+/// Checks that the key that `to` presented is one of `expected`.
 pub fn check_key(to: &str, offered: &HostKey, expected: &[HostKey]) -> Result<(), SshError> {
     let (to, offered) = (to.to_owned(), offered.clone());
     if expected.contains(&offered) {

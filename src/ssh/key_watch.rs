@@ -1,5 +1,6 @@
-//! Other places where a machine may answer: asked which key is there, side by side,
-//! again and again, without logging in anywhere.
+//! Scans several addresses for host keys, concurrently and repeatedly, without logging in.
+//!
+//! Used while waiting for a machine that may come back at another address.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,11 +10,11 @@ use std::time::Duration;
 use super::{Endpoint, HostKey, scan_key};
 use crate::exec;
 
-/// A machine that is there shows its key within this time.
+/// Time limit of one scan.
 const TRY: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Looks at places as long as it lives.
+/// A set of scanning threads, which end when it is dropped.
 #[derive(Debug)]
 pub struct HostKeyWatcher {
     found: Receiver<(Endpoint, HostKey)>,
@@ -21,7 +22,7 @@ pub struct HostKeyWatcher {
 }
 
 impl HostKeyWatcher {
-    /// `kinds` is a list for `HostKeyAlgorithms`: which of a machine's keys to ask for.
+    /// Starts a thread for each of `places`. `kinds` is a value of `HostKeyAlgorithms`.
     pub fn start(places: &[Endpoint], kinds: &str) -> Self {
         let (sender, found) = mpsc::channel();
         let ending = Arc::new(AtomicBool::new(false));
@@ -45,7 +46,7 @@ impl HostKeyWatcher {
         Self { found, ending }
     }
 
-    /// The next key that was seen, and where.
+    /// Returns the next key that was presented, and the address; `None` after `patience`.
     pub fn next(&self, patience: Duration) -> Option<(Endpoint, HostKey)> {
         self.found.recv_timeout(patience).ok()
     }

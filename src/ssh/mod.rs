@@ -1,16 +1,14 @@
-//! Connections to machines: OpenSSH as the user has it, with pinned host keys.
+//! Connections to machines through the user's OpenSSH, with pinned host keys.
 //!
-//! [`Endpoint`] says how a machine is reached; [`scan_key`] learns which host
-//! key answers there without trusting it; [`Session`] is one OpenSSH master for
-//! one machine and one boot, through which everything else runs; [`wait_for`]
-//! polls until the machine that is expected answers.
+//! An [`Endpoint`] is the address of a machine; [`scan_key`] finds out which host key it
+//! presents, without trusting it; a [`Session`] is one OpenSSH master connection to one machine,
+//! through which all commands and copies run; [`wait_for`] polls until the expected machine
+//! answers. [`Askpass`] answers the prompts of ssh, and [`Session::root`] runs commands as root
+//! for another login user.
 //!
-//! [`Askpass`] answers what ssh asks on the way, [`Session::root`] runs commands as root
-//! where another user logs in.
-//!
-//! Invariant: no connection is made without the check of the host key, and the
-//! only key that a session accepts is the one that it was opened with. Jump
-//! hosts are the operator's own: their keys are checked by their own settings.
+//! Invariant: every connection checks the host key, and a session accepts only the key that it
+//! was opened with. Jump hosts are the operator's: their keys are checked by the operator's own
+//! settings.
 
 pub mod answers;
 mod askpass;

@@ -1,7 +1,7 @@
-//! The options that every ssh run gets: how to reach the machine, and the pin.
+//! Options of every ssh command: how to reach the machine, and the pinned host key.
 //!
-//! ssh takes the first value that it meets, and the command line comes before
-//! all files: what stands in `pinned` cannot be undone by the user's settings.
+//! ssh uses the first value that it finds for an option, and reads the command line before all
+//! files, so that the user's files cannot override [`pinned`].
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::{Askpass, Endpoint, HostKey, SshError, remote_command};
 use crate::exec::Cmd;
 use crate::secret;
 
-/// Options that decide which host key is accepted; in lower case.
+/// Options that decide which host key is accepted, in lower case.
 const CHECKING: &[&str] = &[
     "stricthostkeychecking",
     "userknownhostsfile",
@@ -25,12 +25,12 @@ const CHECKING: &[&str] = &[
     "updatehostkeys",
     "nohostauthenticationforlocalhost",
     "casignaturealgorithms",
-    // A key exchange of a patched OpenSSH that does not look at host keys.
+    // Key exchange of a patched OpenSSH that ignores host keys.
     "gssapikeyexchange",
     "gssapitrustdns",
     "ignoreunknown",
 ];
-/// Options that landfall needs for itself; in lower case.
+/// Options that landfall sets itself, in lower case.
 const OWN: &[&str] = &[
     "controlmaster",
     "controlpath",
@@ -48,9 +48,9 @@ const OWN: &[&str] = &[
     "host",
     "match",
 ];
-/// Options for which there is a flag; in lower case.
+/// Options that have a flag, in lower case.
 const FLAGS: &[&str] = &["port", "user", "hostname"];
-/// Options that would change nothing, since landfall forwards nothing; in lower case.
+/// Options without effect, because landfall forwards nothing; in lower case.
 const FORWARDS: &[&str] = &[
     "localforward",
     "remoteforward",
@@ -68,7 +68,7 @@ const FORWARDS: &[&str] = &[
     "stdioforward",
 ];
 
-/// Refuses user options that weaken the check of the host key or break the master.
+/// Refuses user options that weaken host key checking or break the master connection.
 pub(super) fn check(options: &[String]) -> Result<(), SshError> {
     for option in options {
         let error = |why| SshError::Option { option: option.clone(), why };
@@ -77,7 +77,7 @@ pub(super) fn check(options: &[String]) -> Result<(), SshError> {
             .split_once(|c: char| c == '=' || c.is_whitespace())
             .ok_or_else(|| error("it is not of the form Name=value"))?;
         let name = name.trim().to_ascii_lowercase();
-        // ssh would take quotes around a name.
+        // ssh accepts a quoted name, which would hide it from the lists.
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric()) {
             return Err(error("it is not of the form Name=value"));
         }
@@ -100,9 +100,9 @@ pub(super) fn check(options: &[String]) -> Result<(), SshError> {
     Ok(())
 }
 
-/// How the machine is reached, without its name.
+/// Returns the options that reach the machine, without its name.
 pub(super) fn reach(endpoint: &Endpoint) -> Vec<String> {
-    // The user's options come first: of two values ssh takes the first.
+    // The user's options come first, because ssh uses the first value that it finds.
     let mut args: Vec<String> =
         endpoint.options.iter().map(|option| format!("-o{option}")).collect();
     if let Some(port) = endpoint.port {
@@ -112,14 +112,14 @@ pub(super) fn reach(endpoint: &Endpoint) -> Vec<String> {
         args.extend(["-l".to_owned(), user.clone()]);
     }
     if let Some(file) = &endpoint.identity_file {
-        // Not -i: it looks for the file before it reads %% as %.
+        // Not -i, which looks for the file before it expands `%%`.
         args.push(format!("-oIdentityFile={}", config_path(file)));
         args.push("-oIdentitiesOnly=yes".to_owned());
     }
     args
 }
 
-/// Accepts `key` and nothing else; `known_hosts` is the file of [`write_pin`].
+/// Returns the options that accept `key` alone; `known_hosts` is the file of [`write_pin`].
 pub(super) fn pinned(known_hosts: &Path, key: &HostKey) -> Vec<String> {
     [
         "StrictHostKeyChecking=yes".to_owned(),
@@ -135,13 +135,11 @@ pub(super) fn pinned(known_hosts: &Path, key: &HostKey) -> Vec<String> {
     .collect()
 }
 
-/// Host keys come from where landfall says, never from elsewhere.
+/// Returns the options that exclude every other source of host keys.
 ///
-/// Options that are younger than the oldest ssh that will do are ignored by that.
-///
-/// A GSSAPI key exchange, which some distributions patch into ssh, looks at no host
-/// key; plain OpenSSH does not know the option. `UseKeychain` is ignored where it is
-/// not known because macOS users write that into their files.
+/// Options that an older supported ssh does not know are ignored by it. A GSSAPI key exchange,
+/// which some distributions patch into ssh, ignores host keys; plain OpenSSH does not know its
+/// option. `UseKeychain` is ignored where unknown, because macOS users have it in their files.
 pub(super) fn unchanged() -> impl Iterator<Item = String> {
     [
         "IgnoreUnknown=GSSAPIKeyExchange,UseKeychain,SessionType,StdinNull,\
@@ -156,7 +154,7 @@ pub(super) fn unchanged() -> impl Iterator<Item = String> {
     .map(str::to_owned)
 }
 
-/// What a person's ssh_config may hold for a host, but a program must not do.
+/// Returns the options that override settings for interactive use in a person's ssh_config.
 pub(super) fn plain(connect: Duration) -> Vec<String> {
     [
         "-T".to_owned(),
@@ -168,7 +166,7 @@ pub(super) fn plain(connect: Duration) -> Vec<String> {
         "-oForwardX11=no".into(),
         "-oTunnel=no".into(),
         "-oVisualHostKey=no".into(),
-        // OpenSSH tells at this level why a key exchange failed.
+        // At this log level, OpenSSH says why a key exchange failed.
         "-oLogLevel=INFO".into(),
         "-oConnectionAttempts=1".into(),
         format!("-oConnectTimeout={}", connect.as_secs().max(1)),
@@ -178,11 +176,11 @@ pub(super) fn plain(connect: Duration) -> Vec<String> {
     .collect()
 }
 
-/// A session that runs what it is told, and reads its standard input.
+/// Options of a session that runs the given command and reads standard input.
 const SESSION: [&str; 3] =
     ["-oSessionType=default", "-oStdinNull=no", "-oForkAfterAuthentication=no"];
 
-/// A path as a value in ssh_config: no token, one word.
+/// Quotes a path as one word of ssh_config, without tokens to expand.
 pub(super) fn config_path(path: &Path) -> String {
     let text = path.to_string_lossy().replace('%', "%%");
     if text.contains(|c: char| c.is_whitespace() || "\"'\\".contains(c)) {
@@ -191,14 +189,14 @@ pub(super) fn config_path(path: &Path) -> String {
     text
 }
 
-/// Writes the known_hosts file that holds `key` alone.
+/// Writes a known_hosts file with `key` alone.
 pub(super) fn write_pin(path: &Path, key: &HostKey) -> Result<(), SshError> {
     let line = format!("{}\n", key.known_hosts_line(ALIAS));
     secret::write_private(path, line.as_bytes())
         .map_err(|source| SshError::Io { doing: "writing the run's known_hosts", source })
 }
 
-/// Lets ssh and the ssh of jump hosts ask as far as somebody can answer.
+/// Sets the environment in which ssh, also that of jump hosts, prompts as far as answers exist.
 pub(super) fn asking(endpoint: &Endpoint, cmd: Cmd) -> Cmd {
     match &endpoint.askpass {
         Some(askpass) if endpoint.can_ask() => askpass.ask(cmd),
@@ -210,16 +208,16 @@ pub(super) fn asking(endpoint: &Endpoint, cmd: Cmd) -> Cmd {
     }
 }
 
-/// What a person gets to type a password.
+/// Least time limit of a connection in which a person may have to type a password.
 const ASKING: Duration = Duration::from_secs(180);
 
-/// The deadline of a connection in which a person may have to answer first; ssh itself
-/// gives up earlier on a machine that is silent.
+/// Returns the time limit of a connection that may have to prompt a person; ssh itself gives up
+/// earlier on a silent machine.
 pub(super) fn patience(endpoint: &Endpoint, deadline: Duration) -> Duration {
     if endpoint.can_ask() { deadline.max(ASKING) } else { deadline }
 }
 
-/// When an answer was missing, that is what went wrong, whatever ssh made of it.
+/// Replaces `error` by the missing answer, where that caused it.
 pub(super) fn unanswered(endpoint: &Endpoint, error: SshError) -> SshError {
     match endpoint.askpass.as_ref().and_then(Askpass::unanswered) {
         Some(Unanswered::Nobody { question }) => {
@@ -233,10 +231,10 @@ pub(super) fn unanswered(endpoint: &Endpoint, error: SshError) -> SshError {
     }
 }
 
-/// A session for a person, with the machine's key pinned; meant for [`Cmd::exec`].
+/// Returns an interactive session with the machine's key pinned, for [`Cmd::exec`].
 ///
-/// `dir` keeps the known_hosts file as long as the session lives. `terminal` is for a
-/// command that asks: it has a terminal there, whatever standard input is here.
+/// `dir` contains the known_hosts file and must exist as long as the session. With `terminal`,
+/// the command gets a terminal, whatever standard input is.
 pub fn interactive(
     endpoint: &Endpoint,
     key: &HostKey,

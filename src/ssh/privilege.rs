@@ -1,8 +1,8 @@
-//! How commands become root's on a machine where the login is another user's.
+//! Runs commands as root on a machine where another user logs in.
 //!
-//! A password travels over ssh's standard input to sudo, never in an argument, and
-//! rests nowhere on the machine. Because sudo may read it or not, what comes after it
-//! begins with a mark, and the command sees only what comes after the mark.
+//! Invariant: a password reaches sudo over ssh's standard input, never in an argument, and is not
+//! stored on the machine. Since sudo does not always read it, a mark follows, and the command
+//! sees only what comes after the mark.
 
 use std::time::Duration;
 
@@ -10,42 +10,42 @@ use super::{SshError, remote_command};
 use crate::exec::Cmd;
 use crate::secret::Secret;
 
-/// How commands become root's on the machine.
+/// The way in which commands become root's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Privilege {
-    /// The login is root's.
+    /// The login user is root.
     Root,
-    /// sudo asks for no password.
+    /// sudo needs no password.
     Sudo,
-    /// sudo takes the password that the session was given.
+    /// sudo accepts the password that the session has.
     SudoPassword,
-    /// doas asks for no password.
+    /// doas needs no password.
     Doas,
-    /// Not at all; or by a password that the session does not have.
+    /// Not possible, or only with a password that the session does not have.
     None,
 }
 
-/// The same, with what it takes.
+/// The way in which a session's commands become root's, with the password that it needs.
 #[derive(Debug, Clone)]
 pub(super) enum PrivilegeEscalation {
     Root,
     Sudo,
     SudoPassword(Secret),
     Doas,
-    /// There is a program, and it asks for a password.
+    /// A program exists, but needs a password.
     Asks(PasswordProgram),
     None,
 }
 
-/// The program that asks for a password before it makes a command root's.
+/// A program that needs a password to run a command as root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PasswordProgram {
     Sudo,
-    /// It takes a password from a terminal alone.
+    /// doas, which reads a password only from a terminal.
     Doas,
 }
 
-/// Prints one word that [`PrivilegeEscalation::parse`] knows.
+/// Script that prints one word for [`PrivilegeEscalation::parse`].
 pub(super) const PROBE: &str = r#"
 if [ "$(id -u)" = 0 ]; then echo root
 elif sudo -n -- true; then echo sudo
@@ -56,11 +56,11 @@ else echo none
 fi 2>/dev/null
 "#;
 
-/// Stands before what the command may read. Shorter than any word that is scrubbed.
+/// Separates the password from the command's input. Shorter than any word that is redacted.
 const MARK: &str = ":::::";
 
-/// Reads up to the mark, which is its first argument, and becomes the command. The
-/// shell reads no byte further.
+/// Script that reads up to the mark, its first argument, and then executes the command. The shell
+/// reads no byte beyond.
 const AFTER_MARK: &str = r#"mark=$1; shift
 while IFS= read -r line && [ "$line" != "$mark" ]; do :; done
 exec "$@""#;
@@ -89,8 +89,8 @@ impl PrivilegeEscalation {
         }
     }
 
-    /// The words before a program of nix that runs as root and talks over its standard
-    /// input and output; none where that takes more than words.
+    /// Returns the words that run a nix program with standard input and output as root; `None`
+    /// where that needs a password.
     pub(super) fn prefix(&self) -> Option<&'static str> {
         match self {
             Self::Sudo => Some("sudo -n "),
@@ -101,7 +101,7 @@ impl PrivilegeEscalation {
     }
 }
 
-/// A client of the session's master, without the command.
+/// The command line of a client of the session's master.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     pub options: Vec<String>,
@@ -111,7 +111,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn cmd(&self) -> Cmd {
-        // Messages in one language; OpenSSH's servers often take LC_* over.
+        // The locale is fixed, because OpenSSH servers often accept LC_* and messages are parsed.
         Cmd::new("ssh").args(&self.options).env("LC_ALL", "C.UTF-8").deadline(self.deadline)
     }
 
@@ -119,7 +119,8 @@ impl Client {
         self.cmd().args(["--", &self.host]).arg(remote_command(argv))
     }
 
-    /// `argv` as root. Without the right to it, sudo says so.
+    /// Returns `argv` as a command of root. Where that is not allowed, sudo's own message says
+    /// so.
     pub(super) fn root(&self, escalation: &PrivilegeEscalation, argv: &[&str]) -> Cmd {
         match escalation {
             PrivilegeEscalation::Root => self.run(argv),
@@ -136,7 +137,7 @@ impl Client {
         }
     }
 
-    /// Whether sudo takes `password`; else what it said.
+    /// Says whether sudo accepts `password`; the inner error is sudo's message.
     pub(super) fn try_password(&self, password: &Secret) -> Result<Result<(), String>, SshError> {
         let line = Secret::new([password.expose(), b"\n"].concat());
         let output = self

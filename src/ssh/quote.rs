@@ -1,15 +1,15 @@
-//! Quoting for the remote shell: the only place where it happens.
+//! Quotes words for the remote shell; no other module does.
 
-/// The command line that makes the remote login shell run exactly `argv`.
+/// Returns the command line with which the remote login shell runs exactly `argv`.
 ///
-/// ssh hands one string to the login shell of the remote user. The words are
-/// quoted so that POSIX shells and fish read them alike: backslashes stand
-/// outside of the single quotes, because fish reads them inside too.
+/// ssh passes one string to the login shell of the remote user. Its words are quoted for POSIX
+/// shells and fish alike: backslashes are outside of the single quotes, because fish interprets
+/// them inside too.
 pub fn remote_command<S: AsRef<str>>(argv: &[S]) -> String {
     argv.iter().map(|word| quote(word.as_ref())).collect::<Vec<_>>().join(" ")
 }
 
-/// One word as a shell reads it back.
+/// Quotes one word.
 pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

@@ -1,9 +1,10 @@
-//! One OpenSSH master for one machine and one boot.
+//! One OpenSSH master connection to one machine.
 //!
-//! The master is opened once, pinned to one host key, and may ask a person for a
-//! passphrase; everything else goes through its control socket and never asks.
-//! When the master has ended (a reboot, a cable), the same options still hold: a
-//! later command connects anew, pinned to the same key, or fails.
+//! The master is opened once, and may prompt a person for a passphrase; everything else goes
+//! through its control socket and never prompts.
+//!
+//! Invariant: all connections are pinned to the same host key. When the master has ended (a
+//! reboot, a broken line), a later command connects anew with the same options, or fails.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -22,16 +23,16 @@ use super::{Endpoint, HostKey, SshError, compression, remote_command, scan_key};
 use crate::exec::{Cmd, ExecError, Output};
 use crate::secret::{Secret, private_temp_dir};
 
-/// An address of a unix socket has 108 bytes; ssh binds to the path with a dot
-/// and 16 characters added, and a zero ends it.
+/// Longest path of a control socket, in bytes. The address of a unix socket has 108 bytes; ssh
+/// binds to the path with a dot and 16 characters appended, and a NUL ends it.
 const LONGEST_SOCKET: usize = 108 - 17 - 1;
-/// What `mkdtemp`'s name and the socket's take behind the folder.
+/// What `mkdtemp` and the socket's name append to the directory.
 const SOCKET_NAME: &str = "/landfall-XXXXXX/ssh";
-/// For commands on the machine that set no deadline of their own.
+/// Time limit of commands on the machine that set none.
 const COMMAND: Duration = Duration::from_secs(15 * 60);
-/// Small requests to the master itself.
+/// Time limit of requests to the master itself.
 const REQUEST: Duration = Duration::from_secs(10);
-/// A master that nobody uses for so long belongs to a run that was killed.
+/// Idle time after which the master ends, in case that landfall was killed.
 const PERSIST: &str = "4h";
 
 /// An open connection to one machine.
@@ -39,17 +40,17 @@ const PERSIST: &str = "4h";
 pub struct Session {
     endpoint: Endpoint,
     key: HostKey,
-    // Before the folder that they lie in.
+    // Dropped before the directory that contains the sockets.
     stores: Mutex<Vec<StoreSocket>>,
     dir: TempDir,
     escalation: PrivilegeEscalation,
 }
 
 impl Session {
-    /// Logs in at `endpoint` when exactly `trusted` answers there.
+    /// Logs in at `endpoint`, provided that the machine presents exactly the key `trusted`.
     ///
-    /// `run_dir` takes the control socket where its path is short enough for one;
-    /// else a private folder for temporary files does.
+    /// The control socket is in `run_dir` where its path is short enough, else in a private
+    /// temporary directory.
     pub fn open(
         endpoint: &Endpoint,
         trusted: &HostKey,
@@ -77,7 +78,7 @@ impl Session {
             .args(["-f", "-N", "-oControlMaster=yes"])
             .arg(format!("-oControlPersist={PERSIST}"))
             .args(self.options(&self.endpoint))
-            // Decided by the connection that all share, whatever its clients say.
+            // Only the master's option counts; those of its clients have no effect.
             .args(compression::option(&self.endpoint));
         let started = asking(&self.endpoint, cmd)
             .args(["--", &self.endpoint.host])
@@ -92,7 +93,7 @@ impl Session {
         }
     }
 
-    /// A failed check says nothing of what was offered: asks once more for that.
+    /// Adds the presented key to the error of a failed check, which takes another connection.
     fn explain(&self, error: SshError, deadline: Duration) -> SshError {
         if !matches!(error, SshError::JumpKey { .. } | SshError::NoSuchKey { .. }) {
             return error;
@@ -118,7 +119,7 @@ impl Session {
         &self.endpoint
     }
 
-    /// The key that this session is pinned to.
+    /// Returns the key that this session is pinned to.
     pub fn key(&self) -> &HostKey {
         &self.key
     }
@@ -127,12 +128,12 @@ impl Session {
         self.escalation.privilege()
     }
 
-    /// Whether [`Session::root`] can work.
+    /// Says whether [`Session::root`] can work.
     pub fn can_be_root(&self) -> bool {
         self.privilege() != Privilege::None
     }
 
-    /// The program that wants a password which this session does not have.
+    /// Returns the program that needs a password which this session does not have.
     pub fn asks_for_password(&self) -> Option<PasswordProgram> {
         match self.escalation {
             PrivilegeEscalation::Asks(program) => Some(program),
@@ -140,8 +141,8 @@ impl Session {
         }
     }
 
-    /// From now on commands become root's by this password of the login user, when
-    /// sudo takes it; else says what sudo said.
+    /// Checks `password` with sudo, and uses it for root's commands from now on. The inner error
+    /// is sudo's message.
     pub fn use_sudo_password(&mut self, password: Secret) -> Result<Result<(), String>, SshError> {
         let answer = self.client().try_password(&password)?;
         if answer.is_ok() {
@@ -150,48 +151,49 @@ impl Session {
         Ok(answer)
     }
 
-    /// `argv` on the machine as the login user, word for word.
+    /// Returns `argv` as a command of the login user, quoted word by word.
     pub fn run(&self, argv: &[&str]) -> Cmd {
         self.client().run(argv)
     }
 
-    /// `argv` on the machine as root. Without the right to it, `sudo` says so.
+    /// Returns `argv` as a command of root. Where that is not allowed, sudo's own message says
+    /// so.
     pub fn root(&self, argv: &[&str]) -> Cmd {
         self.client().root(&self.escalation, argv)
     }
 
-    /// A shell script with `$1`… set to `args`. It runs whole or not at all, with
+    /// Returns a shell script with the arguments `args`. It runs as a whole or not at all, with
     /// an empty standard input.
     pub fn script(&self, script: &str, args: &[&str]) -> Cmd {
         self.run(&shell(args)).input(whole(script))
     }
 
-    /// [`Session::script`] as root.
+    /// Returns a script as with [`Session::script`], run as root.
     pub fn root_script(&self, script: &str, args: &[&str]) -> Cmd {
         self.root(&shell(args)).input(whole(script))
     }
 
-    /// A script whose standard input is free, for a secret with [`Cmd::stdin`] or a
-    /// file; the script itself is visible in the machine's list of processes.
+    /// Returns a script whose standard input is free for a secret ([`Cmd::stdin`]) or a file. The
+    /// script itself is visible in the machine's list of processes.
     pub fn script_with_stdin(&self, script: &str, args: &[&str]) -> Cmd {
         self.run(&[&["sh", "-c", script, "sh"], args].concat())
     }
 
-    /// [`Session::script_with_stdin`] as root.
+    /// Returns a script as with [`Session::script_with_stdin`], run as root.
     pub fn root_script_with_stdin(&self, script: &str, args: &[&str]) -> Cmd {
         self.root(&[&["sh", "-c", script, "sh"], args].concat())
     }
 
-    /// A command for a person, with a terminal: for [`Cmd::exec`].
+    /// Returns a command with a terminal for a person, for [`Cmd::exec`].
     pub fn interactive(&self, argv: &[&str]) -> Cmd {
         let cmd = self.client().cmd().args(["-oRequestTTY=auto", "--", &self.endpoint.host]);
         if argv.is_empty() { cmd } else { cmd.arg(remote_command(argv)) }
     }
 
-    /// The machine as a nix store, or the store below `root` on it; valid as long as
-    /// the session lives.
+    /// Returns the URL of the machine's nix store, or of the store below `root` there; valid as
+    /// long as the session lives.
     pub fn nix_store_url(&self, root: Option<&str>) -> String {
-        // Root's word counts where signatures are required, and below a foreign root.
+        // Only root can add paths without signatures, or write to a store below another root.
         let Some(prefix) = self.escalation.prefix() else {
             return format!("unix://{}", self.store_socket(root).display());
         };
@@ -207,8 +209,8 @@ impl Session {
         format!("ssh-ng://{user}{}{query}{}", self.store_host(), settings.join("&"))
     }
 
-    /// Nix's versions read a zone in an address each in a way of its own: there the name
-    /// is another, and `NIX_SSHOPTS` says what it means.
+    /// Returns the host for a store URL. Versions of nix differ in how they parse an IPv6 zone,
+    /// so such an address is replaced by an alias, which `NIX_SSHOPTS` resolves.
     fn store_host(&self) -> String {
         if self.has_zone() { ALIAS.to_owned() } else { self.endpoint.url_host() }
     }
@@ -226,16 +228,16 @@ impl Session {
         let path = place(stores.len());
         match StoreSocket::open(&path, root, self.client(), self.escalation.clone()) {
             Ok(store) => stores.push(store),
-            // Nix says then that it cannot connect to it.
+            // nix then reports that it cannot connect.
             Err(error) => tracing::error!(%error, path = %path.display(), "a store's socket"),
         }
         path
     }
 
-    /// The value of `NIX_SSHOPTS` with which nix uses this session.
+    /// Returns the value of `NIX_SSHOPTS` with which nix uses this session.
     ///
-    /// Older versions of nix split it at spaces, whatever quotes there are, so
-    /// user options with spaces are left out: the master has them.
+    /// Older versions of nix split it at spaces, ignoring quotes, so user options with spaces are
+    /// left out: the master has them.
     pub fn nix_ssh_opts(&self) -> String {
         let plain =
             |arg: &String| !arg.contains(|c: char| c.is_whitespace() || "'\"\\".contains(c));
@@ -247,12 +249,12 @@ impl Session {
         options.join(" ")
     }
 
-    /// Whether the master runs. It notices a dead machine after about a minute.
+    /// Says whether the master runs. It notices a dead machine after about a minute.
     pub fn alive(&self) -> bool {
         self.request("check").is_ok_and(|output| output.status.success())
     }
 
-    /// Ends the master.
+    /// Ends the master, as dropping the session does.
     pub fn close(self) {}
 
     fn request(&self, request: &str) -> Result<Output, ExecError> {
@@ -292,7 +294,7 @@ impl Session {
         self.dir.path().join("ssh")
     }
 
-    /// The key's file under a name that `NIX_SSHOPTS` can hold.
+    /// Links the key's file to a path that `NIX_SSHOPTS` can contain.
     fn link_identity(&self) -> Result<(), SshError> {
         let Some(file) = &self.endpoint.identity_file else { return Ok(()) };
         let link = |from: &Path, name: &str| {
@@ -301,7 +303,7 @@ impl Session {
                 .map_err(|source| SshError::Io { doing: "linking the identity file", source })
         };
         link(file, "identity")?;
-        // What ssh looks for beside it.
+        // ssh looks for these beside the key.
         for end in [".pub", "-cert.pub"] {
             let mut beside = file.clone().into_os_string();
             beside.push(end);
@@ -324,7 +326,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // A master that ended by itself needs no end.
+        // Fails only where the master has ended already.
         let _ = self.request("exit");
     }
 }
@@ -333,13 +335,13 @@ fn shell<'a>(args: &[&'a str]) -> Vec<&'a str> {
     [&["sh", "-s", "--"], args].concat()
 }
 
-/// The shell reads a group to its end before it runs it: nothing runs when the
-/// connection breaks before, and no command in it can eat the rest of the script.
+/// Wraps a script in a group, which the shell reads to its end before it runs anything: a broken
+/// connection runs no half of it, and no command in it can read the rest as its input.
 fn whole(script: &str) -> String {
     format!("{{\n{script}\n}} </dev/null\n")
 }
 
-/// Percent-encodes a value in a store URL's query.
+/// Percent-encodes a value for a store URL's query.
 fn percent(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
@@ -351,7 +353,7 @@ fn percent(text: &str) -> String {
         .collect()
 }
 
-/// A private folder whose path is short and plain enough for sockets and options.
+/// Creates a private directory whose path is short and plain enough for sockets and options.
 pub(super) fn socket_dir(run_dir: &Path) -> Result<TempDir, SshError> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let candidates =

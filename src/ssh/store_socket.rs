@@ -1,9 +1,9 @@
-//! A machine's nix store as a socket on this machine.
+//! Offers a machine's nix store as a socket on this machine.
 //!
-//! Where sudo asks for a password, nix cannot start a program as root by itself: it
-//! owns the standard input of the ssh that it starts. So landfall listens on a socket
-//! in the session's private folder, and gives each connection a `nix-daemon --stdio`
-//! of root's on the machine. To nix it is a daemon like any other.
+//! Where sudo needs a password, nix cannot start a program as root itself, because it uses the
+//! standard input of the ssh that it starts. So landfall listens on a socket in the session's
+//! private directory, and connects each client to a `nix-daemon --stdio` that runs as root on the
+//! machine. For nix, the socket is that of an ordinary daemon.
 
 use std::io;
 use std::os::unix::net::UnixListener;
@@ -15,14 +15,14 @@ use std::time::Duration;
 use super::privilege::{Client, PrivilegeEscalation};
 
 const TICK: Duration = Duration::from_millis(50);
-/// A copy may take hours; the master notices a machine that is gone.
+/// Time limit of one client. A copy may take hours; the master notices a dead machine.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A socket that is open as long as this lives.
+/// A listening socket, removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct StoreSocket {
     path: PathBuf,
-    /// The folder on the machine that the store is below.
+    /// Directory on the machine below which the store is.
     root: Option<String>,
     ending: Arc<AtomicBool>,
 }
@@ -51,7 +51,7 @@ impl StoreSocket {
                             argv.extend(store.iter().flat_map(|store| ["--store", store]));
                             stream.set_nonblocking(false)?;
                             let cmd = client.root(&escalation, &argv).deadline(LONGEST);
-                            // What went wrong is in the log, and nix sees the end of its stream.
+                            // The error is in the log, and nix sees the end of its stream.
                             let _ = cmd.serve(stream);
                             io::Result::Ok(())
                         });

@@ -1,4 +1,4 @@
-//! Waiting until the machine that is expected answers, and nothing else.
+//! Waits until the expected machine answers, and accepts no other.
 
 use std::fmt;
 use std::path::Path;
@@ -8,24 +8,24 @@ use super::{Endpoint, HostKey, HostKeyWatcher, Session, SshError};
 use crate::error::{Advice, Exit};
 use crate::exec;
 
-/// One try; a machine under load needs some seconds for a key exchange.
+/// Time limit of one attempt; a loaded machine needs seconds for a key exchange.
 const TRY: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_secs(1);
-/// A machine with another key that should go, as the installer after the reboot, and
-/// does not: it will not go by itself.
+/// Time after which a machine with another key, such as the installer after a reboot, counts as
+/// stuck.
 const STAYS: Duration = Duration::from_secs(5 * 60);
-/// A system that starts answers before it lets users in; longer than this it does
-/// not know the key.
+/// Time after the first answer in which logins may fail: sshd starts before logins are allowed.
+/// Later, the key is not authorized.
 const LOGIN_GRACE: Duration = Duration::from_secs(90);
 
-/// What a try found instead of the expected machine.
+/// What an attempt found in place of the expected machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
     /// Nothing answers yet.
     Nothing { why: String },
-    /// A machine with another key of this run answers, by its name, at an address.
+    /// A machine with another key of this run answers at an address.
     Other { name: String, at: Box<Endpoint> },
-    /// The expected machine answers, but lets nobody in yet.
+    /// The expected machine answers, but allows no logins yet.
     NoLogin { why: String },
 }
 
@@ -42,11 +42,10 @@ impl fmt::Display for Seen {
 /// A machine that may answer in place of the expected one.
 #[derive(Debug, Clone)]
 pub struct Other {
-    /// For people: `the installer`.
+    /// Name for people, as `the installer`.
     pub name: String,
     pub key: HostKey,
-    /// Whether it may stay until a person does something, as an initrd that waits for a
-    /// passphrase.
+    /// Whether it may answer until a person acts, as an initrd that waits for a passphrase.
     pub may_stay: bool,
 }
 
@@ -79,7 +78,7 @@ impl Advice for WaitError {
 
     fn exit(&self) -> Exit {
         match self {
-            // A passphrase that nobody typed: a person is needed.
+            // An initrd still waits for its passphrase: a person is needed.
             Self::Deadline { last: Seen::Other { .. }, .. } => Exit::Person,
             Self::Deadline { .. } => Exit::Failed,
             Self::Ssh(error) => error.exit(),
@@ -87,11 +86,12 @@ impl Advice for WaitError {
     }
 }
 
-/// Polls until `expected` answers at the first of `places` and lets the user in.
+/// Polls until `expected` answers at the first of `places` and allows the login; returns the
+/// session.
 ///
-/// The other places are looked at side by side: with the expected key, the machine has
-/// moved there. `others` may answer in the meantime; `on_tick` hears what each try saw. An
-/// unknown key at the first place ends the wait at once, elsewhere it is somebody else's.
+/// The other places are scanned concurrently: the expected key there means that the machine's
+/// address changed. `others` may answer in the meantime. `on_tick` is called with what each
+/// attempt found. An unknown key ends the wait at the first place, and is ignored at the others.
 pub fn wait_for(
     places: &[Endpoint],
     expected: &HostKey,
@@ -142,7 +142,7 @@ pub fn wait_for(
     }
 }
 
-/// Whether a machine that should have gone has been there for too long.
+/// Says whether a machine that should have gone has answered for [`STAYS`].
 fn stays(seen: &Seen, others: &[Other], since: &mut Option<Instant>) -> bool {
     let should_go = matches!(seen, Seen::Other { name, .. }
         if others.iter().any(|other| other.name == *name && !other.may_stay));
@@ -178,7 +178,7 @@ fn log_in(
     let silent = Endpoint { may_ask: false, ..endpoint.clone() };
     match Session::open(&silent, expected, run_dir, deadline) {
         Ok(session) => Ok(Ok(session)),
-        // The key may have a passphrase: a person is asked once.
+        // The key may have a passphrase, which a person is prompted for once.
         Err(SshError::Auth { .. }) if endpoint.can_ask() => {
             Session::open(endpoint, expected, run_dir, deadline).map(Ok)
         }
@@ -189,7 +189,7 @@ fn log_in(
     }
 }
 
-/// The name of the other machine that answers, or none when it is the expected one.
+/// Returns the other machine that answers; `None` when it is the expected one.
 fn answering(
     endpoint: &Endpoint,
     expected: &HostKey,
@@ -205,7 +205,7 @@ fn answering(
     Ok(others.iter().find(|other| other.key == offered).map(|other| other.name.clone()))
 }
 
-/// The last line of what ssh said.
+/// Returns the last line of ssh's message.
 fn reason(error: &SshError) -> String {
     let text = error.to_string();
     text.lines().next_back().unwrap_or_default().trim().to_owned()

@@ -21,8 +21,8 @@ use crate::facts::Locked;
 use crate::facts::device_override;
 use crate::facts::flake;
 use crate::facts::repository::flake_in;
-use crate::nix::flake_ref::encode;
-use crate::nix::{Derivation, Nix, StorePath, report_to};
+use crate::nix::flake_ref::percent_encode;
+use crate::nix::{Derivation, Nix, Store, StorePath, report_to};
 use crate::run::facts::{Bytes, StepFacts};
 use crate::run::step::{Effect, Machine, Status, StepId};
 use crate::steps::Step;
@@ -271,7 +271,7 @@ pub fn realise_here(
     let Builder::Store(uri) = builder else {
         return nix.realise(derivations, None, &mut report).map_err(failed);
     };
-    nix.realise(derivations, Some((uri, "")), &mut report).map_err(failed)?;
+    nix.realise(derivations, Some(Store { uri, ssh_opts: "" }), &mut report).map_err(failed)?;
     let paths: Vec<&StorePath> = derivations.iter().map(|derivation| &derivation.out).collect();
     nix.copy_from(uri, &paths, &mut report).map_err(|error| {
         StepError::from(error).doing(format!("the system could not be fetched from {uri}"))
@@ -286,9 +286,10 @@ pub fn realise_on_target(
 ) -> Result<(), StepError> {
     let session = &cx.target()?.session;
     let (store, opts) = (session.nix_store_url(root), session.nix_ssh_opts());
-    cx.nix()?.realise(derivations, Some((&store, &opts)), &mut report_to(&cx.events)).map_err(
-        |error| StepError::from(error).doing("the system could not be built on the target"),
-    )
+    let store = Store { uri: &store, ssh_opts: &opts };
+    cx.nix()?.realise(derivations, Some(store), &mut report_to(&cx.events)).map_err(|error| {
+        StepError::from(error).doing("the system could not be built on the target")
+    })
 }
 
 /// What the configuration gives to build.
@@ -381,7 +382,7 @@ pub fn full_derivation(cx: &Context, revision: &str) -> Result<Derivation, StepE
 /// The flake of the repository at a commit; a shallow clone must be named as one.
 pub fn repo_at(repo: &Path, revision: &str) -> String {
     let shallow = if repo.join(".git/shallow").exists() { "&shallow=1" } else { "" };
-    format!("git+file://{}?rev={revision}{shallow}", encode(repo))
+    format!("git+file://{}?rev={revision}{shallow}", percent_encode(repo))
 }
 
 /// Nix for the full configuration: where nothing is pushed, the lock cannot name

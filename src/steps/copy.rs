@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use crate::error::{Exit, StepError};
-use crate::nix::{NixError, StorePath, report_to};
+use crate::nix::{NixError, Store, StorePath, Substitutes, report_to};
 use crate::run::facts::StepFacts;
 use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
 use crate::ssh::Session;
@@ -123,12 +123,14 @@ pub fn to_store(
     paths: &[StorePath],
 ) -> Result<(), StepError> {
     let transfer = &cx.config.installation.transfer;
-    let copied: Result<(), NixError> = cx.nix()?.copy_between(
+    let (uri, ssh_opts) = (store_url(cx, session, root), session.nix_ssh_opts());
+    let substitutes =
+        if transfer.substitute { Substitutes::ByDestination } else { Substitutes::None };
+    let copied: Result<(), NixError> = cx.nix()?.copy(
         transfer.from.as_deref(),
-        &store_url(cx, session, root),
+        Store { uri: &uri, ssh_opts: &ssh_opts },
         paths,
-        &session.nix_ssh_opts(),
-        transfer.substitute,
+        substitutes,
         &mut report_to(&cx.events),
     );
     copied.map_err(|error| {

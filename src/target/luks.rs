@@ -1,10 +1,9 @@
-//! Passphrases of LUKS volumes on a running system: which of them opens a volume, and the
-//! change from one to another.
+//! Tests and changes passphrases of LUKS volumes on a running system, for `landfall passphrase`.
 //!
-//! Invariant: at every moment a passphrase that has proven itself opens the volume. The new
-//! one gets a slot of its own and is tried before the old one loses its slot, so a change
-//! that was interrupted is completed by making it again. Both reach cryptsetup over standard
-//! input and pipes alone.
+//! Invariants: at every moment the volume opens with a passphrase that was tested. The new one
+//! gets its own keyslot and is tested before the old one loses its own, so repeating an
+//! interrupted change completes it. Passphrases reach cryptsetup over standard input and pipes
+//! alone.
 
 use std::collections::BTreeMap;
 
@@ -17,33 +16,34 @@ use crate::run::crash_points;
 use crate::secret::Secret;
 use crate::ssh::Session;
 
-/// More slots than a LUKS2 header has.
-const SLOTS: usize = 33;
-/// cryptsetup's exit code for a passphrase that opens nothing.
-const OPENS_NOTHING: i32 = 2;
+/// One more than the keyslots of a LUKS2 header (`LUKS2_KEYSLOTS_MAX`).
+const MAX_REMOVALS: usize = 33;
+/// cryptsetup's exit code for a wrong passphrase (cryptsetup(8), RETURN CODES).
+const WRONG_PASSPHRASE: i32 = 2;
 
-/// Reads the old and the new passphrase, a line each. In an argument of cryptsetup is only
-/// the name of a pipe, and a shell's own printf is no process.
-const ADD: &str = r#"IFS= read -r old && IFS= read -r new || exit 1
+/// Script that reads the old and the new passphrase, a line each. The arguments of cryptsetup
+/// only name pipes, and bash's builtin printf starts no process, so that neither shows in ps.
+const ADD_KEY: &str = r#"IFS= read -r old && IFS= read -r new || exit 1
 device=$1; shift
 exec cryptsetup luksAddKey --batch-mode --key-file <(printf %s "$old") "$@" "$device" <(printf %s "$new")"#;
 
+/// Why a passphrase was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LuksError {
-    #[error("{device} is no LUKS volume")]
+    #[error("{device} is not a LUKS volume")]
     NotLuks { device: String },
     #[error("neither passphrase opens {volume}")]
-    Neither { volume: String },
-    #[error("cryptsetup is missing on the machine")]
+    NoMatch { volume: String },
+    #[error("cryptsetup is not installed on the machine")]
     NoCryptsetup,
     #[error("{volume} does not open with the new passphrase")]
-    Unproven { volume: String },
+    NewFails { volume: String },
     #[error("the old passphrase still opens {volume}")]
-    Remains { volume: String },
+    OldRemains { volume: String },
     #[error("{doing} failed: {source}")]
     Cryptsetup { doing: String, source: ExecError },
-    #[error("cryptsetup's answer is not understood\n{said}")]
-    Answer { said: String },
+    #[error("the output of cryptsetup cannot be parsed\n{output}")]
+    Output { output: String },
 }
 
 impl Advice for LuksError {
@@ -53,22 +53,22 @@ impl Advice for LuksError {
                 "Name another with --volume: lsblk -o NAME,FSTYPE on the machine shows crypto_LUKS."
                     .into()
             }
-            Self::Neither { .. } => {
+            Self::NoMatch { .. } => {
                 "Nothing was changed. Give the passphrase that opens it now as the old one.".into()
             }
             Self::NoCryptsetup => {
-                "Put pkgs.cryptsetup into the machine's environment.systemPackages.".into()
+                "Add pkgs.cryptsetup to the machine's environment.systemPackages.".into()
             }
-            Self::Unproven { .. } => {
-                "The old one still opens it. Run the same command again.".into()
+            Self::NewFails { .. } => {
+                "The old one still opens it: run the same command again.".into()
             }
-            Self::Remains { .. } | Self::Answer { .. } => {
+            Self::OldRemains { .. } | Self::Output { .. } => {
                 "Both may open it now: see `cryptsetup luksDump` on the machine, then run the same \
                  command again."
                     .into()
             }
             Self::Cryptsetup { .. } => {
-                "What opened it before still does. Run the same command again.".into()
+                "The volume opens as before. Run the same command again.".into()
             }
         }
     }
@@ -76,7 +76,7 @@ impl Advice for LuksError {
     fn exit(&self) -> Exit {
         match self {
             Self::NotLuks { .. } => Exit::Usage,
-            Self::Neither { .. } => Exit::Person,
+            Self::NoMatch { .. } => Exit::Person,
             Self::Cryptsetup { source, .. } => source.exit(),
             _ => Exit::Failed,
         }
@@ -85,58 +85,60 @@ impl Advice for LuksError {
 
 /// A LUKS volume of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Volume {
-    /// Below /dev/mapper; none while it is closed.
+pub struct LuksVolume {
+    /// Its name in /dev/mapper; `None` while it is closed.
     pub name: Option<String>,
     /// The encrypted device.
     pub device: String,
 }
 
-impl Volume {
-    /// For people.
-    pub fn shown(&self) -> &str {
+impl LuksVolume {
+    /// Returns its name for people: that in /dev/mapper, else the device.
+    pub fn display_name(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.device)
     }
 }
 
-/// The volumes on these disks, each once.
-pub fn volumes(disks: &[Disk]) -> Vec<Volume> {
-    let mut volumes: Vec<Volume> = Vec::new();
+/// Returns the LUKS volumes on `disks`, without duplicates.
+pub fn volumes(disks: &[Disk]) -> Vec<LuksVolume> {
+    let mut volumes: Vec<LuksVolume> = Vec::new();
     for disk in disks {
         for (index, part) in disk.parts.iter().enumerate() {
             let known = volumes.iter().any(|volume| volume.device == part.path);
             if part.fs_type.as_deref() != Some("crypto_LUKS") || known {
                 continue;
             }
-            // What lies in a part comes right after it.
+            // lsblk lists the opened volume right after its device.
             let inner = disk.parts.get(index + 1).filter(|inner| inner.kind == "crypt");
             let name = inner.and_then(|inner| inner.path.strip_prefix("/dev/mapper/"));
-            volumes.push(Volume { name: name.map(str::to_owned), device: part.path.clone() });
+            volumes.push(LuksVolume { name: name.map(str::to_owned), device: part.path.clone() });
         }
     }
     volumes
 }
 
-/// What a change has found and done.
+/// The outcome of changing a passphrase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    Made,
-    /// An earlier one had put the new passphrase there, and not taken the old one away.
+pub enum PassphraseChange {
+    Changed,
+    /// An interrupted change had added the new passphrase; now the old one is removed.
     Completed,
-    /// The new passphrase opened the volume, and the old one did not.
-    DoneAlready,
+    /// The new passphrase opened the volume, and no other one had to be removed.
+    AlreadyDone,
 }
 
-/// The header of a volume, on the machine at the other end of a session.
+/// The LUKS header of a volume, on the machine at the other end of a session.
 #[derive(Debug)]
-pub struct Header<'a> {
+pub struct LuksHeader<'a> {
     session: &'a Session,
-    volume: &'a Volume,
+    volume: &'a LuksVolume,
+    /// Of a LUKS2 header; LUKS1 has none.
     metadata: Option<Metadata>,
 }
 
-impl<'a> Header<'a> {
-    pub fn read(session: &'a Session, volume: &'a Volume) -> Result<Self, LuksError> {
+impl<'a> LuksHeader<'a> {
+    /// Reads the header with cryptsetup; refuses a device that is not a LUKS volume.
+    pub fn read(session: &'a Session, volume: &'a LuksVolume) -> Result<Self, LuksError> {
         let header = Self { session, volume, metadata: None };
         let dump = header.cryptsetup(&["luksDump", "--dump-json-metadata"]).output();
         let dump = dump.map_err(|source| header.failed("reading the header", source))?;
@@ -145,7 +147,7 @@ impl<'a> Header<'a> {
         }
         if dump.status.success() {
             let metadata = serde_json::from_slice(&dump.stdout)
-                .map_err(|error| LuksError::Answer { said: error.to_string() })?;
+                .map_err(|error| LuksError::Output { output: error.to_string() })?;
             return Ok(Self { metadata: Some(metadata), ..header });
         }
         // LUKS1 has no such metadata.
@@ -154,18 +156,18 @@ impl<'a> Header<'a> {
             Err(error) if error.code().is_some_and(|code| code != 255) => {
                 Err(LuksError::NotLuks { device: volume.device.clone() })
             }
-            Err(source) => Err(header.failed("looking at it", source)),
+            Err(source) => Err(header.failed("checking for LUKS", source)),
         }
     }
 
-    /// The slots that hold a key.
-    pub fn slots(&self) -> Option<usize> {
+    /// Counts the keyslots in use; `None` for LUKS1.
+    pub fn keyslots(&self) -> Option<usize> {
         self.metadata.as_ref().map(|metadata| metadata.keyslots.len())
     }
 
-    /// The slot that a passphrase opens; none where it opens none.
-    pub fn opens(&self, passphrase: &Secret) -> Result<Option<String>, LuksError> {
-        // A token could open it in the passphrase's place: none is of this type.
+    /// Returns the number of the keyslot that a passphrase opens, if any.
+    pub fn test(&self, passphrase: &Secret) -> Result<Option<String>, LuksError> {
+        // A token (TPM, FIDO2) must not open it in the passphrase's place: no token has this type.
         let tried = self
             .cryptsetup(&[
                 "open",
@@ -178,48 +180,49 @@ impl<'a> Header<'a> {
             ])
             .stdin(passphrase.clone())
             .output()
-            .map_err(|source| self.failed("trying a passphrase", source))?;
+            .map_err(|source| self.failed("testing a passphrase", source))?;
         match tried.status.code() {
             Some(0) => slot(&tried).map(Some),
-            Some(OPENS_NOTHING) => Ok(None),
-            _ => Err(LuksError::Answer { said: tried.stderr }),
+            Some(WRONG_PASSPHRASE) => Ok(None),
+            _ => Err(LuksError::Output { output: tried.stderr }),
         }
     }
 
-    /// Lets `new` open the volume, and `old` no longer.
-    pub fn change(&self, old: &Secret, new: &Secret) -> Result<Change, LuksError> {
-        let change = match (self.opens(old)?, self.opens(new)?) {
-            (None, None) => return Err(LuksError::Neither { volume: self.shown() }),
-            (None, Some(_)) => return Ok(Change::DoneAlready),
-            // They are one and the same.
-            (Some(old), Some(new)) if old == new => return Ok(Change::DoneAlready),
-            (Some(_), Some(_)) => Change::Completed,
+    /// Replaces the passphrase `old` by `new`. Changes nothing where neither opens the volume.
+    pub fn change(&self, old: &Secret, new: &Secret) -> Result<PassphraseChange, LuksError> {
+        let change = match (self.test(old)?, self.test(new)?) {
+            (None, None) => return Err(LuksError::NoMatch { volume: self.volume_name() }),
+            (None, Some(_)) => return Ok(PassphraseChange::AlreadyDone),
+            // Both are the same passphrase.
+            (Some(old), Some(new)) if old == new => return Ok(PassphraseChange::AlreadyDone),
+            (Some(_), Some(_)) => PassphraseChange::Completed,
             (Some(slot), None) => {
                 self.add(old, new, &slot)?;
-                if self.opens(new)?.is_none() {
-                    return Err(LuksError::Unproven { volume: self.shown() });
+                if self.test(new)?.is_none() {
+                    return Err(LuksError::NewFails { volume: self.volume_name() });
                 }
-                Change::Made
+                PassphraseChange::Changed
             }
         };
-        for _ in 0..SLOTS {
+        for _ in 0..MAX_REMOVALS {
             self.remove(old)?;
-            if self.opens(old)?.is_none() {
-                return match self.opens(new)? {
+            if self.test(old)?.is_none() {
+                return match self.test(new)? {
                     Some(_) => Ok(change),
-                    None => Err(LuksError::Unproven { volume: self.shown() }),
+                    None => Err(LuksError::NewFails { volume: self.volume_name() }),
                 };
             }
         }
-        Err(LuksError::Remains { volume: self.shown() })
+        Err(LuksError::OldRemains { volume: self.volume_name() })
     }
 
-    /// A slot for `new`, derived as that of `old` is: a boot loader may read no other kind.
+    /// Adds a keyslot for `new`, with the key derivation of that of `old`: a boot loader may not
+    /// support another.
     fn add(&self, old: &Secret, new: &Secret, slot: &str) -> Result<(), LuksError> {
         crash_points::disk("the new passphrase gets a slot");
         let kdf = self.metadata.as_ref().and_then(|metadata| metadata.keyslots.get(slot));
         let options = kdf.and_then(|slot| slot.kdf.as_ref()).map(Kdf::options).unwrap_or_default();
-        let words = ["env", "LC_ALL=C", "bash", "-c", ADD, "bash", &self.volume.device];
+        let words = ["env", "LC_ALL=C", "bash", "-c", ADD_KEY, "bash", &self.volume.device];
         let words: Vec<&str> =
             words.into_iter().chain(options.iter().map(String::as_str)).collect();
         let lines = [old.expose(), b"\n", new.expose(), b"\n"].concat();
@@ -228,17 +231,18 @@ impl<'a> Header<'a> {
             .stdin(Secret::new(lines))
             .run()
             .map(drop)
-            .map_err(|source| self.failed("giving the new passphrase a slot", source))
+            .map_err(|source| self.failed("adding the new passphrase", source))
     }
 
-    /// Only where another passphrase has proven itself: cryptsetup would take the last one.
+    /// Removes the keyslot of `old`. Must follow a test of another passphrase: in batch mode,
+    /// cryptsetup also removes the last one.
     fn remove(&self, old: &Secret) -> Result<(), LuksError> {
         crash_points::disk("the old passphrase loses its slot");
         self.cryptsetup(&["luksRemoveKey", "--batch-mode", "--key-file", "-"])
             .stdin(old.clone())
             .run()
             .map(drop)
-            .map_err(|source| self.failed("taking the old passphrase's slot", source))
+            .map_err(|source| self.failed("removing the old passphrase", source))
     }
 
     fn cryptsetup(&self, words: &[&str]) -> Cmd {
@@ -246,29 +250,29 @@ impl<'a> Header<'a> {
         self.session.root(&[&program[..], words, &[self.volume.device.as_str()]].concat())
     }
 
-    fn shown(&self) -> String {
-        self.volume.shown().to_owned()
+    fn volume_name(&self) -> String {
+        self.volume.display_name().to_owned()
     }
 
     fn failed(&self, doing: &str, source: ExecError) -> LuksError {
         if source.code() == Some(127) {
             return LuksError::NoCryptsetup;
         }
-        LuksError::Cryptsetup { doing: format!("{doing} of {}", self.volume.device), source }
+        LuksError::Cryptsetup { doing: format!("{doing} ({})", self.volume.device), source }
     }
 }
 
-/// The number in `Key slot 0 unlocked.`
+/// Parses the number in cryptsetup's `Key slot 0 unlocked.`
 fn slot(output: &Output) -> Result<String, LuksError> {
-    let said = output.text();
-    let number = said
+    let text = output.text();
+    let number = text
         .lines()
         .find_map(|line| line.strip_prefix("Key slot ")?.strip_suffix(" unlocked."))
         .filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
-    number.map(str::to_owned).ok_or(LuksError::Answer { said })
+    number.map(str::to_owned).ok_or(LuksError::Output { output: text })
 }
 
-/// The JSON of a LUKS2 header, as far as it is needed (LUKS2 On-Disk Format, 3.2).
+/// The JSON area of a LUKS2 header, as far as it is needed (LUKS2 On-Disk Format, 3.2).
 #[derive(Debug, Deserialize)]
 struct Metadata {
     keyslots: BTreeMap<String, Keyslot>,
@@ -276,11 +280,11 @@ struct Metadata {
 
 #[derive(Debug, Deserialize)]
 struct Keyslot {
-    /// A slot of a re-encryption has none.
+    /// Absent in the keyslot of a re-encryption.
     kdf: Option<Kdf>,
 }
 
-/// How a key follows from a passphrase.
+/// A key derivation function and its cost.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Kdf {
@@ -291,14 +295,15 @@ enum Kdf {
 
 #[derive(Debug, Deserialize)]
 struct Argon2 {
+    /// Iterations.
     time: u64,
-    /// KiB
+    /// In KiB.
     memory: u64,
     cpus: u64,
 }
 
 impl Kdf {
-    /// The options with which cryptsetup derives another key at the same cost.
+    /// Returns cryptsetup's options for the same function and cost.
     fn options(&self) -> Vec<String> {
         let (name, cost) = match self {
             Self::Pbkdf2 { hash, iterations } => {
@@ -354,13 +359,13 @@ mod tests {
             ],
         };
         let found = volumes(&[disk.clone(), disk]);
-        let shown: Vec<&str> = found.iter().map(Volume::shown).collect();
+        let shown: Vec<&str> = found.iter().map(LuksVolume::display_name).collect();
         assert_eq!(shown, ["crypted", "/dev/vda3"]);
         assert_eq!(found[0].device, "/dev/vda2");
     }
 
     #[test]
-    fn another_slot_costs_what_the_first_one_does() {
+    fn a_new_keyslot_has_the_cost_of_the_old_one() {
         let options = |json: &str| {
             let metadata: Metadata = serde_json::from_str(json).unwrap();
             metadata.keyslots["0"].kdf.as_ref().map(|kdf| kdf.options().join(" "))

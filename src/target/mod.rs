@@ -1,7 +1,9 @@
-//! The target: what phase it is in, and what it is made of.
+//! The target machine: which system runs on it, its hardware, and its disks.
 //!
-//! The phase comes from the host key that answers and from what the system says
-//! of itself, never from what an earlier step should have left.
+//! `steps/connect` fills a [`Target`] once a host key is verified; the steps read it.
+//!
+//! Invariant: the [`Phase`] follows from the host key that answers and from the system's own
+//! os-release, never from what an earlier step should have left.
 
 pub mod disk_contents;
 pub mod disks;
@@ -16,15 +18,16 @@ use serde::Deserialize;
 use crate::error::StepError;
 use crate::ssh::{HostKey, Session};
 
-/// What runs on the target.
+/// The system that runs on the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// No target was named, or none was looked for.
+    /// Nothing is known of it: no target was named, or it does not answer between two systems.
     Unknown,
-    /// A rescue system, or any other Linux.
+    /// Any Linux but a NixOS installer: a rescue system, a cloud image.
     Foreign,
+    /// A NixOS installer.
     Installer,
-    /// The system that this run installed: it has the host key of the run.
+    /// The system that this run installed, recognised by the run's host key.
     Installed,
 }
 
@@ -39,66 +42,73 @@ impl fmt::Display for Phase {
     }
 }
 
-/// A connected target.
+/// A target with an open SSH session.
 #[derive(Debug)]
 pub struct Target {
     pub session: Session,
-    /// The key with which it answered.
+    /// The host key that it proved to have.
     pub host_key: HostKey,
     pub facts: TargetFacts,
 }
 
-/// What the running system says of itself; read once per boot.
+/// Facts that the running system reports about itself; read once a boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetFacts {
+    /// `/proc/sys/kernel/random/boot_id`, a new one at every boot.
     pub boot_id: String,
-    /// `ID` and `VARIANT_ID` of os-release.
+    /// `ID` of os-release(5).
     pub os: String,
+    /// `VARIANT_ID` of os-release(5), else empty.
     pub variant: String,
-    /// As nix names it: `x86_64-linux`.
+    /// nix's name of the system, as `x86_64-linux`.
     pub system: String,
     pub memory_bytes: u64,
+    /// Whether it was booted by UEFI; otherwise by BIOS.
     pub uefi: bool,
-    /// The closure that runs, where the system is NixOS.
+    /// Store path of the active NixOS system, where the system is NixOS.
     pub current_system: Option<String>,
+    /// Store path of the booted NixOS system, where the system is NixOS.
     pub booted_system: Option<String>,
-    /// Addresses at which others may reach it, IPv4 and IPv6.
+    /// Its IPv4 and IPv6 addresses of global scope.
     pub addresses: Vec<String>,
     pub disks: Vec<Disk>,
 }
 
-/// A block device of type disk, with what is on it.
+/// A block device of type disk, and its contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
-    /// `/dev/vda`
+    /// The kernel's name, as `/dev/vda`.
     pub path: String,
     pub model: Option<String>,
     pub serial: Option<String>,
     pub size_bytes: u64,
     pub removable: bool,
     pub read_only: bool,
-    /// Links below /dev/disk that lead to it.
+    /// Links to it in /dev/disk/by-id and /dev/disk/by-path.
     pub links: Vec<String>,
-    /// GPT disk GUID, lower case.
+    /// The partition table's UUID (GPT disk GUID), in lower case.
     pub guid: Option<String>,
     pub parts: Vec<Part>,
 }
 
-/// Something on a disk: a partition, a file system, a LUKS container.
+/// A block device on a disk: a partition, or a volume opened from one. The disk itself counts
+/// where it has a file system.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Part {
     pub path: String,
-    /// As lsblk names it: disk, part, crypt, lvm, raid1, …
+    /// lsblk's TYPE: `disk`, `part`, `crypt`, `lvm`, `raid1`, ….
     pub kind: String,
-    /// The volume group or imported pool that it is a part of, as `volume group vg0`.
+    /// The volume group or imported ZFS pool that it is a member of, as `volume group vg0`.
     pub group: Option<String>,
     pub size_bytes: u64,
+    /// lsblk's FSTYPE, as `ext4` or `crypto_LUKS`.
     pub fs_type: Option<String>,
+    /// The label of the file system, else of the partition.
     pub label: Option<String>,
     pub mounts: Vec<String>,
 }
 
-/// Prints one `name=value` a line, then the disk links, then lsblk's JSON.
+/// Shell script that prints lines `name=value`, then a line `lsblk`, then lsblk's JSON.
 const PROBE: &str = r#"
 printf 'boot_id=%s\n' "$(cat /proc/sys/kernel/random/boot_id)"
 if [ -r /etc/os-release ]; then
@@ -128,25 +138,34 @@ echo lsblk
 lsblk --json --bytes --output NAME,PATH,TYPE,SIZE,MODEL,SERIAL,RM,RO,FSTYPE,LABEL,PARTLABEL,PTUUID,MOUNTPOINTS
 "#;
 
+/// Why the output of [`PROBE`] is not usable.
+#[derive(Debug, thiserror::Error)]
+enum ProbeError {
+    #[error("lsblk printed nothing")]
+    NoLsblk,
+    #[error("the output of lsblk cannot be parsed: {0}")]
+    Lsblk(#[from] serde_json::Error),
+}
+
 impl TargetFacts {
-    /// Asks the system at the other end of `session`.
+    /// Reads the facts over `session`, as root where it can be.
     pub fn read(session: &Session) -> Result<Self, StepError> {
-        // lsblk sees more as root.
+        // Some devices are readable by root alone.
         let ask = if session.can_be_root() { Session::root_script } else { Session::script };
-        let text = ask(session, PROBE, &[])
-            .read()
-            .map_err(|error| StepError::from(error).doing("the target could not be examined"))?;
-        Self::parse(&text).map_err(|why| {
+        let text = ask(session, PROBE, &[]).read().map_err(|error| {
+            StepError::from(error).doing("the target's hardware cannot be read")
+        })?;
+        Self::parse(&text).map_err(|error| {
             StepError::new(
-                "the target could not be examined",
-                why,
-                "The target needs a Linux with util-linux (lsblk), as the NixOS installer has.",
+                "the target's hardware cannot be read",
+                error.to_string(),
+                "Boot a Linux that has lsblk (util-linux), such as the NixOS installer.",
             )
         })
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
-        let (lines, lsblk) = text.split_once("\nlsblk\n").ok_or("lsblk printed nothing")?;
+    fn parse(text: &str) -> Result<Self, ProbeError> {
+        let (lines, lsblk) = text.split_once("\nlsblk\n").ok_or(ProbeError::NoLsblk)?;
         let mut values: BTreeMap<&str, &str> = BTreeMap::new();
         let mut links: Vec<(&str, &str)> = Vec::new();
         let mut addresses: Vec<String> = Vec::new();
@@ -162,7 +181,7 @@ impl TargetFacts {
         }
         let value = |name: &str| values.get(name).copied().unwrap_or_default().to_owned();
         let path = |name: &str| Some(value(name)).filter(|path| path.starts_with("/nix/store/"));
-        let lsblk: Lsblk = serde_json::from_str(lsblk).map_err(|error| error.to_string())?;
+        let lsblk: Lsblk = serde_json::from_str(lsblk)?;
         Ok(Self {
             boot_id: value("boot_id"),
             os: value("os"),
@@ -182,12 +201,13 @@ impl TargetFacts {
         })
     }
 
-    /// A NixOS installer, as opposed to an installed system.
+    /// Says whether the system is a NixOS installer, by its os-release.
     pub fn is_installer(&self) -> bool {
         self.os == "nixos" && self.variant == "installer"
     }
 }
 
+/// Converts the output of `uname -m` to nix's name of the system.
 fn nix_system(machine: &str) -> String {
     let cpu = match machine {
         "i386" | "i586" => "i686",
@@ -249,7 +269,8 @@ impl Device {
         }
     }
 
-    /// What is on the device, the device itself included where it holds something.
+    /// Collects the device and, recursively, its children; a disk itself only where it has a file
+    /// system or is mounted.
     fn collect(&self, members: &[(&str, &str)], parts: &mut Vec<Part>) {
         let mounts: Vec<String> = self.mountpoints.iter().flatten().cloned().collect();
         if self.kind != "disk" || self.fstype.is_some() || !mounts.is_empty() {
@@ -272,7 +293,7 @@ impl Device {
     }
 }
 
-/// Where disko mounts the new system.
+/// The directory where disko mounts the new system.
 pub const NEW_ROOT: &str = "/mnt";
 
 #[cfg(test)]

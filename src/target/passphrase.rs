@@ -1,5 +1,8 @@
-//! What a LUKS passphrase may be: nothing that disko would not use as it is, or that
-//! nobody could type at a boot.
+//! Rules for passphrases of encrypted volumes: disko must use them unchanged, and a person must
+//! be able to type them at boot.
+//!
+//! Checked wherever a passphrase enters: for `bootstrap` and `install` before anything is
+//! formatted, for `landfall passphrase` before the volume is changed.
 
 use std::path::PathBuf;
 
@@ -7,12 +10,13 @@ use crate::error::{Advice, Exit};
 use crate::exec::ExecError;
 use crate::secret::Secret;
 
-/// What cryptsetup takes from a terminal (`DEFAULT_PASSPHRASE_SIZE_MAX`), bytes; the prompt
-/// of systemd takes more.
-const LONGEST_TYPED: usize = 512;
-/// What ZFS takes at least (`MIN_PASSPHRASE_LEN`), bytes.
-const SHORTEST_FOR_ZFS: usize = 8;
+/// Longest passphrase that cryptsetup reads from a terminal, in bytes
+/// (`DEFAULT_PASSPHRASE_SIZE_MAX`); systemd's prompt takes more.
+const MAX_TYPED: usize = 512;
+/// Shortest passphrase that ZFS takes, in bytes (`MIN_PASSPHRASE_LEN`).
+const MIN_FOR_ZFS: usize = 8;
 
+/// Why a passphrase cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PassphraseError {
     #[error("the passphrase file {path} cannot be read: {source}")]
@@ -21,11 +25,11 @@ pub enum PassphraseError {
     Command(ExecError),
     #[error("the passphrase of {volume} is empty")]
     Empty { volume: String },
-    #[error("the passphrase of {volume} would be changed by disko: {why}")]
-    Mangled { volume: String, why: &'static str },
-    #[error("nobody can type the passphrase of {volume} at boot: {why}")]
-    Untypable { volume: String, why: &'static str },
-    #[error("the passphrase of {volume} is shorter than 8 characters, which ZFS refuses")]
+    #[error("disko would change the passphrase of {volume}: {why}")]
+    AlteredByDisko { volume: String, why: &'static str },
+    #[error("the passphrase of {volume} cannot be typed at boot: {why}")]
+    CannotBeTyped { volume: String, why: &'static str },
+    #[error("ZFS refuses the passphrase of {volume}: it is shorter than 8 characters")]
     TooShort { volume: String },
     #[error("there is no passphrase at {key} in {}", .file.display())]
     Missing { file: PathBuf, key: String },
@@ -35,9 +39,9 @@ impl Advice for PassphraseError {
     fn hint(&self) -> String {
         match self {
             Self::Read { .. } => "Check the path that --luks-passphrase-file names.".into(),
-            Self::Command(_) => "Try the command by itself; it must print the passphrase.".into(),
+            Self::Command(_) => "Run the command by itself: it must print the passphrase.".into(),
             Self::Empty { .. } => "Give a passphrase of at least one character.".into(),
-            Self::Mangled { .. } | Self::Untypable { .. } | Self::TooShort { .. } => {
+            Self::AlteredByDisko { .. } | Self::CannotBeTyped { .. } | Self::TooShort { .. } => {
                 "Choose another passphrase.".into()
             }
             Self::Missing { file, .. } => format!("Put it there: sops {}", file.display()),
@@ -49,22 +53,22 @@ impl Advice for PassphraseError {
     }
 }
 
-/// The passphrase as `echo -n "$(cat FILE)"` in disko's scripts gives it to
-/// cryptsetup: without final newlines; what that would change otherwise is refused.
+/// Returns the passphrase as disko's scripts pass it to cryptsetup, with
+/// `echo -n "$(cat FILE)"`: without final newlines. Refuses one that this changes otherwise.
 pub fn as_disko_reads(volume: &str, passphrase: &Secret) -> Result<Secret, PassphraseError> {
-    let passphrase = line(volume, passphrase)?;
+    let passphrase = single_line(volume, passphrase)?;
     let bytes = passphrase.expose();
     let option =
         bytes[0] == b'-' && bytes.len() > 1 && bytes[1..].iter().all(|b| b"neE".contains(b));
     if option {
-        let why = "echo would take it for an option";
-        return Err(PassphraseError::Mangled { volume: volume.to_owned(), why });
+        let why = "echo would read it as an option";
+        return Err(PassphraseError::AlteredByDisko { volume: volume.to_owned(), why });
     }
     Ok(passphrase)
 }
 
-/// The one line that a passphrase is, without the newlines that end a file.
-pub fn line(volume: &str, passphrase: &Secret) -> Result<Secret, PassphraseError> {
+/// Returns the passphrase without final newlines; refuses an empty one, line breaks and NUL.
+pub fn single_line(volume: &str, passphrase: &Secret) -> Result<Secret, PassphraseError> {
     let mut bytes = passphrase.expose();
     while let [rest @ .., b'\n'] = bytes {
         bytes = rest;
@@ -74,32 +78,38 @@ pub fn line(volume: &str, passphrase: &Secret) -> Result<Secret, PassphraseError
         return Err(PassphraseError::Empty { volume: volume() });
     }
     if bytes.contains(&0) {
-        return Err(PassphraseError::Mangled { volume: volume(), why: "it holds a zero byte" });
+        return Err(PassphraseError::AlteredByDisko {
+            volume: volume(),
+            why: "it contains a NUL byte",
+        });
     }
     if bytes.contains(&b'\n') {
-        return Err(PassphraseError::Untypable { volume: volume(), why: "it holds a line break" });
+        return Err(PassphraseError::CannotBeTyped {
+            volume: volume(),
+            why: "it contains a line break",
+        });
     }
     Ok(Secret::new(bytes.to_vec()))
 }
 
-/// Refuses a passphrase that `zfs create` would refuse.
+/// Refuses a passphrase that is too short for `zfs create`.
 pub fn long_enough_for_zfs(volume: &str, passphrase: &Secret) -> Result<(), PassphraseError> {
-    if passphrase.expose().len() < SHORTEST_FOR_ZFS {
+    if passphrase.expose().len() < MIN_FOR_ZFS {
         return Err(PassphraseError::TooShort { volume: volume.to_owned() });
     }
     Ok(())
 }
 
-/// Refuses what a prompt at boot would not take as it is: to that of systemd, Tab and other
-/// control characters are keys, not characters.
+/// Refuses a passphrase that cannot be entered at a boot prompt: systemd's interprets Tab and
+/// other control characters as keys.
 pub fn can_be_typed(volume: &str, passphrase: &Secret) -> Result<(), PassphraseError> {
-    let refused = |why| Err(PassphraseError::Untypable { volume: volume.to_owned(), why });
+    let refused = |why| Err(PassphraseError::CannotBeTyped { volume: volume.to_owned(), why });
     let bytes = passphrase.expose();
     if bytes.iter().any(u8::is_ascii_control) {
-        return refused("it holds a tab or another control character");
+        return refused("it contains a tab or another control character");
     }
-    if bytes.len() > LONGEST_TYPED {
-        return refused("it is longer than 512 bytes, more than cryptsetup takes from a keyboard");
+    if bytes.len() > MAX_TYPED {
+        return refused("it is longer than the 512 bytes that cryptsetup reads from a keyboard");
     }
     Ok(())
 }
@@ -129,13 +139,13 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_types_is_refused() {
+    fn what_cannot_be_typed_is_refused() {
         let long = "x".repeat(513);
         for bad in ["a\tb", "a\u{15}", "a\u{7f}", "a\u{1b}[A", "a\r", long.as_str()] {
             let refused = can_be_typed("crypted", &Secret::from(bad.to_owned()));
-            assert!(matches!(refused, Err(PassphraseError::Untypable { .. })), "{bad:?}");
+            assert!(matches!(refused, Err(PassphraseError::CannotBeTyped { .. })), "{bad:?}");
         }
-        // Characters beyond ASCII have bytes in which no control character is seen.
+        // Bytes of characters beyond ASCII are not control characters.
         assert!(can_be_typed("crypted", &Secret::from("\u{80}\u{df}".to_owned())).is_ok());
     }
 
@@ -147,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_disko_does_is_what_we_think() {
+    fn passphrases_are_read_as_diskos_shell_reads_them() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("p");
         let printable: String = (' '..='~').collect();

@@ -10,7 +10,7 @@ use crate::common::git::{git, identify};
 use crate::common::sshd::{Sshd, keygen};
 use crate::common::users::{PASSWORD, Rules, endpoint, machine};
 use landfall::error::{Advice, Exit};
-use landfall::nix::{Nix, NixError, NixOptions, Report, StorePath};
+use landfall::nix::{Nix, NixError, NixOptions, Report, Store, StorePath, Substitutes};
 use landfall::ssh::Session;
 use tempfile::TempDir;
 
@@ -100,7 +100,7 @@ fn values_are_evaluated_and_the_lock_file_is_left_alone() {
     assert_eq!(value, "other");
     assert!(!flake.path().join("flake.lock").exists());
     let wrong: Result<String, _> = nix.eval_json(&flake.attr("hosts"), None);
-    assert!(matches!(wrong.unwrap_err(), NixError::Answer { .. }));
+    assert!(matches!(wrong.unwrap_err(), NixError::Output { .. }));
 }
 
 #[test]
@@ -187,7 +187,8 @@ fn closures_are_copied_and_found_on_the_other_side() {
     let top = nix.build(&[&flake.attr("top")], &mut |_| {}).unwrap().remove(0);
     assert!(!nix.is_valid_in(&store, &top, "").unwrap());
     let mut last = None;
-    nix.copy(&store, std::slice::from_ref(&top), "", false, &mut |report| {
+    let to = Store { uri: &store, ssh_opts: "" };
+    nix.copy(None, to, std::slice::from_ref(&top), Substitutes::None, &mut |report| {
         if let Report::Progress(progress) = report {
             last = Some(progress);
         }
@@ -237,7 +238,8 @@ fn closures_travel_to_root_where_sudo_asks_for_a_password() {
 
     let top = nix.build(&[&flake.attr("top")], &mut |_| {}).unwrap().remove(0);
     assert!(!nix.is_valid_in(&url, &top, &opts).unwrap());
-    nix.copy(&url, std::slice::from_ref(&top), &opts, true, &mut |_| {}).unwrap();
+    let (to, paths) = (Store { uri: &url, ssh_opts: &opts }, std::slice::from_ref(&top));
+    nix.copy(None, to, paths, Substitutes::ByDestination, &mut |_| {}).unwrap();
     assert!(nix.is_valid_in(&url, &top, &opts).unwrap());
     assert!(mnt.join(&top.as_str()[1..]).exists());
     let source = nix.flake_archive_to(&flake.reference, &url, &opts, &mut |_| {}).unwrap();
@@ -265,7 +267,8 @@ fn closures_and_sources_travel_over_a_session_and_nothing_else_logs_in() {
 
     let top = nix.build(&[&flake.attr("top")], &mut |_| {}).unwrap().remove(0);
     assert!(!nix.is_valid_in(&url, &top, &opts).unwrap());
-    nix.copy(&url, std::slice::from_ref(&top), &opts, false, &mut |_| {}).unwrap();
+    let (to, paths) = (Store { uri: &url, ssh_opts: &opts }, std::slice::from_ref(&top));
+    nix.copy(None, to, paths, Substitutes::None, &mut |_| {}).unwrap();
     assert!(nix.is_valid_in(&url, &top, &opts).unwrap());
     assert!(mnt.join(&top.as_str()[1..]).exists());
     let source = nix.flake_archive_to(&flake.reference, &url, &opts, &mut |_| {}).unwrap();

@@ -24,7 +24,7 @@ use crate::config::{
     Config, ConfigError, ConfigRepo, HostName, InstallerFlake, Kexec, KexecImage, Push, Strategy,
     named, passphrases,
 };
-use crate::nix::{NixOptions, StorePath};
+use crate::nix::{NixOptions, StorePath, StorePathError};
 use crate::ssh::Endpoint;
 
 /// How long a person has to type the passphrase on the console of the target.
@@ -215,7 +215,10 @@ fn store_path(path: &Path) -> Result<StorePath, ConfigError> {
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     let top: PathBuf = real.components().take(4).collect();
     let text = top.to_string_lossy();
-    text.parse().map_err(|why| ConfigError::StorePath { path: path.to_owned(), why })
+    text.parse().map_err(|error: StorePathError| ConfigError::StorePath {
+        path: path.to_owned(),
+        why: error.to_string(),
+    })
 }
 
 /// `nixos-system-guppy-26.05…` is guppy's.

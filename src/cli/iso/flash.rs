@@ -10,7 +10,7 @@ use crate::cli::Cli;
 use crate::cli::args::NixArgs;
 use crate::error::{Exit, StepError};
 use crate::image::flash;
-use crate::image::flash::{Device, Drive, DriveError, Phase};
+use crate::image::flash::{Device, Drive, DriveError, FlashPhase, InternalDrives};
 use crate::run::event::{Events, Progress};
 use crate::ui::prompt::{Question, prompter};
 use crate::ui::text::size;
@@ -49,14 +49,18 @@ pub fn flash(cli: &Cli, args: &IsoFlashArgs) -> Result<Exit, StepError> {
     let Some(named) = &args.drive else { return Err(which(&Drive::list()?)) };
     // Before minutes of building: what is wrong with the drive is wrong with any image.
     let drive = Drive::find(named)?;
-    drive.check(0, args.internal)?;
+    let internal = match args.internal {
+        true => InternalDrives::Allowed,
+        false => InternalDrives::Refused,
+    };
+    drive.check(0, internal)?;
     drop(Device::open(&drive.path)?);
     let image = match &args.image {
         Some(image) => image.clone(),
         None => crate::cli::iso::built(cli, args.attr.as_deref(), &args.nix)?,
     };
     let (mut file, length) = open_image(&image)?;
-    drive.check(length, args.internal)?;
+    drive.check(length, internal)?;
 
     let (sender, receiver) = mpsc::channel();
     let ui = Ui::start(cli.log_format, cli.color, None, receiver);
@@ -130,7 +134,7 @@ fn confirm(
     if !prompter.is_interactive() {
         return Err(nobody_confirms(drive));
     }
-    let text = format!("Overwrite it? Type {} to confirm", drive.name());
+    let text = format!("Overwrite it? Type {} to confirm", drive.confirmation_name());
     let mut question = Question::new(text, "--yes")
         .detail(format!("drive: {drive}"))
         .detail(format!("image: {}", image.display()));
@@ -141,7 +145,7 @@ fn confirm(
         question = question.detail(format!("on it: {line}"));
     }
     question = question.detail("Everything on it will be lost.");
-    if prompter.type_to_confirm(&question, &drive.name())? {
+    if prompter.type_to_confirm(&question, &drive.confirmation_name())? {
         return Ok(());
     }
     Err(StepError::new(
@@ -181,7 +185,7 @@ fn nobody_confirms(drive: &Drive) -> StepError {
 fn same_drive(drive: &Drive, named: &Path) -> Result<(), StepError> {
     match Drive::find(named) {
         Ok(now) if now == *drive => Ok(()),
-        Ok(_) | Err(DriveError::NotThere { .. }) => Err(StepError::new(
+        Ok(_) | Err(DriveError::NotFound { .. }) => Err(StepError::new(
             format!("{drive} is not what it was"),
             "another drive, or another use of it, since it was confirmed",
             "Nothing was written. Run the same command again.",
@@ -191,13 +195,13 @@ fn same_drive(drive: &Drive, named: &Path) -> Result<(), StepError> {
     }
 }
 
-fn progress(phase: Phase, done: u64, length: u64) -> Progress {
+fn progress(phase: FlashPhase, done: u64, length: u64) -> Progress {
     let label = match phase {
-        Phase::Probing => {
+        FlashPhase::Probing => {
             return Progress { label: "looking what it keeps".into(), ..Progress::default() };
         }
-        Phase::Writing => format!("writing {}", size(length)),
-        Phase::Reading => format!("reading back {}", size(length)),
+        FlashPhase::Writing => format!("writing {}", size(length)),
+        FlashPhase::Verifying => format!("reading back {}", size(length)),
     };
     Progress { label, bytes_done: Some(done), bytes_total: Some(length), ..Progress::default() }
 }

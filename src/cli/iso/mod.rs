@@ -16,7 +16,7 @@ use crate::error::{Exit, StepError};
 use crate::facts::repository::flake_in;
 use crate::image::{customize, host_keys, wifi};
 use crate::init::operator_keys;
-use crate::nix::flake_ref::encode;
+use crate::nix::flake_ref::percent_encode;
 use crate::nix::{Nix, report_to};
 use crate::run::event::Events;
 use crate::run::run_dir::StateDir;
@@ -116,7 +116,7 @@ fn customize(cli: &Cli, args: &IsoBuildArgs, output: &Path) -> Result<Exit, Step
         authorized_keys += &operator_keys::authorized_keys(file)?;
     }
     let networks = wifi::profiles(
-        &wifi::Wanted {
+        &wifi::WifiFlags {
             names: &args.wifi,
             hidden: &args.wifi_hidden,
             passphrase_files: &args.wifi_passphrase_file,
@@ -136,7 +136,7 @@ fn customize(cli: &Cli, args: &IsoBuildArgs, output: &Path) -> Result<Exit, Step
     customize::customize(
         &image,
         output,
-        &customize::Custom { host_key, authorized_keys, networks },
+        &customize::Customization { host_key, authorized_keys, networks },
     )?;
     let name = std::path::absolute(output).unwrap_or_else(|_| output.to_owned());
     host_keys::record(&state, &public, &name.display().to_string()).map_err(|error| {
@@ -165,7 +165,7 @@ fn built(cli: &Cli, attr: Option<&str>, nix: &NixArgs) -> Result<PathBuf, StepEr
     // Standard output is for the path alone: $(landfall iso build) is a file.
     let ui = Ui::start_beside(cli.log_format, cli.color, receiver);
     let events = Events::new("iso", sender);
-    let base = format!("git+file://{}", encode(&place.dir));
+    let base = format!("git+file://{}", percent_encode(&place.dir));
     let installable = format!("{}#{}", flake_in(&base, &wanted.dir), wanted.attr);
     let built = Nix::find(nix_options(nix))
         .and_then(|nix| nix.build(&[&installable], &mut report_to(&events)));

@@ -1,4 +1,4 @@
-//! A block device of this machine.
+//! Exclusive access to a block device of this machine.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -7,22 +7,23 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice as Fadvise, OFlags, fadvise};
 
-use super::Blocks;
+use super::BlockDevice;
 use crate::error::{Advice, Exit};
 
-/// The alignment in memory that reading past the cache needs.
+/// Memory alignment that O_DIRECT needs, in bytes.
 const ALIGNMENT: usize = 4096;
 
-/// An open device that nobody else uses.
+/// A block device, opened with O_EXCL.
 #[derive(Debug)]
 pub struct Device {
     file: File,
-    /// Where the device can be read past the page cache.
+    /// The device opened with O_DIRECT, where it supports that.
     direct: Option<File>,
     size: u64,
     buffer: Vec<u8>,
 }
 
+/// Why a block device cannot be opened exclusively.
 #[derive(Debug, thiserror::Error)]
 #[error("{} cannot be opened: {source}", path.display())]
 pub struct OpenError {
@@ -34,14 +35,14 @@ impl Advice for OpenError {
     fn hint(&self) -> String {
         match self.source.kind() {
             io::ErrorKind::PermissionDenied => {
-                "Drives are written by root: run the same command with sudo.".into()
+                "Writing to a drive needs root: run the same command with sudo.".into()
             }
             io::ErrorKind::ResourceBusy => {
-                "Something uses it: a mounted file system, a volume group, an array, a pool. \
-                 Let go of it first."
+                "It is in use by a mounted file system, a volume group, an array or a pool. \
+                 Unmount or deactivate that first."
                     .into()
             }
-            _ => "Is it still plugged in?".into(),
+            _ => "Check that it is still plugged in.".into(),
         }
     }
 
@@ -54,9 +55,10 @@ impl Advice for OpenError {
 }
 
 impl Device {
+    /// Opens the device at `path` for reading and writing; fails with EBUSY where it is in use.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let failed = |source| OpenError { path: path.to_owned(), source };
-        // For a block device O_EXCL means: in use by nobody, not even by the kernel.
+        // On a block device, O_EXCL without O_CREAT fails while the kernel uses it (open(2)).
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -73,7 +75,7 @@ impl Device {
     }
 }
 
-impl Blocks for Device {
+impl BlockDevice for Device {
     fn size(&self) -> u64 {
         self.size
     }
@@ -88,7 +90,7 @@ impl Blocks for Device {
 
     fn read_at(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         let Some(direct) = &self.direct else {
-            // What was synced is forgotten, and so has to come from the device.
+            // Drops the synced pages from the page cache, so that they are read from the device.
             fadvise(&self.file, 0, None, Fadvise::DontNeed)?;
             return self.file.read_exact_at(bytes, offset);
         };

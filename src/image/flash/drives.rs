@@ -1,4 +1,6 @@
 //! The drives of this machine, and which of them may be overwritten.
+//!
+//! Facts come from `lsblk --json`, and from blkid where udev recorded nothing.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,62 +15,65 @@ use crate::ui::text::size;
 const DEADLINE: Duration = Duration::from_secs(60);
 const COLUMNS: &str =
     "PATH,TYPE,SIZE,MODEL,SERIAL,TRAN,RM,HOTPLUG,RO,FSTYPE,LABEL,PARTLABEL,MOUNTPOINTS";
-/// Where a system mounts what it cannot do without.
+/// Mount points of the running system.
 const SYSTEM: [&str; 8] =
     ["/", "/boot", "/boot/efi", "/efi", "/home", "/nix", "/nix/store", "[SWAP]"];
 
-/// A drive as lsblk tells of it.
+/// A whole drive, as lsblk reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drive {
-    /// `/dev/sdb`
+    /// The kernel's name, as `/dev/sdb`.
     pub path: PathBuf,
+    /// lsblk's TYPE: `disk` or `loop`.
     pub kind: String,
     pub size_bytes: u64,
     model: Option<String>,
     serial: Option<String>,
     transport: Option<String>,
     removable: bool,
-    /// A chip on the board (eMMC), which the kernel attaches as it does cards.
+    /// An eMMC chip on the board, which the kernel attaches as it does SD cards.
     soldered: bool,
     read_only: bool,
     /// A line for each partition, file system or container on it.
     contents: Vec<String>,
-    /// Device and mount point of all that is in use.
+    /// Device and mount point of everything mounted from it.
     mounts: Vec<(String, String)>,
 }
 
-/// Why the drives of this machine could not be looked at, or the one that was named is none.
+/// Why a drive of this machine cannot be found.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
     #[error("the drives of this machine cannot be listed: {0}")]
     List(#[source] ExecError),
-    #[error("lsblk was not understood: {0}")]
-    Answer(#[source] serde_json::Error),
-    #[error("{} is no drive of this machine", given.display())]
-    NotThere { given: PathBuf, drives: Vec<String> },
-    #[error("{} is a part of {whole}", given.display())]
-    Part { given: PathBuf, whole: String },
+    #[error("the output of lsblk cannot be parsed: {0}")]
+    Output(#[source] serde_json::Error),
+    #[error("{} is not a drive of this machine", given.display())]
+    NotFound { given: PathBuf, drives: Vec<String> },
+    #[error("{} is a partition of {whole}", given.display())]
+    Partition { given: PathBuf, whole: String },
 }
 
 impl Advice for DriveError {
     fn hint(&self) -> String {
         match self {
-            Self::List(_) | Self::Answer(_) => {
-                "It takes lsblk, of util-linux 2.38 or newer.".into()
+            Self::List(_) | Self::Output(_) => {
+                "Install util-linux 2.38 or newer, which has lsblk.".into()
             }
-            Self::NotThere { drives, .. } if drives.is_empty() => {
-                "Plug the drive in; no removable one is there now.".into()
+            Self::NotFound { drives, .. } if drives.is_empty() => {
+                "Plug the drive in: no removable drive is there now.".into()
             }
-            Self::NotThere { drives, .. } => {
-                format!("Removable drives are: {}", drives.join("; "))
+            Self::NotFound { drives, .. } => {
+                format!("The removable drives are: {}", drives.join("; "))
             }
-            Self::Part { whole, .. } => format!("An image takes a whole drive: {whole}"),
+            Self::Partition { whole, .. } => {
+                format!("An image is written to a whole drive: {whole}")
+            }
         }
     }
 
     fn exit(&self) -> Exit {
         match self {
-            Self::List(_) | Self::Answer(_) => Exit::Failed,
+            Self::List(_) | Self::Output(_) => Exit::Failed,
             _ => Exit::Usage,
         }
     }
@@ -76,7 +81,7 @@ impl Advice for DriveError {
 
 /// Why a drive must not be overwritten.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum DriveRefused {
     #[error("this machine runs from {drive}: it holds {mount}")]
     System { drive: String, mount: String },
     #[error("{drive} is in use: {device} is mounted at {mount}")]
@@ -85,24 +90,23 @@ pub enum Refused {
     Fixed { drive: String },
     #[error("{drive} is write-protected")]
     ReadOnly { drive: String },
-    #[error("{drive} holds {size}, the image is {needed}")]
+    #[error("{drive} has {size}, the image needs {needed}")]
     TooSmall { drive: String, size: String, needed: String },
     #[error("there is no medium in {drive}")]
     NoMedium { drive: String },
 }
 
-impl Advice for Refused {
+impl Advice for DriveRefused {
     fn hint(&self) -> String {
         match self {
             Self::System { .. } => "Choose another drive.".into(),
             Self::Mounted { device, .. } => format!("Unmount it first: umount {device}"),
             Self::Fixed { .. } => {
-                "Choose another drive. Where it is really this one: --internal, and confirm it."
-                    .into()
+                "Choose another drive. To overwrite this one, add --internal and confirm it.".into()
             }
-            Self::ReadOnly { .. } => "Move its switch, or take another.".into(),
-            Self::TooSmall { .. } => "Take a larger one.".into(),
-            Self::NoMedium { .. } => "Put the card in.".into(),
+            Self::ReadOnly { .. } => "Slide its write-protect switch, or use another.".into(),
+            Self::TooSmall { .. } => "Use a larger one.".into(),
+            Self::NoMedium { .. } => "Insert the card.".into(),
         }
     }
 
@@ -111,71 +115,80 @@ impl Advice for Refused {
     }
 }
 
+/// Whether a drive that is not removable may be overwritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InternalDrives {
+    Refused,
+    Allowed,
+}
+
 impl Drive {
-    /// The drives of this machine.
+    /// Lists the disks and loop devices of this machine.
     pub fn list() -> Result<Vec<Self>, DriveError> {
         let text = Cmd::new("lsblk")
             .args(["--json", "--bytes", "--output", COLUMNS])
             .deadline(DEADLINE)
             .read()
             .map_err(DriveError::List)?;
-        let mut devices = parse(&text).map_err(DriveError::Answer)?;
+        let mut devices = parse(&text).map_err(DriveError::Output)?;
         devices.iter_mut().for_each(Device::probe);
         let mut drives: Vec<Self> = devices.into_iter().map(Self::from).collect();
         for drive in &mut drives {
             let name = drive.path.file_name().unwrap_or_default();
             let kind = Path::new("/sys/class/block").join(name).join("device/type");
-            // Cards say SD. Disks on SCSI have a number there.
+            // SD cards have `SD` there, SCSI disks a number.
             drive.soldered = std::fs::read_to_string(kind).is_ok_and(|kind| kind.trim() == "MMC");
         }
         Ok(drives)
     }
 
-    /// The drive that `given` names: a device, or a link to one as in /dev/disk/by-id.
+    /// Finds the drive that `given` names: a device, or a link to one as in /dev/disk/by-id.
     pub fn find(given: &Path) -> Result<Self, DriveError> {
         let drives = Self::list()?;
         let path = std::fs::canonicalize(given).unwrap_or_else(|_| given.to_owned());
         if let Some(drive) = drives.iter().find(|drive| drive.path == path) {
             return Ok(drive.clone());
         }
-        // The kernel's folder of a partition lies in that of its disk.
+        // In sysfs, a partition's directory is inside that of its disk.
         let name = path.file_name().unwrap_or_default();
         let in_sys = std::fs::canonicalize(Path::new("/sys/class/block").join(name)).ok();
         let disk = in_sys.as_deref().and_then(Path::parent).and_then(Path::file_name);
         let whole = drives.iter().find(|drive| disk.is_some() && drive.path.file_name() == disk);
         Err(match whole {
-            Some(whole) => DriveError::Part {
+            Some(whole) => DriveError::Partition {
                 given: given.to_owned(),
                 whole: whole.path.display().to_string(),
             },
-            None => DriveError::NotThere {
+            None => DriveError::NotFound {
                 given: given.to_owned(),
                 drives: drives.iter().filter(|d| d.is_removable()).map(Self::to_string).collect(),
             },
         })
     }
 
-    /// Made to be taken out; a loop device is only a file.
+    /// Says whether the drive can be unplugged. Loop devices count, eMMC and empty card readers do
+    /// not.
     pub fn is_removable(&self) -> bool {
         let plugged = matches!(self.transport.as_deref(), Some("usb" | "mmc"));
         self.size_bytes > 0 && !self.soldered && (self.removable || plugged || self.is_loop())
     }
 
+    /// Says whether this is a loop device, which is only a file.
     pub fn is_loop(&self) -> bool {
         self.kind == "loop"
     }
 
-    /// What is on it, a line each.
+    /// Describes each partition, file system or container on it, as `/dev/sdb1  1.0 GiB  vfat “DATA”`.
     pub fn contents(&self) -> &[String] {
         &self.contents
     }
 
-    /// What a person types to say that it is this one.
-    pub fn name(&self) -> String {
+    /// Returns what a person types to confirm the drive: its serial, else its path.
+    pub fn confirmation_name(&self) -> String {
         self.serial.clone().unwrap_or_else(|| self.path.display().to_string())
     }
 
-    /// Its name that stays the same, where udev gave it one.
+    /// Returns its first link in /dev/disk/by-id, where udev made one.
     pub fn by_id(&self) -> Option<PathBuf> {
         let links = std::fs::read_dir("/dev/disk/by-id").ok()?;
         let mut names: Vec<PathBuf> = links
@@ -186,35 +199,35 @@ impl Drive {
         names.into_iter().next()
     }
 
-    /// Whether it may be overwritten with an image of `needed` bytes; `internal` allows for
-    /// one that is not removable, never for one that is in use.
-    pub fn check(&self, needed: u64, internal: bool) -> Result<(), Refused> {
+    /// Refuses the drive unless it can be overwritten with an image of `needed` bytes. Nothing
+    /// allows one that is in use.
+    pub fn check(&self, needed: u64, internal: InternalDrives) -> Result<(), DriveRefused> {
         let drive = self.to_string();
         let is_system = |mount: &str| SYSTEM.contains(&mount);
         if let Some((_, mount)) = self.mounts.iter().find(|(_, mount)| is_system(mount)) {
-            return Err(Refused::System { drive, mount: mount.clone() });
+            return Err(DriveRefused::System { drive, mount: mount.clone() });
         }
         if let Some((device, mount)) = self.mounts.first().cloned() {
-            return Err(Refused::Mounted { drive, device, mount });
+            return Err(DriveRefused::Mounted { drive, device, mount });
         }
         if self.size_bytes == 0 {
-            return Err(Refused::NoMedium { drive });
+            return Err(DriveRefused::NoMedium { drive });
         }
         if self.read_only {
-            return Err(Refused::ReadOnly { drive });
+            return Err(DriveRefused::ReadOnly { drive });
         }
-        if !self.is_removable() && !internal {
-            return Err(Refused::Fixed { drive });
+        if !self.is_removable() && internal == InternalDrives::Refused {
+            return Err(DriveRefused::Fixed { drive });
         }
         if self.size_bytes < needed {
             let (size, needed) = (size(self.size_bytes), size(needed));
-            return Err(Refused::TooSmall { drive, size, needed });
+            return Err(DriveRefused::TooSmall { drive, size, needed });
         }
         Ok(())
     }
 }
 
-/// Device, model, serial and size.
+/// Shows the path, model, serial and size, as `/dev/sdb (Ultra Fit, 4C53, 7.5 GiB)`.
 impl fmt::Display for Drive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (", self.path.display())?;
@@ -261,7 +274,7 @@ fn parse(text: &str) -> Result<Vec<Device>, serde_json::Error> {
     Ok(listed.blockdevices.into_iter().filter(whole).collect())
 }
 
-/// Type and label in `blkid --output export`: a line `NAME=VALUE` for each.
+/// Reads TYPE and LABEL from `blkid --output export`, which prints lines `NAME=VALUE`.
 fn parse_blkid(text: &str) -> (Option<String>, Option<String>) {
     let value = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
@@ -295,8 +308,8 @@ impl From<Device> for Drive {
 }
 
 impl Device {
-    /// Looks at what lsblk knows nothing of: it tells what udev found, and where udev was not
-    /// running that is nothing. Without the right to look, it stays unknown.
+    /// Asks blkid for what lsblk does not know: lsblk reports udev's database, which is empty
+    /// where udev does not run. Without the permission to read the device, it stays unknown.
     fn probe(&mut self) {
         self.children.iter_mut().for_each(Self::probe);
         if self.fstype.is_some() || !self.children.is_empty() || self.size == 0 {
@@ -311,7 +324,8 @@ impl Device {
         }
     }
 
-    /// The device and all that lies on it: partitions, and what is opened from them.
+    /// Collects the contents and mounts of the device and, recursively, of its children:
+    /// partitions and the volumes opened from them.
     fn collect(&self, contents: &mut Vec<String>, mounts: &mut Vec<(String, String)>) {
         let path = self.path.display().to_string();
         for mount in self.mountpoints.iter().flatten() {
@@ -364,22 +378,33 @@ mod tests {
 
     #[test]
     fn what_is_in_use_is_refused_whatever_else_is_allowed() {
-        let why = |name: &str| drive(name).check(1000, true).unwrap_err();
-        assert!(matches!(why("sda"), Refused::System { mount, .. } if mount == "/nix/store"));
-        assert!(matches!(why("sdb"), Refused::Mounted { device, .. } if device == "/dev/sdb1"));
-        assert!(matches!(why("sdd"), Refused::NoMedium { .. }));
-        assert!(matches!(why("sde"), Refused::ReadOnly { .. }));
+        let why = |name: &str| drive(name).check(1000, InternalDrives::Allowed).unwrap_err();
+        assert!(matches!(why("sda"), DriveRefused::System { mount, .. } if mount == "/nix/store"));
+        assert!(
+            matches!(why("sdb"), DriveRefused::Mounted { device, .. } if device == "/dev/sdb1")
+        );
+        assert!(matches!(why("sdd"), DriveRefused::NoMedium { .. }));
+        assert!(matches!(why("sde"), DriveRefused::ReadOnly { .. }));
     }
 
     #[test]
     fn an_internal_disk_takes_a_flag_and_a_small_one_is_found() {
         let disk = drive("sdc");
-        assert!(matches!(disk.check(1000, false), Err(Refused::Fixed { .. })));
-        assert_eq!(disk.check(1000, true), Ok(()));
-        assert!(matches!(disk.check(1 << 50, true), Err(Refused::TooSmall { .. })));
+        assert!(matches!(
+            disk.check(1000, InternalDrives::Refused),
+            Err(DriveRefused::Fixed { .. })
+        ));
+        assert_eq!(disk.check(1000, InternalDrives::Allowed), Ok(()));
+        assert!(matches!(
+            disk.check(1 << 50, InternalDrives::Allowed),
+            Err(DriveRefused::TooSmall { .. })
+        ));
         assert!(drive("sdb").is_removable() && !drive("sdd").is_removable());
         let chip = Drive { soldered: true, mounts: Vec::new(), ..drive("sdb") };
-        assert!(matches!(chip.check(1000, false), Err(Refused::Fixed { .. })));
+        assert!(matches!(
+            chip.check(1000, InternalDrives::Refused),
+            Err(DriveRefused::Fixed { .. })
+        ));
     }
 
     #[test]
@@ -395,7 +420,7 @@ mod tests {
         assert_eq!(drive.to_string(), "/dev/sdb (Ultra Fit, 4C53, 7.5 GiB)");
         let contents = drive.contents().join("\n");
         assert!(contents.contains("iso9660 “nixos”") && contents.contains("vfat “DATA”"));
-        assert_eq!(drive.name(), "4C53");
+        assert_eq!(drive.confirmation_name(), "4C53");
         assert!(parse(SAMPLE).unwrap().iter().all(|drive| drive.path != Path::new("/dev/sr0")));
     }
 }

@@ -1,13 +1,15 @@
-//! An image goes onto a drive: only onto the drive that was meant, and whole.
+//! Writes an installer image to a removable drive of this machine.
 //!
-//! `drives` knows what is on this machine and what must not be overwritten; `write` writes
-//! and reads back. The first part of the image is written last, so that a drive on which
-//! writing was cut off does not start a machine.
+//! `drives` lists the drives and refuses those that must not be overwritten, `device` opens
+//! one exclusively, `write` writes the image and verifies it.
+//!
+//! Invariants: a drive that is in use is never opened for writing; the first MiB of the
+//! image is written last, so that an interrupted write leaves a drive that does not boot.
 
 pub mod device;
 pub mod drives;
 pub mod write;
 
 pub use device::{Device, OpenError};
-pub use drives::{Drive, DriveError, Refused};
-pub use write::{Blocks, Phase, WriteError, write};
+pub use drives::{Drive, DriveError, DriveRefused, InternalDrives};
+pub use write::{BlockDevice, FlashError, FlashPhase, write};

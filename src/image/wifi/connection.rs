@@ -1,5 +1,7 @@
-//! A connection that somebody else wrote, as NetworkManager keeps it, and what would keep
-//! another machine from using it.
+//! Wi-Fi keyfiles that the user brings, as in /etc/NetworkManager/system-connections.
+//!
+//! A keyfile is embedded unchanged, or refused where the installer could not use it: because
+//! it is bound to one machine or user, or because its secret is stored elsewhere.
 
 use std::path::Path;
 
@@ -7,13 +9,13 @@ use zeroize::Zeroizing;
 
 use super::{Profile, WifiError, shown};
 
-/// Reads a keyfile of a Wi-Fi network; it is taken as it is, byte for byte.
+/// Reads the keyfile of a Wi-Fi network, unchanged; refuses one that the installer could not use.
 pub fn read(path: &Path) -> Result<Profile, WifiError> {
     let refuse = |why: String| WifiError::Connection { path: path.to_owned(), why };
     let keyfile = Zeroizing::new(std::fs::read(path).map_err(|error| refuse(error.to_string()))?);
     let text = std::str::from_utf8(&keyfile).map_err(|_| refuse("it is not text".into()))?;
     let entries = entries(text);
-    if let Some(why) = what_is_wrong(&entries) {
+    if let Some(why) = problem(&entries) {
         return Err(refuse(why));
     }
     let id = find(&entries, "connection", "id").map(|id| shown(id.as_bytes()));
@@ -28,12 +30,13 @@ struct Entry<'a> {
     value: &'a str,
 }
 
+/// Reads the `key=value` lines of a keyfile, with the groups' old names replaced.
 fn entries(text: &str) -> Vec<Entry<'_>> {
     let mut group = "";
     let mut entries = Vec::new();
     for line in text.lines().map(str::trim) {
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            // Both names of a group mean the same.
+            // NetworkManager accepts the setting's name and its alias.
             group = match name {
                 "802-11-wireless" => "wifi",
                 "802-11-wireless-security" => "wifi-security",
@@ -51,8 +54,8 @@ fn find<'a>(entries: &[Entry<'a>], group: &str, key: &str) -> Option<&'a str> {
     entry.map(|entry| entry.value).filter(|value| !value.is_empty())
 }
 
-/// Why NetworkManager on another machine, with nobody there, would not join the network.
-fn what_is_wrong(entries: &[Entry]) -> Option<String> {
+/// Says why NetworkManager on another machine would not join the network unattended.
+fn problem(entries: &[Entry]) -> Option<String> {
     match find(entries, "connection", "type") {
         Some("wifi" | "802-11-wireless") => {}
         Some(other) => return Some(format!("its type is {other}, not wifi")),
@@ -67,24 +70,24 @@ fn what_is_wrong(entries: &[Entry]) -> Option<String> {
             ("connection", "interface-name" | "permissions") | ("wifi", "mac-address")
                 if !value.is_empty() =>
             {
-                Some(format!("{line} ties it to one machine or person"))
+                Some(format!("{line} binds it to one machine or user"))
             }
             ("connection", "autoconnect") if matches!(*value, "false" | "0" | "no") => {
-                Some(format!("{line} keeps it from being joined unasked"))
+                Some(format!("{line} disables joining automatically"))
             }
             ("wifi-security" | "802-1x", key) if key.ends_with("-flags") && *value != "0" => {
-                Some(format!("{line} says that its secret is not in the file"))
+                Some(format!("{line} means that its secret is not in the file"))
             }
-            ("802-1x", key) if names_a_file(key) && !value.starts_with("data:") => {
-                Some(format!("{line} names a file of this machine"))
+            ("802-1x", key) if is_path_key(key) && !value.starts_with("data:") => {
+                Some(format!("{line} refers to a file of this machine"))
             }
             _ => None,
         }
     })
 }
 
-/// Keys of 802.1X whose value is a path, unless the content itself is there.
-fn names_a_file(key: &str) -> bool {
+/// Says whether a key of 802.1X has a path as its value, unless that begins with `data:`.
+fn is_path_key(key: &str) -> bool {
     let key = key.strip_prefix("phase2-").unwrap_or(key);
     matches!(key, "ca-cert" | "ca-path" | "client-cert" | "private-key" | "pac-file")
 }
@@ -111,21 +114,21 @@ mod tests {
 
     #[test]
     fn what_only_one_machine_can_use_is_named() {
-        let wrong = |more: &str| what_is_wrong(&entries(&format!("{OFFICE}{more}\n")));
+        let wrong = |more: &str| problem(&entries(&format!("{OFFICE}{more}\n")));
         assert_eq!(wrong(""), None);
         assert_eq!(wrong("password-flags=0\nca-cert=data:;base64,AA=="), None);
         for (more, names) in [
-            ("password-flags=1", "password-flags in [802-1x] says"),
-            ("phase2-ca-cert=/home/anna/ca.pem", "phase2-ca-cert in [802-1x] names a file"),
-            ("[connection]\ninterface-name=wlan0", "interface-name in [connection] ties"),
-            ("[connection]\npermissions=user:anna:;", "permissions in [connection] ties"),
-            ("[connection]\nautoconnect=false", "autoconnect in [connection] keeps"),
-            ("[wifi]\nmac-address=00:11:22:33:44:55", "mac-address in [wifi] ties"),
+            ("password-flags=1", "password-flags in [802-1x] means"),
+            ("phase2-ca-cert=/home/anna/ca.pem", "phase2-ca-cert in [802-1x] refers to a file"),
+            ("[connection]\ninterface-name=wlan0", "interface-name in [connection] binds"),
+            ("[connection]\npermissions=user:anna:;", "permissions in [connection] binds"),
+            ("[connection]\nautoconnect=false", "autoconnect in [connection] disables"),
+            ("[wifi]\nmac-address=00:11:22:33:44:55", "mac-address in [wifi] binds"),
         ] {
             let why = wrong(more).unwrap();
             assert!(why.starts_with(names), "{why}");
         }
-        let other = |text: &str| what_is_wrong(&entries(text)).unwrap();
+        let other = |text: &str| problem(&entries(text)).unwrap();
         assert!(other("[connection]\ntype=ethernet").contains("ethernet, not wifi"));
         assert!(other("[connection]\ntype=wifi").contains("no ssid"));
         assert!(other("network={\n ssid=\"x\"\n}").contains("no type"));

@@ -1,7 +1,8 @@
-//! Wi-Fi networks that an installer joins by itself, in the form that NetworkManager reads,
-//! which NixOS's installer images run: keyfiles, as nm-settings-keyfile(5) describes them.
+//! Wi-Fi networks that a customized installer joins by itself.
 //!
-//! A passphrase comes from a file or from a person, and is in the keyfile alone.
+//! NixOS's installer images run NetworkManager, so each network becomes one of its keyfiles
+//! (nm-settings-keyfile(5)), which `customize` embeds. A passphrase comes from a file or a
+//! prompt, and is written to the keyfile alone.
 
 pub mod connection;
 
@@ -16,72 +17,73 @@ use crate::error::{Advice, Exit, StepError};
 use crate::secret::Secret;
 use crate::ui::prompt::{Prompter, Question};
 
-/// The longest name of a network, bytes (IEEE 802.11, element SSID).
-const LONGEST_NAME: usize = 32;
-/// Characters of a passphrase (IEEE 802.11, annex J.4).
-const PASSPHRASE: std::ops::RangeInclusive<usize> = 8..=63;
-/// Hexadecimal digits of a key that was made of a passphrase.
-const KEY_DIGITS: usize = 64;
+/// Longest SSID, in bytes (IEEE 802.11, element SSID).
+const MAX_SSID: usize = 32;
+/// Length of a WPA passphrase, in ASCII characters (IEEE 802.11, annex J.4).
+const PASSPHRASE_LENGTH: std::ops::RangeInclusive<usize> = 8..=63;
+/// Hexadecimal digits of a pre-shared key that is given in place of a passphrase.
+const PSK_DIGITS: usize = 64;
 
-/// What the flags of `iso build` ask for.
+/// The Wi-Fi networks that the flags of `iso build` name.
 #[derive(Debug, Default)]
-pub struct Wanted<'a> {
+pub struct WifiFlags<'a> {
+    /// SSIDs of `--wifi`.
     pub names: &'a [OsString],
-    /// Networks that do not show their names.
+    /// SSIDs of `--wifi-hidden`: networks that do not broadcast them.
     pub hidden: &'a [OsString],
-    /// `[NAME=]FILE`
+    /// Values of `--wifi-passphrase-file`, `[NAME=]FILE`.
     pub passphrase_files: &'a [OsString],
-    /// Keyfiles that somebody else wrote.
+    /// Keyfiles of `--wifi-connection`.
     pub connections: &'a [PathBuf],
 }
 
-/// A network, and all that is needed to join it.
+/// A NetworkManager connection profile, secrets included.
 #[derive(Debug)]
 pub struct Profile {
-    /// Its name, for people.
+    /// The network's name on one line, for people.
     pub name: String,
-    /// What NetworkManager reads, with the passphrase in it.
+    /// The keyfile as NetworkManager reads it, with the passphrase in it.
     pub keyfile: Zeroizing<Vec<u8>>,
 }
 
+/// Why the Wi-Fi networks cannot be embedded in an image.
 #[derive(Debug, thiserror::Error)]
 pub enum WifiError {
-    #[error("“{name}” is no name of a Wi-Fi network: it has {bytes} bytes, not 1 to 32")]
+    #[error("“{name}” is not a Wi-Fi network name: it has {bytes} bytes, not 1 to 32")]
     Name { name: String, bytes: usize },
     #[error("the Wi-Fi network “{0}” is given twice")]
-    Twice(String),
+    Duplicate(String),
     #[error("the passphrase file {} cannot be read: {source}", path.display())]
     Read { path: PathBuf, source: io::Error, networks: Vec<String> },
-    #[error("the passphrase file {0} is for no Wi-Fi network")]
-    Spare(String),
-    #[error("the passphrase of the Wi-Fi network “{name}” cannot be right: {why}")]
-    Passphrase { name: String, why: String },
-    #[error("{} is no Wi-Fi connection that the installer could use: {why}", path.display())]
+    #[error("the passphrase file {0} does not belong to any Wi-Fi network")]
+    UnusedPassphraseFile(String),
+    #[error("the passphrase of the Wi-Fi network “{name}” is not valid: {why}")]
+    Passphrase { name: String, why: PassphraseProblem },
+    #[error("the installer cannot use the Wi-Fi connection {}: {why}", path.display())]
     Connection { path: PathBuf, why: String },
 }
 
 impl Advice for WifiError {
     fn hint(&self) -> String {
         match self {
-            Self::Name { .. } => "Give the name as the router shows it.".into(),
-            Self::Twice(_) => "Name it once: with --wifi, or with --wifi-hidden.".into(),
+            Self::Name { .. } => "Give the network's name (SSID) as the router shows it.".into(),
+            Self::Duplicate(_) => "Give it once, with --wifi or with --wifi-hidden.".into(),
             Self::Read { networks, .. } => format!(
-                "Check the path. A name before it, as NAME=FILE, is one of: {}",
+                "Check the path. In NAME=FILE, NAME is one of: {}",
                 networks.join(", ")
             ),
-            Self::Spare(_) => {
-                "Name its network with --wifi NAME; there is one file for each network, and one \
-                 for all others."
+            Self::UnusedPassphraseFile(_) => {
+                "Name its network with --wifi NAME. Each network takes one file, NAME=FILE; one FILE \
+                 without a name is for all others."
                     .into()
             }
             Self::Passphrase { .. } => {
-                "Compare it with the router's. A network of another kind (open, with user names, \
-                 WPA3 alone) is given as NetworkManager keeps it: --wifi-connection FILE"
+                "Compare it with the router's. For other kinds of networks (open, 802.1X, WPA3 \
+                 only), give a NetworkManager keyfile: --wifi-connection FILE"
                     .into()
             }
-            Self::Connection { .. } => "Give a copy of the file without that: \
-                 --wifi-connection FILE. A name and a passphrase are enough for most networks: \
-                 --wifi NAME"
+            Self::Connection { .. } => "Give a copy of the file without that to \
+                 --wifi-connection. Most networks need only a name and a passphrase: --wifi NAME"
                 .into(),
         }
     }
@@ -91,27 +93,28 @@ impl Advice for WifiError {
     }
 }
 
-/// The networks that are wanted; a passphrase that no file holds is asked for.
-pub fn profiles(wanted: &Wanted, prompter: &dyn Prompter) -> Result<Vec<Profile>, StepError> {
-    let names = || wanted.names.iter().chain(wanted.hidden);
+/// Returns a profile for each network, in the order of the flags; prompts for passphrases that
+/// no file holds.
+pub fn profiles(flags: &WifiFlags, prompter: &dyn Prompter) -> Result<Vec<Profile>, StepError> {
+    let names = || flags.names.iter().chain(flags.hidden);
     let networks: Vec<&[u8]> = names().map(|name| name.as_bytes()).collect();
     for (index, name) in networks.iter().enumerate() {
         check_name(name)?;
         if networks[..index].contains(name) {
-            return Err(WifiError::Twice(shown(name)).into());
+            return Err(WifiError::Duplicate(shown(name)).into());
         }
     }
-    let files = files(&networks, wanted.passphrase_files)?;
+    let files = files(&networks, flags.passphrase_files)?;
     let mut profiles = Vec::new();
     for (index, (name, file)) in networks.iter().zip(files).enumerate() {
-        let given = match file {
+        let passphrase = match file {
             Some(file) => read(file, &networks)?,
             None => ask(name, prompter)?,
         };
-        let hidden = index >= wanted.names.len();
-        profiles.push(Profile { name: shown(name), keyfile: keyfile(name, hidden, &given)? });
+        let ssid = if index < flags.names.len() { Ssid::Broadcast } else { Ssid::Hidden };
+        profiles.push(Profile { name: shown(name), keyfile: keyfile(name, ssid, &passphrase)? });
     }
-    for path in wanted.connections {
+    for path in flags.connections {
         profiles.push(connection::read(path)?);
     }
     Ok(profiles)
@@ -119,12 +122,12 @@ pub fn profiles(wanted: &Wanted, prompter: &dyn Prompter) -> Result<Vec<Profile>
 
 fn check_name(name: &[u8]) -> Result<(), WifiError> {
     match name.len() {
-        1..=LONGEST_NAME => Ok(()),
+        1..=MAX_SSID => Ok(()),
         bytes => Err(WifiError::Name { name: shown(name), bytes }),
     }
 }
 
-/// The passphrase file of each network, in their order.
+/// Returns the passphrase file of each network, in the order of `networks`.
 fn files<'a>(
     networks: &[&[u8]],
     given: &'a [OsString],
@@ -132,9 +135,9 @@ fn files<'a>(
     let mut own = vec![None; networks.len()];
     let mut for_all = None;
     for value in given {
-        let spare = || WifiError::Spare(value.to_string_lossy().into_owned());
+        let unused = || WifiError::UnusedPassphraseFile(value.to_string_lossy().into_owned());
         let bytes = value.as_bytes();
-        // A name may hold an equals sign: the longest that fits is meant.
+        // An SSID may contain an equals sign: the longest match wins.
         let named = networks
             .iter()
             .enumerate()
@@ -147,16 +150,16 @@ fn files<'a>(
             None => (&mut for_all, bytes),
         };
         if place.replace(Path::new(OsStr::from_bytes(file))).is_some() {
-            return Err(spare());
+            return Err(unused());
         }
     }
     if let Some(file) = for_all.filter(|_| own.iter().all(Option::is_some)) {
-        return Err(WifiError::Spare(file.display().to_string()));
+        return Err(WifiError::UnusedPassphraseFile(file.display().to_string()));
     }
     Ok(own.into_iter().map(|file| file.or(for_all)).collect())
 }
 
-/// Without the line end that editors and `echo` put there.
+/// Reads a passphrase file, without the line end that editors and `echo` append.
 fn read(path: &Path, networks: &[&[u8]]) -> Result<Zeroizing<Vec<u8>>, WifiError> {
     let mut bytes = Zeroizing::new(std::fs::read(path).map_err(|source| WifiError::Read {
         path: path.to_owned(),
@@ -171,8 +174,8 @@ fn read(path: &Path, networks: &[&[u8]]) -> Result<Zeroizing<Vec<u8>>, WifiError
     Ok(bytes)
 }
 
-/// Twice: nothing here can tell whether it is right, and the machine that cannot join the
-/// network is far away.
+/// Prompts for a passphrase twice: nothing here can test it, and a typing error would show
+/// only on a machine without a network.
 fn ask(name: &[u8], prompter: &dyn Prompter) -> Result<Zeroizing<Vec<u8>>, StepError> {
     let question = Question::new(
         format!("Passphrase of the Wi-Fi network “{}”", shown(name)),
@@ -181,22 +184,30 @@ fn ask(name: &[u8], prompter: &dyn Prompter) -> Result<Zeroizing<Vec<u8>>, StepE
     Ok(Zeroizing::new(prompter.new_secret(&question)?.expose().to_vec()))
 }
 
-/// A network of WPA2 or WPA3 with one passphrase for all, joined whenever it is there.
-fn keyfile(name: &[u8], hidden: bool, given: &[u8]) -> Result<Zeroizing<Vec<u8>>, WifiError> {
-    if let Some(why) = what_is_wrong(given) {
+/// Whether a network broadcasts its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ssid {
+    Broadcast,
+    Hidden,
+}
+
+/// Returns the keyfile of a network with WPA2 or WPA3 Personal, which is joined whenever it is
+/// in range.
+fn keyfile(name: &[u8], ssid: Ssid, given: &[u8]) -> Result<Zeroizing<Vec<u8>>, WifiError> {
+    if let Err(why) = check_passphrase(given) {
         return Err(WifiError::Passphrase { name: shown(name), why });
     }
-    // From now on it is taken out of whatever is shown or logged.
+    // A Secret is redacted from everything that is shown or logged from now on.
     let passphrase = Secret::new(given.to_vec());
     let text = String::from_utf8_lossy(passphrase.expose());
     let (id, psk) = (value(&shown(name)), Zeroizing::new(value(&text)));
-    // As a list of numbers, a name means the same whatever its bytes are.
-    let ssid: String = name.iter().map(|byte| format!("{byte};")).collect();
-    let hidden = if hidden { "hidden=true\n" } else { "" };
+    // The format's list of byte values represents every SSID without escapes.
+    let bytes: String = name.iter().map(|byte| format!("{byte};")).collect();
+    let hidden = if ssid == Ssid::Hidden { "hidden=true\n" } else { "" };
     Ok(Zeroizing::new(
         format!(
             "[connection]\nid={id}\ntype=wifi\nautoconnect-retries=0\n\n\
-             [wifi]\nssid={ssid}\n{hidden}\n\
+             [wifi]\nssid={bytes}\n{hidden}\n\
              [wifi-security]\nkey-mgmt=wpa-psk\npsk={}\n\n\
              [ipv4]\nmethod=auto\n\n[ipv6]\nmethod=auto\n",
             psk.as_str()
@@ -205,21 +216,32 @@ fn keyfile(name: &[u8], hidden: bool, given: &[u8]) -> Result<Zeroizing<Vec<u8>>
     ))
 }
 
-fn what_is_wrong(passphrase: &[u8]) -> Option<String> {
+/// Why WPA refuses a passphrase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PassphraseProblem {
+    #[error("it is empty")]
+    Empty,
+    #[error("64 characters are a pre-shared key, which has only hexadecimal digits")]
+    NotHexadecimal,
+    #[error("it has {0} bytes, but WPA needs 8 to 63 characters")]
+    Length(usize),
+    #[error("it has characters other than printable ASCII")]
+    NotPrintable,
+}
+
+fn check_passphrase(passphrase: &[u8]) -> Result<(), PassphraseProblem> {
     let printable = passphrase.iter().all(|byte| (b' '..=b'~').contains(byte));
     match passphrase.len() {
-        0 => Some("it is empty".into()),
-        KEY_DIGITS if passphrase.iter().all(u8::is_ascii_hexdigit) => None,
-        KEY_DIGITS => Some("64 characters are a key, which is all hexadecimal digits".into()),
-        length if !PASSPHRASE.contains(&length) => {
-            Some(format!("it has {length} bytes, and WPA takes 8 to 63 characters"))
-        }
-        _ if !printable => Some("it holds something else than printable ASCII".into()),
-        _ => None,
+        0 => Err(PassphraseProblem::Empty),
+        PSK_DIGITS if passphrase.iter().all(u8::is_ascii_hexdigit) => Ok(()),
+        PSK_DIGITS => Err(PassphraseProblem::NotHexadecimal),
+        length if !PASSPHRASE_LENGTH.contains(&length) => Err(PassphraseProblem::Length(length)),
+        _ if !printable => Err(PassphraseProblem::NotPrintable),
+        _ => Ok(()),
     }
 }
 
-/// A text as GLib's key files hold it: spaces at its ends and backslashes are escaped.
+/// Escapes a text for GLib's key files: spaces at its ends, and backslashes.
 fn value(text: &str) -> String {
     let inner = text.trim_matches(' ');
     let start = text.len() - text.trim_start_matches(' ').len();
@@ -227,7 +249,7 @@ fn value(text: &str) -> String {
     format!("{}{}{}", "\\s".repeat(start), inner.replace('\\', "\\\\"), "\\s".repeat(end))
 }
 
-/// A name for people: on one line, whatever its bytes are.
+/// Returns a network's name for people: on one line, whatever its bytes are.
 fn shown(name: &[u8]) -> String {
     let visible = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
     String::from_utf8_lossy(name).chars().map(visible).collect()
@@ -238,32 +260,34 @@ mod tests {
     use super::*;
     use crate::ui::prompt::Unattended;
 
-    fn text(name: &str, hidden: bool, passphrase: &str) -> String {
-        let keyfile = keyfile(name.as_bytes(), hidden, passphrase.as_bytes()).unwrap();
+    fn text(name: &str, ssid: Ssid, passphrase: &str) -> String {
+        let keyfile = keyfile(name.as_bytes(), ssid, passphrase.as_bytes()).unwrap();
         String::from_utf8(keyfile.to_vec()).unwrap()
     }
 
     #[test]
     fn a_network_is_what_networkmanager_reads() {
         assert_eq!(
-            text("Café 1", true, " a\\b;c#d \"e' "),
+            text("Café 1", Ssid::Hidden, " a\\b;c#d \"e' "),
             "[connection]\nid=Café 1\ntype=wifi\nautoconnect-retries=0\n\n\
              [wifi]\nssid=67;97;102;195;169;32;49;\nhidden=true\n\n\
              [wifi-security]\nkey-mgmt=wpa-psk\npsk=\\sa\\\\b;c#d \"e'\\s\n\n\
              [ipv4]\nmethod=auto\n\n[ipv6]\nmethod=auto\n"
         );
-        assert!(text("a\nb", false, "password").contains("id=a\u{fffd}b\n"));
-        assert!(text("1", false, "        ").contains("ssid=49;\n\n"));
-        assert!(text("1", false, "        ").contains(&format!("psk={}\n", "\\s".repeat(8))));
+        assert!(text("a\nb", Ssid::Broadcast, "password").contains("id=a\u{fffd}b\n"));
+        assert!(text("1", Ssid::Broadcast, "        ").contains("ssid=49;\n\n"));
+        assert!(
+            text("1", Ssid::Broadcast, "        ").contains(&format!("psk={}\n", "\\s".repeat(8)))
+        );
     }
 
     #[test]
     fn passphrases_that_wpa_does_not_take_are_refused_and_not_shown() {
         for good in ["12345678", &"x".repeat(63), &"aF09".repeat(16)] {
-            assert_eq!(what_is_wrong(good.as_bytes()), None, "{good}");
+            assert_eq!(check_passphrase(good.as_bytes()), Ok(()), "{good}");
         }
         for bad in ["", "1234567", &"x".repeat(64), &"a".repeat(65), "pässwort", "tab\tin it"] {
-            let error = keyfile(b"home", false, bad.as_bytes()).unwrap_err().to_string();
+            let error = keyfile(b"home", Ssid::Broadcast, bad.as_bytes()).unwrap_err().to_string();
             assert!(bad.is_empty() || !error.contains(bad), "{error}");
         }
     }
@@ -272,9 +296,9 @@ mod tests {
     fn names_are_one_to_thirty_two_bytes_and_given_once() {
         let names = |names: &[&str]| {
             let names: Vec<OsString> = names.iter().map(OsString::from).collect();
-            let wanted = Wanted { names: &names, ..Wanted::default() };
+            let flags = WifiFlags { names: &names, ..WifiFlags::default() };
             let prompter = Unattended { yes: false };
-            profiles(&wanted, &prompter).unwrap_err()
+            profiles(&flags, &prompter).unwrap_err()
         };
         assert!(names(&[""]).what.contains("0 bytes"));
         assert!(names(&[&"ü".repeat(17)]).what.contains("34 bytes"));
@@ -294,8 +318,8 @@ mod tests {
         assert_eq!(found(&["a=x", "a=b=y", "z"]).unwrap(), "x y z");
         assert_eq!(found(&["./a=x"]).unwrap(), "./a=x ./a=x ./a=x");
         assert_eq!(found(&["c=z"]).unwrap(), "- - z");
-        assert!(found(&["x", "y"]).unwrap_err().contains("y is for no"));
-        assert!(found(&["a=x", "a=y"]).unwrap_err().contains("a=y is for no"));
-        assert!(found(&["a=1", "a=b=2", "c=3", "x"]).unwrap_err().contains("x is for no"));
+        assert!(found(&["x", "y"]).unwrap_err().contains("file y does not"));
+        assert!(found(&["a=x", "a=y"]).unwrap_err().contains("file a=y does not"));
+        assert!(found(&["a=1", "a=b=2", "c=3", "x"]).unwrap_err().contains("file x does not"));
     }
 }

@@ -1,8 +1,7 @@
-//! One encrypted value: `ENC[AES256_GCM,data:…,iv:…,tag:…,type:…]`.
+//! Decrypts one value: `ENC[AES256_GCM,data:…,iv:…,tag:…,type:…]`.
 //!
-//! AES-256-GCM with a 32-byte nonce; the path of the value (`a:b:`) is
-//! authenticated with it, so a value cannot be moved. The format is that of
-//! sops' aes package.
+//! AES-256-GCM with a 32-byte nonce. The path of the value (`a:b:`) is authenticated data, so
+//! that a value cannot be moved. The format is that of sops' package `aes`.
 
 use aes_gcm::aead::consts::U32;
 use aes_gcm::aead::generic_array::GenericArray;
@@ -16,10 +15,10 @@ use crate::secret::Secret;
 
 type Aead = aes_gcm::AesGcm<Aes256, U32>;
 
-/// A file's data key, ready for use.
+/// A file's data key.
 pub struct DataKey(Aead);
 
-/// A decrypted value and sops' name for its type.
+/// A decrypted value, and sops' name of its type.
 pub struct Plain<'a> {
     pub bytes: Zeroizing<Vec<u8>>,
     pub kind: &'a str,
@@ -27,14 +26,14 @@ pub struct Plain<'a> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CipherError {
-    /// Not of the form `ENC[…]`: written in by hand, or never encrypted.
+    /// The text is not of the form `ENC[…]`: never encrypted, or edited by hand.
     NotEncrypted,
-    /// The key, the path or the bytes are not those of the encryption.
+    /// The key, the path or the bytes differ from those of the encryption.
     Tampered,
 }
 
 impl DataKey {
-    /// Takes the 32 bytes that a recipient's `enc` holds.
+    /// Takes the 32 bytes that a recipient's `enc` decrypts to; `None` for another length.
     pub fn new(bytes: &Secret) -> Option<Self> {
         Aead::new_from_slice(bytes.expose()).ok().map(Self)
     }

@@ -1,4 +1,4 @@
-//! dotenv and INI files: one value a line, the `sops` section flattened into keys.
+//! dotenv and INI files: one value a line, with the `sops` section flattened into keys.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,10 +8,10 @@ use super::metadata::{Metadata, OTHER_KINDS, Wrapped};
 use super::{FileError, Value, Visit};
 use crate::sops::access::Fields;
 
-/// A line that holds a value.
+/// A line with a value.
 #[derive(Debug)]
 struct Line<'a> {
-    /// Without the line break.
+    /// The bytes without the line break.
     span: Range<usize>,
     section: &'a str,
     key: &'a str,
@@ -62,7 +62,7 @@ impl<'a> Lines<'a> {
         Ok(())
     }
 
-    /// The plain part of INI that sops writes; what go-ini reads beyond it needs sops.
+    /// Parses the subset of INI that sops writes; the rest of go-ini's syntax is left to sops.
     fn parse_ini(&mut self) -> Result<(), FileError> {
         let mut section = "DEFAULT";
         let mut seen = vec!["DEFAULT"];
@@ -157,7 +157,7 @@ impl<'a> Lines<'a> {
         Ok(metadata)
     }
 
-    /// Visits every value in order.
+    /// Calls `visit` for every value, in order.
     pub fn walk(&self, visit: &mut Visit<'_>) -> Result<(), FileError> {
         for line in &self.values {
             match self.format {
@@ -175,7 +175,7 @@ impl<'a> Lines<'a> {
         Ok(())
     }
 
-    /// Writes the recipients' lines where the first of them stood.
+    /// Writes the recipients' lines in place of the old ones.
     pub fn replace_recipients(
         &self,
         wrapped: &[Wrapped],
@@ -205,7 +205,7 @@ impl<'a> Lines<'a> {
         Ok(replacements)
     }
 
-    /// A line with the prefix and the alignment of `pattern`.
+    /// Formats a line with the prefix and the alignment of `pattern`.
     fn write(&self, pattern: &Line<'_>, key: &str, value: &str) -> String {
         if self.format == Format::Dotenv {
             return format!("{DOTENV_PREFIX}{key}={value}");
@@ -216,8 +216,8 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Gathers a field of a key from the name that sops gives it in a flat file:
-/// `pgp__list_0__map_fp`, `key_groups__list_1__map_age__list_0__map_recipient`.
+/// Collects a field of a key by its flattened name: `pgp__list_0__map_fp`,
+/// `key_groups__list_1__map_age__list_0__map_recipient`.
 fn keys_of(keys: &mut Fields, name: &str, value: &str) {
     let listed = |name: &str| -> Option<(String, usize, String)> {
         let (list, rest) = name.split_once("__list_")?;
@@ -235,7 +235,7 @@ fn keys_of(keys: &mut Fields, name: &str, value: &str) {
     }
 }
 
-/// The spans of all lines; `\r` belongs to the line break where `crlf` says so.
+/// Returns the spans of all lines; with `crlf`, `\r` belongs to the line break.
 fn line_spans(text: &str, crlf: bool) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0;
     text.split('\n').map(move |line| {

@@ -1,4 +1,4 @@
-//! The formats that sops knows, by the same names and file endings.
+//! File formats of sops, with its names and file extensions.
 
 use std::path::Path;
 
@@ -8,12 +8,12 @@ pub enum Format {
     Json,
     Dotenv,
     Ini,
-    /// A JSON envelope around bytes; sops' choice for every other ending.
+    /// A JSON envelope around bytes: sops' format for all other extensions.
     Binary,
 }
 
 impl Format {
-    /// What sops takes a file for when it is not told.
+    /// Returns the format that sops assumes by the file's extension.
     pub fn of_path(path: &Path) -> Self {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         match name.rsplit_once('.').map(|(_, ending)| ending) {
@@ -25,8 +25,8 @@ impl Format {
         }
     }
 
-    /// Like [`Self::of_path`], but a file whose ending says nothing is looked into:
-    /// people name the type to sops by flag.
+    /// Returns the format by the extension, or by the content where the extension says nothing:
+    /// people also give sops the type by flag.
     pub fn of_content(path: &Path, text: &str) -> Self {
         match Self::of_path(path) {
             Self::Binary if text.trim_start().starts_with('{') => Self::Binary,
@@ -37,7 +37,7 @@ impl Format {
         }
     }
 
-    /// The format that sops-nix calls so (`sops.secrets.NAME.format`).
+    /// Returns the format with the name that sops-nix uses (`sops.secrets.NAME.format`).
     pub fn of_name(name: &str) -> Option<Self> {
         Some(match name {
             "yaml" => Self::Yaml,
@@ -49,7 +49,7 @@ impl Format {
         })
     }
 
-    /// What `--input-type` takes.
+    /// Returns the format's name, as `--input-type` takes it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Yaml => "yaml",

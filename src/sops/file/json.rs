@@ -1,7 +1,7 @@
-//! JSON as the same tree as YAML, with the bytes of every node.
+//! Parses JSON into the same tree as YAML, with the byte range of every node.
 //!
-//! Strict JSON (RFC 8259) in the order of the text, because order is what sops'
-//! MAC is computed over.
+//! Accepts strict JSON (RFC 8259) and keeps the order of the text, because sops computes the MAC
+//! in that order.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::sops::rules::yaml::{Kind, Node, Style, YamlError, position};
 
 const MAX_DEPTH: usize = 200;
 
-/// Parses one JSON value; only white space may follow it.
+/// Parses one JSON value, followed by nothing but white space.
 pub fn parse(text: &str) -> Result<Node<'_>, YamlError> {
     let mut parser = Parser { text, at: 0 };
     parser.skip_space();
@@ -108,7 +108,7 @@ impl<'a> Parser<'a> {
     fn string(&mut self) -> Result<Node<'a>, YamlError> {
         let start = self.at;
         self.expect(b'"')?;
-        // Line breaks and other control characters must be written as escapes.
+        // Control characters, line breaks among them, must be escaped.
         let special = |b: &u8| matches!(b, b'"' | b'\\' | 0..0x20);
         let length = self.text.as_bytes()[self.at..].iter().position(special);
         let plain_end = length.map(|length| self.at + length);
@@ -154,7 +154,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Go reads half a surrogate pair as U+FFFD.
+    /// Parses a `\u` escape. Like Go, reads an unpaired surrogate as U+FFFD.
     fn unicode(&mut self) -> Result<char, YamlError> {
         let first = self.hex()?;
         if (0xD800..0xDC00).contains(&first) && self.text[self.at..].starts_with("\\u") {
@@ -181,7 +181,7 @@ impl<'a> Parser<'a> {
         Ok(code)
     }
 
-    /// A number, true, false or null.
+    /// Parses a number, true, false or null.
     fn word(&mut self) -> Result<Node<'a>, YamlError> {
         let start = self.at;
         while self
@@ -199,7 +199,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Stricter than Rust: no `1.`, no `01`, no `-inf`.
+/// Says whether a word is a JSON number; Rust's parser would also accept `1.`, `01` and `-inf`.
 fn is_number(word: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let word = word.strip_prefix('-').unwrap_or(word);
@@ -219,9 +219,9 @@ fn is_number(word: &str) -> bool {
         && exponent.is_none_or(digits)
 }
 
-/// A string as JSON.
+/// Quotes a string as JSON.
 pub fn quoted(text: &str) -> String {
-    // Not by a Value, which would leave a copy: what is quoted may be a secret.
+    // Not through a Value, which would leave a copy of what may be a secret in memory.
     serde_json::to_string(text).unwrap_or_default()
 }
 

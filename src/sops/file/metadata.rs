@@ -1,14 +1,14 @@
-//! What a file's `sops` section says, whatever the file's format.
+//! The content of a file's `sops` section, in every format.
 
 use crate::sops::access::{Access, Fields};
 use crate::sops::rules::go_regex;
 use regex::Regex;
 
-/// One recipient of a file and the data key wrapped for it.
+/// A recipient of a file, and the data key wrapped for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrapped {
     pub recipient: String,
-    /// An armored age file.
+    /// The wrapped data key, an armored age file.
     pub enc: String,
 }
 
@@ -16,13 +16,13 @@ pub struct Wrapped {
 #[derive(Debug, Default)]
 pub struct Metadata {
     pub age: Vec<Wrapped>,
-    /// Kinds of keys beside age that hold the data key too (`pgp`, `kms`, …).
+    /// Kinds of keys other than age that hold the data key (`pgp`, `kms`, …).
     pub other_kinds: Vec<String>,
-    /// The data key is split over several groups.
+    /// Whether the data key is split over several key groups.
     pub key_groups: bool,
-    /// Every key of every kind, by its fields.
+    /// The fields of every key of every kind.
     pub keys: Fields,
-    /// How many groups have to come together; 0 means all.
+    /// Number of key groups that are needed together (`shamir_threshold`); 0 means all.
     pub threshold: usize,
     pub mac: String,
     pub last_modified: String,
@@ -30,19 +30,19 @@ pub struct Metadata {
     pub selection: Selection,
 }
 
-/// Which values of the file are encrypted.
+/// The rules that decide which values of the file are encrypted.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
     pub unencrypted_suffix: String,
     pub encrypted_suffix: String,
     pub unencrypted_regex: Option<Regex>,
     pub encrypted_regex: Option<Regex>,
-    /// Comments decide: only sops reads them as it does.
+    /// Whether comments decide, which only sops can evaluate.
     pub by_comment: bool,
 }
 
 impl Metadata {
-    /// Sets a plain entry of the section; unknown ones do not matter here.
+    /// Sets an entry of the section; ignores unknown ones.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let regex = |text: &str| {
             if text.is_empty() { Ok(None) } else { go_regex::compile(text).map(Some) }
@@ -64,7 +64,7 @@ impl Metadata {
         Ok(())
     }
 
-    /// Who can open the file.
+    /// Returns who can decrypt the file.
     pub fn access(&self) -> Access {
         Access { groups: self.keys.groups(), threshold: self.threshold }
     }
@@ -75,7 +75,7 @@ impl Metadata {
 }
 
 impl Selection {
-    /// Whether the value at this path is encrypted.
+    /// Says whether the value at this path is encrypted.
     pub fn encrypts(&self, path: &[&str]) -> bool {
         let any = |test: &dyn Fn(&str) -> bool| path.iter().any(|part| test(part));
         let mut encrypted = true;
@@ -99,5 +99,5 @@ impl Selection {
     }
 }
 
-/// Names in the section that list keys of other kinds.
+/// Entries of the section that list keys of kinds other than age.
 pub const OTHER_KINDS: [&str; 6] = ["pgp", "kms", "gcp_kms", "azure_kv", "hc_vault", "hckms"];

@@ -1,9 +1,10 @@
 //! An encrypted file: its recipients, its values, its MAC.
 //!
-//! A file is parsed into what sops would see, checked (every value decrypts, the
-//! MAC over all of them is right), and can be given other recipients. Only their
-//! section of the bytes changes. What landfall does not read exactly as sops
-//! does is reported as [`FileError::NeedsSops`], never guessed.
+//! A file is parsed as sops parses it, verified (every value decrypts, and the MAC over all of
+//! them is right), and given other recipients.
+//!
+//! Invariants: only the bytes of the recipients' section change; what landfall does not read
+//! exactly as sops does is reported as [`FileError::NeedsSops`], never guessed.
 
 pub mod cipher;
 pub mod dotenv_ini;
@@ -54,7 +55,7 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// Says whether the identities at hand do not fit, which is not the file's fault.
+    /// Says whether the given identities do not match, which is not the file's fault.
     pub fn is_no_identity(&self) -> bool {
         matches!(self, Self::NoIdentity { .. })
     }
@@ -83,18 +84,18 @@ impl Advice for FileError {
     }
 }
 
-/// A value of the tree as it stands in the file.
+/// A value of the tree, as written in the file.
 #[derive(Debug, Clone, Copy)]
 pub enum Value<'a> {
-    /// Text: encrypted values, and plain strings.
+    /// An encrypted value or an unencrypted string.
     Text(&'a str),
-    /// An unencrypted value of another type, as sops writes it into the MAC.
+    /// An unencrypted value of another type, as sops adds it to the MAC.
     Typed(&'a str),
-    /// Not part of the MAC and never encrypted.
+    /// Never encrypted, and not part of the MAC.
     Null,
 }
 
-/// Is called for every value, in the order that the MAC is computed in.
+/// Callback for every value, in the order in which sops computes the MAC.
 pub type Visit<'v> = dyn FnMut(&[&str], Value<'_>) -> Result<(), FileError> + 'v;
 
 /// A parsed encrypted file.
@@ -130,7 +131,7 @@ impl<'a> EncryptedFile<'a> {
         Ok(Self { format, metadata, text, body })
     }
 
-    /// The data key, opened by the first of `identities` that fits.
+    /// Decrypts the data key with the first of `identities` that matches.
     pub fn data_key(&self, identities: &[&dyn ::age::Identity]) -> Result<Secret, FileError> {
         if self.metadata.key_groups {
             return Err(FileError::NeedsSops("its key is split over several key groups".into()));
@@ -150,7 +151,8 @@ impl<'a> EncryptedFile<'a> {
         self.decrypt(data_key, |_, _| {})
     }
 
-    /// Like [`Self::verify`], and hands over each value with its path.
+    /// Decrypts every value and checks the MAC, as [`Self::verify`] does, and passes each value
+    /// and its path to the callback.
     pub fn decrypt(
         &self,
         data_key: &Secret,
@@ -198,8 +200,8 @@ impl<'a> EncryptedFile<'a> {
         self.check_mac(&key, &hex(&hash.finalize()))
     }
 
-    /// Whether a data key opens anything of the file: the MAC, or any value. None where not
-    /// every value can be tried here, and none of those that can is opened.
+    /// Says whether a data key decrypts anything of the file: the MAC or any value. `None` where
+    /// not every value can be tried here, and it decrypts none of those that can.
     pub fn opens_a_value(&self, data_key: &Secret) -> Option<bool> {
         let Some(key) = DataKey::new(data_key) else { return Some(false) };
         let mut opened = key.decrypt(&self.metadata.mac, &self.metadata.last_modified).is_ok();
@@ -231,7 +233,7 @@ impl<'a> EncryptedFile<'a> {
         }
     }
 
-    /// The value at a path, decrypted and checked.
+    /// Returns the value at a path, decrypted and verified.
     pub fn value(&self, data_key: &Secret, wanted: &[&str]) -> Result<Option<Secret>, FileError> {
         let mut found = None;
         self.decrypt(data_key, |path, bytes| {
@@ -242,7 +244,7 @@ impl<'a> EncryptedFile<'a> {
         Ok(found)
     }
 
-    /// Whether a path leads to a value or to a map with values.
+    /// Says whether a path leads to a value, or to a map with values.
     pub fn has_path(&self, wanted: &[&str]) -> Result<bool, FileError> {
         let mut found = false;
         self.walk(&mut |path, _| {
@@ -252,7 +254,7 @@ impl<'a> EncryptedFile<'a> {
         Ok(found)
     }
 
-    /// Whether a path leads to a value.
+    /// Says whether a path leads to a value.
     pub fn is_value(&self, wanted: &[&str]) -> Result<bool, FileError> {
         let mut found = false;
         self.walk(&mut |path, value| {
@@ -262,7 +264,7 @@ impl<'a> EncryptedFile<'a> {
         Ok(found)
     }
 
-    /// How many names of a path lead to a value where a map would have to be.
+    /// Returns the length of the prefix of a path that leads to a value where a map is needed.
     pub fn leaf_on_the_way(&self, wanted: &[&str]) -> Result<Option<usize>, FileError> {
         let mut found = None;
         self.walk(&mut |path, value| {
@@ -275,7 +277,7 @@ impl<'a> EncryptedFile<'a> {
         Ok(found)
     }
 
-    /// The file's text with these recipients instead of its own.
+    /// Returns the file's text with these recipients in place of its own.
     ///
     /// Invariant: bytes outside the recipients' section stay.
     pub fn with_recipients(&self, wrapped: &[Wrapped]) -> Result<String, FileError> {
@@ -308,13 +310,13 @@ fn replace_all(text: &str, mut replacements: Vec<(Range<usize>, String)>) -> Str
     out
 }
 
-/// Upper-case hexadecimal, as sops writes the MAC.
+/// Encodes bytes in upper-case hexadecimal, as sops writes the MAC.
 fn hex(bytes: &[u8]) -> Zeroizing<String> {
     Zeroizing::new(bytes.iter().map(|byte| format!("{byte:02X}")).collect())
 }
 
-/// sops starts the hash with these bytes when the MAC covers encrypted values only
-/// (`MACOnlyEncryptedInitialization` in its source).
+/// Prefix of the hash when the MAC covers encrypted values alone
+/// (`MACOnlyEncryptedInitialization` in sops' source).
 const MAC_ONLY_ENCRYPTED: [u8; 32] = [
     0x8a, 0x3f, 0xd2, 0xad, 0x54, 0xce, 0x66, 0x52, 0x7b, 0x10, 0x34, 0xf3, 0xd1, 0x47, 0xbe, 0x0b,
     0x0b, 0x97, 0x5b, 0x3b, 0xf4, 0x4f, 0x72, 0xc6, 0xfd, 0xad, 0xec, 0x81, 0x76, 0xf2, 0x7d, 0x69,

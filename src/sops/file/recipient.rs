@@ -1,17 +1,18 @@
-//! Kinds of keys that a file can be encrypted to, and who can wrap for them.
+//! Kinds of recipients, and which of them landfall can encrypt to without sops.
 
 use crate::secret::age::Recipient;
 
-/// What a recipient's text says about its kind.
+/// The kind of a recipient, by its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecipientKind {
-    /// `age1…`
+    /// A native age recipient, as `age1…`.
     X25519,
-    /// `ssh-ed25519 AAAA…`
+    /// An SSH key, as `ssh-ed25519 AAAA…`.
     SshEd25519,
-    /// `age1yubikey1…`, `age1pq1…` and other kinds that only sops (with a plugin) can wrap for.
+    /// Another kind, for which only sops can wrap, some with a plugin: `age1yubikey1…`,
+    /// `age1pq1…`.
     Foreign,
-    /// Nothing that sops would take under `age`.
+    /// A text that sops refuses under `age`.
     Invalid,
 }
 
@@ -28,13 +29,14 @@ impl RecipientKind {
         }
     }
 
-    /// Whether landfall wraps for it without the sops binary.
+    /// Says whether landfall wraps data keys for this kind without sops.
     pub fn is_native(self) -> bool {
         matches!(self, Self::X25519 | Self::SshEd25519)
     }
 }
 
-/// Plugin recipients name the plugin between two separators: `age1NAME1…`.
+/// Says whether a text is a plugin's recipient, with the plugin's name between two separators:
+/// `age1NAME1…`.
 fn is_plugin(text: &str) -> bool {
     text.starts_with("age1") && text.matches('1').count() > 1
 }

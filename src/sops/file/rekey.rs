@@ -1,9 +1,10 @@
-//! Giving an encrypted file the recipients of its rule: what `sops updatekeys` does.
+//! Gives an encrypted file the recipients of its rule, as `sops updatekeys` does.
 //!
-//! The MAC is checked first, so a tampered file is never passed on under new
-//! keys. The data key, the values and the MAC stay, and so does what is wrapped for
-//! recipients that stay; only the recipients' section is written anew. Invariant: the returned text opens with the same data key
-//! and verifies, or it is not returned.
+//! The MAC is verified first, so that a tampered file is never passed on to new recipients. The
+//! data key, the values, the MAC and the wrapped keys of unchanged recipients stay; only the
+//! recipients' section is rewritten.
+//!
+//! Invariant: a returned text decrypts with the same data key and verifies.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +14,10 @@ use super::recipient::RecipientKind;
 use super::{EncryptedFile, FileError};
 use crate::sops::proof::identities::Identities;
 
-/// What became of a file.
+/// The outcome for a file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Rekeyed {
-    /// It has exactly these recipients: nothing to write, no identity needed.
+    /// It has exactly these recipients already; no identity was needed.
     UpToDate,
     Changed(String),
 }
@@ -54,8 +55,8 @@ pub fn rekey(
         if wrapped.iter().any(|known| known.recipient == *recipient) {
             continue;
         }
-        // Who is there keeps what is there: a name that somebody wrote into the section
-        // with nothing behind it opens nothing afterwards either.
+        // An existing recipient keeps its wrapped key: an entry that was added by hand, with
+        // nothing in `enc`, must not gain access.
         let there = file.metadata.age.iter().find(|known| known.recipient == *recipient);
         wrapped.push(match there {
             Some(there) => there.clone(),
@@ -70,7 +71,7 @@ pub fn rekey(
     Ok(Rekeyed::Changed(changed))
 }
 
-/// The new text is read again: same recipients, same data key, same values.
+/// Parses the new text and checks its recipients, data key and values.
 fn check(
     text: &str,
     format: Format,

@@ -1,4 +1,4 @@
-//! YAML and JSON files (and the JSON envelope of binary ones).
+//! YAML and JSON files, and the JSON envelope of binary ones.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use crate::sops::access::Fields;
 use crate::sops::rules::yaml;
 use crate::sops::rules::yaml::{Kind, Node, Style, position};
 
-/// All documents of a file; each of them carries the same `sops` section.
+/// All documents of a file; each has the same `sops` section.
 #[derive(Debug)]
 pub struct Documents<'a> {
     text: &'a str,
@@ -27,7 +27,7 @@ impl<'a> Documents<'a> {
             Format::Yaml => yaml::parse(text)?.documents,
             _ => match json::parse(text) {
                 Ok(root) => vec![root],
-                // A binary file that was never encrypted is anything but JSON.
+                // A binary file that was never encrypted is rarely JSON.
                 Err(_) if format == Format::Binary => return Err(FileError::NotEncrypted),
                 Err(error) => return Err(error.into()),
             },
@@ -87,7 +87,7 @@ impl<'a> Documents<'a> {
         wrapped.collect()
     }
 
-    /// Visits every value in the order that the MAC is computed in.
+    /// Calls `visit` for every value, in the order in which sops computes the MAC.
     pub fn walk(&self, visit: &mut Visit<'_>) -> Result<(), FileError> {
         for root in &self.roots {
             let Some(entries) = root.entries() else {
@@ -153,7 +153,7 @@ impl<'a> Documents<'a> {
         }
     }
 
-    /// Whether a scalar is a string to sops.
+    /// Says whether sops reads a scalar as a string.
     fn is_text(&self, node: &Node<'_>) -> bool {
         let Kind::Scalar { value, style } = &node.kind else { return false };
         if *style != ScalarStyle::Plain {
@@ -162,7 +162,7 @@ impl<'a> Documents<'a> {
         self.format == Format::Yaml && yaml_text(value)
     }
 
-    /// A scalar of another type, as sops hashes it; none where that is not certain.
+    /// Parses a scalar of another type, as sops hashes it; `None` where that is uncertain.
     fn typed<'v>(&self, value: &'v str) -> Option<Typed<'v>> {
         match value {
             "" | "~" | "null" | "Null" | "NULL" => return Some(Typed::Null),
@@ -171,7 +171,7 @@ impl<'a> Documents<'a> {
             _ => {}
         }
         if self.format == Format::Yaml {
-            // sops writes integers in decimal; anything else was written by hand.
+            // sops writes integers in decimal; other notations were written by hand.
             let digits = value.strip_prefix('-').unwrap_or(value);
             let plain = digits.len() < 18
                 && digits.bytes().all(|b| b.is_ascii_digit())
@@ -182,7 +182,7 @@ impl<'a> Documents<'a> {
         Some(Typed::Written(Cow::Owned(format!("{number}"))))
     }
 
-    /// Replaces the list of age recipients of every document.
+    /// Replaces the list of age recipients in every document.
     pub fn replace_recipients(
         &self,
         wrapped: &[Wrapped],
@@ -208,7 +208,7 @@ impl<'a> Documents<'a> {
     }
 }
 
-/// Gathers the fields of a list of keys of one kind.
+/// Collects the fields of a list of keys of one kind.
 fn keys_of(keys: &mut Fields, group: Option<usize>, kind: &str, list: &Node<'_>) {
     for (at, item) in list.items().unwrap_or_default().iter().enumerate() {
         for (field, value) in item.entries().unwrap_or_default() {
@@ -224,7 +224,8 @@ enum Typed<'v> {
     Written(Cow<'v, str>),
 }
 
-/// Whether a plain YAML scalar is certainly a string (go-yaml resolves the rest to other types).
+/// Says whether a plain YAML scalar is certainly a string; go-yaml resolves others to other
+/// types.
 fn yaml_text(value: &str) -> bool {
     let Some(first) = value.chars().next() else { return false };
     if matches!(
@@ -249,7 +250,7 @@ fn yaml_text(value: &str) -> bool {
             && !value.to_ascii_lowercase().contains(".inf"))
 }
 
-/// How the section of recipients is laid out.
+/// The layout of the recipients' section.
 struct Layout<'a> {
     text: &'a str,
 }
@@ -267,7 +268,7 @@ impl Layout<'_> {
         crate::sops::rules::patch::newline(self.text)
     }
 
-    /// A list in lines: same columns, same order of fields.
+    /// Formats a block list, with the columns and the order of fields of the old one.
     fn block(&self, list: &Node<'_>, wrapped: &[Wrapped]) -> (Range<usize>, String) {
         let items = list.items().unwrap_or_default();
         let first = items.first().map_or(list.span.start, Node::start);
@@ -289,7 +290,7 @@ impl Layout<'_> {
         (line..end, text)
     }
 
-    /// `age: []` in a section in lines.
+    /// Formats a block list in place of `age: []`.
     fn block_from(
         &self,
         key: &Node<'_>,
@@ -302,7 +303,7 @@ impl Layout<'_> {
         (start..list.span.end, format!("{}{text}", self.newline()))
     }
 
-    /// Where the lines of a literal block begin.
+    /// Returns the column of the lines of a literal block.
     fn content_column(&self, enc: &Node<'_>) -> Option<usize> {
         let at = self.text[enc.span.clone()].find("-----BEGIN")?;
         let line = self.line_start(enc.span.start + at);
@@ -337,7 +338,7 @@ impl Layout<'_> {
         items.collect::<Vec<_>>().join(newline)
     }
 
-    /// A JSON array, in one line or indented as the one before.
+    /// Formats a JSON array, in one line or indented like the old one.
     fn flow(&self, key: &Node<'_>, list: &Node<'_>, wrapped: &[Wrapped]) -> String {
         let fields = |wrapped: &Wrapped| {
             let recipient = format!("\"recipient\": {}", json::quoted(&wrapped.recipient));
@@ -363,7 +364,7 @@ impl Layout<'_> {
         format!("[{}{newline}{base}]", items.collect::<Vec<_>>().join(","))
     }
 
-    /// One level of indentation.
+    /// Returns one level of indentation.
     fn step(&self, list: &Node<'_>, base: &str) -> String {
         let first = list.items().and_then(<[_]>::first);
         let indent =

@@ -1,9 +1,8 @@
-//! Where a new host's anchor goes, and how it looks there.
+//! Finds the place for a new host's anchor, and writes it there.
 //!
-//! The group named hosts (systems, machines) comes first; else the place after
-//! the last host of the list, by the prefix of its name or the comment above it;
-//! else the end of the list's age keys. The neighbour is the pattern: spacing,
-//! quotes and nesting are copied from it.
+//! A group named hosts (systems, machines) comes first; else the place after the last host of the
+//! list, by the prefix of its name or the comment above it; else the end of the list's age keys.
+//! The neighbour's spacing, quotes and nesting are copied.
 
 use std::ops::Range;
 
@@ -16,18 +15,18 @@ use crate::sops::file::recipient::RecipientKind;
 /// A place for a new definition.
 #[derive(Debug)]
 pub struct Place<'n> {
-    /// The list or map that the definition joins.
+    /// The list or map that gets the definition.
     pub collection: &'n Node<'n>,
-    /// The member to follow and to copy; none when the group is empty.
+    /// Index of the member to follow and to copy; `None` when the group is empty.
     pattern: Option<usize>,
-    /// An empty group's own node (`- &hosts:` with nothing below).
+    /// Whether the group is an empty node (`- &hosts:` with nothing below).
     empty: bool,
-    /// The name of the group.
+    /// The group's name.
     group: Option<&'n str>,
     pub anchor: String,
 }
 
-/// Finds the place for `host`; none where the config defines no anchors outside its rules.
+/// Finds the place for `host`; `None` where the config defines no anchors outside its rules.
 pub fn find<'n>(
     rules: &'n Rules<'_>,
     role: Role,
@@ -63,14 +62,14 @@ pub fn find<'n>(
 struct Found<'n> {
     name: Option<&'n str>,
     node: &'n Node<'n>,
-    /// How many maps it stands in, below the top.
+    /// Number of maps around it, below the top level.
     depth: usize,
 }
 
-/// What stands deeper in maps belongs to whoever the map is about.
+/// Depth of maps below which a key belongs to the map's subject, not to a group.
 const OPEN_DEPTH: usize = 1;
 
-/// All lists and maps below `node`, each with the name it goes by.
+/// Collects all lists and maps below `node`, each with its name.
 fn collect<'n>(
     name: Option<&'n str>,
     node: &'n Node<'n>,
@@ -94,7 +93,7 @@ fn collect<'n>(
     }
 }
 
-/// The member's node that is searched for an anchor.
+/// Returns the node of a member that is searched for an anchor.
 fn member<'n>(collection: &'n Node<'n>, index: usize) -> Option<&'n Node<'n>> {
     match &collection.kind {
         Kind::Sequence { items, .. } => items.get(index),
@@ -103,7 +102,7 @@ fn member<'n>(collection: &'n Node<'n>, index: usize) -> Option<&'n Node<'n>> {
     }
 }
 
-/// How many members define exactly one key; nested groups do not count.
+/// Counts the members that define exactly one key, without nested groups.
 fn members(collection: &Node<'_>) -> usize {
     (0..len(collection)).filter(|&i| is_key_member(collection, i)).count()
 }
@@ -112,7 +111,7 @@ fn is_key_member(collection: &Node<'_>, index: usize) -> bool {
     let Some(node) = member(collection, index) else { return false };
     match collection.items() {
         Some(_) => node.anchor.is_some() && node.filled().is_some(),
-        // Members written in lines of their own are groups, or hosts too big to be copied.
+        // Block members are groups, or hosts too large to be copied.
         None => node.style() != Some(Style::Block) && only_anchored(node).is_some(),
     }
 }
@@ -146,7 +145,7 @@ fn in_group<'n>(
 ) -> Place<'n> {
     let names = names(collection);
     let prefix = match collection.entries() {
-        // `carbon: &host_carbon …`: what stands before the key is the prefix.
+        // In `carbon: &host_carbon …`, the prefix is the part of the anchor before the key.
         Some(entries) => names.last().and_then(|(index, name, _)| {
             let key = anchor_part(entries[*index].0.scalar()?);
             name.strip_suffix(key.as_str())
@@ -200,7 +199,7 @@ fn in_list<'n>(
     }
 }
 
-/// The last key below a comment line that speaks of hosts, up to the next comment line.
+/// Returns the last key below a comment line about hosts, up to the next comment line.
 fn under_comment<'v, 'n>(
     rules: &Rules<'_>,
     role: Role,
@@ -234,7 +233,7 @@ fn under_comment<'v, 'n>(
 }
 
 impl<'n> Place<'n> {
-    /// Where the definition will stand, to be compared with where it is used.
+    /// Returns the byte offset of the definition, to be compared with those of its uses.
     pub fn offset(&self) -> usize {
         self.pattern
             .and_then(|index| member(self.collection, index))
@@ -261,7 +260,7 @@ impl<'n> Place<'n> {
         let end = patch.content_end(value);
         let key_node =
             sole_key(rules, value, start..end).map_err(|reason| patch.unclear(start, reason))?;
-        // The pattern's text, with key, anchor and recipient exchanged.
+        // Copies the pattern's text, and replaces key, anchor and recipient.
         let mut copy = Patch::new(&rules.text[start..end]);
         let at = |span: &Range<usize>| span.start - start..span.end - start;
         if let Some(key) = key {
@@ -275,7 +274,7 @@ impl<'n> Place<'n> {
         patch.insert_after(self.collection, key.unwrap_or(value), end, &copy.apply())
     }
 
-    /// The first member of a group that is empty so far.
+    /// Writes the first member of an empty group.
     fn insert_first(
         &self,
         rules: &Rules<'_>,
@@ -303,8 +302,8 @@ impl<'n> Place<'n> {
     }
 }
 
-/// The recipients of all hosts but `host`: members of the hosts' group, else
-/// those whose name has a host's prefix.
+/// Returns the recipients of all hosts but `host`: members of the hosts' group, else those whose
+/// name has a host's prefix.
 pub fn known_hosts<'n>(rules: &'n Rules<'_>, host: &str) -> Vec<&'n str> {
     let Some(place) = find(rules, Role::Host, host, None) else { return Vec::new() };
     let in_group = place.group.is_some_and(|name| Role::Host.is_group(name));
@@ -314,7 +313,7 @@ pub fn known_hosts<'n>(rules: &'n Rules<'_>, host: &str) -> Vec<&'n str> {
     hosts.filter_map(|(_, _, node)| node.scalar()).map(str::trim).collect()
 }
 
-/// The one key that a member of a group is about, when there is nothing else to it.
+/// Returns the key of a group's member that consists of it alone.
 fn sole_key<'n>(
     rules: &Rules<'_>,
     value: &'n Node<'n>,
@@ -332,13 +331,13 @@ fn sole_key<'n>(
     Ok(key)
 }
 
-/// The quote that a scalar is written with, if any.
+/// Returns the quote that a scalar begins with, else an empty text.
 pub fn quote_of(raw: &str) -> &str {
     if raw.starts_with(['"', '\'']) { &raw[..1] } else { "" }
 }
 
-/// Whether a key in a rule's list is of this role: an alias to a member of the
-/// place's group, or a name with the role's prefix.
+/// Says whether a key in a rule's list has this role: an alias of a member of the place's group,
+/// or a name with the role's prefix.
 pub fn is_of_role(
     rules: &Rules<'_>,
     place: Option<&Place<'_>>,

@@ -1,5 +1,4 @@
-//! What a `.sops.yaml` must not hold: YAML that sops cannot read, and a hint that a
-//! program writes the file.
+//! Refuses YAML that sops cannot read, and files that a program generates.
 
 use std::sync::LazyLock;
 
@@ -9,17 +8,18 @@ use super::yaml;
 use super::yaml::{Kind, Node, position};
 use super::{Rules, RulesError};
 
-/// How files say that a program writes them.
+/// Comments that mark a generated file.
 static GENERATED: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let pattern = r"(?i)\b(is|was|been|gets|automatically|auto-?|file) ?generated\b|@generated|do not edit|don't edit|^#\s*generated (by|via|from|with)\b";
     Regex::new(pattern).ok()
 });
 
-/// Real files have some hundreds.
+/// Most nodes after aliases are expanded. Real files have some hundreds.
 const MOST_NODES: usize = 100_000;
 
 impl Rules<'_> {
-    /// go-yaml takes only `[A-Za-z0-9_-]` in names; another character breaks the whole file.
+    /// Refuses anchor names with characters other than `[A-Za-z0-9_-]`, for which go-yaml rejects
+    /// the whole file.
     pub(crate) fn check_anchors(&self) -> Result<(), RulesError> {
         let mut bad = None;
         for document in &self.stream.documents {
@@ -45,7 +45,7 @@ impl Rules<'_> {
         }
     }
 
-    /// go-yaml stops at a comment line that is indented by a tab.
+    /// Refuses comment lines that are indented by a tab, which go-yaml rejects.
     pub(crate) fn check_tabs(&self) -> Result<(), RulesError> {
         let bad = self.stream.comments.iter().find(|comment| {
             let line = self.text[..comment.start].rfind('\n').map_or(0, |i| i + 1);
@@ -60,7 +60,7 @@ impl Rules<'_> {
         }
     }
 
-    /// Aliases of aliases can stand for more than any machine holds.
+    /// Refuses aliases of aliases that expand to more than [`MOST_NODES`].
     pub(crate) fn check_size(&self) -> Result<(), RulesError> {
         let mut left = MOST_NODES;
         match self.root() {
@@ -86,7 +86,7 @@ impl Rules<'_> {
             }
     }
 
-    /// Refuses a file that says that a program writes it.
+    /// Refuses a file with a comment that a program generates it.
     pub fn check_editable(&self) -> Result<(), RulesError> {
         let Some(root) = self.root() else { return Ok(()) };
         let head =

@@ -1,9 +1,10 @@
-//! Edits of `.sops.yaml` that change only the lines they must.
+//! Edits `.sops.yaml`, changing only the lines that must change.
 //!
-//! Each edit collects replacements of bytes, applies them, parses the result and
-//! compares its meaning with what was intended; a difference is an error, and
-//! nothing was written. Invariant: a returned [`Edited`] means exactly what was
-//! asked for.
+//! Each edit collects byte replacements, applies them, parses the result and compares its meaning
+//! with the intended one.
+//!
+//! Invariant: a returned [`Edited`] means exactly what was requested; otherwise the edit fails.
+//! Nothing is written here.
 
 use super::anchors;
 use super::hosts;
@@ -94,7 +95,7 @@ impl Advice for EditError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edited {
     pub text: String,
-    /// What a person should know before this is written.
+    /// Warnings for a person, before the text is written.
     pub warnings: Vec<String>,
 }
 
@@ -104,17 +105,17 @@ impl Edited {
     }
 }
 
-/// Whom to add, and where.
+/// A recipient to add, and where.
 #[derive(Debug, Clone, Default)]
 pub struct Addition {
     pub role: Role,
     pub host: String,
     pub recipient: String,
-    /// The anchor's name where the usual one does not do.
+    /// The anchor's name, in place of the usual one.
     pub anchor: Option<String>,
-    /// Indices of the rules that the host joins.
+    /// Indices of the rules that get the recipient.
     pub rules: Vec<usize>,
-    /// Rules to be made for it.
+    /// Rules to create for it.
     pub new_rules: Vec<NewRule>,
 }
 
@@ -134,7 +135,7 @@ fn find_known<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Entry<'n>, Edit
 
 /// Adds a host's recipient: its definition, and its use in the given rules.
 ///
-/// Nothing changes where it is there already.
+/// Changes nothing where it is present already.
 pub fn add(text: &str, addition: &Addition) -> Result<Edited, EditError> {
     let rules = Rules::parse(text)?;
     let Addition { role, host, recipient, anchor, .. } = addition;
@@ -170,7 +171,7 @@ pub fn add(text: &str, addition: &Addition) -> Result<Edited, EditError> {
     }
     let literal_known = known.is_some() && known_anchor.is_none();
     let define = known_anchor.is_none() && !literal_known && place.is_some();
-    // An alias works only below its definition.
+    // An alias is valid only below its definition.
     let first_use = targets.iter().map(|rule| rule.node.span.start).min();
     let defined_at = known_anchor
         .map(|node| node.start())
@@ -207,7 +208,7 @@ pub fn add(text: &str, addition: &Addition) -> Result<Edited, EditError> {
     Ok(edited)
 }
 
-/// Whether an anchor has this name already.
+/// Says whether an anchor of this name exists.
 fn taken(rules: &Rules<'_>, name: &str) -> bool {
     let is_it = |node: &&Node<'_>| node.anchor.as_ref().is_some_and(|a| a.plain_name() == name);
     rules.anchored().iter().any(is_it)
@@ -220,7 +221,8 @@ fn targets<'v, 'n>(
     indices.iter().map(|&index| all.get(index).ok_or(EditError::NoRule(index))).collect()
 }
 
-/// The host's rules gained its key, rules sharing a list with them too, and nothing else changed.
+/// Checks that the host's rules gained its key, also rules that share a list with them, and that
+/// nothing else changed.
 fn verify_addition(
     before: &Rules<'_>,
     addition: &Addition,
@@ -287,7 +289,7 @@ fn compare_settings(before: &Rules<'_>, after: &Rules<'_>) -> Result<(), EditErr
     Ok(())
 }
 
-/// Gives a host another key, wherever its old one stands.
+/// Replaces a host's recipient by another one, wherever it is used.
 pub fn replace(text: &str, who: &Who<'_>, recipient: &str) -> Result<Edited, EditError> {
     let rules = Rules::parse(text)?;
     let entry = find_known(&rules, who)?;
@@ -348,10 +350,10 @@ pub fn replace(text: &str, who: &Who<'_>, recipient: &str) -> Result<Edited, Edi
     Ok(edited)
 }
 
-/// Takes a host out of all rules, and its definition out of the file.
+/// Removes a host from all rules, and its definition from the file.
 ///
-/// A rule that is left without any key goes too, and so do the rules whose
-/// `path_regex` is listed in `drop` (those that hold for no file any more).
+/// Removes also rules that are left without any key, and rules whose `path_regex` is listed in
+/// `drop` (those that match no file any more).
 pub fn remove(text: &str, who: &Who<'_>, drop: &[String]) -> Result<Edited, EditError> {
     let rules = Rules::parse(text)?;
     let Some(entry) = find(&rules, who)? else {
@@ -383,7 +385,7 @@ pub fn remove(text: &str, who: &Who<'_>, drop: &[String]) -> Result<Edited, Edit
     Ok(edited)
 }
 
-/// Gives a host another name: anchor, aliases, map key, comments and `path_regex` together.
+/// Renames a host in anchor, aliases, map key, comments and `path_regex`.
 pub fn rename(text: &str, who: &Who<'_>, new: &str) -> Result<Edited, EditError> {
     let rules = Rules::parse(text)?;
     rules.check_editable()?;

@@ -1,12 +1,12 @@
-//! `path_regex` as sops reads it: Go's RE2 syntax, matched anywhere in the path.
+//! Compiles `path_regex` as sops does: Go's RE2 syntax, matched anywhere in the path.
 //!
-//! Rust's `regex` descends from the same RE2, so a few spellings are translated:
-//! ASCII-only classes, `\Q..\E`, escaped punctuation, and the set operations that
-//! Rust knows in brackets and Go does not. What then does not compile is refused.
+//! Rust's `regex` descends from RE2 too, so that only a few constructs are translated: ASCII-only
+//! classes, `\Q..\E`, escaped punctuation, and the set operations in brackets that Rust has and
+//! Go does not. A pattern that does not compile afterwards is refused.
 
 use regex::Regex;
 
-/// Compiles a Go regular expression.
+/// Compiles a Go regular expression; the error is one line.
 pub fn compile(pattern: &str) -> Result<Regex, String> {
     regex::RegexBuilder::new(&translate(pattern))
         .octal(true)
@@ -14,7 +14,8 @@ pub fn compile(pattern: &str) -> Result<Regex, String> {
         .map_err(|error| last_line(&error.to_string()))
 }
 
-/// The regex crate draws the pattern over several lines; the last one says what is wrong.
+/// Returns the last line of a message of the regex crate, which has the reason; those before show
+/// the pattern.
 fn last_line(text: &str) -> String {
     let line = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or(text);
     line.trim().trim_start_matches("error: ").to_owned()
@@ -73,7 +74,7 @@ fn translate(pattern: &str) -> String {
     out
 }
 
-/// A `]` right after the opening of a class is a literal one.
+/// Copies a `]` right after the opening of a class, where it is literal; returns its length.
 fn leading_bracket(out: &mut String, rest: &str) -> usize {
     if rest.starts_with(']') {
         out.push_str("\\]");

@@ -1,4 +1,4 @@
-//! How a `.sops.yaml` calls its hosts: finding a host's entry, and naming a new one.
+//! Finds a host's entry in a `.sops.yaml`, and names a new one by the file's conventions.
 
 use std::ops::Range;
 
@@ -6,19 +6,19 @@ use super::Rules;
 use super::inline_names::Note;
 use super::yaml::{Node, Position, position};
 
-/// Whose key it is: that decides where it goes.
+/// The owner of a key, which decides on its group and prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Role {
     #[default]
     Host,
-    /// A user on a host; people's own keys stand in the same groups.
+    /// A user on a host; keys of people are in the same groups.
     Person,
 }
 
-/// What people put before a name in an anchor, in the order in which they are tried.
+/// Words before a host's name in anchors, in the order in which they are tried.
 const HOST_WORDS: [&str; 6] = ["host", "server", "system", "machine", "node", "ssh"];
 const PERSON_WORDS: [&str; 4] = ["user", "admin", "home", "person"];
-/// Names of groups that hold hosts, and of those that hold people.
+/// Names of groups of hosts, and of groups of people.
 const HOST_GROUPS: [&str; 10] = [
     "host", "hosts", "system", "systems", "machine", "machines", "server", "servers", "nodes",
     "nixos",
@@ -27,7 +27,7 @@ const PERSON_GROUPS: [&str; 8] =
     ["user", "users", "admin", "admins", "people", "owners", "yubikeys", "recovery"];
 
 impl Role {
-    /// The prefix for a name that is taken by a key of the other role.
+    /// Returns the prefix for a name that a key of the other role has already.
     pub fn usual_prefix(self) -> &'static str {
         match self {
             Self::Host => "host_",
@@ -42,7 +42,7 @@ impl Role {
         }
     }
 
-    /// Whether a group of keys holds this role's, by its name.
+    /// Says whether a group of keys is this role's, by its name.
     pub fn is_group(self, name: &str) -> bool {
         let groups: &[&str] = match self {
             Self::Host => &HOST_GROUPS,
@@ -51,7 +51,7 @@ impl Role {
         groups.contains(&name.to_ascii_lowercase().trim_end_matches("_keys"))
     }
 
-    /// The part of an anchor's name that says the role (`host_` of `host_foo`).
+    /// Returns the part of an anchor's name that indicates the role: `host_` of `host_foo`.
     pub fn prefix(self, anchor: &str) -> Option<&str> {
         let (word, _) = anchor.split_once(['_', '-'])?;
         let words: &[&str] = match self {
@@ -61,7 +61,7 @@ impl Role {
         words.contains(&word.to_ascii_lowercase().as_str()).then(|| &anchor[..=word.len()])
     }
 
-    /// The prefix that most of these anchors have, if it says the role.
+    /// Returns the prefix that most of these anchors have, if it indicates the role.
     pub fn prevailing_prefix<'n>(
         self,
         names: impl IntoIterator<Item = &'n str>,
@@ -77,11 +77,11 @@ impl Role {
     }
 }
 
-/// What people put behind a name in an anchor, for the kind of key.
+/// Words after a host's name in anchors, about the kind of key.
 const KEY_WORDS: [&str; 11] =
     ["ssh", "age", "host", "key", "keys", "sops", "ed25519", "system", "server", "machine", "pub"];
 
-/// Whether an anchor is the name and words for the kind of key behind it (`foo_ssh`).
+/// Says whether an anchor is the name followed by [`KEY_WORDS`], as `foo_ssh`.
 fn has_key_words(anchor: &str, name: &str) -> bool {
     let words = anchor.strip_prefix(name).filter(|rest| rest.starts_with(['_', '-']));
     words.is_some_and(|words| {
@@ -90,7 +90,7 @@ fn has_key_words(anchor: &str, name: &str) -> bool {
     })
 }
 
-/// Whether a host's name is a part of an anchor's.
+/// Says whether an anchor contains a host's name, separated from the rest by `_` or `-`.
 pub fn speaks_of(anchor: &str, host: &str) -> bool {
     let part = anchor_part(host);
     let ends = |c: Option<char>| c.is_none_or(|c| c == '_' || c == '-');
@@ -101,22 +101,22 @@ pub fn speaks_of(anchor: &str, host: &str) -> bool {
         })
 }
 
-/// Whether a key is called a person's, by its group or its name.
+/// Says whether a key is a person's, by its group or its anchor.
 pub fn is_persons(rules: &Rules<'_>, anchor: &str, recipient: &str) -> bool {
     let grouped = keys_in_groups_of(rules, Role::Person);
     let is_it = |node: &&Node<'_>| node.scalar().map(str::trim) == Some(recipient);
     Role::Person.prefix(anchor).is_some() || grouped.iter().any(is_it)
 }
 
-/// A host's name as go-yaml takes it in an anchor: letters, digits, `-` and `_`.
+/// Converts a host's name to what go-yaml accepts in an anchor: letters, digits, `-` and `_`.
 pub fn anchor_part(host: &str) -> String {
     host.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
 }
 
-/// A host (or user) that a config already knows.
+/// An entry of a host or a user in a config.
 #[derive(Debug)]
 pub struct Entry<'n> {
-    /// The scalar with the anchor; none where the recipient stands in the rules as it is.
+    /// The scalar with the anchor; `None` where rules contain the recipient itself.
     pub anchor: Option<&'n Node<'n>>,
     pub recipient: String,
 }
@@ -127,14 +127,14 @@ impl Entry<'_> {
     }
 }
 
-/// Which host is meant.
+/// A host to be found.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Who<'a> {
     pub role: Role,
     pub name: &'a str,
     /// The anchor, where it does not follow from the name.
     pub anchor: Option<&'a str>,
-    /// The key it has now, where the config does not say whose key is whose.
+    /// Its current key, where the config does not name the owners of keys.
     pub recipient: Option<&'a str>,
 }
 
@@ -144,21 +144,21 @@ impl<'a> Who<'a> {
     }
 }
 
-/// Why a name does not lead to one entry.
+/// Why a name does not identify one entry.
 #[derive(Debug)]
 pub enum Unfound {
     Absent,
-    /// The same anchor name is defined more than once, or several anchors could be meant.
+    /// The anchor is defined more than once, or several anchors match.
     Several(Vec<(String, Position)>),
 }
 
-/// Finds a host's entry: by its anchor where it is given, else by the names that
-/// people use, else by a comment behind a literal recipient, else by its key.
+/// Finds a host's entry: by the given anchor, else by the usual names, else by a comment behind a
+/// literal recipient, else by its key.
 pub fn find<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Entry<'n>, Unfound> {
     let (host, anchor) = (who.name, who.anchor);
     let mut anchored = rules.anchored();
     if anchor.is_none() {
-        // A person may be called like a host; their keys stand in different groups.
+        // A person may have a host's name; their keys are in other groups.
         let others = keys_in_groups_of(rules, who.role.other());
         anchored.retain(|node| !others.iter().any(|other| std::ptr::eq(*other, *node)));
     }
@@ -182,7 +182,7 @@ pub fn find<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Entry<'n>, Unfoun
             has_key_words(bare, &part)
         });
     }
-    // Where hosts are called `host_foo`, a `foo` is somebody else.
+    // Where anchors of hosts are `host_foo`, an anchor `foo` is not a host's.
     let is_prefixed = |node: &&Node<'_>| {
         let name = node.anchor.as_ref().map(|anchor| anchor.plain_name());
         name.is_some_and(|name| who.role.prefix(name).is_some())
@@ -214,7 +214,7 @@ fn entry<'n>(node: &'n Node<'n>) -> Entry<'n> {
     Entry { anchor: Some(node), recipient: node.scalar().unwrap_or_default().trim().to_owned() }
 }
 
-/// The keys that stand in groups of this role, by the groups' names.
+/// Returns the keys in groups of this role, by the groups' names.
 fn keys_in_groups_of<'n>(rules: &'n Rules<'_>, role: Role) -> Vec<&'n Node<'n>> {
     let mut found = Vec::new();
     let mut collect = |group: &'n Node<'n>| {
@@ -240,7 +240,7 @@ fn keys_in_groups_of<'n>(rules: &'n Rules<'_>, role: Role) -> Vec<&'n Node<'n>> 
     found
 }
 
-/// The recipients that are called this role's, by their group or their prefix.
+/// Returns the recipients of this role, by their group or their prefix.
 pub fn keys_of<'n>(rules: &'n Rules<'_>, role: Role) -> Vec<&'n str> {
     let mut nodes = keys_in_groups_of(rules, role);
     nodes.extend(rules.anchored().into_iter().filter(|node| {
@@ -249,7 +249,7 @@ pub fn keys_of<'n>(rules: &'n Rules<'_>, role: Role) -> Vec<&'n str> {
     nodes.into_iter().filter_map(|node| node.scalar()).map(str::trim).collect()
 }
 
-/// A host that is the key of a map of hosts: `hosts: { foo: {age: [&any age1…]} }`.
+/// Finds a host that is a key in a map of hosts: `hosts: { foo: {age: [&any age1…]} }`.
 fn keyed<'n>(rules: &'n Rules<'_>, host: &str) -> Option<Entry<'n>> {
     let mut found = None;
     rules.root()?.walk(&mut |node| {
@@ -265,7 +265,7 @@ fn keyed<'n>(rules: &'n Rules<'_>, host: &str) -> Option<Entry<'n>> {
     found.map(entry)
 }
 
-/// The one anchored scalar below a node, when there is exactly one.
+/// Returns the anchored scalar below a node, when there is exactly one.
 pub fn only_anchored<'n>(node: &'n Node<'n>) -> Option<&'n Node<'n>> {
     let mut found = Vec::new();
     node.walk(&mut |child| {
@@ -279,8 +279,8 @@ pub fn only_anchored<'n>(node: &'n Node<'n>) -> Option<&'n Node<'n>> {
     }
 }
 
-/// A literal recipient in a rule that a comment says to be the host's: one that begins
-/// with its name behind the key, or the note of a list in one line.
+/// Finds a literal recipient in a rule whose comment names the host: a comment behind the key
+/// that begins with the name, or the names of an inline list.
 fn commented<'n>(rules: &'n Rules<'_>, host: &str) -> Option<Entry<'n>> {
     let all = rules.rules().ok()?;
     for group in all.iter().flat_map(|rule| &rule.groups) {
@@ -301,7 +301,7 @@ fn commented<'n>(rules: &'n Rules<'_>, host: &str) -> Option<Entry<'n>> {
     None
 }
 
-/// The entry that holds this very key, under whatever name.
+/// Returns the entry with exactly this key, whatever its name.
 pub fn with_key<'n>(rules: &'n Rules<'_>, recipient: &str) -> Option<Entry<'n>> {
     let anchored = rules.anchored();
     if let Some(node) = anchored
@@ -316,12 +316,12 @@ pub fn with_key<'n>(rules: &'n Rules<'_>, recipient: &str) -> Option<Entry<'n>> 
         .then(|| Entry { anchor: None, recipient: recipient.to_owned() })
 }
 
-/// The comment at the end of the line on which `offset` lies, without `#`.
+/// Returns the comment at the end of the line of `offset`, without `#`.
 pub fn line_comment<'t>(rules: &Rules<'t>, offset: usize) -> Option<&'t str> {
     line_comment_span(rules, offset).map(|span| rules.text[span].trim_start_matches('#').trim())
 }
 
-/// The bytes of that comment, `#` included.
+/// Returns the byte range of the comment at the end of the line of `offset`, with `#`.
 pub fn line_comment_span(rules: &Rules<'_>, offset: usize) -> Option<Range<usize>> {
     let end = rules.text[offset..].find('\n').map_or(rules.text.len(), |i| offset + i);
     rules.stream.comments.iter().find(|c| (offset..end).contains(&c.start)).cloned()

@@ -1,8 +1,7 @@
-//! Whose key is whose where several literal keys stand in one text or one line:
-//! `age: age1…,age1… # pike: age1…`.
+//! Names of literal keys that share a scalar or a line: `age: age1…,age1… # pike: age1…`.
 //!
-//! Such keys have no anchor, and no line of their own for a comment. Without a name a
-//! reinstalled host would keep its old key there, and nobody could take it out.
+//! Such keys have no anchor, and no line of their own for a comment. Without a name, a
+//! reinstalled host would keep its old key there, and nobody could remove it.
 
 use std::ops::Range;
 
@@ -13,18 +12,19 @@ use super::patch::Patch;
 use super::yaml::{Kind, Node, Style};
 use super::{Group, Key, Rules};
 
-/// The comment that names the keys of one list or text.
+/// The comment that names the keys of one list or scalar.
 pub struct Note<'r> {
     rules: &'r Rules<'r>,
-    /// Where the line begins that carries it.
+    /// Byte offset of the line with the comment.
     line: usize,
 }
 
 impl<'r> Note<'r> {
-    /// The note of a list in one line, or of a text.
+    /// Returns the comment of an inline list, or of a scalar.
     pub fn of(rules: &'r Rules<'r>, holder: &Node<'_>) -> Self {
         let at = match &holder.kind {
-            // The lines of a block scalar are its content: a comment fits behind `>-` alone.
+            // The lines of a block scalar are its content, so that only the line of `>-` takes a
+            // comment.
             Kind::Scalar { style: ScalarStyle::Folded | ScalarStyle::Literal, .. } => {
                 rules.text[..holder.span.start].trim_end().len()
             }
@@ -33,7 +33,7 @@ impl<'r> Note<'r> {
         Self { rules, line: rules.text[..at].rfind('\n').map_or(0, |i| i + 1) }
     }
 
-    /// The note that a key's name would stand in; none where it has a line of its own.
+    /// Returns the comment for the name of a key; `None` where the key has its own line.
     pub fn of_key(rules: &'r Rules<'r>, group: &Group<'_>, key: &Key<'_>) -> Option<Self> {
         if key.node.alias().is_some() {
             return None;
@@ -51,7 +51,7 @@ impl<'r> Note<'r> {
         Some((span.start, self.rules.text[span].trim_end()))
     }
 
-    /// The names in the comment: where each stands, the name, the recipient.
+    /// Parses the comment: the byte range, name and recipient of each entry.
     fn names(&self) -> Vec<(Range<usize>, &'r str, &'r str)> {
         let Some((start, comment)) = self.comment() else { return Vec::new() };
         let mut found = Vec::new();
@@ -69,8 +69,8 @@ impl<'r> Note<'r> {
         found
     }
 
-    /// Whether the note, or a comment about the only key without a name, says that
-    /// `key` is `host`'s.
+    /// Says whether the comment, or one about the only key without a name, names `host` as the
+    /// owner of `key`.
     pub fn says(&self, group: &Group<'_>, key: &Key<'_>, host: &str) -> bool {
         let names = self.names();
         let named = |value: &str| names.iter().find(|(_, _, recipient)| *recipient == value);
@@ -85,13 +85,13 @@ impl<'r> Note<'r> {
         let word = self.comment().and_then(|(start, comment)| {
             let word = comment.trim_start_matches('#').trim_start();
             let at = start + comment.len() - word.len();
-            // The first name of the note is another key's.
+            // The first word belongs to a named key of the comment.
             (!names.iter().any(|(span, ..)| span.start == at)).then(|| first_word(word))
         });
         nameless == 1 && word == Some(host)
     }
 
-    /// Adds a name.
+    /// Adds the name of a recipient.
     pub fn add(&self, patch: &mut Patch<'_>, host: &str, recipient: &str) {
         match self.comment() {
             Some((start, comment)) => {
@@ -105,7 +105,7 @@ impl<'r> Note<'r> {
         }
     }
 
-    /// Removes a recipient's name, and the comment with it when there is nothing else to it.
+    /// Removes a recipient's name, and the comment with it when nothing else is in it.
     pub fn remove(&self, patch: &mut Patch<'_>, recipient: &str) {
         let names = self.names();
         let own = names.into_iter().find(|(_, _, known)| *known == recipient);
@@ -124,7 +124,7 @@ impl<'r> Note<'r> {
         }
     }
 
-    /// Gives a recipient another name.
+    /// Replaces a recipient's name.
     pub fn rename(&self, patch: &mut Patch<'_>, recipient: &str, old: &str, new: &str) {
         for (span, name, known) in self.names() {
             if known == recipient && name == old {
@@ -133,7 +133,7 @@ impl<'r> Note<'r> {
         }
     }
 
-    /// Puts another recipient behind the same name.
+    /// Replaces the recipient of a name.
     pub fn replace(&self, patch: &mut Patch<'_>, old: &str, new: &str) {
         for (span, name, known) in self.names() {
             if known == old {

@@ -1,4 +1,4 @@
-//! A host's key joins the lists of the rules; [`crate::sops::rules::leave`] is the way back.
+//! Adds a host's key to the lists of rules; [`crate::sops::rules::leave`] is the inverse.
 
 use super::anchors;
 use super::anchors::Place;
@@ -8,19 +8,19 @@ use super::patch::{Patch, Unclear};
 use super::yaml::{Node, Style};
 use super::{Group, Key, Rule, Rules};
 
-/// A key about to be written into rules.
+/// A key to be written into rules.
 #[derive(Debug, Clone, Copy)]
 pub struct NewKey<'k> {
     pub recipient: &'k str,
-    /// The anchor to refer to; without one the recipient is written out.
+    /// The anchor to refer to; without one, the recipient itself is written.
     pub alias: Option<&'k str>,
     pub role: Role,
-    /// Written behind a literal recipient, so that people and programs know whose it is.
+    /// The comment behind a literal recipient, which names its owner.
     pub comment: &'k str,
 }
 
 impl NewKey<'_> {
-    /// The key as an item of a list.
+    /// Formats the key as an item of a list.
     fn item(&self, quote: &str) -> String {
         match self.alias {
             Some(name) => format!("*{name}"),
@@ -28,7 +28,7 @@ impl NewKey<'_> {
         }
     }
 
-    /// The same with a comment, for an item on a line of its own.
+    /// Formats the key with its comment, for a line of its own.
     pub fn line(&self, quote: &str) -> String {
         match self.alias {
             Some(_) => self.item(quote),
@@ -37,17 +37,17 @@ impl NewKey<'_> {
     }
 }
 
-/// What a key is added to.
+/// The rules that a key is added to.
 pub struct Lists<'a> {
     pub rules: &'a Rules<'a>,
     pub all: &'a [Rule<'a>],
-    /// Where new definitions go.
+    /// The place for new definitions.
     pub place: Option<&'a Place<'a>>,
-    /// The key is being defined there.
+    /// Whether the key is being defined there.
     pub defined: bool,
 }
 
-/// Adds the key to a rule, unless it is there already.
+/// Adds the key to a rule, unless the rule has it already.
 pub fn add(
     lists: &Lists<'_>,
     patch: &mut Patch<'_>,
@@ -127,7 +127,8 @@ fn warn_shared(lists: &Lists<'_>, rule: &Rule<'_>, age: &[&Key<'_>], warnings: &
     }
 }
 
-/// A definition in a list that rules use as a whole (`age: *hosts`) reaches all of them.
+/// Warns that a definition in a list that rules use as a whole (`age: *hosts`) reaches all of
+/// them.
 pub fn warn_of_shared(
     all: &[Rule<'_>],
     place: &Place<'_>,
@@ -151,7 +152,7 @@ pub fn warn_of_shared(
     }
 }
 
-/// The groups of `rule` that end up with the new key.
+/// Returns the groups of `rule` that will have the new key.
 pub fn gains(
     rules: &Rules<'_>,
     all: &[Rule<'_>],
@@ -193,7 +194,7 @@ fn add_to_group(
             return group_flat_alias(rules, patch, rule, last, key, warnings);
         }
         join_string(rules, patch, &last.node, age, key)?;
-        // Behind the key, which may end the line itself.
+        // Behind the key, whose text may end the line.
         note(rules, patch, &last.node, key);
         return Ok(());
     };
@@ -214,14 +215,14 @@ fn add_to_group(
     patch.insert_after(&list, &pattern.node, end, &text)
 }
 
-/// A key that is written out has its name in the comment of the line.
+/// Names the owner of a literal key in the comment of its line.
 fn note(rules: &Rules<'_>, patch: &mut Patch<'_>, holder: &Node<'_>, key: &NewKey<'_>) {
     if key.alias.is_none() {
         Note::of(rules, holder).add(patch, key.comment, key.recipient);
     }
 }
 
-/// A group (or flat rule) without age keys gets an `age` entry behind its last one.
+/// Adds an `age` entry behind the last entry of a group (or flat rule) without one.
 fn add_age_entry(
     rules: &Rules<'_>,
     patch: &mut Patch<'_>,
@@ -266,8 +267,8 @@ fn add_age_entry(
     )
 }
 
-/// `age: *one` holds one key; with a second it becomes a key group on the same line, or,
-/// beside keys of other kinds, a list.
+/// Replaces `age: *one`, which has room for one key, by a key group on the same line, or by a
+/// list where keys of other kinds are beside it.
 fn group_flat_alias(
     rules: &Rules<'_>,
     patch: &mut Patch<'_>,
@@ -295,7 +296,7 @@ fn group_flat_alias(
     Ok(())
 }
 
-/// Adds a literal to a comma-joined scalar, separated as its neighbours are.
+/// Adds a literal to a comma-separated scalar, with the separator of its neighbours.
 fn join_string(
     rules: &Rules<'_>,
     patch: &mut Patch<'_>,
@@ -322,7 +323,7 @@ fn join_string(
     Ok(())
 }
 
-/// Where each of the values stands in a scalar's source text.
+/// Returns the byte range of each value in a scalar's source text.
 pub fn parts<'v>(raw: &str, values: impl Iterator<Item = &'v str>) -> Vec<(usize, usize)> {
     let mut from = 0;
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! A host's key leaves the lists of the rules, and its definition the file.
+//! Removes a host's key from the lists of rules, and its definition from the file.
 
 use std::ops::Range;
 
@@ -10,14 +10,14 @@ use super::patch::{Patch, Unclear};
 use super::yaml::{Kind, Node, Style};
 use super::{Group, Key, Rule, Rules};
 
-/// Whether a rule's key is this host's.
+/// Says whether a rule's key is this host's.
 pub fn is_entry(rules: &Rules<'_>, entry: &Entry<'_>, key: &Key<'_>) -> bool {
     if key.kind != "age" || key.value != entry.recipient {
         return false;
     }
     let target = rules.resolve(&key.node);
     match entry.anchor {
-        // A literal copy of the host's key is the host's too; another anchor's alias is not.
+        // A literal copy of the host's key is the host's; an alias of another anchor is not.
         Some(own) => {
             std::ptr::eq(own, target) || (key.node.alias().is_none() && target.anchor.is_none())
         }
@@ -112,7 +112,8 @@ fn remove_from_group(
     Ok(())
 }
 
-/// The reverse of [`keylist`](crate::sops::rules::join)'s `group_flat_alias`, for exactly what that writes.
+/// Reverses `group_flat_alias` of [`join`](crate::sops::rules::join), for exactly what that
+/// writes.
 fn ungrouped(
     rules: &Rules<'_>,
     rule: &Rule<'_>,
@@ -174,7 +175,7 @@ fn remove_key(
     }
 }
 
-/// Removes the definition and aliases outside the rules (groups of groups).
+/// Removes the definition, and aliases outside the rules (groups of groups).
 fn remove_elsewhere(
     rules: &Rules<'_>,
     patch: &mut Patch<'_>,
@@ -222,7 +223,7 @@ fn remove_members(
     Ok(())
 }
 
-/// A member that is about this host and nobody else: `foo: &foo age1…`, `foo: {age: [&foo age1…]}`.
+/// Says whether a member is about this host alone: `foo: &foo age1…`, `foo: {age: [&foo age1…]}`.
 fn holds_only(value: &Node<'_>, is_own: &impl Fn(&Node<'_>) -> bool) -> bool {
     match &value.kind {
         Kind::Sequence { items, style: Style::Flow } => {
@@ -236,7 +237,7 @@ fn holds_only(value: &Node<'_>, is_own: &impl Fn(&Node<'_>) -> bool) -> bool {
     }
 }
 
-/// Removes a rule with the blank lines above it.
+/// Removes a rule, with the blank lines above it.
 pub fn remove_rule(
     rules: &Rules<'_>,
     patch: &mut Patch<'_>,

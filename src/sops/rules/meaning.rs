@@ -1,8 +1,8 @@
-//! What a `.sops.yaml` means, to be compared before and after an edit.
+//! The meaning of a `.sops.yaml`, to be compared before and after an edit.
 
 use super::{KEY_KINDS, Key, Rule, Rules, RulesError};
 
-/// One rule's meaning: its pattern, its groups as sorted sets of keys, all its other settings.
+/// The meaning of one rule: its pattern, its groups as sorted sets of keys, its other settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleMeaning {
     pub path_regex: Option<String>,
@@ -10,17 +10,17 @@ pub struct RuleMeaning {
     pub rest: String,
 }
 
-/// The meaning of all rules.
+/// Returns the meaning of all rules.
 pub fn rules(rules: &Rules<'_>) -> Result<Vec<RuleMeaning>, RulesError> {
     Ok(rules.rules()?.iter().map(|rule| of(rules, rule)).collect())
 }
 
-/// The meaning of one rule.
+/// Returns the meaning of one rule.
 pub fn of(rules: &Rules<'_>, rule: &Rule<'_>) -> RuleMeaning {
     of_keys(rules, rule, |key| Some(key.value.clone()))
 }
 
-/// The meaning with every key passed through `map`; `None` drops it.
+/// Returns the meaning of a rule with every key passed through `map`; `None` drops a key.
 pub fn of_keys<'n>(
     rules: &Rules<'_>,
     rule: &Rule<'n>,
@@ -49,14 +49,15 @@ pub fn of_keys<'n>(
     }
 }
 
-/// Sorted and without duplicates: sops drops duplicates too.
+/// Sorts keys and removes duplicates, as sops does.
 pub fn set(mut keys: Vec<(String, String)>) -> Vec<(String, String)> {
     keys.sort();
     keys.dedup();
     keys
 }
 
-/// Everything at the top that is neither a rule nor a definition of keys (`stores`, `destination_rules`).
+/// Returns the top-level settings that are neither rules nor definitions of keys (`stores`,
+/// `destination_rules`).
 pub fn settings(rules: &Rules<'_>) -> Vec<String> {
     let entries = rules.root().and_then(|root| root.entries()).unwrap_or_default();
     let others = entries.iter().filter(|(key, value)| {

@@ -1,9 +1,8 @@
-//! `.sops.yaml` as sops reads it: which rule holds for a file, and whom it names.
+//! Reads `.sops.yaml` as sops does: which rule applies to a file, and its recipients.
 //!
-//! The first rule whose `path_regex` matches the path (relative to the config's
-//! folder) wins; `key_groups` beats flat keys; aliases and merge keys are
-//! followed. Every key keeps the node that it was written in, so that
-//! [`super::edit`] can change exactly these bytes.
+//! The first rule whose `path_regex` matches the path (relative to the config's directory) wins;
+//! `key_groups` takes precedence over flat keys; aliases and merge keys are resolved. Every key
+//! refers to its node in the text, so that [`edit`] can change exactly these bytes.
 
 pub mod anchors;
 pub mod dialect;
@@ -65,11 +64,11 @@ impl Advice for RulesError {
 pub struct Rules<'a> {
     pub text: &'a str,
     pub stream: Stream<'a>,
-    /// Names of anchors and where they stand, in order.
+    /// Names of anchors and their byte offsets, in order.
     definitions: Vec<(String, usize)>,
 }
 
-/// One entry of `creation_rules`.
+/// An entry of `creation_rules`.
 #[derive(Debug)]
 pub struct Rule<'n> {
     pub index: usize,
@@ -77,33 +76,34 @@ pub struct Rule<'n> {
     pub path_regex: Option<&'n str>,
     regex: OnceLock<Result<Option<Regex>, String>>,
     at: Position,
-    /// Keys stand in `key_groups`; otherwise flat, as one group whose node is the rule.
+    /// Whether the keys are in `key_groups`; otherwise they are one group, whose node is the
+    /// rule.
     pub grouped: bool,
     pub groups: Vec<Group<'n>>,
 }
 
-/// One key group.
+/// A key group.
 #[derive(Debug)]
 pub struct Group<'n> {
-    /// The mapping that lists the kinds of keys.
+    /// The mapping of kinds to keys.
     pub node: &'n Node<'n>,
     pub keys: Vec<Key<'n>>,
 }
 
-/// One key as a rule names it.
+/// A key of a rule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Key<'n> {
     pub kind: &'n str,
     pub value: String,
-    /// Where it is written in the list: an alias, a scalar, or a part of a comma-joined scalar.
+    /// Its node in the list: an alias, a scalar, or a part of a comma-separated scalar.
     pub node: NodeRef<'n>,
-    /// The list it stands in; none when it stands directly under `age:`.
+    /// The list with the node; `None` when the node is directly under `age:`.
     pub list: Option<NodeRef<'n>>,
-    /// Its list is reached by an alias or merge key, so others share it.
+    /// Whether the list is reached by an alias or merge key, so that other rules share it.
     pub shared: bool,
 }
 
-/// A node compared by identity.
+/// A node, compared by identity.
 #[derive(Debug, Clone, Copy)]
 pub struct NodeRef<'n>(pub &'n Node<'n>);
 
@@ -121,7 +121,7 @@ impl<'n> std::ops::Deref for NodeRef<'n> {
 }
 
 impl Rule<'_> {
-    /// Matches every path, so that nothing after it is ever reached.
+    /// Says whether the rule matches every path, so that later rules never apply.
     pub fn is_catch_all(&self) -> bool {
         matches!(
             self.path_regex,
@@ -129,7 +129,7 @@ impl Rule<'_> {
         )
     }
 
-    /// All age recipients, over all groups, without duplicates, in order.
+    /// Returns the age recipients of all groups, without duplicates, in order.
     pub fn recipients(&self) -> Vec<&str> {
         let mut all: Vec<&str> = Vec::new();
         for key in self.groups.iter().flat_map(|group| &group.keys) {
@@ -140,7 +140,7 @@ impl Rule<'_> {
         all
     }
 
-    /// Whether an age recipient opens its files alone.
+    /// Says whether an age recipient can decrypt the rule's files alone.
     pub fn every_group_has(&self, recipient: &str) -> bool {
         let has = |group: &Group<'_>| {
             group.keys.iter().any(|key| key.kind == "age" && key.value == recipient)
@@ -148,14 +148,14 @@ impl Rule<'_> {
         self.groups.iter().all(has)
     }
 
-    /// Whether all its keys are age recipients.
+    /// Says whether all keys of the rule are age recipients.
     pub fn is_age_alone(&self) -> bool {
         self.groups.iter().flat_map(|group| &group.keys).all(|key| key.kind == "age")
     }
 
-    /// Whether the rule's `path_regex` matches `path` (relative to the config's folder, with `/`).
+    /// Says whether `path_regex` matches `path` (relative to the config's directory, with `/`).
     ///
-    /// Like sops, a pattern is compiled only when a path comes as far as its rule.
+    /// Like sops, compiles a pattern only when a path gets to its rule.
     pub fn matches(&self, path: &Path) -> Result<bool, RulesError> {
         let compile = || self.path_regex.map(go_regex::compile).transpose();
         match self.regex.get_or_init(compile) {
@@ -169,7 +169,7 @@ impl Rule<'_> {
         }
     }
 
-    /// What an error or a report calls the rule.
+    /// Returns the rule's name in errors and reports.
     pub fn name(&self) -> String {
         match self.path_regex {
             Some(regex) if !regex.is_empty() => format!("path_regex: {regex}"),
@@ -178,7 +178,7 @@ impl Rule<'_> {
     }
 }
 
-/// The first rule that matches.
+/// Returns the first rule that matches.
 pub fn winner<'v, 'n>(
     rules: &'v [Rule<'n>],
     path: &Path,
@@ -215,27 +215,27 @@ impl<'a> Rules<'a> {
         RulesError::Shape { at: position(self.text, offset), reason: reason.into() }
     }
 
-    /// The first document: the only one that sops reads.
+    /// Returns the first document, the only one that sops reads.
     pub fn root(&self) -> Option<&Node<'_>> {
         self.stream.documents.first()
     }
 
-    /// The node of `creation_rules`.
+    /// Returns the node of `creation_rules`.
     pub fn rules_node(&self) -> Option<&Node<'_>> {
         self.root()?.get("creation_rules")
     }
 
-    /// The node that an alias means: the last definition before it.
+    /// Resolves an alias to the last definition before it; returns other nodes as they are.
     pub fn resolve<'n>(&'n self, node: &'n Node<'n>) -> &'n Node<'n> {
         let Some(name) = node.alias() else { return node };
         let before = |(known, at): &&(String, usize)| known == name && *at < node.span.start;
         let defined = self.definitions.iter().rfind(before);
         let found = defined.and_then(|(_, at)| self.root()?.with_anchor_at(*at));
-        // A node cannot stand for itself: go-yaml refuses that too.
+        // A node must not refer to itself; go-yaml refuses that too.
         found.filter(|found| !found.span.contains(&node.span.start)).unwrap_or(node)
     }
 
-    /// A mapping's entry, looked for in its merge keys too; the flag says "merged".
+    /// Looks up a mapping's entry, also in its merge keys; the flag says whether it was merged.
     fn lookup<'n>(&'n self, map: &'n Node<'n>, key: &str) -> Option<(&'n Node<'n>, bool)> {
         if let Some(value) = map.get(key) {
             return Some((value, false));
@@ -248,12 +248,12 @@ impl<'a> Rules<'a> {
         })
     }
 
-    /// A plain setting of a rule.
+    /// Returns a scalar setting of a rule.
     pub fn setting<'n>(&'n self, rule: &Rule<'n>, name: &str) -> Option<&'n str> {
         self.lookup(rule.node, name).and_then(|(value, _)| self.resolve(value).scalar())
     }
 
-    /// All rules in order.
+    /// Returns all rules, in order.
     pub fn rules(&self) -> Result<Vec<Rule<'_>>, RulesError> {
         let Some(list) = self.rules_node() else { return Ok(Vec::new()) };
         if list.is_null() {
@@ -332,7 +332,7 @@ impl<'a> Rules<'a> {
         Ok(keys)
     }
 
-    /// A scalar names one key, or several joined by commas.
+    /// Returns the keys of a scalar, several where it is comma-separated.
     fn key<'n>(
         &'n self,
         kind: &'static str,
@@ -361,14 +361,16 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// The rule that sops would use for `path` (relative to the config's folder, with `/`).
+    /// Returns the rule that sops applies to `path` (relative to the config's directory, with
+    /// `/`).
     pub fn rule_for(&self, path: &Path) -> Result<Option<Rule<'_>>, RulesError> {
         let mut rules = self.rules()?;
         let index = winner(&rules, path)?.map(|rule| rule.index);
         Ok(index.map(|index| rules.swap_remove(index)))
     }
 
-    /// Every scalar that has an anchor, outside the rules or inside: the candidates for a host's name.
+    /// Returns every scalar with an anchor, inside the rules and outside: the candidates for
+    /// hosts.
     pub fn anchored(&self) -> Vec<&Node<'_>> {
         let mut found = Vec::new();
         if let Some(root) = self.root() {
@@ -381,7 +383,7 @@ impl<'a> Rules<'a> {
         found
     }
 
-    /// A node's meaning with aliases and merge keys replaced by what they stand for.
+    /// Formats a node's meaning, with aliases and merge keys resolved.
     pub fn canonical(&self, node: &Node<'_>) -> String {
         let node = self.resolve(node);
         match &node.kind {

@@ -1,8 +1,7 @@
-//! A rule for files that no rule, or only a catch-all, covers so far.
+//! Creates a rule for files that no rule, or only a catch-all, covers.
 //!
-//! It is written before the rule that would win otherwise, laid out like the
-//! rule above it. Its other keys are those of the rule that it takes the files
-//! from, so that whoever could read them still can.
+//! The rule is inserted before the one that applied until then, in the layout of its neighbour.
+//! It takes over that rule's other keys, so that whoever could decrypt the files still can.
 
 use super::hosts::line_comment;
 use super::join::NewKey;
@@ -10,17 +9,17 @@ use super::patch::{Patch, Unclear};
 use super::yaml::{Node, Style};
 use super::{Rule, Rules};
 
-/// A rule to be made.
+/// A rule to create.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewRule {
     pub path_regex: String,
-    /// The keys that the rule names beside the host's.
+    /// The keys of the rule in addition to the host's.
     pub others: Vec<RuleKey>,
-    /// The rule that it must come before; none puts it at the end.
+    /// Index of the rule to insert before; `None` appends the rule.
     pub before: Option<usize>,
 }
 
-/// A key as a key group lists it.
+/// A key, as a key group lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleKey {
     pub kind: &'static str,
@@ -33,16 +32,16 @@ impl RuleKey {
     }
 }
 
-/// The comment of a rule that was made here: with the last who needs it, it goes.
+/// The comment that marks a rule as created by landfall, which is removed with its last host.
 const MADE: &str = "made by landfall";
 
-/// Whether a rule was made here, and by nobody else.
+/// Says whether landfall created a rule.
 pub fn is_made(rules: &Rules<'_>, rule: &Rule<'_>) -> bool {
     let regex = rule.node.get("path_regex");
     regex.is_some_and(|regex| line_comment(rules, regex.span.end) == Some(MADE))
 }
 
-/// A `path_regex` for exactly these paths (relative to the config's folder).
+/// Returns a `path_regex` for exactly this path (relative to the config's directory).
 pub fn regex_for(path: &str) -> String {
     let mut regex = String::from("^");
     for c in path.chars() {
@@ -58,7 +57,7 @@ pub fn regex_for(path: &str) -> String {
     regex
 }
 
-/// Writes the rule.
+/// Inserts the rule.
 pub fn insert(
     rules: &Rules<'_>,
     patch: &mut Patch<'_>,
@@ -106,7 +105,7 @@ pub fn insert(
     Ok(())
 }
 
-/// Where the comment lines above the first rule begin: they belong to it.
+/// Returns the offset of the comment lines above the first rule, which belong to it.
 fn above_comments(
     rules: &Rules<'_>,
     patch: &Patch<'_>,
@@ -140,8 +139,8 @@ fn insert_section(
     Ok(())
 }
 
-/// Takes the section of the rules back with its last rule, as it was before [`insert`] wrote
-/// the first: none, or an empty list, which leaves the space before it.
+/// Removes the section `creation_rules` with its last rule, and leaves what was there before
+/// [`insert`] wrote the first: nothing, or an empty list.
 pub fn remove_section(rules: &Rules<'_>, patch: &mut Patch<'_>) {
     let Some((name, list)) = rules.root().and_then(|root| root.entry("creation_rules")) else {
         return;
@@ -154,7 +153,7 @@ pub fn remove_section(rules: &Rules<'_>, patch: &mut Patch<'_>) {
     }
 }
 
-/// Columns of the parts of a rule.
+/// Columns of a rule's parts.
 #[derive(Debug)]
 struct Layout {
     rule_dash: usize,
@@ -181,7 +180,7 @@ impl Default for Layout {
 }
 
 impl Layout {
-    /// Measures the rule next to the place, else any other.
+    /// Measures the rule beside the place, else any other.
     fn of(
         rules: &Rules<'_>,
         patch: &Patch<'_>,
@@ -255,7 +254,7 @@ impl Layout {
     }
 }
 
-/// The first group of a rule that is laid out in lines: the group, its `age` key, a first item.
+/// Returns the first block group of a rule: the group, its key `age`, its first item.
 fn block_group<'n>(rule: &Rule<'n>) -> Option<(&'n Node<'n>, &'n Node<'n>, &'n Node<'n>)> {
     let group = rule.groups.first().filter(|_| rule.grouped)?;
     let (key, list) =
@@ -265,7 +264,7 @@ fn block_group<'n>(rule: &Rule<'n>) -> Option<(&'n Node<'n>, &'n Node<'n>, &'n N
         .then_some((group.node, key, item))
 }
 
-/// Whether most rules are set apart by blank lines.
+/// Says whether blank lines separate most rules.
 fn blank_between(rules: &Rules<'_>, all: &[Rule<'_>]) -> bool {
     let apart = all.windows(2).filter(|pair| {
         let between =
@@ -275,7 +274,7 @@ fn blank_between(rules: &Rules<'_>, all: &[Rule<'_>]) -> bool {
     apart.count() * 2 > all.len().saturating_sub(1)
 }
 
-/// How the config names a recipient: by the anchor that holds it, else as it is.
+/// Formats a recipient as the config does: an alias of its anchor, else literally.
 fn written(rules: &Rules<'_>, key: &RuleKey) -> String {
     let recipient = key.value.as_str();
     let anchored = rules.anchored();
@@ -293,7 +292,7 @@ fn written(rules: &Rules<'_>, key: &RuleKey) -> String {
     }
 }
 
-/// A scalar that YAML reads as this very text.
+/// Quotes a text as a YAML scalar.
 fn quoted(regex: &str, quote: &str) -> String {
     let plain = quote.is_empty()
         && !regex.contains(": ")
@@ -306,11 +305,11 @@ fn quoted(regex: &str, quote: &str) -> String {
     if plain { regex.to_owned() } else { format!("'{}'", regex.replace('\'', "''")) }
 }
 
-/// The kinds beside age whose keys a group can list as a rule has them.
+/// Kinds other than age whose keys have the same form in a group as in a rule.
 const OTHER_KINDS: [&str; 4] = ["pgp", "kms", "gcp_kms", "hc_vault"];
 
-/// The keys of a rule that a new rule takes over; none where they cannot be written into
-/// one group.
+/// Returns the keys of a rule that a new rule takes over; `None` where one group cannot list
+/// them.
 pub fn others(rules: &Rules<'_>, rule: &Rule<'_>) -> Option<Vec<RuleKey>> {
     let [group] = rule.groups.as_slice() else { return None };
     let mut others: Vec<RuleKey> = Vec::new();

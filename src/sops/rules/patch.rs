@@ -1,21 +1,22 @@
-//! Changes of single members of YAML collections, as replacements of bytes.
+//! Inserts and removes members of YAML collections, as byte replacements.
 //!
-//! A member of a block collection is one or more whole lines, a member of a flow
-//! collection stands between commas. Invariant: what is inserted by [`Patch::insert_after`]
-//! and then removed by [`Patch::remove`] leaves the text as it was, byte for byte.
+//! A member of a block collection is one or more whole lines; a member of a flow collection is
+//! between commas.
+//!
+//! Invariant: [`Patch::remove`] reverses [`Patch::insert_after`] byte for byte.
 
 use std::ops::Range;
 
 use super::yaml::{Kind, Node, Position, Style, position};
 
-/// A set of replacements for one text.
+/// Replacements for one text.
 #[derive(Debug)]
 pub struct Patch<'a> {
     text: &'a str,
     replacements: Vec<(Range<usize>, String)>,
 }
 
-/// A change that cannot be made without touching more than it should.
+/// A change that is not possible without touching other members.
 #[derive(Debug, thiserror::Error)]
 #[error("{at}: {reason}")]
 pub struct Unclear {
@@ -39,7 +40,7 @@ impl<'a> Patch<'a> {
         self.replacements.is_empty()
     }
 
-    /// The changed text. Of two overlapping removals the wider one wins.
+    /// Returns the changed text. Of two overlapping removals, the wider one wins.
     pub fn apply(mut self) -> String {
         self.replacements.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
         let mut out = String::with_capacity(self.text.len() + 256);
@@ -60,12 +61,12 @@ impl<'a> Patch<'a> {
         Unclear { at: position(self.text, offset), reason: reason.into() }
     }
 
-    /// `\r\n` where the text uses it, else `\n`.
+    /// Returns the text's line break, `\r\n` or `\n`.
     pub fn newline(&self) -> &'static str {
         newline(self.text)
     }
 
-    /// The line break that ends the line of `offset`, or the text's usual one at its end.
+    /// Returns the line break after `offset`; at the end of the text, the usual one.
     pub fn newline_at(&self, offset: usize) -> &'static str {
         match self.text[offset..].find('\n') {
             Some(at) if self.text[..offset + at].ends_with('\r') => "\r\n",
@@ -78,27 +79,28 @@ impl<'a> Patch<'a> {
         self.text[..offset].rfind('\n').map_or(0, |i| i + 1)
     }
 
-    /// The end of the line without its line break.
+    /// Returns the end of the line of `offset`, without its line break.
     pub fn line_end(&self, offset: usize) -> usize {
         let end = self.text[offset..].find('\n').map_or(self.text.len(), |i| offset + i);
         if self.text[..end].ends_with('\r') { end - 1 } else { end }
     }
 
-    /// Where the line after `offset`'s begins, or the end of the text.
+    /// Returns the beginning of the line after that of `offset`, or the end of the text.
     fn next_line(&self, offset: usize) -> usize {
         self.text[offset..].find('\n').map_or(self.text.len(), |i| offset + i + 1)
     }
 
-    /// The last byte that a node's text really uses (block scalars count their final newline).
+    /// Returns the end of a node's content, without the final newline of a block scalar.
     pub fn content_end(&self, node: &Node<'_>) -> usize {
         let end = self.text[..node.span.end].trim_end().len();
         end.max(node.start())
     }
 
-    /// The text between the start of a block member's line and the member: indentation and dashes.
+    /// Returns the text between the beginning of a block member's line and the member:
+    /// indentation and dashes.
     ///
-    /// For sequence items this ends behind `- `; dashes and keys of outer
-    /// collections on the same line become spaces.
+    /// For an item of a sequence, it ends with `- `; dashes and keys of outer collections on the
+    /// same line become spaces.
     pub fn block_prefix(&self, in_sequence: bool, member: usize) -> Result<String, Unclear> {
         let line = self.line_start(member);
         let before = self.text[line..member].trim_start_matches('\u{feff}');
@@ -118,9 +120,9 @@ impl<'a> Patch<'a> {
         Ok(prefix)
     }
 
-    /// Adds a member behind `after`; `text` is the member without dash or indentation.
+    /// Inserts a member after `after`; `text` is the member without dash or indentation.
     ///
-    /// Further lines of `text` must carry their own indentation.
+    /// Further lines of `text` must have their own indentation.
     pub fn insert_after(
         &mut self,
         collection: &Node<'_>,
@@ -184,7 +186,7 @@ impl<'a> Patch<'a> {
         Ok(())
     }
 
-    /// Removes the lines from the one that begins at `line` to the one that holds `end`.
+    /// Removes the lines from the one that begins at `line` to the one that contains `end`.
     pub fn remove_lines(&mut self, line: usize, end: usize) {
         let next = self.next_line(end);
         let at_end_without_newline = next == self.text.len() && !self.text.ends_with('\n');
@@ -196,8 +198,8 @@ impl<'a> Patch<'a> {
         }
     }
 
-    /// The first entry of a mapping that begins behind a dash (`- age: …`): the
-    /// next entry moves up to the dash.
+    /// Removes the first entry of a mapping that begins behind a dash (`- age: …`), and moves the
+    /// next one up to the dash.
     fn remove_first_of_line(
         &mut self,
         collection: &Node<'_>,
@@ -217,7 +219,7 @@ impl<'a> Patch<'a> {
     }
 }
 
-/// The line break that a text uses.
+/// Returns the line break that a text uses.
 pub fn newline(text: &str) -> &'static str {
     match text.find('\n') {
         Some(at) if text[..at].ends_with('\r') => "\r\n",
@@ -229,7 +231,7 @@ fn blank(text: &str) -> String {
     text.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect()
 }
 
-/// The changes between two texts as a unified diff, empty when they are equal.
+/// Returns the changes between two texts as a unified diff, empty when they are equal.
 pub fn unified_diff(name: &str, before: &str, after: &str) -> String {
     if before == after {
         return String::new();

@@ -1,11 +1,11 @@
-//! A host's new name, everywhere the config says the old one.
+//! Renames a host everywhere in a config.
 
 use super::Rules;
 use super::hosts::{Entry, anchor_part, first_word, line_comment_span};
 use super::inline_names::Note;
 use super::patch::Patch;
 
-/// Exchanges the name in anchor, aliases, map keys, comments behind keys, and `path_regex`.
+/// Replaces the name in anchor, aliases, map keys, comments behind keys, and `path_regex`.
 pub fn apply(
     rules: &Rules<'_>,
     patch: &mut Patch<'_>,
@@ -58,7 +58,7 @@ pub fn apply(
     }
 }
 
-/// `age1… # old` becomes `age1… # new`, behind the host's own key only.
+/// Changes `age1… # old` to `age1… # new`, behind the host's own key only.
 fn rename_comments(
     rules: &Rules<'_>,
     patch: &mut Patch<'_>,
@@ -81,7 +81,7 @@ fn rename_comments(
     });
 }
 
-/// The name as a whole word of a `path_regex`, with its dots escaped or not.
+/// Replaces the name where it is a whole word of a `path_regex`, with its dots escaped or not.
 pub fn in_regex(regex: &str, old: &str, new: &str) -> String {
     let escaped = |name: &str| name.replace('.', "\\.");
     let mut out = regex.to_owned();
@@ -95,7 +95,7 @@ pub fn in_regex(regex: &str, old: &str, new: &str) -> String {
     out
 }
 
-/// Replaces `old` where no letter, digit, `-` or `_` touches it.
+/// Replaces `old` where no letter, digit, `-` or `_` is adjacent.
 pub fn replace_words(text: &str, old: &str, new: &str) -> String {
     let is_word = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
     let mut out = String::with_capacity(text.len());

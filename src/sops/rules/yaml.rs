@@ -1,18 +1,18 @@
-//! YAML as a tree whose every node knows the bytes it came from.
+//! Parses YAML into a tree with the byte range of every node.
 //!
-//! Both `.sops.yaml` and encrypted YAML files are edited as bytes; this tree says
-//! which bytes. Invariant: all ranges are byte ranges of the parsed text, and
-//! nothing here ever writes YAML.
+//! `.sops.yaml` and encrypted YAML files are edited as bytes, which this tree locates.
+//!
+//! Invariant: all ranges are byte ranges of the parsed text; nothing here writes YAML.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, StructureStyle};
 
-/// Real files nest a dozen levels deep; the limit keeps recursion off the stack's end.
+/// Deepest nesting, which protects the stack from recursion. Real files nest a dozen levels.
 const MAX_DEPTH: usize = 200;
 
-/// A place in a text, both numbers from 1, columns in characters.
+/// A position in a text: line and column in characters, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     pub line: usize,
@@ -25,7 +25,7 @@ impl std::fmt::Display for Position {
     }
 }
 
-/// The position of byte `offset` in `text`.
+/// Returns the position of byte `offset` in `text`.
 pub fn position(text: &str, offset: usize) -> Position {
     let before = &text.as_bytes()[..offset.min(text.len())];
     let line_start = before.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
@@ -44,20 +44,21 @@ pub struct YamlError {
 
 #[derive(Debug, Clone)]
 pub struct Anchor<'a> {
-    /// The name without `&`. YAML 1.2 counts a trailing colon (`- &hosts:`) to it; see [`anchor_name`].
+    /// The name without `&`. YAML 1.2 includes a trailing colon (`- &hosts:`); see
+    /// [`anchor_name`].
     pub name: Cow<'a, str>,
-    /// The bytes of `&name`.
+    /// The byte range of `&name`.
     pub span: Range<usize>,
 }
 
 impl Anchor<'_> {
-    /// The name as go-yaml reads it: without the colon of a pseudo-group.
+    /// Returns the name as go-yaml reads it, without a trailing colon.
     pub fn plain_name(&self) -> &str {
         anchor_name(&self.name)
     }
 }
 
-/// `hosts:` of `- &hosts:` is an anchor `hosts` followed by a colon to go-yaml.
+/// Removes the colon of a name: go-yaml reads `- &hosts:` as an anchor `hosts` and a colon.
 pub fn anchor_name(name: &str) -> &str {
     name.strip_suffix(':').unwrap_or(name)
 }
@@ -82,22 +83,22 @@ pub enum Kind<'a> {
         style: Style,
         entries: Vec<(Node<'a>, Node<'a>)>,
     },
-    /// The name without `*`.
+    /// An alias, as its name without `*`.
     Alias(Cow<'a, str>),
 }
 
 #[derive(Debug)]
 pub struct Node<'a> {
     pub kind: Kind<'a>,
-    /// From the first byte of the content to the end of its last byte, without
-    /// anchor and tag; a block collection ends where its last child ends.
+    /// From the first to the last byte of the content, without anchor and tag; a block collection
+    /// ends with its last child.
     pub span: Range<usize>,
     pub anchor: Option<Anchor<'a>>,
     pub tagged: bool,
 }
 
 impl<'a> Node<'a> {
-    /// Where the node begins, its anchor included.
+    /// Returns the offset of the node, with its anchor.
     pub fn start(&self) -> usize {
         self.anchor.as_ref().map_or(self.span.start, |a| a.span.start.min(self.span.start))
     }
@@ -137,28 +138,28 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The entry of a mapping with this key.
+    /// Returns the entry of a mapping with this key.
     pub fn entry(&self, key: &str) -> Option<&(Node<'a>, Node<'a>)> {
         self.entries()?.iter().find(|(k, _)| k.scalar() == Some(key))
     }
 
-    /// The value of a mapping's key.
+    /// Returns the value of a mapping's key.
     pub fn get(&self, key: &str) -> Option<&Node<'a>> {
         self.entry(key).map(|(_, value)| value)
     }
 
-    /// An absent value (`key:` with nothing after it) or a written null.
+    /// Says whether the value is absent (`key:` with nothing after it) or a written null.
     pub fn is_null(&self) -> bool {
         matches!(&self.kind, Kind::Scalar { value, style: ScalarStyle::Plain }
             if matches!(value.as_ref(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
-    /// A scalar that says something: not an absent value, which an anchor may stand before.
+    /// Returns the scalar's text; `None` for an absent value, which may have an anchor too.
     pub fn filled(&self) -> Option<&str> {
         self.scalar().filter(|value| !value.trim().is_empty() && !self.is_null())
     }
 
-    /// The node below (or this one) whose anchor begins at byte `offset`.
+    /// Returns the node, among this one and those below, whose anchor begins at byte `offset`.
     pub fn with_anchor_at(&self, offset: usize) -> Option<&Node<'a>> {
         if self.anchor.as_ref().is_some_and(|anchor| anchor.span.start == offset) {
             return Some(self);
@@ -193,11 +194,11 @@ impl<'a> Node<'a> {
     }
 }
 
-/// What one text holds: its documents' root nodes and all comments, in order.
+/// The root nodes of a text's documents, and all comments, in order.
 #[derive(Debug)]
 pub struct Stream<'a> {
     pub documents: Vec<Node<'a>>,
-    /// From `#` to the end of the line.
+    /// Byte ranges of comments, from `#` to the end of the line.
     pub comments: Vec<Range<usize>>,
 }
 
@@ -278,7 +279,7 @@ where
         YamlError { at: position(self.text, offset), reason: reason.to_owned() }
     }
 
-    /// The anchor of the node whose event was just read.
+    /// Returns the anchor of the node whose event was just read.
     fn anchor(&mut self) -> Result<Option<Anchor<'a>>, YamlError> {
         let next = self.next()?;
         if let (Event::Anchor(id, name), span) = next {
@@ -347,7 +348,7 @@ where
     }
 }
 
-/// The parser puts an absent value at the next token; its place is behind the key's colon.
+/// Moves an absent value behind its key's colon; the parser places it at the next token.
 fn place_absent_value(text: &str, key: &Node<'_>, value: &mut Node<'_>) {
     if value.span.is_empty() && value.anchor.is_none() {
         let colon = text[key.span.end..].find(':').map_or(key.span.end, |i| key.span.end + i + 1);

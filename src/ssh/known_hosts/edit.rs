@@ -1,8 +1,8 @@
-//! The edit itself: bytes in, bytes out.
+//! Edits the text of a known_hosts file.
 
 use crate::ssh::HostKey;
 
-/// What an edit came to.
+/// The result of an edit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edit {
     pub bytes: Vec<u8>,
@@ -10,17 +10,17 @@ pub struct Edit {
     pub added: bool,
 }
 
-/// A name of the machine, and the lines in which it stands hashed, counted from 1.
+/// A name of the machine, and the numbers (from 1) of the lines that contain its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Name {
     pub name: String,
     pub hashed_in: Vec<usize>,
 }
 
-/// `text` with `key` as the only key of each of `names`.
+/// Returns `text` with `key` as the only key of each of `names`.
 ///
-/// Lines of other machines, comments, blank lines, markers and line ends stay.
-/// A line that the machine shares with others loses only its names.
+/// Lines of other machines, comments, blank lines, markers and line ends stay. A line that the
+/// machine shares with others loses only its names.
 pub fn replace_in(text: &[u8], names: &[Name], key: &HostKey) -> Edit {
     let (mut edit, known) = without_others(text, names, key);
     for (Name { name, .. }, _) in names.iter().zip(&known).filter(|(_, known)| !**known) {
@@ -34,12 +34,12 @@ pub fn replace_in(text: &[u8], names: &[Name], key: &HostKey) -> Edit {
     edit
 }
 
-/// `text` in which none of `names` has another key than `key`.
+/// Returns `text` without the keys of `names` that are not `key`.
 pub fn without_others_in(text: &[u8], names: &[Name], key: &HostKey) -> Edit {
     without_others(text, names, key).0
 }
 
-/// The edit, and whether each name has the key already.
+/// Returns the edit, and for each name whether it has the key already.
 fn without_others(text: &[u8], names: &[Name], key: &HostKey) -> (Edit, Vec<bool>) {
     let mut known = vec![false; names.len()];
     let mut edit = Edit { bytes: Vec::with_capacity(text.len()), removed: 0, added: false };
@@ -59,19 +59,19 @@ fn without_others(text: &[u8], names: &[Name], key: &HostKey) -> (Edit, Vec<bool
     (edit, known)
 }
 
-/// One entry of known_hosts without a marker. A comment behind the key may be
-/// anything, also no text; OpenSSH passes over blanks at the beginning of a line.
+/// An entry of known_hosts without a marker. Its comment may be any bytes, and OpenSSH skips
+/// blanks at the beginning of a line.
 struct Line<'a> {
     number: usize,
     blanks: &'a [u8],
     hosts: &'a str,
-    /// What follows the hosts, with the blanks before it and the line's end.
+    /// The bytes after the hosts field, with the blanks before them and the line end.
     rest: &'a [u8],
     key: HostKey,
 }
 
 impl<'a> Line<'a> {
-    /// None for comments, blank lines, marked lines, and what is no entry.
+    /// Parses a line; `None` for comments, blank lines, lines with a marker and invalid ones.
     fn parse(line: &'a [u8], number: usize) -> Option<Self> {
         let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
         let (blanks, entry) = line.split_at(line.iter().position(|byte| !is_blank(byte))?);
@@ -87,8 +87,8 @@ impl<'a> Line<'a> {
         Some(Self { number, blanks, hosts: std::str::from_utf8(hosts).ok()?, rest, key })
     }
 
-    /// Whether the host word names exactly this machine. Patterns with `*`, `?` or
-    /// `!` stand for more than one and are nobody's.
+    /// Says whether the hosts field contains exactly this machine. Patterns with `*`, `?` or `!`
+    /// match several machines, and never count.
     fn names(&self, host: &str, name: &Name) -> bool {
         if host.starts_with('|') {
             return name.hashed_in.contains(&self.number);
@@ -102,7 +102,8 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The line without `names`, empty when nothing is left; None when none is in it.
+    /// Returns the line without `names`, empty when no host is left; `None` when it contains none
+    /// of them.
     fn without(&self, names: &[Name]) -> Option<Vec<u8>> {
         let all: Vec<&str> = self.hosts.split(',').collect();
         let ours = |host: &str| names.iter().any(|name| self.names(host, name));

@@ -1,23 +1,23 @@
-//! The published host keys of the forges that configurations live on.
+//! Published host keys of the Git forges that configurations are hosted on.
 //!
-//! A new user account on a new machine knows no forge yet; its first fetch must
-//! not be a leap of faith. Each key is one whose fingerprint its forge publishes, on
-//! the page that is named. Compared with copies of these pages for GitHub and GitLab,
-//! and with what others quote of them for Codeberg (2026-04) and SourceHut (2025-07).
+//! A new user account on a new machine has no known_hosts yet; with these keys, its first fetch
+//! does not trust an unknown key. Every fingerprint is published by its forge on the page in
+//! `source`. They were compared with copies of these pages for GitHub and GitLab, and with
+//! quotations of them for Codeberg (2026-04) and SourceHut (2025-07).
 
 use crate::ssh::HostKey;
 
-/// A forge, and the keys with which it answers.
+/// A forge and its host keys.
 #[derive(Debug, Clone, Copy)]
 pub struct Forge {
-    /// The host names under which it answers with these keys.
+    /// Host names that present these keys.
     pub hosts: &'static [&'static str],
-    /// Where it publishes their fingerprints.
+    /// URL of the page with the published fingerprints.
     pub source: &'static str,
     pub keys: &'static [ForgeKey],
 }
 
-/// A key, and the fingerprint that its forge publishes.
+/// A host key and the fingerprint that its forge publishes.
 #[derive(Debug, Clone, Copy)]
 pub struct ForgeKey {
     algorithm: &'static str,
@@ -26,14 +26,14 @@ pub struct ForgeKey {
 }
 
 impl Forge {
-    /// Its keys, ready for known_hosts.
+    /// Parses the forge's keys.
     pub fn host_keys(&self) -> Vec<HostKey> {
         let key = |key: &ForgeKey| HostKey::new(key.algorithm, key.base64).ok();
         self.keys.iter().filter_map(key).collect()
     }
 }
 
-/// The published keys of `host`; none when it is no forge of this list.
+/// Returns the published keys of `host`; `None` when it is not a forge of this list.
 pub fn forge_keys(host: &str) -> Option<Vec<HostKey>> {
     let host = host.to_ascii_lowercase();
     FORGES.iter().find(|forge| forge.hosts.contains(&host.as_str())).map(Forge::host_keys)
@@ -49,7 +49,7 @@ const RSA: &str = "ssh-rsa";
 
 pub const FORGES: &[Forge] = &[
     Forge {
-        // The second is for networks that let only HTTPS's port through.
+        // ssh.github.com listens on port 443, for networks that block port 22.
         hosts: &["github.com", "ssh.github.com"],
         source: "https://docs.github.com/en/authentication/keeping-your-account-and-data-secure/githubs-ssh-key-fingerprints",
         keys: &[

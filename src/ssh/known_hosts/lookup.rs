@@ -1,4 +1,4 @@
-//! What the operator's own known_hosts files say of a machine.
+//! Looks machines up in the operator's known_hosts files, as the operator's ssh does.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,23 +9,24 @@ use crate::ssh::{Endpoint, HostKey, SshError};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// What known_hosts says of a name.
+/// The known keys of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
-    /// The keys that it may show; no revoked one.
+    /// Its keys, without revoked ones.
     pub keys: Vec<HostKey>,
     pub revoked: Vec<HostKey>,
-    /// Keys whose certificates are taken for the name (`@cert-authority`).
+    /// Keys of certificate authorities for the name (`@cert-authority`).
     pub authorities: Vec<HostKey>,
 }
 
-/// What the operator's ssh knows of `endpoint`; empty when it knows nothing.
+/// Looks up everything that the operator's ssh knows of `endpoint`; empty for an unknown machine.
 pub fn known(endpoint: &Endpoint) -> Result<Known, SshError> {
     let known = KnownAs::of(endpoint)?;
     known_in(&known.files, &known.name)
 }
 
-/// The keys by which the operator's ssh knows `endpoint`; empty when it does not.
+/// Looks up the keys of `endpoint` in the operator's known_hosts files; empty for an unknown
+/// machine.
 pub fn known_keys(endpoint: &Endpoint) -> Result<Vec<HostKey>, SshError> {
     known(endpoint).map(|known| known.keys)
 }
@@ -49,14 +50,14 @@ fn known_in(files: &[PathBuf], name: &str) -> Result<Known, SshError> {
     Ok(known)
 }
 
-/// The name under which the operator's ssh looks `endpoint` up in known_hosts: an
-/// alias, `host`, or `[host]:port`.
+/// Returns the name that the operator's ssh looks up for `endpoint`: its `HostKeyAlias`, `host`,
+/// or `[host]:port`.
 pub fn known_hosts_name(endpoint: &Endpoint) -> Result<String, SshError> {
     KnownAs::of(endpoint).map(|known| known.name)
 }
 
-/// The operator's own known_hosts files for `endpoint`, not those of the whole machine;
-/// ssh adds new keys to the first. Where ssh_config names none, that is the one below HOME.
+/// Returns the known_hosts files of the operator for `endpoint`, without those of the system; ssh
+/// adds new keys to the first. Defaults to `~/.ssh/known_hosts`.
 pub fn user_known_hosts(endpoint: &Endpoint) -> Result<Vec<PathBuf>, SshError> {
     let configured = KnownAs::of(endpoint)?.own();
     if configured != KnownAs::asked(endpoint, &["-F", "none"])?.own() {
@@ -66,12 +67,11 @@ pub fn user_known_hosts(endpoint: &Endpoint) -> Result<Vec<PathBuf>, SshError> {
     Ok(home.map(|home| home.join(".ssh/known_hosts")).into_iter().collect())
 }
 
-/// Where and under which name the operator's ssh looks a machine's key up, as
-/// ssh_config and the command line come to.
+/// The name and the files of a lookup, after ssh_config and the command line.
 struct KnownAs {
     name: String,
     files: Vec<PathBuf>,
-    /// How many of the files, from the first on, are the operator's own.
+    /// Length of the prefix of the files that are the operator's own.
     own: usize,
 }
 
@@ -84,7 +84,7 @@ impl KnownAs {
         configured(endpoint, options).map(|text| Self::parse(&text))
     }
 
-    /// Reads what [`configured`] gives.
+    /// Parses the output of [`configured`].
     fn parse(text: &str) -> Self {
         let value =
             |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -109,8 +109,8 @@ impl KnownAs {
     }
 }
 
-/// What ssh_config and the command line come to for a machine: a keyword in lower case and
-/// its value a line.
+/// Runs `ssh -G`, which prints the effective settings for a machine: in each line a keyword in
+/// lower case and its value.
 pub(crate) fn configured(endpoint: &Endpoint, options: &[&str]) -> Result<String, SshError> {
     check(&endpoint.options)?;
     Cmd::new("ssh")
@@ -123,11 +123,11 @@ pub(crate) fn configured(endpoint: &Endpoint, options: &[&str]) -> Result<String
         .map_err(|error| SshError::classify(&endpoint.to_string(), error))
 }
 
-/// The lines of `file` for `name`, hashed entries included, as ssh-keygen finds them.
+/// Returns the lines of `file` for `name`, hashed ones included, as ssh-keygen -F finds them.
 fn find(name: &str, file: &Path) -> Result<String, ExecError> {
     let output =
         Cmd::new("ssh-keygen").args(["-F", name, "-f"]).arg(file).deadline(DEADLINE).output()?;
-    // Status 1 says only that there is no such entry.
+    // Exit status 1 means only that there is no such entry.
     Ok(output.text())
 }
 

@@ -1,9 +1,10 @@
-//! The operator's known_hosts, put right after the journey.
+//! Updates the operator's known_hosts after an installation.
 //!
-//! An installed machine has a new key: the old one is taken out and the new one
-//! put in, so that the operator's own ssh goes on without a warning. Only names
-//! that are exactly the machine's are touched (10.0.0.1 is not 10.0.0.10), every
-//! other byte of the file stays.
+//! The installed machine has a new host key. Its old key is removed and the new one added, so
+//! that the operator's own ssh connects without a warning.
+//!
+//! Invariant: only entries of exactly the machine's names change (10.0.0.1 is not 10.0.0.10);
+//! every other byte of the file stays.
 
 pub mod edit;
 pub mod forges;
@@ -24,7 +25,7 @@ pub use forges::{FORGES, Forge, forge_keys};
 
 const SEARCH: Duration = Duration::from_secs(20);
 
-/// Why the file could not be put right.
+/// Why a known_hosts file was not updated.
 #[derive(Debug, thiserror::Error)]
 pub enum KnownHostsError {
     #[error("{} could not be updated: {source}", path.display())]
@@ -43,28 +44,28 @@ impl Advice for KnownHostsError {
     }
 }
 
-/// What [`replace`] did.
+/// The outcome of [`replace`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replaced {
-    /// How many entries of other keys went.
+    /// Number of entries with other keys that were removed.
     pub removed: usize,
-    /// Whether the key was new to the file.
+    /// Whether the key was added, because the file did not have it.
     pub added: bool,
-    /// The file as it was before, when it was changed.
+    /// Path of the previous version, where the file changed.
     pub backup: Option<PathBuf>,
 }
 
-/// Makes `key` the only one by which `file` knows each of `names`.
+/// Makes `key` the only key of each of `names` in `file`.
 ///
-/// Names are written as in known_hosts: `host`, or `[host]:port` for another port
-/// than 22. The file is replaced as a whole, keeps its mode, and its old contents
-/// stay beside it as `known_hosts.old`, where ssh-keygen leaves them too.
+/// Names have the form of known_hosts: `host`, or `[host]:port` for a port other than 22. The
+/// file is replaced atomically and keeps its mode; the previous version stays beside it as
+/// `known_hosts.old`, as with ssh-keygen.
 pub fn replace(file: &Path, names: &[&str], key: &HostKey) -> Result<Replaced, KnownHostsError> {
     rewrite(file, names, key, replace_in)
 }
 
-/// Takes every key but `key` from `names` in `file`, as [`replace`] does, and adds nothing:
-/// for the other files in which ssh looks.
+/// Removes every key but `key` from `names` in `file`, and adds none: for the other files that
+/// ssh reads. Otherwise like [`replace`].
 pub fn remove_others(
     file: &Path,
     names: &[&str],
@@ -80,7 +81,7 @@ fn rewrite(
     edit: fn(&[u8], &[Name], &HostKey) -> Edit,
 ) -> Result<Replaced, KnownHostsError> {
     let failed = |source| KnownHostsError::Io { path: file.to_owned(), source };
-    // The link stays; what it points to is replaced.
+    // A symbolic link stays, and its target is replaced.
     let path = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let before = match fs::read(&path) {
         Ok(bytes) => bytes,
@@ -111,7 +112,7 @@ fn rewrite(
     Ok(done)
 }
 
-/// The lines that ssh-keygen finds for `name`: only it can tell of hashed ones.
+/// Returns the numbers of the lines that ssh-keygen finds for `name`, hashed ones included.
 fn found(path: &Path, name: &str) -> Result<Vec<usize>, KnownHostsError> {
     if !path.exists() {
         return Ok(Vec::new());
@@ -127,7 +128,7 @@ fn found(path: &Path, name: &str) -> Result<Vec<usize>, KnownHostsError> {
     Ok(numbers.filter_map(|line| line.rsplit_once(" line ")?.1.trim().parse().ok()).collect())
 }
 
-/// A file as a whole: whoever reads it meanwhile reads the old or the new one.
+/// Writes a file atomically, so that a concurrent reader sees the old or the new version.
 fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     if !dir.exists() {

@@ -217,7 +217,7 @@ fn builder(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
     let settings = nix.build_settings()?;
     match cx.builder()? {
         Builder::Source if !settings.can_build(system) => Err(settings.cannot_build(system)),
-        Builder::Store(uri) => nix.reaches(uri).map_err(|error| {
+        Builder::Store(uri) => nix.check_store(uri).map_err(|error| {
             StepError::from(error).doing(format!("the store {uri} of --build-on does not answer"))
         }),
         Builder::Target if cx.config.build_on == BuildOn::Auto => {

@@ -199,7 +199,7 @@ fn trust_installer(
         let expected = known.keys.iter().map(|key| ("your known_hosts", key.fingerprint()));
         return Err(another_key(endpoint, &offered, &expected.collect::<Vec<_>>()));
     }
-    if let Some(name) = host_keys::recorded(&StateDir::open()?, &offered) {
+    if let Some(name) = host_keys::image_with(&StateDir::open()?, &offered) {
         cx.events.note(format!("the host key is that of the image {name}"));
         return trust(offered);
     }

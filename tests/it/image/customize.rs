@@ -71,10 +71,11 @@ fn each_copy_has_a_key_of_its_own_and_wrong_use_writes_none() {
 
     let one = place("one.iso").display().to_string();
     let three = place("three.iso");
-    customize(&journey, &three, &["--image", &one]).ends(2, &["was given something before"]);
+    customize(&journey, &three, &["--image", &one]).ends(2, &["is already customized"]);
     fs::write(place("other.iso"), vec![1; 200_000]).unwrap();
     let other = place("other.iso").display().to_string();
-    customize(&journey, &three, &["--image", &other]).ends(2, &["has no room", "iso/default.nix"]);
+    customize(&journey, &three, &["--image", &other])
+        .ends(2, &["has no area reserved", "iso/default.nix"]);
     customize(&journey, &three, &["--image", &image, "--ssh-key", &image]).ends(2, &[]);
     customize(&journey, Path::new("/nonexistent/x.iso"), &["--image", &image]).ends(1, &[]);
     run(journey.landfall().args(["iso", "build", "--customize"])).ends(2, &["--output"]);

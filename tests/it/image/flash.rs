@@ -177,9 +177,9 @@ fn a_person_sees_what_is_on_the_drive_and_types_its_name() {
 fn wrong_drives_and_images_are_refused_and_stay_as_they_are() {
     let bench = Bench::new();
     let Some(drive) = bench.drive(4 * MIB, &[]) else { return };
-    bench.flash(&drive.device, &["--yes"]).ends(2, &["holds 4.0 MiB, the image is 5.0 MiB"]);
-    bench.flash(Path::new("/dev/landfall-no-drive"), &["--yes"]).ends(2, &["is no drive of this"]);
-    bench.flash(Path::new("/dev/null"), &["--yes"]).ends(2, &["is no drive of this machine"]);
+    bench.flash(&drive.device, &["--yes"]).ends(2, &["has 4.0 MiB, the image needs 5.0 MiB"]);
+    bench.flash(Path::new("/dev/landfall-no-drive"), &["--yes"]).ends(2, &["is not a drive of"]);
+    bench.flash(Path::new("/dev/null"), &["--yes"]).ends(2, &["is not a drive of this machine"]);
     fs::write(bench.path("image.iso"), vec![1; 3 * MIB as usize]).unwrap();
     bench.flash(&drive.device, &["--yes"]).ends(2, &["is no image", "not an ISO 9660 image"]);
     fs::remove_file(bench.path("image.iso")).unwrap();
@@ -247,7 +247,7 @@ fn a_drive_that_cannot_keep_what_it_says_is_reported() {
     let unmounted = Command::new("umount").arg(&small).status().unwrap();
     assert!(unmounted.success());
     if let Some(ran) = ran {
-        ran.ends(1, &["lies about its size", "256.0 MiB"]);
+        ran.ends(1, &["reports a false capacity", "256.0 MiB"]);
     }
 }
 
@@ -257,7 +257,7 @@ fn a_drive_that_is_smaller_than_it_says_is_found_before_the_image_is_written() {
     for wraps in [true, false] {
         let faults = Faults { says: 500 * MIB, keeps: 64 * MIB as usize, wraps, ..HONEST };
         let Some((ran, kept)) = bench.flash_fake(&faults) else { return };
-        ran.ends(1, &["lies about its size", "says that it has 500.0 MiB", "Take another"]);
+        ran.ends(1, &["reports a false capacity", "It reports 500.0 MiB", "Use another"]);
         assert!(!kept.windows(5).any(|bytes| bytes == b"CD001"), "the image was written");
     }
 }
@@ -268,7 +268,7 @@ fn a_drive_that_puts_the_image_over_what_it_had_is_found_behind_the_image() {
     // No two of the first marks meet: only the image takes their places.
     let faults = Faults { says: 500 * MIB, keeps: 63 * MIB as usize, wraps: true, ..HONEST };
     let Some((ran, _)) = bench.flash_fake(&faults) else { return };
-    ran.ends(1, &["lies about its size", "says that it has 500.0 MiB"]);
+    ran.ends(1, &["reports a false capacity", "It reports 500.0 MiB"]);
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn interrupted_while_writing_it_says_so_and_the_drive_starts_nothing() {
     // Much is still to be written.
     let bench = Bench::with_image(80 * MIB);
     let Some((ran, kept)) = bench.flash_interrupted(4 * MIB) else { return };
-    ran.ends(130, &["interrupted", "partly written, and starts nothing", "Run the same command"]);
+    ran.ends(130, &["interrupted", "partly written and not bootable", "Run the same command"]);
     assert!(kept[..MIB as usize].iter().all(|byte| *byte == 0), "firmware finds something");
 }
 
@@ -303,6 +303,6 @@ fn interrupted_behind_the_last_write_it_says_that_nothing_was_compared() {
     let bench = Bench::new();
     // The beginning of the image goes last.
     let Some((ran, kept)) = bench.flash_interrupted(0x8001) else { return };
-    ran.ends(130, &["interrupted", "was not read back", "Run the same command"]);
+    ran.ends(130, &["interrupted", "was not verified", "Run the same command"]);
     assert!(kept.starts_with(&bench.image), "it is not the image");
 }

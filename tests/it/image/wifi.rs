@@ -119,7 +119,11 @@ fn what_no_network_takes_is_refused_before_anything_is_written() {
     bench.refuses(2, &["0 bytes, not 1 to 32"], &file("", "pass"));
     bench.refuses(2, &["33 bytes, not 1 to 32"], &file(&"x".repeat(33), "pass"));
     bench.refuses(2, &["hom=pass cannot be read", "is one of: home"], &file("home", "hom=pass"));
-    bench.refuses(2, &["is for no Wi-Fi network"], &["--wifi-passphrase-file", "pass"]);
+    bench.refuses(
+        2,
+        &["does not belong to any Wi-Fi network"],
+        &["--wifi-passphrase-file", "pass"],
+    );
     bench.refuses(2, &["given twice"], &["--wifi", "a", "--wifi-hidden", "a"]);
     bench.refuses(3, &["network “home”", "--wifi-passphrase-file"], &["--wifi", "home"]);
     let plain = ["iso", "build", "-o", "stick.iso", "--wifi", "home"];
@@ -128,9 +132,9 @@ fn what_no_network_takes_is_refused_before_anything_is_written() {
 
     let network = "[connection]\ntype=wifi\ninterface-name=wlp3s0\n[wifi]\nssid=cafe\n";
     fs::write(bench.path("cafe"), network).unwrap();
-    let words = ["interface-name in [connection] ties it", "without that"];
+    let words = ["interface-name in [connection] binds it", "without that"];
     bench.refuses(2, &words, &["--wifi-connection", "cafe"]);
-    bench.refuses(2, &["pass is no Wi-Fi connection"], &["--wifi-connection", "pass"]);
+    bench.refuses(2, &["cannot use the Wi-Fi connection pass"], &["--wifi-connection", "pass"]);
 }
 
 #[test]

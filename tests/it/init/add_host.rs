@@ -65,7 +65,7 @@ fn what_cannot_be_added_changes_nothing() {
         run(landfall.args(["host", "add"]).args(more)).ends(2, words);
         assert_eq!(journey.seen(), before);
     };
-    refuses(&["hosts/nixos/guppy is already there", "another name"], &[HOST]);
+    refuses(&["hosts/nixos/guppy already exists", "another name"], &[HOST]);
     refuses(&["NAME Molly", "not a host name"], &["Molly"]);
     refuses(&["--disk sda", "not the path of a device"], &[NEW, "--disk", "sda"]);
     let (bios, elsewhere) = ("hosts/common/disks/bios.nix", "hosts/common/disks/legacy.nix");
@@ -76,10 +76,10 @@ fn what_cannot_be_added_changes_nothing() {
     let rules = journey.secrets().join(".sops.yaml");
     let text = fs::read_to_string(&rules).unwrap();
     fs::write(&rules, format!("{text}# mine\n")).unwrap();
-    refuses(&[".sops.yaml has changes that are not committed"], &[NEW]);
+    refuses(&[".sops.yaml has uncommitted changes"], &[NEW]);
     fs::write(&rules, text.replace("^sops/guppy\\.yaml$", "^sops/.*$")).unwrap();
     journey.git(&journey.secrets(), &["commit", "-q", "-a", "-m", "Mine"]);
-    refuses(&["not laid out as", "What a host needs"], &[NEW]);
+    refuses(&["does not have the layout of", "It needs an entry"], &[NEW]);
     fs::write(&rules, &text).unwrap();
     journey.git(&journey.secrets(), &["commit", "-q", "-a", "-m", "Back"]);
     journey.git(&journey.config(), &["mv", "vars.nix", "variables.nix"]);

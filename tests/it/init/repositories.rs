@@ -137,7 +137,7 @@ fn nothing_is_overwritten() {
     let home = Home::new();
     fs::create_dir_all(home.path("src/nix-secrets")).unwrap();
     fs::write(home.path("src/nix-secrets/mine"), "mine").unwrap();
-    home.init(&FLAGS).code(2).stderr(contains("nix-secrets is already there"));
+    home.init(&FLAGS).code(2).stderr(contains("nix-secrets already exists"));
     assert!(!home.path("src/nix-config").exists());
     assert!(!home.path(".config").exists());
     assert_eq!(fs::read_to_string(home.path("src/nix-secrets/mine")).unwrap(), "mine");

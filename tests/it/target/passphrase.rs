@@ -270,7 +270,7 @@ fn what_is_wrong_changes_nothing() {
     with(&old, &old).ends(0, &["done already"]);
     let nothing = host.0.target.file("nothing");
     fs::write(&nothing, "no LUKS").unwrap();
-    run(&mut host.change(&[&Header(nothing)])).ends(2, &["is no LUKS volume"]);
+    run(&mut host.change(&[&Header(nothing)])).ends(2, &["is not a LUKS volume"]);
     run(&mut host.command(&["--volume", "nowhere"])).ends(2, &["there is no open volume nowhere"]);
     run(&mut host.command(&["--volume", &volume_path])).ends(3, &["--old-passphrase-file FILE"]);
     run(host.command(&["--volume", &volume_path, "--old-passphrase-file"]).arg(&old))
