@@ -133,7 +133,10 @@ fn attacks() -> Vec<(&'static str, String)> {
         ("a list in a list", "boot.kernelModules = [ [ \"x\" ] ];"),
         ("a share", "fileSystems.\"/etc\" = { device = \"//a.example/x\"; fsType = \"cifs\"; };"),
         ("nfs", "fileSystems.\"/etc\" = { device = \"a.example:/x\"; fsType = \"nfs4\"; };"),
-        ("options", "fileSystems.\"/etc\" = { device = \"/dev/x\"; fsType = \"ext4\"; options = [ \"x-mount.wrap\" ]; };"),
+        (
+            "options",
+            "fileSystems.\"/etc\" = { device = \"/dev/x\"; fsType = \"ext4\"; options = [ \"x-mount.wrap\" ]; };",
+        ),
         ("a url", "boot.kernelModules = x:y;"),
         ("a predicate of its own", "nixpkgs.config.allowUnfreePredicate = pkg: true;"),
         ("another unfree package", "nixpkgs.config.allowUnfreePackages = [ \"other\" ];"),
@@ -240,7 +243,9 @@ fn a_hostile_target_gets_nothing_committed_evaluated_or_pushed() {
 #[test]
 fn a_line_that_is_outside_is_shown_with_its_number() {
     let Some(journey) = Journey::new() else { return };
-    journey.target.reports(&with("users.users.root.password = \"x\";\n  users.mutableUsers = true;"));
+    journey
+        .target
+        .reports(&with("users.users.root.password = \"x\";\n  users.mutableUsers = true;"));
     let words = ["5    users.users.root.password", "6    users.mutableUsers", "does not set"];
     refuses(&journey, "two lines", &words);
     // What is data is told where nobody is asked.
@@ -297,7 +302,7 @@ fn a_person_sees_the_file_and_may_take_it_over() {
         let mut terminal = at_a_terminal(&journey);
         answer(&mut terminal, "Re-encrypt, commit and push these?", "y");
         let shown = answer(&mut terminal, "Take this over as", said);
-        let parts = ["services.openssh.enable", "unseen", "\\u{1b}]0;", "run programs"];
+        let parts = ["services.openssh.enable", "unseen", "\\u{1b}]0;", "let others log in"];
         for part in parts.into_iter().chain(["virtio_blk"]) {
             assert!(shown.contains(part), "no {part:?} in:\n{shown}");
         }

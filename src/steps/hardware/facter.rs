@@ -83,7 +83,11 @@ struct Level(usize);
 
 impl Level {
     fn below<E: Error>(self) -> Result<Self, E> {
-        if self.0 == DEEPEST { Err(E::custom("it is nested too deeply")) } else { Ok(Self(self.0 + 1)) }
+        if self.0 == DEEPEST {
+            Err(E::custom("it is nested too deeply"))
+        } else {
+            Ok(Self(self.0 + 1))
+        }
     }
 }
 
@@ -194,10 +198,12 @@ mod tests {
             "unix_device_names": ["/dev/disk/by-label/EFI\\x20System"]}],
             "network_interface": [{"unix_device_name": "wlp0s20f3", "driver_module": null}]}"#;
         with(device).unwrap();
-        for (right, wrong) in [("sd_mod", "sd_mod\\n-x"), ("wlp0s20f3", "$(reboot)"), ("null", "1")] {
+        for (right, wrong) in [("sd_mod", "sd_mod\\n-x"), ("wlp0s20f3", "$(reboot)"), ("null", "1")]
+        {
             with(&device.replace(right, wrong)).unwrap_err();
         }
-        let nested = |depth: usize| format!("{{\"a\": {}{}}}", "[".repeat(depth), "]".repeat(depth));
+        let nested =
+            |depth: usize| format!("{{\"a\": {}{}}}", "[".repeat(depth), "]".repeat(depth));
         with(&nested(DEEPEST - 2)).unwrap();
         assert!(with(&nested(DEEPEST - 1)).unwrap_err().contains("too deeply"));
         assert!(with(&nested(100_000)).unwrap_err().contains("too deeply"));

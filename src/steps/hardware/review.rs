@@ -73,7 +73,10 @@ fn settings(module: &Module) -> Vec<String> {
         other => other.to_string(),
     };
     let lines = module.settings.iter().map(|it| (it.path.join("."), told(&it.value)));
-    lines.filter(|(_, value)| !value.is_empty()).map(|(path, value)| format!("{path}: {value}")).collect()
+    lines
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(path, value)| format!("{path}: {value}"))
+        .collect()
 }
 
 /// How many devices of each kind a report of nixos-facter has.
@@ -152,7 +155,6 @@ fn agree_to_code(cx: &Context, text: &str, outside: &[Outside]) -> Result<(), St
     let question = Question::new(asks(cx), "--hardware keep")
         .detail("nixos-generate-config on the target printed:")
         .details(shown)
-        .detail("")
         .detail(
             "This is more than a description of hardware. What it says is evaluated on this \
              machine, built, committed and pushed; it can read the configuration, run programs \
@@ -219,10 +221,8 @@ fn lines_of(text: &str, outside: &[Outside]) -> String {
     let mut told = Vec::new();
     for Outside { lines: range, why } in outside {
         for number in range.clone() {
-            let line: String = visible(lines.get(number - 1).unwrap_or(&""))
-                .chars()
-                .take(COLUMNS_TOLD)
-                .collect();
+            let line: String =
+                visible(lines.get(number - 1).unwrap_or(&"")).chars().take(COLUMNS_TOLD).collect();
             told.push(format!("{number:>4}  {}", line.trim_end()));
         }
         told.push(format!("      ^ {why}"));

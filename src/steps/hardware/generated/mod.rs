@@ -182,7 +182,10 @@ impl<'a> Parser<'a> {
             }
             self.mark(',').map_err(|_| begin())?;
         }
-        self.mark('}').and_then(|()| self.mark(':')).and_then(|()| self.mark('{')).map_err(|_| begin())
+        self.mark('}')
+            .and_then(|()| self.mark(':'))
+            .and_then(|()| self.mark('{'))
+            .map_err(|_| begin())
     }
 
     /// Goes behind the semicolon that ends the setting at `start`, as far as can be told.
@@ -348,8 +351,7 @@ impl<'a> Parser<'a> {
         }
         let text = |name: &str| found.get(name).and_then(Value::as_str).unwrap_or_default();
         let options = found.get("options").and_then(Value::as_array);
-        let options: Vec<&str> =
-            options.into_iter().flatten().filter_map(Value::as_str).collect();
+        let options: Vec<&str> = options.into_iter().flatten().filter_map(Value::as_str).collect();
         if values::device_fits(text("fsType"), text("device"), &options) {
             Ok(Value::Object(found))
         } else {

@@ -109,8 +109,27 @@ mod tests {
     #[test]
     fn all_else_is_foreign() {
         for text in [
-            "\"a\\n\"", "\"${a}\"", "\"$$\"", "\"a", "\"a\nb\"", "''", "./a", "<a>", "1", "a:b ",
-            "a?b", "a@b", "/*", "a//b", "!a", "a\r", "\0", "é", "\u{a0}", "\"\u{202e}\"", "''a''",
+            "\"a\\n\"",
+            "\"${a}\"",
+            "\"$$\"",
+            "\"a",
+            "\"a\nb\"",
+            "''",
+            "./a",
+            "<a>",
+            "1",
+            "a:b ",
+            "a?b",
+            "a@b",
+            "/*",
+            "a//b",
+            "!a",
+            "a\r",
+            "\0",
+            "é",
+            "\u{a0}",
+            "\"\u{202e}\"",
+            "''a''",
         ] {
             let foreign = kinds(text).iter().any(|kind| matches!(kind, Kind::Foreign(_)));
             assert!(foreign, "{text:?}: {:?}", kinds(text));

@@ -206,7 +206,9 @@ mod tests {
 
     #[test]
     fn what_deceives_the_eye_is_hidden() {
-        assert!(['\0', '\r', '\u{1b}', '\u{9b}', '\u{202e}', '\u{200b}'].into_iter().all(is_hidden));
+        assert!(
+            ['\0', '\r', '\u{1b}', '\u{9b}', '\u{202e}', '\u{200b}'].into_iter().all(is_hidden)
+        );
         assert!(!['\n', '\t', 'a', 'é', '‘'].into_iter().any(is_hidden));
     }
 }
