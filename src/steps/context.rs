@@ -90,6 +90,8 @@ pub struct Answers {
     pub made: Vec<(SecretPlace, Secret)>,
     /// What happens to disks whose layout changed after they were formatted.
     pub changed_layout: Option<ChangedLayout>,
+    /// The report of the hardware that was agreed to, by its hash.
+    pub hardware: Option<String>,
     /// Whether the disks of the layout may be erased.
     pub erasure: bool,
     /// What recipients may gain in the secrets.

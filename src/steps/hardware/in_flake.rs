@@ -37,7 +37,7 @@ pub fn observe(cx: &Context) -> Result<Status, StepError> {
 
 pub fn apply(cx: &mut Context) -> Result<(), StepError> {
     let path = file(cx)?.to_owned();
-    let text = backend(cx).report(&cx.target()?.session)?;
+    let text = super::agreed_report(cx)?;
     report::write(&path, &text)?;
     show_to_git(&path)?;
     let summary = format!("{} written", path.display());

@@ -1,8 +1,11 @@
 //! Step 6: the hardware file is on the source, seen by git, and committed with
 //! the locks; everything later evaluates that commit.
 
+pub mod facter;
+pub mod generated;
 pub mod in_flake;
 pub mod report;
+mod review;
 
 use std::path::PathBuf;
 
@@ -16,6 +19,8 @@ use crate::run::facts::StepFacts;
 use crate::run::journal;
 use crate::run::step::{Disposition, Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
+use crate::target::Phase;
+use report::Backend;
 
 use crate::git::short;
 
@@ -105,6 +110,15 @@ impl Step for Hardware {
         Ok(Status::Done(Evidence::of(summary, &output)?))
     }
 
+    fn confirm(&self, cx: &mut Context) -> Result<Disposition, StepError> {
+        // What the installer will report is asked about when there is one.
+        if cx.connection.phase == Phase::Installer && is_reported(cx)? {
+            let report = report_once(cx)?;
+            review::agree(cx, &report)?;
+        }
+        Ok(Disposition::Run)
+    }
+
     fn intention(&self, cx: &Context) -> Result<Evidence, StepError> {
         if cx.config.host_system().is_none() {
             return Ok(Evidence::new("writes the hardware file"));
@@ -125,9 +139,8 @@ impl Step for Hardware {
         let repo = Repo::open(cx.config.repo()?)?;
         let path = hardware_file(cx)?;
         if !keeps(cx, &repo)? {
-            let report = report(cx)?;
-            crate::steps::hardware::report::write(&repo.root().join(&path), &report)?;
-            cx.memory.hardware_report = Some(report);
+            let report = agreed_report(cx)?;
+            report::write(&repo.root().join(&path), &report)?;
             repo.intent_to_add(&[path.as_path()])?;
         }
         let changed: Vec<PathBuf> =
@@ -213,28 +226,62 @@ fn is_report(cx: &Context, written: &str) -> Result<bool, StepError> {
     }
 }
 
+/// Whether the hardware file will be what the target reports.
+fn is_reported(cx: &Context) -> Result<bool, StepError> {
+    match cx.config.host_system() {
+        Some(host) => Ok(!keeps(cx, &Repo::open(&host.dir)?)?),
+        None => Ok(true),
+    }
+}
+
 /// The hardware as the target reports it.
 fn report(cx: &Context) -> Result<String, StepError> {
     in_flake::backend(cx).report(&cx.target()?.session)
 }
 
-/// How a kept file differs from what the target reports; none when it does not.
-pub fn difference(cx: &Context) -> Result<Option<String>, StepError> {
+/// The report that this process has, or a fresh one.
+fn report_once(cx: &mut Context) -> Result<String, StepError> {
+    let report = match cx.memory.hardware_report.take() {
+        Some(report) => report,
+        None => report(cx)?,
+    };
+    cx.memory.hardware_report = Some(report.clone());
+    Ok(report)
+}
+
+/// The report that is written now. The machine may be another than when it was asked about,
+/// and so may be what it says: that counts which is agreed to here.
+fn agreed_report(cx: &mut Context) -> Result<String, StepError> {
+    if in_flake::backend(cx) == Backend::GenerateConfig {
+        cx.memory.hardware_report = None;
+    }
+    let report = report_once(cx)?;
+    review::agree(cx, &report)?;
+    Ok(report)
+}
+
+/// How a kept file differs from what the target reports; none when it does not. A report
+/// that will be taken over is looked at too: it must not need a person where there is none.
+pub fn difference(cx: &mut Context) -> Result<Option<String>, StepError> {
     if cx.config.host_system().is_none() {
         return Ok(None);
     }
     let repo = Repo::open(cx.config.repo()?)?;
     let path = hardware_file(cx)?;
-    if !repo.is_tracked(&path)? || !keeps(cx, &repo)? {
+    let tracked = repo.is_tracked(&path)?;
+    let reported = is_reported(cx)?;
+    if !tracked && !reported {
         return Ok(None);
     }
     let kept = std::fs::read_to_string(repo.root().join(&path)).unwrap_or_default();
-    let fresh = report(cx)?;
-    if kept.trim() == fresh.trim() {
+    let fresh = report_once(cx)?;
+    if tracked && kept.trim() == fresh.trim() {
         return Ok(None);
     }
-    let diff = similar::TextDiff::from_lines(&kept, &fresh);
-    Ok(Some(diff.unified_diff().context_radius(1).header("kept", "reported").to_string()))
+    if reported {
+        return review::foresee(cx, &fresh).map(|()| None);
+    }
+    Ok(Some(review::unified(&kept, &fresh, "kept", 1).join("\n") + "\n"))
 }
 
 pub fn as_paths(paths: &[PathBuf]) -> Vec<&std::path::Path> {

@@ -291,6 +291,12 @@ fn hardware_is_reported_into_the_flake_and_read_from_it() {
     facter().ends(FAILED, &["nixos-facter on the target gave no report", "no access"]);
     plain.target.script("bin/nixos-facter", "echo '{\"version\": 1}'");
     facter().ends(FAILED, &["is not a report", "system"]);
+    let another = r#"echo '{"version": 1, "system": "aarch64-linux", "hardware": {}}'"#;
+    plain.target.script("bin/nixos-facter", another);
+    facter().ends(USAGE, &["the target reports the hardware of aarch64-linux"]);
+    let twice = r#"echo '{"version": 1, "system": "x86_64-linux", "hardware": {}, "system": ""}'"#;
+    plain.target.script("bin/nixos-facter", twice);
+    facter().ends(FAILED, &["is not a report", "twice"]);
     assert_eq!(plain.told("ran"), "");
     let report = r#"echo 'INFO reading {pci}'; echo "log" >&2
 echo '{"version": 1, "system": "x86_64-linux", "hardware": {"at": "'$(date +%N)'"}}'"#;

@@ -116,11 +116,12 @@ impl Installer {
         self.script("bin/id", &format!("echo {name}"));
     }
 
-    /// From now on nixos-generate-config does not come to an end, or does again.
+    /// From now on nixos-generate-config does not come to an end, or does again. A run looks
+    /// once before it asks; it is the step itself that hangs.
     pub fn hangs(&self, hangs: bool) {
         let file = self.dir.join("hang");
         let _ = fs::remove_file(self.dir.join("waiting"));
-        if hangs { fs::write(file, "").unwrap() } else { fs::remove_file(file).unwrap() }
+        if hangs { fs::write(file, "not yet").unwrap() } else { fs::remove_file(file).unwrap() }
     }
 
     /// Whether somebody is waiting for it.
@@ -207,7 +208,9 @@ case " $* " in
 esac"#;
 
 const GENERATE_CONFIG: &str = r#"[ "$*" = '--no-filesystems --show-hardware-config' ] || exit 2
-if [ -e "$target/hang" ]; then
+if [ -s "$target/hang" ]; then
+  : >"$target/hang"
+elif [ -e "$target/hang" ]; then
   : >"$target/waiting"
   exec sleep 60
 fi

@@ -42,6 +42,10 @@ fn everything_is_shown_asked_and_done() {
     for part in ["+", HOST, "age1", "re-encrypts", "sops/guppy.yaml"] {
         assert!(shown.contains(part), "no {part:?} in:\n{shown}");
     }
+    let shown = answer(&mut terminal, "Take this over as", "y");
+    for part in ["virtio_blk", "modulesPath/profiles/qemu-guest.nix", "x86_64-linux"] {
+        assert!(shown.contains(part), "no {part:?} in:\n{shown}");
+    }
     terminal.exp_string("code=0").unwrap();
     assert_eq!(journey.steps()["build"]["state"], "done");
 }
@@ -74,5 +78,6 @@ fn a_no_to_the_secrets_leaves_them_as_they_are() {
     let mut terminal = ask(&journey);
     let shown = answer(&mut terminal, "Re-encrypt, commit and push these?", "y");
     assert!(!shown.contains("Is this the host key"), "{shown}");
+    answer(&mut terminal, "Take this over as", "y");
     terminal.exp_string("code=0").unwrap();
 }

@@ -3,5 +3,6 @@
 mod check_source;
 mod check_systems;
 mod check_target;
+mod hardware_report;
 mod kept_disks;
 mod kexec;
