@@ -126,10 +126,9 @@ impl Known {
             runs.push(current);
         }
         for dir in runs.into_iter().rev() {
-            if !dir.journal().exists() {
-                continue;
-            }
-            let lines = journal::read(&dir.journal())?;
+            // A run that cannot be read has nothing to tell; `status` names it.
+            let Ok(journal) = journal::read(&dir.journal()) else { continue };
+            let lines = journal.lines;
             let Some(reboot) = journal::finished(&lines, StepId::Reboot) else { continue };
             let Some(key) = RunKeys::in_dir(dir.path()).public() else { continue };
             let fact = |name: &str| reboot.fact(name).map(str::to_owned);
@@ -138,7 +137,7 @@ impl Known {
                 key,
                 address: fact("address"),
                 user: login.and_then(|login| login.fact("user")).map(str::to_owned),
-                _lock: Journal::open(&dir.journal())?,
+                _lock: Journal::open_readable(&dir.journal())?.0,
                 dir,
             };
             return Ok(Self { run: Some(run) });
