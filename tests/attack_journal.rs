@@ -1,10 +1,12 @@
-//! Journals that bad luck has spoiled.
+//! Journals that bad luck has spoiled, and landfalls that begin at one moment.
 
 mod common;
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use common::git::git;
 use common::journey::{Ran, run};
@@ -161,4 +163,42 @@ fn an_append_that_found_no_room_leaves_no_half_line() {
     assert!(readable.unreadable.is_none(), "{:?}", readable.unreadable);
     assert_eq!(readable.lines.len(), count + 1);
     assert_eq!(Journal::open(&path).unwrap().lines().len(), count + 1);
+}
+
+/// Ends a process that was started here.
+fn end(child: &mut Child) -> String {
+    let _ = child.kill();
+    let _ = child.wait();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut text).unwrap();
+    text
+}
+
+#[test]
+fn of_two_first_runs_at_one_moment_one_goes_on() {
+    let home = Home::new();
+    // Answers no hello: whoever goes on waits here.
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let target = format!("root@{}", silent.local_addr().unwrap());
+    for pair in 0..10 {
+        let host = format!("host{pair}");
+        let start = || {
+            let mut landfall = home.landfall(&["bootstrap", &host, &target, "--yes"]);
+            landfall.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+            landfall.spawn().unwrap()
+        };
+        let mut pair = [start(), start()];
+        let until = Instant::now() + Duration::from_secs(20);
+        let ended = |pair: &mut [Child; 2]| {
+            pair.iter_mut().filter_map(|child| child.try_wait().unwrap()).collect::<Vec<_>>()
+        };
+        while ended(&mut pair).is_empty() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let codes: Vec<_> = ended(&mut pair).iter().map(|status| status.code()).collect();
+        let said: String = pair.iter_mut().map(end).collect();
+        assert_eq!(codes, [Some(1)], "{said}");
+        assert!(said.contains("another landfall is working on this host"), "{said}");
+        assert_eq!(home.folders(&host), 1, "{said}");
+    }
 }

@@ -40,6 +40,8 @@ pub struct AbandonArgs {
 
 pub fn run(cli: &Cli, args: &AbandonArgs) -> Result<Exit, StepError> {
     let host = StateDir::open()?.host(&args.host)?;
+    // A host without a run gets no folder by being asked for.
+    let lock = host.current()?.map(|_| host.lock()).transpose()?;
     let Some(dir) = host.current()? else {
         return Err(StepError::new(
             format!("there is no unfinished run of {}", args.host),
@@ -50,6 +52,7 @@ pub fn run(cli: &Cli, args: &AbandonArgs) -> Result<Exit, StepError> {
     };
     // Locked: a run that is at work cannot be abandoned.
     let (journal, unreadable) = Journal::open_readable(&dir.journal())?;
+    drop(lock);
     let undoable = match &unreadable {
         None => undoable(journal.lines(), &args.host),
         Some(error) => Err(half_known(error, &args.host)),
