@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -13,6 +13,7 @@ use crate::run::journal::{self, Line, Readable};
 use crate::run::lock;
 use crate::run::plan::{Plan, State};
 use crate::run::run_dir::{HostState, RunDir, StateDir, StateError};
+use crate::steps::identity::run_keys::RunKeys;
 use crate::ui::text::duration;
 use crate::ui::{Style, table};
 
@@ -35,6 +36,9 @@ struct Run {
     /// Why the journal tells no more.
     #[serde(skip_serializing_if = "Option::is_none")]
     unreadable: Option<String>,
+    /// Files with private keys of the host that are still on this machine.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    private_keys: Vec<PathBuf>,
     #[serde(skip)]
     current: bool,
     #[serde(skip)]
@@ -131,6 +135,7 @@ fn read(host: &HostState, dir: &RunDir, current: bool) -> Run {
     Run {
         plan,
         unreadable: unreadable.map(|error| error.to_string()),
+        private_keys: RunKeys::in_dir(dir.path()).private_files(),
         current,
         completed: journal::completed(&lines),
         began: began.or_else(|| dir.written().and_then(|time| Timestamp::try_from(time).ok())),
@@ -145,17 +150,26 @@ fn is_held(path: &Path) -> bool {
 
 /// What the table and the plan have no room for.
 fn remarks(runs: &[Run], style: Style) -> String {
-    runs.iter().filter_map(|run| Some((run, run.unreadable.as_ref()?))).fold(
-        String::new(),
-        |text, (run, why)| {
-            let host = &run.plan.host;
+    let mut text = String::new();
+    for run in runs {
+        let host = &run.plan.host;
+        if let Some(why) = &run.unreadable {
             let next = match run.current {
                 true => format!("\nIt cannot be gone on with. Forget it: landfall abandon {host}"),
                 false => String::new(),
             };
-            text + &remark(host, &format!("{why}{next}"), style)
-        },
-    )
+            text.push_str(&remark(host, &format!("{why}{next}"), style));
+        }
+        if let Some(dir) = run.private_keys.first().and_then(|file| file.parent()) {
+            let next = match run.current {
+                true => format!("; landfall abandon {host} deletes them"),
+                false => String::new(),
+            };
+            let kept = format!("private keys are on this machine, in {}{next}", dir.display());
+            text.push_str(&remark(host, &kept, style));
+        }
+    }
+    text
 }
 
 fn remark(host: &str, text: &str, style: Style) -> String {

@@ -12,7 +12,7 @@ use ssh_key::AuthorizedKeys;
 use crate::secret::age;
 
 use crate::error::{Advice, Exit};
-use crate::secret::{Secret, create_private_dir, write_private};
+use crate::secret::{Secret, create_private_dir, write_new_private};
 use crate::sops::file::recipient::RecipientKind;
 
 /// Why the operator's keys cannot be used.
@@ -98,7 +98,7 @@ pub fn identity(path: &Path) -> Result<Identity, OperatorError> {
 fn make_identity(path: &Path) -> Result<Identity, OperatorError> {
     let identity = age::Identity::generate();
     make_parent(path)
-        .and_then(|()| write_private(path, identity.key_file().expose()))
+        .and_then(|()| write_new_private(path, identity.key_file().expose()))
         .map_err(|source| OperatorError::Write { path: path.to_owned(), source })?;
     let recipients = vec![identity.recipient().to_string()];
     Ok(Identity { path: path.to_owned(), recipients, new: true })

@@ -85,12 +85,21 @@ pub struct StateDir {
 impl StateDir {
     /// The operator's state folder; made when it is missing.
     pub fn open() -> Result<Self, StateError> {
+        Self::at(Self::place()?)
+    }
+
+    /// The operator's state folder, where there is one already.
+    pub fn existing() -> Option<Self> {
+        Self::place().ok().filter(|root| root.is_dir()).map(|root| Self { root })
+    }
+
+    fn place() -> Result<PathBuf, StateError> {
         // The XDG rules say that relative paths are to be ignored.
         let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
         let state = absolute("XDG_STATE_HOME")
             .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
             .ok_or(StateError::NoHome)?;
-        Self::at(state.join("landfall"))
+        Ok(state.join("landfall"))
     }
 
     /// The state folder at `root`; made when it is missing.

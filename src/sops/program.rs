@@ -2,15 +2,15 @@
 //! values, rotating, PGP, KMS, plugins, several key groups; and as a second
 //! witness in proofs.
 //!
-//! It runs with an environment made for it. Identities reach it in a file of
-//! mode 0600 whose path it is told; never by argv or by value in a variable.
+//! It runs with an environment made for it. Identities reach it in a file that is in
+//! memory alone, whose path it is told; never by argv or by value in a variable.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Advice, Exit};
 use crate::exec::{Cmd, ExecError};
-use crate::secret::Secret;
+use crate::secret::{MemoryFile, Secret};
 use crate::sops::file::format::Format;
 use crate::sops::proof::identities::Identities;
 
@@ -37,7 +37,7 @@ pub enum SopsProgramError {
     Missing,
     #[error(transparent)]
     Run(#[from] ExecError),
-    #[error("the key file for sops could not be written: {0}")]
+    #[error("the keys and the folder for a run of sops could not be made: {0}")]
     KeyFile(#[from] std::io::Error),
 }
 
@@ -46,7 +46,10 @@ impl Advice for SopsProgramError {
         match self {
             Self::Missing => "Install sops 3.11 or newer (nix shell nixpkgs#sops), then run the same command again.".into(),
             Self::Run(error) => error.hint(),
-            Self::KeyFile(_) => "Make room in the folder for temporary files (TMPDIR).".into(),
+            Self::KeyFile(_) => {
+                "Make room in the folder for temporary files (TMPDIR), and see that /proc is there."
+                    .into()
+            }
         }
     }
 
@@ -190,7 +193,7 @@ impl SopsProgram {
 /// Folders for runs of sops begin like this, followed by landfall's process id.
 const PREFIX: &str = "landfall-sops-";
 
-/// Removes the folders, with keys in them, of a landfall that was killed.
+/// Removes the folders of a landfall that was killed; older ones have keys in them.
 fn remove_left_overs(base: &Path) {
     for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -207,10 +210,10 @@ fn remove_left_overs(base: &Path) {
     }
 }
 
-/// A home and a key file for one run of sops, removed when dropped.
+/// An empty home and the keys for one run of sops, removed when dropped.
 struct Run<'i> {
     home: tempfile::TempDir,
-    key_file: PathBuf,
+    keys: MemoryFile,
     identities: &'i Identities,
 }
 
@@ -222,8 +225,7 @@ impl<'i> Run<'i> {
         remove_left_overs(&base);
         let prefix = format!("{PREFIX}{}-", std::process::id());
         let home = tempfile::Builder::new().prefix(&prefix).tempdir_in(base)?;
-        let key_file = identities.write_for_sops(&home.path().join("keys"))?;
-        Ok(Self { home, key_file, identities })
+        Ok(Self { home, keys: identities.for_sops()?, identities })
     }
 
     fn command(&self, sops: &SopsProgram, reach: Reach) -> Cmd {
@@ -249,6 +251,6 @@ impl<'i> Run<'i> {
         if let Some(file) = self.identities.ssh_files().first() {
             command = command.env("SOPS_AGE_SSH_PRIVATE_KEY_FILE", file);
         }
-        command.env("SOPS_AGE_KEY_FILE", &self.key_file).env("SOPS_DISABLE_VERSION_CHECK", "1")
+        command.env("SOPS_AGE_KEY_FILE", self.keys.path()).env("SOPS_DISABLE_VERSION_CHECK", "1")
     }
 }
