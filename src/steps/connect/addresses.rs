@@ -4,14 +4,16 @@
 //! Nothing is believed of these places: whoever answers there must show the key of the
 //! run, and learns nothing before that.
 
-use crate::run::step::StepId;
-use crate::ssh::Endpoint;
+use crate::run::step::{Evidence, StepId};
+use crate::ssh::{Endpoint, reported_address};
 use crate::steps::context::Context;
 
 /// The fact of a step's evidence that lists the target's addresses, with spaces between.
 pub const ADDRESSES: &str = "addresses";
 /// The fact that says where the installed system answered.
 pub const ADDRESS: &str = "address";
+/// As many addresses as a machine may be looked for at: each is connected to.
+const MOST: usize = 16;
 
 /// Places to look for the installed system, the likeliest first. With
 /// `--installed-address` it is nowhere else.
@@ -33,16 +35,21 @@ pub fn candidates(cx: &Context, target: &Endpoint) -> Vec<Endpoint> {
     hosts.push((&target.host, ports(target, configured)));
     let host = cx.config.host.as_str();
     let names = [host.to_owned(), format!("{host}.local"), format!("{host}.lan")];
-    let reported: Vec<&str> = [StepId::Installer, StepId::Reboot]
-        .into_iter()
-        .filter_map(|step| cx.evidence(step)?.fact(ADDRESSES))
-        .flat_map(str::split_ascii_whitespace)
-        .collect();
-    for other in names.iter().map(String::as_str).chain(reported) {
+    let steps = [StepId::Installer, StepId::Reboot];
+    let told: Vec<String> =
+        steps.into_iter().filter_map(|step| cx.evidence(step)).flat_map(reported).collect();
+    for other in names.iter().chain(&told) {
         // A port that was forwarded to the target is one of the old address alone.
         hosts.push((other, vec![configured]));
     }
     places(target, hosts)
+}
+
+/// The addresses that a step's evidence lists: what the target said of itself, an older
+/// landfall wrote down, or somebody edited. What is no address is dropped.
+pub fn reported(evidence: &Evidence) -> Vec<String> {
+    let listed = evidence.fact(ADDRESSES).unwrap_or_default().split_ascii_whitespace();
+    listed.filter_map(reported_address).take(MOST).collect()
 }
 
 /// The port of the configuration; none where ssh's own choice is one of its ports.

@@ -19,7 +19,7 @@ use crate::run::step::StepId;
 use crate::ssh;
 use crate::ssh::{Endpoint, HostKey, Session, SshError};
 use crate::steps::connect;
-use crate::steps::connect::addresses::ADDRESSES;
+use crate::steps::connect::addresses;
 use crate::steps::context::Context;
 use crate::target::Phase;
 
@@ -172,9 +172,9 @@ fn places(cx: &Context, before: &Endpoint) -> Vec<(Endpoint, bool)> {
     let usual = Endpoint { port: cx.config.kexec.ssh_port.or(Some(SSH_PORT)), ..root };
     // The system that it ends had more addresses than the one that was named.
     let intended = journal::intention(cx.journal.lines(), StepId::Installer);
-    let others = intended.and_then(|intention| intention.fact(ADDRESSES)).unwrap_or_default();
-    for host in [before.host.as_str()].into_iter().chain(others.split_ascii_whitespace()) {
-        let place = Endpoint { host: host.to_owned(), ..usual.clone() };
+    let others = intended.into_iter().flat_map(addresses::reported);
+    for host in std::iter::once(before.host.clone()).chain(others) {
+        let place = Endpoint { host, ..usual.clone() };
         let same = |(known, _): &(Endpoint, bool)| {
             known.host == place.host
                 && known.port.unwrap_or(SSH_PORT) == place.port.unwrap_or(SSH_PORT)
