@@ -6,6 +6,7 @@ use clap::Parser;
 use landfall::cli::{self, Cli};
 
 fn main() -> ExitCode {
+    landfall::secret::forbid_core_dumps();
     // ssh starts this program again to ask for a password; that is no command.
     if let Some(exit) = landfall::answer_ssh() {
         return exit;

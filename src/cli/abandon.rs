@@ -13,7 +13,7 @@ use crate::error::{Exit, StepError};
 use crate::run::event::{Event, Events};
 use crate::run::facts::FactsError;
 use crate::run::journal;
-use crate::run::journal::{Journal, Line};
+use crate::run::journal::{Journal, JournalError, Line};
 use crate::run::run_dir::{RunDir, StateDir};
 use crate::run::step::StepId;
 use crate::steps::context::Context;
@@ -41,6 +41,8 @@ pub struct AbandonArgs {
 
 pub fn run(cli: &Cli, args: &AbandonArgs) -> Result<Exit, StepError> {
     let host = StateDir::open()?.host(&args.host)?;
+    // A host without a run gets no folder by being asked for.
+    let lock = host.current()?.map(|_| host.lock()).transpose()?;
     let Some(dir) = host.current()? else {
         return Err(StepError::new(
             format!("there is no unfinished run of {}", args.host),
@@ -50,15 +52,23 @@ pub fn run(cli: &Cli, args: &AbandonArgs) -> Result<Exit, StepError> {
         .exit(Exit::Usage));
     };
     // Locked: a run that is at work cannot be abandoned.
-    let journal = Journal::open(&dir.journal())?;
+    let (journal, unreadable) = Journal::open_readable(&dir.journal())?;
+    drop(lock);
+    let undoable = match &unreadable {
+        None => undoable(journal.lines(), &args.host),
+        Some(error) => Err(half_known(error, &args.host)),
+    };
     if args.undo {
-        undoable(journal.lines(), &args.host)?;
+        undoable.clone()?;
     }
     say(format!("The run {} of {} leaves behind:", dir.id(), args.host));
     for line in leftovers(journal.lines(), args.undo)? {
         say(format!("  {line}"));
     }
-    if !args.undo && undoable(journal.lines(), &args.host).is_ok() {
+    if let Some(error) = &unreadable {
+        say(format!("  perhaps more: {error}"));
+    }
+    if !args.undo && undoable.is_ok() {
         say(format!("landfall abandon {} --undo takes back what can be.", args.host));
     }
     let what =
@@ -98,6 +108,16 @@ fn undoable(lines: &[Line], host: &str) -> Result<(), StepError> {
         return refuse("the key before it is being retired, and there is no way back", hint);
     }
     Ok(())
+}
+
+/// What cannot be read may say that the run is complete.
+fn half_known(error: &JournalError, host: &str) -> StepError {
+    StepError::new(
+        format!("the run of {host} is not taken back"),
+        error.to_string(),
+        format!("Forget it without --undo, which says what is left: landfall abandon {host}"),
+    )
+    .exit(Exit::Usage)
 }
 
 fn take_back(

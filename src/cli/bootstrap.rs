@@ -77,6 +77,11 @@ pub fn travel(mut run: open_run::Run, selection: &Selection) -> Result<Exit, Ste
         // The installed host has it; what is not kept cannot leak.
         run.cx.keys().forget_private()?;
     }
+    if result.is_ok()
+        && let Some(kept) = keys_left(&run.cx)
+    {
+        run.cx.events.warn(kept);
+    }
     if result.is_ok() && run.cx.config.push == Push::No {
         say_what_to_push(&run.cx)?;
     }
@@ -88,6 +93,18 @@ pub fn travel(mut run: open_run::Run, selection: &Selection) -> Result<Exit, Ste
     run.cx.events.emit(Event::RunEnded { exit: exit as u8, seconds });
     run.ui.finish();
     Ok(exit)
+}
+
+/// Says that private keys stay here, where the run is not complete.
+fn keys_left(cx: &Context) -> Option<String> {
+    let kept = cx.keys().private_files();
+    let dir = kept.first()?.parent()?;
+    Some(format!(
+        "this run is not complete: private keys of {host} are on this machine, in {}. The whole \
+         journey deletes them at its end; landfall abandon {host} does so now",
+        dir.display(),
+        host = cx.config.host,
+    ))
 }
 
 /// Who pushes nothing has to know what the rest of the world waits for.

@@ -1,11 +1,11 @@
 //! `landfall keys`: what follows from an SSH host key.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Exit, StepError};
 use crate::secret::age::{HostKey, Identity, Recipient};
-use crate::secret::{Secret, write_private};
+use crate::secret::{Secret, write_new_private};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum KeysCommand {
@@ -102,22 +102,18 @@ fn write_identity(text: &Secret, path: &Path, out: &mut dyn Write) -> Result<Exi
         )
         .exit(Exit::Usage));
     }
-    if path.exists() {
-        return Err(StepError::new(
+    write_new_private(path, identity.key_file().expose()).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => StepError::new(
             format!("{} exists already", path.display()),
             "a key is never overwritten",
             "Name another file, or move that one away.",
         )
-        .exit(Exit::Usage));
-    }
-    let written = std::path::absolute(path)
-        .and_then(|path| write_private(&path, identity.key_file().expose()));
-    written.map_err(|error| {
-        StepError::new(
+        .exit(Exit::Usage),
+        _ => StepError::new(
             format!("{} could not be written", path.display()),
             error.to_string(),
             "Name a file in a folder that you can write to.",
-        )
+        ),
     })?;
     writeln!(out, "{}", identity.recipient()).map_err(|error| output(&error))?;
     Ok(Exit::Done)

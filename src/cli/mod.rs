@@ -144,6 +144,7 @@ pub enum Command {
 /// Runs the command that the user gave, reports what failed, and gives the exit code.
 pub fn main(cli: &Cli) -> ExitCode {
     signals::install();
+    session::sweep::sweep();
     let exit = run(cli).unwrap_or_else(|error| {
         report_error(&error, None, None, Style::stderr(cli.color));
         error.exit

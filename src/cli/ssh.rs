@@ -58,7 +58,7 @@ pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
     // The initrd's key is on the machine with the installation, and waits before the boot is over.
     let came_to = if args.initrd { StepId::Install } else { StepId::Reboot };
     let dir = last_that_did(&host, came_to)?.ok_or_else(none)?;
-    let lines = journal::read(&dir.journal())?;
+    let lines = journal::read(&dir.journal())?.lines;
     let identity = journal::identity(&lines).ok_or_else(none)?;
     let keys = RunKeys::in_dir(dir.path());
     let key = match args.initrd {
@@ -105,7 +105,8 @@ fn last_that_did(host: &HostState, step: StepId) -> Result<Option<RunDir>, StepE
     let mut runs = host.runs()?;
     runs.sort_by_key(|run| std::cmp::Reverse(run.written()));
     let did = |run: &RunDir| {
-        journal::read(&run.journal()).is_ok_and(|lines| journal::finished(&lines, step).is_some())
+        journal::read(&run.journal())
+            .is_ok_and(|journal| journal::finished(&journal.lines, step).is_some())
     };
     match runs.into_iter().find(did) {
         Some(run) => Ok(Some(run)),

@@ -2,18 +2,18 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 
 use crate::error::{Exit, StepError};
-use crate::run::journal;
-use crate::run::journal::Line;
+use crate::run::journal::{self, Line, Readable};
+use crate::run::lock;
 use crate::run::plan::{Plan, State};
 use crate::run::run_dir::{HostState, RunDir, StateDir, StateError};
+use crate::steps::identity::run_keys::RunKeys;
 use crate::ui::text::duration;
 use crate::ui::{Style, table};
 
@@ -29,10 +29,21 @@ pub struct StatusArgs {
 }
 
 /// A run as its journal tells it.
+#[derive(Serialize)]
 struct Run {
+    #[serde(flatten)]
     plan: Plan,
+    /// Why the journal tells no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreadable: Option<String>,
+    /// Files with private keys of the host that are still on this machine.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    private_keys: Vec<PathBuf>,
+    #[serde(skip)]
     current: bool,
+    #[serde(skip)]
     completed: bool,
+    #[serde(skip)]
     began: Option<Timestamp>,
 }
 
@@ -62,13 +73,15 @@ fn one_host(
     };
     let run = runs.remove(shown);
     if json {
-        return print_json(out, &run.plan);
+        return print_json(out, &run);
     }
     let mut text = run.plan.text(style);
+    let mut remarks = remarks(std::slice::from_ref(&run), style);
     if !runs.is_empty() {
-        text.push_str(&format!("\n{}\n", style.strong("Other runs")));
-        text.push_str(&listing(&runs, style));
+        remarks.push_str(&format!("\n{}\n", style.strong("Other runs")));
+        remarks.push_str(&listing(&runs, style));
     }
+    text.push_str(&remarks);
     print(out, &text)
 }
 
@@ -79,16 +92,21 @@ fn all_hosts(
     out: &mut dyn Write,
 ) -> Result<(), StepError> {
     let mut all = Vec::new();
+    let mut closed = String::new();
     for host in state.hosts()? {
-        all.extend(runs(&host)?);
+        match runs(&host) {
+            Ok(runs) => all.extend(runs),
+            // Whatever became of one host's folder, the others are shown.
+            Err(error) => closed.push_str(&remark(host.name(), &error.to_string(), style)),
+        }
     }
     if json {
-        return print_json(out, &all.iter().map(|run| &run.plan).collect::<Vec<_>>());
+        return print_json(out, &all);
     }
-    if all.is_empty() {
+    if all.is_empty() && closed.is_empty() {
         return print(out, "No runs yet. `landfall bootstrap HOST TARGET` begins one.\n");
     }
-    print(out, &listing(&all, style))
+    print(out, &format!("{}{closed}", listing(&all, style)))
 }
 
 /// The runs of `host`, oldest first.
@@ -98,35 +116,70 @@ fn runs(host: &HostState) -> Result<Vec<Run>, StepError> {
     for dir in host.runs()? {
         // A run that ended before its first line has nothing to tell.
         if dir.journal().exists() {
-            runs.push(read(host, &dir, current.as_ref() == Some(&dir))?);
+            runs.push(read(host, &dir, current.as_ref() == Some(&dir)));
         }
     }
     runs.sort_by_key(|run| run.began);
     Ok(runs)
 }
 
-fn read(host: &HostState, dir: &RunDir, current: bool) -> Result<Run, StepError> {
+fn read(host: &HostState, dir: &RunDir, current: bool) -> Run {
     let path = dir.journal();
-    let lines = journal::read(&path)?;
+    let (lines, unreadable) = match journal::read(&path) {
+        Ok(Readable { lines, unreadable }) => (lines, unreadable),
+        Err(error) => (Vec::new(), Some(error)),
+    };
     let mut plan = Plan::from_journal(host.name(), &lines, is_held(&path));
     plan.run = Some(dir.id());
-    Ok(Run {
+    let began = lines.first().map(|line: &Line| line.time);
+    Run {
         plan,
+        unreadable: unreadable.map(|error| error.to_string()),
+        private_keys: RunKeys::in_dir(dir.path()).private_files(),
         current,
         completed: journal::completed(&lines),
-        began: lines.first().map(|line: &Line| line.time),
-    })
+        began: began.or_else(|| dir.written().and_then(|time| Timestamp::try_from(time).ok())),
+    }
 }
 
 /// Whether a landfall that works on the run holds its journal.
 fn is_held(path: &Path) -> bool {
     // The lock, when it is got, is given back as soon as the file is closed.
-    File::open(path).is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err())
+    File::open(path).is_ok_and(|file| lock::is_held(&file))
+}
+
+/// What the table and the plan have no room for.
+fn remarks(runs: &[Run], style: Style) -> String {
+    let mut text = String::new();
+    for run in runs {
+        let host = &run.plan.host;
+        if let Some(why) = &run.unreadable {
+            let next = match run.current {
+                true => format!("\nIt cannot be gone on with. Forget it: landfall abandon {host}"),
+                false => String::new(),
+            };
+            text.push_str(&remark(host, &format!("{why}{next}"), style));
+        }
+        if let Some(dir) = run.private_keys.first().and_then(|file| file.parent()) {
+            let next = match run.current {
+                true => format!("; landfall abandon {host} deletes them"),
+                false => String::new(),
+            };
+            let kept = format!("private keys are on this machine, in {}{next}", dir.display());
+            text.push_str(&remark(host, &kept, style));
+        }
+    }
+    text
+}
+
+fn remark(host: &str, text: &str, style: Style) -> String {
+    format!("\n{} {text}\n", style.warning(&format!("{host}:")))
 }
 
 fn listing(runs: &[Run], style: Style) -> String {
     let rows: Vec<Vec<String>> = runs.iter().map(|run| cells(run, style)).collect();
-    table(&["host", "state", "began", "took", "strategy", "target", "run"], &rows, style)
+    let head = ["host", "state", "began", "took", "strategy", "target", "run"];
+    table(&head, &rows, style) + &remarks(runs, style)
 }
 
 fn cells(run: &Run, style: Style) -> Vec<String> {
@@ -149,7 +202,9 @@ fn cells(run: &Run, style: Style) -> Vec<String> {
 /// Where a run stands, in a few words.
 fn summary(run: &Run, style: Style) -> String {
     let in_state = |state| run.plan.steps.iter().find(|step| step.state == state);
-    if run.completed {
+    if run.unreadable.is_some() {
+        style.bad("unreadable")
+    } else if run.completed {
         style.good("done")
     } else if let Some(step) = in_state(State::Running) {
         style.active(&format!("running {}", step.id))

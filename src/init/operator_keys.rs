@@ -11,7 +11,7 @@ use ssh_key::AuthorizedKeys;
 
 use crate::error::{Advice, Exit};
 use crate::secret::age;
-use crate::secret::{Secret, create_private_dir, write_private};
+use crate::secret::{Secret, create_private_dir, write_new_private};
 use crate::sops::file::recipient::RecipientKind;
 
 /// Why a key of the operator cannot be used.
@@ -98,7 +98,7 @@ pub fn read_or_generate(path: &Path) -> Result<OperatorIdentity, OperatorKeyErro
 fn generate(path: &Path) -> Result<OperatorIdentity, OperatorKeyError> {
     let identity = age::Identity::generate();
     create_parent(path)
-        .and_then(|()| write_private(path, identity.key_file().expose()))
+        .and_then(|()| write_new_private(path, identity.key_file().expose()))
         .map_err(|source| OperatorKeyError::Write { path: path.to_owned(), source })?;
     let recipients = vec![identity.recipient().to_string()];
     Ok(OperatorIdentity { path: path.to_owned(), recipients, generated: true })

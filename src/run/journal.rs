@@ -2,20 +2,22 @@
 //!
 //! The journal holds step ids, evidence and errors; never secrets, never
 //! serialized steps. The machines are the truth, so a torn last line (a crash in
-//! the middle of a write) is tolerated. One process at a time writes a run: an
-//! exclusive lock on the file, which the kernel releases when the process ends.
+//! the middle of a write) is dropped, and a write that fails is cut back: the lines
+//! before it and after it stay whole. A line that is not understood keeps a run from
+//! being gone on with, and nothing else: the other lines are read all the same. One
+//! process at a time writes a run, by a lock on the file.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::facts::{FactsError, StepFacts};
+use super::lock::{self, LockError};
 use super::step::{Evidence, StepId};
 use crate::error::{Advice, Exit};
 
@@ -72,6 +74,8 @@ pub enum JournalError {
     Io { path: PathBuf, source: io::Error },
     #[error("another landfall is working on this host (it holds {path})")]
     Locked { path: PathBuf },
+    #[error("the file system of {path} gives no locks: {source}")]
+    NoLocks { path: PathBuf, source: io::Error },
     #[error("line {line} of the journal {path} is not understood: {source}")]
     Corrupt { path: PathBuf, line: usize, source: serde_json::Error },
 }
@@ -79,7 +83,13 @@ pub enum JournalError {
 impl Advice for JournalError {
     fn hint(&self) -> String {
         match self {
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                "Make room on that disk, then run the command again.".into()
+            }
             Self::Io { path, .. } => format!("Make {} writable for you.", path.display()),
+            Self::NoLocks { .. } => {
+                "Without locks two runs could change one machine. Keep the runs on a local disk: set XDG_STATE_HOME to a folder there.".into()
+            }
             Self::Locked { .. } => "Wait until it ends, or end it, then run the command again.".into(),
             Self::Corrupt { .. } => {
                 "Was it written by a newer landfall? `landfall abandon HOST` forgets the run; the disks stay as they are.".into()
@@ -98,11 +108,31 @@ pub struct Journal {
     file: File,
     path: PathBuf,
     lines: Vec<Line>,
+    /// How many bytes of the file are whole lines.
+    length: u64,
+}
+
+/// What a journal tells.
+#[derive(Debug, Default)]
+pub struct Readable {
+    pub lines: Vec<Line>,
+    /// Why the lines are not all: the first one that is not understood.
+    pub unreadable: Option<JournalError>,
 }
 
 impl Journal {
-    /// Opens or creates the journal at `path`, locks it and reads what is there.
+    /// Opens or creates the journal at `path`, locks it and reads what is there; refuses
+    /// one with a line that is not understood.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
+        match Self::open_readable(path)? {
+            (journal, None) => Ok(journal),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    /// Opens and locks the journal at `path` with the lines that can be read, and says
+    /// why these are not all: to forget a run is possible whatever became of its journal.
+    pub fn open_readable(path: &Path) -> Result<(Self, Option<JournalError>), JournalError> {
         let io = |source| JournalError::Io { path: path.to_owned(), source };
         let mut file = OpenOptions::new()
             .read(true)
@@ -111,28 +141,50 @@ impl Journal {
             .mode(0o600)
             .open(path)
             .map_err(io)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| JournalError::Locked { path: path.to_owned() })?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(io)?;
-        let (lines, valid) = parse(&text, path)?;
-        if valid < text.len() {
-            file.set_len(valid as u64).map_err(io)?;
-            file.seek(SeekFrom::End(0)).map_err(io)?;
+        lock::exclusive(&file).map_err(|error| unlocked(path, error))?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(io)?;
+        let (Readable { lines, unreadable }, whole) = parse(&text, path);
+        let length = whole as u64;
+        let journal = Self { file, path: path.to_owned(), lines, length };
+        if whole < text.len() {
+            journal.cut_back().map_err(io)?;
         }
-        Ok(Self { file, path: path.to_owned(), lines })
+        Ok((journal, unreadable))
     }
 
-    /// Writes `entry` and waits until it is on the disk.
+    /// Writes `entry` and waits until it is on the disk. What a failed write left is cut
+    /// off, at once or before the next one.
     pub fn append(&mut self, entry: Entry) -> Result<(), JournalError> {
-        let io = |source| JournalError::Io { path: self.path.clone(), source };
         let line = Line { time: Timestamp::now(), entry };
-        let mut text = serde_json::to_string(&line).map_err(|error| io(error.into()))?;
+        let mut text = serde_json::to_string(&line).map_err(|error| self.io(error.into()))?;
         text.push('\n');
-        self.file.write_all(text.as_bytes()).map_err(io)?;
-        self.file.sync_all().map_err(io)?;
+        self.write(text.as_bytes()).map_err(|error| {
+            // The disk may refuse this too: then the next write tries it first.
+            let _ = self.cut_back();
+            self.io(error)
+        })?;
         self.lines.push(line);
         Ok(())
+    }
+
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.file.metadata()?.len() != self.length {
+            self.cut_back()?;
+        }
+        self.file.write_all(line)?;
+        self.file.sync_all()?;
+        self.length += line.len() as u64;
+        Ok(())
+    }
+
+    fn cut_back(&self) -> io::Result<()> {
+        self.file.set_len(self.length)?;
+        self.file.sync_all()
+    }
+
+    fn io(&self, source: io::Error) -> JournalError {
+        JournalError::Io { path: self.path.clone(), source }
     }
 
     pub fn lines(&self) -> &[Line] {
@@ -140,25 +192,36 @@ impl Journal {
     }
 }
 
-/// Reads a journal without locking it: for `status` and `log`.
-pub fn read(path: &Path) -> Result<Vec<Line>, JournalError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| JournalError::Io { path: path.to_owned(), source })?;
-    Ok(parse(&text, path)?.0)
+fn unlocked(path: &Path, error: LockError) -> JournalError {
+    let path = path.to_owned();
+    match error {
+        LockError::Held => JournalError::Locked { path },
+        LockError::Unsupported(source) => JournalError::NoLocks { path, source },
+    }
+}
+
+/// Reads a journal without locking it, for commands that only look.
+pub fn read(path: &Path) -> Result<Readable, JournalError> {
+    let text =
+        std::fs::read(path).map_err(|source| JournalError::Io { path: path.to_owned(), source })?;
+    Ok(parse(&text, path).0)
 }
 
 /// The lines of `text`, and how many bytes of it are whole lines.
-fn parse(text: &str, path: &Path) -> Result<(Vec<Line>, usize), JournalError> {
-    let whole = text.rfind('\n').map_or(0, |end| end + 1);
-    let mut lines = Vec::new();
-    for (index, line) in text[..whole].lines().enumerate() {
-        lines.push(serde_json::from_str(line).map_err(|source| JournalError::Corrupt {
-            path: path.to_owned(),
-            line: index + 1,
-            source,
-        })?);
+fn parse(text: &[u8], path: &Path) -> (Readable, usize) {
+    let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let mut readable = Readable::default();
+    for (index, line) in text[..whole].split_inclusive(|byte| *byte == b'\n').enumerate() {
+        match serde_json::from_slice(line) {
+            Ok(line) => readable.lines.push(line),
+            Err(source) => {
+                let error =
+                    JournalError::Corrupt { path: path.to_owned(), line: index + 1, source };
+                readable.unreadable.get_or_insert(error);
+            }
+        }
     }
-    Ok((lines, whole))
+    (readable, whole)
 }
 
 /// The identity of the run that `lines` belong to.
@@ -231,7 +294,7 @@ mod tests {
             })
             .unwrap();
         drop(journal);
-        let lines = read(&path).unwrap();
+        let lines = read(&path).unwrap().lines;
         assert_eq!(finished(&lines, StepId::Disks), Some(&evidence));
         assert!(intention(&lines, StepId::Copy).is_none());
     }
@@ -249,15 +312,22 @@ mod tests {
         assert_eq!(journal.lines().len(), 1);
         journal.append(started(StepId::Copy)).unwrap();
         drop(journal);
-        assert_eq!(read(&path).unwrap().len(), 2);
+        assert_eq!(read(&path).unwrap().lines.len(), 2);
     }
 
     #[test]
     fn a_corrupt_line_in_the_middle_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
-        std::fs::write(&path, "nonsense\n{}\n").unwrap();
-        assert!(matches!(Journal::open(&path), Err(JournalError::Corrupt { line: 1, .. })));
+        let mut journal = Journal::open(&path).unwrap();
+        journal.append(started(StepId::Disks)).unwrap();
+        drop(journal);
+        let good = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [&good, &b"\xff\0\n"[..], &good].concat()).unwrap();
+        assert!(matches!(Journal::open(&path), Err(JournalError::Corrupt { line: 2, .. })));
+        let readable = read(&path).unwrap();
+        assert_eq!(readable.lines.len(), 2);
+        assert!(matches!(readable.unreadable, Some(JournalError::Corrupt { line: 2, .. })));
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod crash_points;
 pub mod event;
 pub mod facts;
 pub mod journal;
+pub mod lock;
 pub mod log;
 pub mod plan;
 pub mod plan_from_journal;

@@ -1,8 +1,10 @@
 //! Where runs are remembered: `$XDG_STATE_HOME/landfall/HOST/RUN/{journal.jsonl,log}`.
 //!
 //! `HOST/current` is a link to the folder of the run that `bootstrap` would go on
-//! with; `HOST/private` holds what outlives a run (keys). Every folder has mode
-//! 0700 and every file 0600, also when they were made by something else before.
+//! with; `HOST/private` holds what outlives a run (keys). Who looks for the current run
+//! to go on with it, or to begin one, holds the lock of `HOST/lock` meanwhile. Every
+//! folder has mode 0700 and every file 0600, also when they were made by something else
+//! before.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,6 +14,7 @@ use std::time::SystemTime;
 
 use uuid::Uuid;
 
+use super::lock::{self, LockError};
 use crate::error::{Advice, Exit};
 use crate::secret::create_private_dir;
 
@@ -19,6 +22,7 @@ const CURRENT: &str = "current";
 const PRIVATE: &str = "private";
 const JOURNAL: &str = "journal.jsonl";
 const LOG: &str = "log";
+const LOCK: &str = "lock";
 
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -30,6 +34,10 @@ pub enum StateError {
     NoRun { host: String },
     #[error("the state folder {path} cannot be used: {source}")]
     Io { path: PathBuf, source: io::Error },
+    #[error("another landfall is beginning or ending a run of this host (it holds {path})")]
+    Locked { path: PathBuf },
+    #[error("the file system of {path} gives no locks: {source}")]
+    NoLocks { path: PathBuf, source: io::Error },
 }
 
 impl Advice for StateError {
@@ -42,15 +50,22 @@ impl Advice for StateError {
             Self::NoRun { .. } => {
                 "`landfall status` lists the hosts that have one; `landfall bootstrap HOST TARGET` begins one.".into()
             }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                "Make room on that disk, then run the command again.".into()
+            }
             Self::Io { path, .. } => {
                 format!("Make {} a folder that is yours and writable.", path.display())
+            }
+            Self::Locked { .. } => "Wait until it ends, then run the command again.".into(),
+            Self::NoLocks { .. } => {
+                "Without locks two runs could change one machine. Keep the runs on a local disk: set XDG_STATE_HOME to a folder there.".into()
             }
         }
     }
 
     fn exit(&self) -> Exit {
         match self {
-            Self::Io { .. } => Exit::Failed,
+            Self::Io { .. } | Self::Locked { .. } | Self::NoLocks { .. } => Exit::Failed,
             _ => Exit::Usage,
         }
     }
@@ -70,12 +85,21 @@ pub struct StateDir {
 impl StateDir {
     /// The operator's state folder; made when it is missing.
     pub fn open() -> Result<Self, StateError> {
+        Self::at(Self::place()?)
+    }
+
+    /// The operator's state folder, where there is one already.
+    pub fn existing() -> Option<Self> {
+        Self::place().ok().filter(|root| root.is_dir()).map(|root| Self { root })
+    }
+
+    fn place() -> Result<PathBuf, StateError> {
         // The XDG rules say that relative paths are to be ignored.
         let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
         let state = absolute("XDG_STATE_HOME")
             .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
             .ok_or(StateError::NoHome)?;
-        Self::at(state.join("landfall"))
+        Ok(state.join("landfall"))
     }
 
     /// The state folder at `root`; made when it is missing.
@@ -138,6 +162,21 @@ impl HostState {
         &self.name
     }
 
+    /// Keeps others from beginning or forgetting a run of this host, until the lock is
+    /// dropped; makes the host's folder when it is missing.
+    pub fn lock(&self) -> Result<HostLock, StateError> {
+        create_private_dir(&self.dir).map_err(io_at(&self.dir))?;
+        let path = self.dir.join(LOCK);
+        let mut options = OpenOptions::new();
+        let file = options.append(true).create(true).mode(0o600).open(&path);
+        let file = file.map_err(io_at(&path))?;
+        match lock::exclusive(&file) {
+            Ok(()) => Ok(HostLock { _file: file }),
+            Err(LockError::Held) => Err(StateError::Locked { path }),
+            Err(LockError::Unsupported(source)) => Err(StateError::NoLocks { path, source }),
+        }
+    }
+
     /// Makes the folder of a new run and makes it the current one.
     pub fn new_run(&self, id: Uuid) -> Result<RunDir, StateError> {
         let run = RunDir { id, dir: self.dir.join(id.to_string()) };
@@ -197,6 +236,12 @@ impl HostState {
         create_private_dir(&dir).map_err(io_at(&dir))?;
         Ok(dir)
     }
+}
+
+/// The lock of a host's folder; dropping it gives it back.
+#[derive(Debug)]
+pub struct HostLock {
+    _file: File,
 }
 
 /// The folder of one run.

@@ -7,16 +7,18 @@
 
 pub mod age;
 pub mod password;
+mod private_file;
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 use std::sync::Mutex;
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
+
+pub use private_file::{
+    MemoryFile, PASSING_PREFIX, create_private_dir, private_temp_dir, write_new_private,
+    write_private,
+};
 
 /// Shorter values are not scrubbed: they would hit ordinary words.
 const SHORTEST_SCRUBBED: usize = 6;
@@ -85,46 +87,11 @@ pub fn scrub(text: &str) -> String {
     clean
 }
 
-/// Writes `bytes` to a new file of mode 0600 and syncs it to disk.
-///
-/// The file appears whole or not at all: it is written beside its place and renamed.
-pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let path = &std::path::absolute(path)?;
-    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-    name.push(format!(".tmp-{}", std::process::id()));
-    let temporary = dir.join(name);
-    let written = create_private(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    });
-    if written.is_err() {
-        // The original error matters more than a left-over that the next run replaces.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written?;
-    File::open(dir)?.sync_all()
-}
-
-fn create_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
-}
-
-/// Makes a folder of mode 0700, with its parents.
-pub fn create_private_dir(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))
-}
-
-/// Makes a folder of mode 0700 below `base`, removed when it is dropped.
-pub fn private_temp_dir(base: &Path) -> io::Result<tempfile::TempDir> {
-    use std::os::unix::fs::PermissionsExt;
-    tempfile::Builder::new()
-        .prefix("landfall-")
-        .permissions(std::fs::Permissions::from_mode(0o700))
-        .tempdir_in(base)
+/// Keeps this process, and what it starts, from leaving its memory in a core dump.
+pub fn forbid_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    // A limit can always be lowered; where it cannot, the run is no less safe than before.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
 /// Hashes bytes with SHA-256, in lower-case hexadecimal.
@@ -135,7 +102,6 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn debug_shows_nothing() {
@@ -148,16 +114,5 @@ mod tests {
         let _kept = Secret::from("first-line-of-it\nsecond-line-of-it\n".to_owned());
         assert_eq!(scrub("a second-line-of-it b"), "a [secret] b");
         assert_eq!(scrub("first-line-of-it"), "[secret]");
-    }
-
-    #[test]
-    fn private_files_are_0600_and_replace_what_was_there() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("key");
-        std::fs::write(&path, "old").unwrap();
-        write_private(&path, b"new").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"new");
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

@@ -2,18 +2,15 @@
 //! values, rotating, PGP, KMS, plugins, several key groups; and as a second
 //! witness in proofs.
 //!
-//! It runs with an environment made for it. Identities reach it in a file of
-//! mode 0600 whose path it is told; never by argv or by value in a variable.
+//! It runs with an environment made for it. Identities reach it in a file that is in
+//! memory alone, whose path it is told; never by argv or by value in a variable.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
-
 use crate::error::{Advice, Exit};
 use crate::exec::{Cmd, ExecError};
-use crate::secret::Secret;
+use crate::secret::{MemoryFile, Secret};
 use crate::sops::file::format::Format;
 use crate::sops::proof::identities::Identities;
 
@@ -40,7 +37,7 @@ pub enum SopsProgramError {
     Missing,
     #[error(transparent)]
     Run(#[from] ExecError),
-    #[error("the key file for sops could not be written: {0}")]
+    #[error("the keys and the folder for a run of sops could not be made: {0}")]
     KeyFile(#[from] std::io::Error),
 }
 
@@ -49,7 +46,10 @@ impl Advice for SopsProgramError {
         match self {
             Self::Missing => "Install sops 3.11 or newer (nix shell nixpkgs#sops), then run the same command again.".into(),
             Self::Run(error) => error.hint(),
-            Self::KeyFile(_) => "Make room in the folder for temporary files (TMPDIR).".into(),
+            Self::KeyFile(_) => {
+                "Make room in the folder for temporary files (TMPDIR), and see that /proc is there."
+                    .into()
+            }
         }
     }
 
@@ -210,38 +210,28 @@ fn index(path: &[&str]) -> String {
 /// Folders for runs of sops begin like this, followed by landfall's process id.
 const PREFIX: &str = "landfall-sops-";
 
-/// Is held open and locked in each folder while its keys are needed.
-const LOCK: &str = "lock";
-
-/// Removes the folders, with keys in them, of a landfall that was killed: nobody holds
-/// their lock any more. Processes of other containers hold theirs too.
+/// Removes the folders of a landfall that was killed; older ones have keys in them.
 fn remove_left_overs(base: &Path) {
     for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
-        if !entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)) {
-            continue;
-        }
-        let over = match File::open(entry.path().join(LOCK)) {
-            Ok(lock) => flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok(),
-            // Before its lock a folder has no key in it, and after it it is gone soon.
-            Err(_) => {
-                let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
-                let age = modified.and_then(|time| time.elapsed().ok()).unwrap_or_default();
-                age > DEADLINE * 2
-            }
-        };
-        if over {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
+        let alive = |pid: &str| Path::new("/proc").join(pid).exists();
+        // A process of another container is not seen, but no run lasts that long.
+        let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+        let age = modified.and_then(|time| time.elapsed().ok()).unwrap_or_default();
+        let dead = pid.is_some_and(|pid| pid.parse::<u32>().is_ok() && !alive(pid));
+        if dead && alive("self") && age > DEADLINE * 2 {
             // Somebody else's cannot be removed, and need not be.
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
 }
 
-/// A home and a key file for one run of sops, removed when dropped.
+/// An empty home and the keys for one run of sops, removed when dropped.
 struct Run<'i> {
     home: tempfile::TempDir,
-    key_file: PathBuf,
+    keys: MemoryFile,
     identities: &'i Identities,
-    _lock: File,
 }
 
 impl<'i> Run<'i> {
@@ -252,10 +242,7 @@ impl<'i> Run<'i> {
         remove_left_overs(&base);
         let prefix = format!("{PREFIX}{}-", std::process::id());
         let home = tempfile::Builder::new().prefix(&prefix).tempdir_in(base)?;
-        let lock = File::create_new(home.path().join(LOCK))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(std::io::Error::from)?;
-        let key_file = identities.write_for_sops(&home.path().join("keys"))?;
-        Ok(Self { home, key_file, identities, _lock: lock })
+        Ok(Self { home, keys: identities.for_sops()?, identities })
     }
 
     fn command(&self, sops: &SopsProgram, reach: Reach) -> Cmd {
@@ -281,6 +268,6 @@ impl<'i> Run<'i> {
         if let Some(file) = self.identities.ssh_files().first() {
             command = command.env("SOPS_AGE_SSH_PRIVATE_KEY_FILE", file);
         }
-        command.env("SOPS_AGE_KEY_FILE", &self.key_file).env("SOPS_DISABLE_VERSION_CHECK", "1")
+        command.env("SOPS_AGE_KEY_FILE", self.keys.path()).env("SOPS_DISABLE_VERSION_CHECK", "1")
     }
 }

@@ -1,6 +1,7 @@
 //! The address of a machine, and the options with which ssh reaches it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -137,6 +138,33 @@ fn check_word(word: &str) -> Result<(), &'static str> {
     if word.contains(odd) { Err("it holds a character that no address has") } else { Ok(()) }
 }
 
+/// An address that a machine reports of itself, as it may be connected to; none where it
+/// is no address of one machine. Whoever reports it may be hostile: names, options and
+/// what a shell would understand are no addresses.
+pub fn reported_address(text: &str) -> Option<String> {
+    let (address, zone) = match text.split_once('%') {
+        Some((address, zone)) => (address, Some(zone)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().ok()?;
+    if address.is_loopback() || address.is_unspecified() || address.is_multicast() {
+        return None;
+    }
+    match (address, zone) {
+        (address, None) => Some(address.to_string()),
+        (IpAddr::V6(address), Some(zone)) if address.is_unicast_link_local() && is_zone(zone) => {
+            Some(format!("{address}%{zone}"))
+        }
+        _ => None,
+    }
+}
+
+/// Whether it is the name of a network interface without anything odd in it.
+fn is_zone(zone: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    (1..=15).contains(&zone.len()) && zone.chars().all(plain) && !zone.starts_with('-')
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(user) = &self.user {
@@ -195,6 +223,37 @@ mod tests {
             "h\n",
         ] {
             assert!(text.parse::<Endpoint>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_machine_reports_is_an_address_or_nothing() {
+        let long = format!("fe80::1%{}", "a".repeat(16));
+        for hostile in [
+            "",
+            "-oProxyCommand=touch /tmp/x",
+            "-v",
+            "guppy.lan",
+            "10.0.0.1;x",
+            "10.0.0.1/24",
+            "10.0.0.1%eth0",
+            "2001:db8::1%eth0",
+            "fe80::1%",
+            "fe80::1%-x",
+            "fe80::1%$(x)",
+            "fe80::1%a b",
+            "fe80::1%%h",
+            "[::2]",
+            "127.0.0.1",
+            "::1",
+            "::",
+            "224.0.0.1",
+            &long,
+        ] {
+            assert_eq!(reported_address(hostile), None, "{hostile:?}");
+        }
+        for good in ["192.0.2.7", "2001:db8::1", "fe80::1%eth0.2", "fe80::1"] {
+            assert_eq!(reported_address(good).as_deref(), Some(good));
         }
     }
 

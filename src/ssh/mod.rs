@@ -28,7 +28,7 @@ mod wait;
 
 pub use answers::AskpassResponder;
 pub use askpass::{Askpass, started_by_ssh};
-pub use endpoint::{Endpoint, EndpointError};
+pub use endpoint::{Endpoint, EndpointError, reported_address};
 pub use error::SshError;
 pub use host_key::{HostKey, HostKeyError};
 pub use key_scan::{check_key, identify, scan_key, scan_keys};

@@ -16,7 +16,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use crate::error::StepError;
-use crate::ssh::{HostKey, Session};
+use crate::ssh::{HostKey, Session, reported_address};
 
 /// The system that runs on the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,7 +173,7 @@ impl TargetFacts {
         for line in lines.lines() {
             let Some((name, value)) = line.split_once('=') else { continue };
             match name {
-                "address" => addresses.push(value.to_owned()),
+                "address" => addresses.extend(reported_address(value)),
                 "link" => links.extend(value.split_once(' ')),
                 "member" => members.extend(value.split_once(' ')),
                 _ => drop(values.insert(name, value)),

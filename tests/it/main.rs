@@ -4,6 +4,7 @@
 //! may share its process with the others: what it changes is its own folder, or that of a
 //! process which it starts.
 
+mod attacks;
 mod cli;
 mod common;
 mod facts;

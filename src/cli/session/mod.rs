@@ -1,6 +1,8 @@
 //! What a command that works on a host opens, and ends by: a run with its folder, journal
-//! and interface (`open_run`), or a visit to a host that is installed (`visit`).
+//! and interface (`open_run`), or a visit to a host that is installed (`visit`). Before any
+//! of them, what was left of keys is swept away (`sweep`).
 
 pub mod askpass;
 pub mod open_run;
+pub mod sweep;
 pub mod visit;

@@ -70,12 +70,13 @@ pub fn open_config(
     purpose: Purpose,
 ) -> Result<Run, StepError> {
     let state = StateDir::open()?;
+    let host = state.host(config.host.as_str())?;
+    // Two that begin at one moment must not both find no run; who only looks begins none.
+    let lock = (purpose == Purpose::Journey).then(|| host.lock()).transpose()?;
     let mut passing = None;
-    let (dir, resumed) = match state.host(config.host.as_str())?.current()? {
+    let (dir, resumed) = match host.current()? {
         Some(dir) => (dir, true),
-        None if purpose == Purpose::Journey => {
-            (state.host(config.host.as_str())?.new_run(Uuid::new_v4())?, false)
-        }
+        None if purpose == Purpose::Journey => (host.new_run(Uuid::new_v4())?, false),
         None => {
             let folder = passing.insert(passing_folder()?);
             let state = StateDir::at(folder.path())?.host(config.host.as_str())?;
@@ -84,6 +85,8 @@ pub fn open_config(
     };
     crate::run::log::start(&dir, cli.verbose)?;
     let mut journal = Journal::open(&dir.journal())?;
+    // From here on the journal's own lock keeps others away.
+    drop(lock);
     let identity = match journal::identity(journal.lines()) {
         Some(identity) => as_begun(identity, &config)?,
         None => begin(&mut journal, &config, dir.id())?,

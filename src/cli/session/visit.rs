@@ -127,17 +127,16 @@ impl Known {
             runs.push(current);
         }
         for dir in runs.into_iter().rev() {
-            if !dir.journal().exists() {
-                continue;
-            }
-            let lines = journal::read(&dir.journal())?;
+            // A run that cannot be read has nothing to tell; `status` names it.
+            let Ok(journal) = journal::read(&dir.journal()) else { continue };
+            let lines = journal.lines;
             let Some(reboot) = journal::output::<RebootOutput>(&lines)? else { continue };
             let Some(key) = RunKeys::in_dir(dir.path()).public() else { continue };
             let run = Installation {
                 key,
                 address: reboot.address,
                 user: journal::output::<LoginOutput>(&lines)?.and_then(|login| login.user),
-                _lock: Journal::open(&dir.journal())?,
+                _lock: Journal::open_readable(&dir.journal())?.0,
                 dir,
             };
             return Ok(Self { run: Some(run) });

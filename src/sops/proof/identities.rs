@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::exec::Cmd;
 use crate::secret::age::{HostKey, Identity};
-use crate::secret::{Secret, create_private_dir, write_private};
+use crate::secret::{MemoryFile, Secret};
 
 /// A program that prints an identity may wait for a person to unlock a store.
 const KEY_COMMAND_DEADLINE: Duration = Duration::from_secs(120);
@@ -120,9 +120,8 @@ impl Identities {
         native.collect()
     }
 
-    /// Writes what sops can take from a file, mode 0600, into `dir` (made 0700).
-    pub(crate) fn write_for_sops(&self, dir: &Path) -> std::io::Result<PathBuf> {
-        create_private_dir(dir)?;
+    /// Gives what sops can take from a file, in memory alone.
+    pub(crate) fn for_sops(&self) -> std::io::Result<MemoryFile> {
         let mut text = Zeroizing::new(String::new());
         for found in &self.gathered().found {
             let secret = match found {
@@ -133,9 +132,7 @@ impl Identities {
             text.push_str(secret.expose_str().unwrap_or_default());
             text.push('\n');
         }
-        let path = dir.join("keys.txt");
-        write_private(&path, text.as_bytes())?;
-        Ok(path)
+        MemoryFile::new(text.as_bytes())
     }
 
     /// SSH private keys that sops may use as they are.

@@ -5,10 +5,14 @@
 //! run, and learns nothing before that.
 
 use crate::error::StepError;
-use crate::ssh::Endpoint;
+use crate::run::facts::Words;
+use crate::ssh::{Endpoint, reported_address};
 use crate::steps::context::Context;
 use crate::steps::installer::InstallerOutput;
 use crate::steps::reboot::RebootOutput;
+
+/// As many addresses as a machine may be looked for at: each is connected to.
+const MOST: usize = 16;
 
 /// Places to look for the installed system, the likeliest first. With
 /// `--installed-address` it is nowhere else.
@@ -32,11 +36,18 @@ pub fn candidates(cx: &Context, target: &Endpoint) -> Result<Vec<Endpoint>, Step
     let names = [host.to_owned(), format!("{host}.local"), format!("{host}.lan")];
     let installer = cx.known_output::<InstallerOutput>()?.unwrap_or_default().addresses;
     let rebooted = cx.known_output::<RebootOutput>()?.unwrap_or_default().addresses;
-    for other in names.iter().chain(&installer.0).chain(&rebooted.0) {
+    let told = [reported(&installer), reported(&rebooted)].concat();
+    for other in names.iter().chain(&told) {
         // A port that was forwarded to the target is one of the old address alone.
         hosts.push((other, vec![configured]));
     }
     Ok(places(target, hosts))
+}
+
+/// Keeps what is an address of those that a step noted: what the target said of itself, an
+/// older landfall wrote down, or somebody edited.
+pub fn reported(noted: &Words) -> Vec<String> {
+    noted.0.iter().filter_map(|word| reported_address(word)).take(MOST).collect()
 }
 
 /// The port of the configuration; none where ssh's own choice is one of its ports.

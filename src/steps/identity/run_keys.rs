@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::config::{ConfigError, HostName, SecretPlace};
 use crate::error::StepError;
 use crate::secret::age::{HostKey as HostKeyPair, Identity};
-use crate::secret::{Secret, create_private_dir, write_private};
+use crate::secret::{PASSING_PREFIX, Secret, create_private_dir, write_private};
 use crate::ssh::HostKey;
 
 /// What the names of key files of encrypted volumes begin with.
@@ -126,16 +126,30 @@ impl RunKeys {
         self.dir.join(format!("{LUKS_PREFIX}{}", path.replace('/', "-")))
     }
 
-    fn luks_paths(&self) -> Vec<PathBuf> {
+    fn entries(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(LUKS_PREFIX);
-        entries.filter(|entry| ours(&entry.file_name())).map(|entry| entry.path()).collect()
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
+    /// The private halves that are here, and what a killed process left of one.
+    pub fn private_files(&self) -> Vec<PathBuf> {
+        let mut files = [self.private_path(), self.initrd_path(), self.user_age_path()].to_vec();
+        files.retain(|file| file.exists());
+        let luks = self.entries().into_iter().filter(|name| name.starts_with(LUKS_PREFIX));
+        files.extend(luks.map(|name| self.dir.join(name)));
+        files.extend(self.left_overs());
+        files
+    }
+
+    /// What a process that was killed while it wrote a key has left.
+    pub fn left_overs(&self) -> Vec<PathBuf> {
+        let passing = |name: &String| name.starts_with(PASSING_PREFIX) || name.contains(".tmp-");
+        self.entries().into_iter().filter(passing).map(|name| self.dir.join(name)).collect()
     }
 
     /// Deletes the private halves: the installed host has them, the source need not.
     pub fn forget_private(&self) -> Result<(), StepError> {
-        let keys = [self.private_path(), self.initrd_path(), self.user_age_path()];
-        for path in keys.into_iter().chain(self.luks_paths()) {
+        for path in self.private_files() {
             match std::fs::remove_file(path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(self.io(&error));

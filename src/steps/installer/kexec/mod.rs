@@ -18,6 +18,7 @@ use crate::run::step::StepId;
 use crate::ssh;
 use crate::ssh::{Endpoint, HostKey, Session, SshError};
 use crate::steps::connect;
+use crate::steps::connect::addresses;
 use crate::steps::context::Context;
 use crate::target::Phase;
 
@@ -168,7 +169,8 @@ fn places(cx: &Context, before: &Endpoint) -> Result<Vec<(Endpoint, bool)>, Step
     let usual = Endpoint { port: cx.config.kexec.ssh_port.or(Some(SSH_PORT)), ..root };
     // The system that it ends had more addresses than the one that was named.
     let intended = cx.intended::<InstallerIntention>()?;
-    let others = intended.map(|intention| intention.addresses.0).unwrap_or_default();
+    let others =
+        intended.map(|intention| addresses::reported(&intention.addresses)).unwrap_or_default();
     for host in [before.host.clone()].into_iter().chain(others) {
         let place = Endpoint { host, ..usual.clone() };
         let same = |(known, _): &(Endpoint, bool)| {

@@ -1,0 +1,5 @@
+//! Attacks: what somebody hostile, or bad luck, may do, on real programs.
+
+mod addresses;
+mod journal;
+mod keys;
