@@ -1,7 +1,5 @@
 //! `landfall bootstrap`: the whole journey.
 
-use std::time::Instant;
-
 use clap::Args;
 
 use super::Cli;
@@ -15,7 +13,6 @@ use crate::error::{Exit, StepError};
 use crate::journey;
 use crate::journey::Selection;
 use crate::journey::engine;
-use crate::run::event::Event;
 use crate::run::journal;
 use crate::run::step::StepId;
 use crate::steps::context::Context;
@@ -58,7 +55,7 @@ pub fn run(cli: &Cli, args: &BootstrapArgs) -> Result<Exit, StepError> {
             PlanArgs { journey: args.journey.clone(), format: PlanFormat::Text, json: false };
         return plan::show(cli, &args, &selection);
     }
-    travel(open_run::open(cli, &args.journey, args.yes, Purpose::Journey)?, &selection)
+    open_run::within(cli, &args.journey, args.yes, Purpose::Journey, |cx| travel(cx, &selection))
 }
 
 fn selection(args: &BootstrapArgs) -> Result<Selection, StepError> {
@@ -68,30 +65,22 @@ fn selection(args: &BootstrapArgs) -> Result<Selection, StepError> {
 }
 
 /// Goes through the selected steps of an open run.
-pub fn travel(mut run: open_run::Run, selection: &Selection) -> Result<Exit, StepError> {
-    let started = Instant::now();
-    let steps = journey::steps(&run.cx.config, selection);
-    let result = engine::run(&mut run.cx, &steps);
-    let whole = journal::completed(run.cx.memory.journal.lines());
-    if result.is_ok() && whole {
+pub fn travel(cx: &mut Context, selection: &Selection) -> Result<Exit, StepError> {
+    let steps = journey::steps(&cx.config, selection);
+    let exit = engine::run(cx, &steps)?;
+    if exit != Exit::Done {
+        return Ok(exit);
+    }
+    if journal::completed(cx.memory.journal.lines()) {
         // The installed host has it; what is not kept cannot leak.
-        run.cx.keys().forget_private()?;
+        cx.keys().forget_private()?;
     }
-    if result.is_ok()
-        && let Some(kept) = keys_left(&run.cx)
-    {
-        run.cx.events.warn(kept);
+    if let Some(kept) = keys_left(cx) {
+        cx.events.warn(kept);
     }
-    if result.is_ok() && run.cx.config.push == Push::No {
-        say_what_to_push(&run.cx)?;
+    if cx.config.push == Push::No {
+        say_what_to_push(cx)?;
     }
-    let exit = match &result {
-        Ok(exit) => *exit,
-        Err(error) => error.exit,
-    };
-    let seconds = started.elapsed().as_secs_f64();
-    run.cx.events.emit(Event::RunEnded { exit: exit as u8, seconds });
-    run.ui.finish();
     Ok(exit)
 }
 

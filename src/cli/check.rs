@@ -10,7 +10,6 @@ use crate::error::{Exit, StepError};
 use crate::journey;
 use crate::journey::Selection;
 use crate::journey::engine;
-use crate::run::event::Event;
 use crate::run::step::StepId;
 
 #[derive(Debug, Clone, Args)]
@@ -24,18 +23,10 @@ pub struct CheckArgs {
 }
 
 pub fn run(cli: &Cli, args: &CheckArgs) -> Result<Exit, StepError> {
-    let started = std::time::Instant::now();
-    let mut run = open_run::open(cli, &args.journey, args.yes, Purpose::Look)?;
-    run.cx.memory.check_alone = true;
-    let mut steps = journey::steps(&run.cx.config, &Selection::default());
-    steps.retain(|planned| planned.step.id() == StepId::Check);
-    let result = engine::run(&mut run.cx, &steps);
-    let exit = match &result {
-        Ok(exit) => *exit,
-        Err(error) => error.exit,
-    };
-    let seconds = started.elapsed().as_secs_f64();
-    run.cx.events.emit(Event::RunEnded { exit: exit as u8, seconds });
-    run.ui.finish();
-    Ok(exit)
+    open_run::within(cli, &args.journey, args.yes, Purpose::Look, |cx| {
+        cx.memory.check_alone = true;
+        let mut steps = journey::steps(&cx.config, &Selection::default());
+        steps.retain(|planned| planned.step.id() == StepId::Check);
+        engine::run(cx, &steps)
+    })
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use crate::config::HostName;
 use crate::error::{Advice, Exit, StepError};
 use crate::exec::quote;
 use crate::init;
@@ -211,7 +212,12 @@ impl Given {
     fn gather(args: &InitArgs, prompter: &dyn Prompter, home: &Path) -> Result<Self, InitError> {
         let question = Question::new("Name of the first host", "--host NAME");
         let host = answer(args.host.as_deref(), prompter, &question, None)?;
-        check(is_host_name(&host), "--host", &host, "not a host name (letters, digits, hyphens)")?;
+        check(
+            HostName::of_new_host(&host).is_ok(),
+            "--host",
+            &host,
+            "not a host name (letters, digits, hyphens)",
+        )?;
         let question = Question::new("Primary user", "--user USER");
         let user = answer(args.user.as_deref(), prompter, &question, login_name().as_deref())?;
         check(is_user_name(&user), "--user", &user, "not a user's login name")?;
@@ -254,19 +260,13 @@ fn check(holds: bool, flag: &'static str, value: &str, why: &'static str) -> Res
 
 /// Whether a host can have this name and this disk.
 pub fn check_names(host: &str, disk: &str) -> Result<(), InitError> {
-    check(is_host_name(host), "NAME", host, "not a host name (letters, digits, hyphens)")?;
+    check(
+        HostName::of_new_host(host).is_ok(),
+        "NAME",
+        host,
+        "not a host name (letters, digits, hyphens)",
+    )?;
     check(is_device(disk), "--disk", disk, "not the path of a device")
-}
-
-/// What NixOS takes for `networking.hostName`, in lower case as in known_hosts.
-fn is_host_name(name: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    (1..=63).contains(&name.len())
-        && name.chars().all(inner)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-        // The installer flake has its image under this name.
-        && name != "iso"
 }
 
 fn is_user_name(name: &str) -> bool {
@@ -388,10 +388,10 @@ mod tests {
     #[test]
     fn names_are_checked() {
         for good in ["guppy", "node-1", "x", "9"] {
-            assert!(is_host_name(good), "{good}");
+            assert!(check_names(good, "/dev/vda").is_ok(), "{good}");
         }
         for bad in ["", "Guppy", "a.b", "-a", "a-", "a b", "iso", "a\"", &"x".repeat(64)] {
-            assert!(!is_host_name(bad), "{bad}");
+            assert!(check_names(bad, "/dev/vda").is_err(), "{bad}");
         }
         assert!(is_user_name("_anna-2") && is_user_name("bob"));
         for bad in ["", "root", "2anna", "Anna", "a b", "a$b", "a\"b"] {

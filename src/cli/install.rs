@@ -9,6 +9,7 @@ use super::Cli;
 use super::args::into_config::{flake_of, install_config, installation, nix_options};
 use super::args::{ConnectionArgs, DiskArgs, KexecArgs, NixArgs};
 use super::args::{InstallationArgs, PhaseArg};
+use super::bootstrap::travel;
 use super::session::open_run;
 use crate::cli::session::open_run::Purpose;
 use crate::config::ConfigError;
@@ -169,8 +170,9 @@ pub fn run(cli: &Cli, args: &InstallArgs) -> Result<Exit, StepError> {
         return vm_test(cli, args);
     }
     let config = install_config(cli, args)?;
-    let run = open_run::open_config(cli, config, &args.connection, args.yes, Purpose::Journey)?;
-    crate::cli::bootstrap::travel(run, &Selection::default())
+    open_run::within_config(cli, config, &args.connection, args.yes, Purpose::Journey, |cx| {
+        travel(cx, &Selection::default())
+    })
 }
 
 impl InstallArgs {

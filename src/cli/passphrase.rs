@@ -85,10 +85,9 @@ pub fn run(cli: &Cli, args: &PassphraseArgs) -> Result<Exit, StepError> {
     journey.user.clone_from(&args.user);
     journey.no_push = args.no_push;
     journey.grant.clone_from(&args.grant);
-    let mut visit = Visit::begin(cli, &journey, "passphrase", args.yes)?;
-    let changed = change(&mut visit, args, place.as_ref(), old, new);
-    visit.ui.finish();
-    changed.map(|()| Exit::Done)
+    visit::within(cli, &journey, "passphrase", args.yes, |visit| {
+        change(visit, args, place.as_ref(), old, new).map(|()| Exit::Done)
+    })
 }
 
 /// The passphrase in a file, which may be a pipe.
@@ -99,7 +98,7 @@ fn given(path: &Path) -> Result<Secret, PassphraseError> {
 }
 
 fn change(
-    visit: &mut Visit,
+    visit: &mut Visit<'_>,
     args: &PassphraseArgs,
     place: Option<&SecretPlace>,
     old: Option<Secret>,
@@ -107,12 +106,12 @@ fn change(
 ) -> Result<(), StepError> {
     // What is kept is looked at, and can be changed, before the disk is.
     let old = match place {
-        Some(place) => Some(kept_at(&visit.cx, place)?),
+        Some(place) => Some(kept_at(visit.cx, place)?),
         None => old,
     };
     visit.connect()?;
-    sudo::ensure(&mut visit.cx)?;
-    let cx = &visit.cx;
+    sudo::ensure(visit.cx)?;
+    let cx: &Context = visit.cx;
     let volumes = chosen(cx, &args.volume)?;
     let session = &cx.target()?.session;
     let headers: Vec<LuksHeader> =

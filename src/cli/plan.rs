@@ -9,6 +9,7 @@ use crate::cli::session::open_run::Purpose;
 use crate::error::{Exit, StepError};
 use crate::journey;
 use crate::journey::Selection;
+use crate::run::plan::Plan;
 use crate::ui::{Style, say};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -38,19 +39,25 @@ pub fn run(cli: &Cli, args: &PlanArgs) -> Result<Exit, StepError> {
 
 /// The plan of those steps that are selected.
 pub fn show(cli: &Cli, args: &PlanArgs, selection: &Selection) -> Result<Exit, StepError> {
-    let run = open_run::open(cli, &args.journey, true, Purpose::Print)?;
-    let steps = journey::steps(&run.cx.config, selection);
-    let plan = journey::plan(&run.cx, &steps);
-    run.ui.finish();
+    let mut text = String::new();
+    let exit = open_run::within(cli, &args.journey, true, Purpose::Print, |cx| {
+        let steps = journey::steps(&cx.config, selection);
+        text = drawn(&journey::plan(cx, &steps), cli, args)?;
+        Ok(Exit::Done)
+    })?;
+    // After everything that was told beside it.
+    say(text);
+    Ok(exit)
+}
+
+fn drawn(plan: &Plan, cli: &Cli, args: &PlanArgs) -> Result<String, StepError> {
     let format = if args.json { PlanFormat::Json } else { args.format };
-    let text = match format {
+    Ok(match format {
         PlanFormat::Text => plan.text(Style::stdout(cli.color)),
-        PlanFormat::Json => serde_json::to_string_pretty(&plan).map_err(|error| {
+        PlanFormat::Json => serde_json::to_string_pretty(plan).map_err(|error| {
             StepError::new("the plan could not be written", error.to_string(), "This is a bug.")
         })?,
         PlanFormat::Mermaid => plan.mermaid(),
         PlanFormat::Svg => plan.svg(),
-    };
-    say(text);
-    Ok(Exit::Done)
+    })
 }

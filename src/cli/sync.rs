@@ -3,21 +3,17 @@
 //!
 //! The last steps of the journey, on a host that is long done.
 
-use std::time::Instant;
-
 use clap::Args;
 
 use super::Cli;
 use super::args::{ConnectionArgs, HostAndTargetArgs, JourneyArgs, NixArgs};
 use super::session::visit;
-use crate::cli::session::visit::Visit;
 use crate::config::choices::Activation;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
 use crate::journey;
 use crate::journey::Selection;
 use crate::journey::engine;
-use crate::run::event::Event;
 use crate::run::step::{Disposition, StepId};
 use crate::steps::connect::sudo;
 use crate::steps::context::Context;
@@ -59,26 +55,16 @@ pub struct SyncArgs {
 }
 
 pub fn run(cli: &Cli, args: &SyncArgs) -> Result<Exit, StepError> {
-    let started = Instant::now();
-    let mut visit = Visit::begin(cli, &as_journey(args), "sync", args.yes)?;
-    let activates = args.boot || args.switch;
-    let connected = visit.connect().and_then(|()| {
-        // Asked for before the long work.
-        if activates { sudo::ensure(&mut visit.cx) } else { Ok(()) }
-    });
-    let Visit { mut cx, ui, .. } = visit;
-    if let Err(error) = connected {
-        ui.finish();
-        return Err(error);
-    }
-    say_what_stays(&cx)?;
-    let steps = steps(&mut cx, args);
-    let result = engine::run(&mut cx, &steps);
-    let exit = result.as_ref().map_or_else(|error| error.exit, |exit| *exit);
-    let seconds = started.elapsed().as_secs_f64();
-    cx.events.emit(Event::RunEnded { exit: exit as u8, seconds });
-    ui.finish();
-    Ok(exit)
+    visit::within(cli, &as_journey(args), "sync", args.yes, |visit| {
+        visit.connect()?;
+        if args.boot || args.switch {
+            // Asked for before the long work.
+            sudo::ensure(visit.cx)?;
+        }
+        say_what_stays(visit.cx)?;
+        let steps = steps(visit.cx, args);
+        engine::run(visit.cx, &steps)
+    })
 }
 
 /// The journey of which this is the end.

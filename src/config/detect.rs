@@ -5,17 +5,11 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-use crate::exec::Cmd;
+use crate::git::{GitError, Repo};
 
 /// The files that git knows in `repo`, relative to it.
-pub fn tracked_files(repo: &Path) -> Result<Vec<PathBuf>, String> {
-    let output = Cmd::new("git")
-        .args(["ls-files", "-z"])
-        .dir(repo)
-        .run()
-        .map_err(|error| error.to_string())?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.split('\0').filter(|path| !path.is_empty()).map(PathBuf::from).collect())
+pub fn tracked_files(repo: &Path) -> Result<Vec<PathBuf>, GitError> {
+    Repo::open(repo)?.tracked()
 }
 
 /// The folder of the flake that installs minimal systems: named for installing,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::installation::InstallationError;
 use crate::error::{Advice, Exit};
+use crate::git::GitError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -11,6 +12,8 @@ pub enum ConfigError {
     HostName(String),
     #[error("{dir} is not in a git repository with a flake.nix")]
     NoFlake { dir: PathBuf },
+    #[error("{dir} cannot be read: {source}")]
+    Repository { dir: PathBuf, source: GitError },
     #[error("{path} cannot be read: {source}")]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{path} is not understood: {source}")]
@@ -56,6 +59,7 @@ impl Advice for ConfigError {
         match self {
             Self::HostName(_) => "Host names have letters, digits and hyphens, 63 at most.".into(),
             Self::NoFlake { .. } => "Run landfall in your nix-config, or name it with -C DIR. `landfall init` writes a new one.".into(),
+            Self::Repository { source, .. } => source.hint(),
             Self::Read { .. } => "Check the path and its permissions.".into(),
             Self::Settings { .. } => "Correct the line that is named; the settings are described in the README.".into(),
             Self::Target(_) => "Write the target as [user@]host[:port], ssh://…, or a name from your ssh_config.".into(),

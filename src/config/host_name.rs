@@ -10,6 +10,18 @@ use super::ConfigError;
 pub struct HostName(String);
 
 impl HostName {
+    /// Reads a name for a host that landfall makes: one that names the host in known_hosts
+    /// and in DNS as well, which know neither capitals nor `_`.
+    pub fn of_new_host(text: &str) -> Result<Self, ConfigError> {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        // The installer flake has its image under the name `iso`.
+        if text.chars().all(plain) && text != "iso" {
+            text.parse()
+        } else {
+            Err(ConfigError::HostName(text.to_owned()))
+        }
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -45,6 +57,18 @@ mod tests {
         }
         for bad in ["", "-a", "a-", "a.b", "a/b", "a b", "../x", &"a".repeat(64)] {
             assert!(bad.parse::<HostName>().is_err(), "{bad}");
+            assert!(HostName::of_new_host(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_that_landfall_gives_are_known_in_dns_too() {
+        for good in ["guppy", "a", "web-1", "9"] {
+            assert!(HostName::of_new_host(good).is_ok(), "{good}");
+        }
+        for bad in ["node_2", "A9", "iso"] {
+            assert!(HostName::of_new_host(bad).is_err(), "{bad}");
+            assert!(bad.parse::<HostName>().is_ok(), "{bad}");
         }
     }
 }

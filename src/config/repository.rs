@@ -104,10 +104,8 @@ impl ConfigRepo {
     }
 
     pub(crate) fn tracked(&self) -> Result<Vec<PathBuf>, ConfigError> {
-        detect::tracked_files(&self.dir).map_err(|why| ConfigError::Read {
-            path: self.dir.clone(),
-            source: std::io::Error::other(why),
-        })
+        detect::tracked_files(&self.dir)
+            .map_err(|source| ConfigError::Repository { dir: self.dir.clone(), source })
     }
 
     /// Where the secrets live, if there are any.

@@ -15,7 +15,7 @@ use super::flake;
 use super::{EXPRESSION, HostFacts};
 use crate::config::{Config, ConfigError};
 use crate::error::{Exit, StepError};
-use crate::exec::{Cmd, ExecError};
+use crate::git::{GitError, export_head};
 use crate::nix::{Nix, NixError};
 
 /// A private copy of the config repository and, beside it, of the secrets.
@@ -36,7 +36,7 @@ impl Scratch {
         };
         let dir =
             tempfile::Builder::new().prefix("scratch-").tempdir_in(run_dir).map_err(failed)?;
-        copy_head(config.repo()?, &dir.path().join("config")).map_err(no_commit)?;
+        export_head(config.repo()?, &dir.path().join("config")).map_err(no_commit)?;
         if let Some(hardware) = config.hardware_file() {
             let path = dir.path().join("config").join(hardware);
             if !path.exists() {
@@ -48,7 +48,7 @@ impl Scratch {
         }
         let input = config.secrets.as_ref().and_then(|secrets| secrets.input.clone());
         if let (Some(secrets), Some(_)) = (&config.secrets, &input) {
-            copy_head(&secrets.dir, &dir.path().join("secrets")).map_err(no_commit)?;
+            export_head(&secrets.dir, &dir.path().join("secrets")).map_err(no_commit)?;
         }
         Ok(Self { dir, secrets_input: input })
     }
@@ -65,7 +65,7 @@ impl Scratch {
     }
 }
 
-fn no_commit(error: ExecError) -> StepError {
+fn no_commit(error: GitError) -> StepError {
     let mut error = StepError::from(error).doing("the last commit could not be copied");
     error.hint = "Commit the configuration and its secrets first.".into();
     error.exit(Exit::Usage)
@@ -141,20 +141,6 @@ pub fn not_evaluated(error: NixError, attr: &str) -> StepError {
     error
 }
 
-/// Writes the last commit of `repo` to the new folder `to`, without touching the
-/// repository's own index.
-fn copy_head(repo: &Path, to: &Path) -> Result<(), ExecError> {
-    std::fs::create_dir_all(to)
-        .map_err(|source| ExecError::Io { command: "a new folder".into(), source })?;
-    let index = to.with_extension("index");
-    let git = |args: &[&str]| {
-        Cmd::new("git").arg("-C").arg(repo).args(args).env("GIT_INDEX_FILE", &index)
-    };
-    git(&["read-tree", "HEAD"]).run()?;
-    git(&["checkout-index", "--all"]).arg(format!("--prefix={}/", to.display())).run()?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,31 +150,5 @@ mod tests {
         assert_eq!(flake_in("path:/x", Path::new("")), "path:/x");
         assert_eq!(flake_in("path:/x", Path::new("inst")), "path:/x?dir=inst");
         assert_eq!(flake_in("git+file:///x?rev=1", Path::new("i")), "git+file:///x?rev=1&dir=i");
-    }
-
-    #[test]
-    fn only_the_last_commit_is_copied() {
-        let repo = tempfile::tempdir().unwrap();
-        let git = |args: &[&str]| {
-            Cmd::new("git")
-                .args(["-c", "user.name=t", "-c", "user.email=t@example.org"])
-                .args(args)
-                .dir(repo.path())
-                .run()
-                .unwrap()
-        };
-        git(&["init", "-q"]);
-        std::fs::write(repo.path().join("tracked"), "encrypted").unwrap();
-        git(&["add", "tracked"]);
-        git(&["commit", "-qm", "first"]);
-        std::fs::write(repo.path().join("tracked"), "decrypted").unwrap();
-        std::fs::write(repo.path().join("staged"), "b").unwrap();
-        git(&["add", "staged"]);
-        let copy = tempfile::tempdir().unwrap();
-        let to = copy.path().join("config");
-        copy_head(repo.path(), &to).unwrap();
-        assert_eq!(std::fs::read_to_string(to.join("tracked")).unwrap(), "encrypted");
-        assert!(!to.join("staged").exists());
-        assert!(git(&["status", "--porcelain"]).text().contains("A  staged"));
     }
 }

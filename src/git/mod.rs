@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use error::GitError;
 pub use remote::{AheadBehind, Standing, clone};
-pub use worktree::Worktree;
+pub use worktree::{Worktree, export_head};
 
 use crate::exec::{Cmd, ExecError, Output};
 
@@ -202,6 +202,13 @@ impl Repo {
         Ok(())
     }
 
+    /// The same for a file that git may have been told to ignore.
+    pub fn intent_to_add_ignored(&self, path: &Path) -> Result<(), GitError> {
+        let path = self.relative(path)?;
+        self.git(&["add", "--intent-to-add", "--force", "--"]).arg(path).run()?;
+        Ok(())
+    }
+
     /// Commits the contents that `paths` have now, and nothing else, whatever else is
     /// staged. Gives the new commit.
     pub fn commit_paths(&self, paths: &[&Path], message: &str) -> Result<String, GitError> {
@@ -283,9 +290,16 @@ impl Repo {
     }
 }
 
-fn git_in(dir: &Path) -> Cmd {
-    // File names are names: `*` and `:` in them mean nothing.
-    without_questions(Cmd::new("git").arg("--literal-pathspecs").arg("-C").arg(dir))
+/// Gives git in a folder: it asks nothing, and file names are names, in which `*` and `:`
+/// mean nothing.
+pub fn git_in(dir: &Path) -> Cmd {
+    without_questions(asking_git_in(dir).arg("--literal-pathspecs"))
+}
+
+/// Gives git in a folder for a command that a person has started: signing may ask for the
+/// passphrase of a key.
+pub fn asking_git_in(dir: &Path) -> Cmd {
+    Cmd::new("git").arg("-C").arg(dir)
 }
 
 /// Runs to the end; a failure comes with what was printed, where git explains itself.

@@ -70,3 +70,42 @@ fn remove_left_over(folder: &Path) {
     }
     let _ = std::fs::remove_dir_all(folder);
 }
+
+/// Writes the last commit of the repository around `dir` to the new folder `to`, without
+/// touching the repository's own index.
+pub fn export_head(dir: &Path, to: &Path) -> Result<(), GitError> {
+    std::fs::create_dir_all(to)
+        .map_err(|source| GitError::Io { doing: "making a folder", source })?;
+    let index = to.with_extension("index");
+    let git = |args: &[&str]| git_in(dir).args(args).env("GIT_INDEX_FILE", &index);
+    git(&["read-tree", "HEAD"]).run()?;
+    git(&["checkout-index", "--all"]).arg(format!("--prefix={}/", to.display())).run()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_last_commit_is_exported() {
+        let repo = tempfile::tempdir().unwrap();
+        let git = |args: &[&str]| {
+            let author = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
+            git_in(repo.path()).args(author).args(args).run().unwrap()
+        };
+        git(&["init", "-q"]);
+        std::fs::write(repo.path().join("tracked"), "encrypted").unwrap();
+        git(&["add", "tracked"]);
+        git(&["commit", "-qm", "first"]);
+        std::fs::write(repo.path().join("tracked"), "decrypted").unwrap();
+        std::fs::write(repo.path().join("staged"), "b").unwrap();
+        git(&["add", "staged"]);
+        let copy = tempfile::tempdir().unwrap();
+        let to = copy.path().join("config");
+        export_head(repo.path(), &to).unwrap();
+        assert_eq!(std::fs::read_to_string(to.join("tracked")).unwrap(), "encrypted");
+        assert!(!to.join("staged").exists());
+        assert!(git(&["status", "--porcelain"]).text().contains("A  staged"));
+    }
+}

@@ -19,6 +19,7 @@ use serde_json::json;
 
 use crate::error::{Advice, Exit};
 use crate::exec::{Cmd, ExecError};
+use crate::git::asking_git_in;
 use crate::secret::Secret;
 use templates::{NIX_CONFIG, NIX_SECRETS, Template, TemplateValues};
 
@@ -111,7 +112,7 @@ pub fn check(dir: &Path) -> Result<(), ScaffoldError> {
             return Err(ScaffoldError::Exists(place));
         }
     }
-    check_installed("git", Cmd::new("git").arg("--version"))?;
+    check_installed("git", git(Path::new("/")).arg("--version"))?;
     check_installed("sops", Cmd::new("sops").args(["--version", "--disable-version-check"]))?;
     match git(Path::new("/")).args(["var", "GIT_COMMITTER_IDENT"]).run() {
         Ok(_) => Ok(()),
@@ -220,7 +221,7 @@ fn check_decrypts(
 }
 
 fn git(dir: &Path) -> Cmd {
-    Cmd::new("git").arg("-C").arg(dir).deadline(DEADLINE)
+    asking_git_in(dir).deadline(DEADLINE)
 }
 
 fn first_commit(repo: &Path, message: &str, remote: Option<&str>) -> Result<(), ScaffoldError> {

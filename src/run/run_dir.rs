@@ -269,6 +269,13 @@ impl RunDir {
         self.dir.join(JOURNAL)
     }
 
+    /// The journals of all runs of the host whose run has its folder at `dir`.
+    pub fn journals_beside(dir: &Path) -> Vec<PathBuf> {
+        let runs = dir.parent().and_then(|host| std::fs::read_dir(host).ok());
+        let runs = runs.into_iter().flatten().flatten();
+        runs.map(|run| run.path().join(JOURNAL)).filter(|journal| journal.is_file()).collect()
+    }
+
     pub fn log(&self) -> PathBuf {
         self.dir.join(LOG)
     }

@@ -120,8 +120,12 @@ impl Tally {
         self.rows.extend(Row::of(stamped));
     }
 
-    /// The report at the end of a run: table, total, and what to do after a failure.
+    /// The report at the end of a run: table, total, and what to do after a failure. One
+    /// that came to no step has nothing to report: its result or its error tells by itself.
     pub fn closing(&self, exit: u8, seconds: f64, resume: Option<&str>, style: Style) -> String {
+        if self.rows.is_empty() {
+            return String::new();
+        }
         let mut text = String::from("\n");
         let mut rows: Vec<Vec<String>> = self.rows.iter().map(|row| cells(row, style)).collect();
         rows.push(vec![String::new(), style.strong("total"), style.strong(&duration(seconds))]);

@@ -4,5 +4,6 @@
 
 pub mod askpass;
 pub mod open_run;
+mod run;
 pub mod sweep;
 pub mod visit;

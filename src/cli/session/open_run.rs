@@ -1,4 +1,4 @@
-//! What `bootstrap`, `plan` and `check` share: a context with its run's folder,
+//! What `bootstrap`, `install`, `plan` and `check` share: a context with its run's folder,
 //! journal and log, and the user interface around it.
 
 use std::path::PathBuf;
@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use uuid::Uuid;
 
 use super::askpass;
+use super::run::Run;
 use crate::cli::Cli;
 use crate::cli::args::into_config::{config_repo, host_config};
 use crate::cli::args::{ConnectionArgs, JourneyArgs};
@@ -24,14 +25,6 @@ use crate::target::Phase;
 use crate::ui::Ui;
 use crate::ui::prompt;
 
-/// A run that is open: its context, and the interface that shows it.
-pub struct Run {
-    pub cx: Context,
-    pub ui: Ui,
-    /// Removed at the end, when the run was opened only to look.
-    _passing: Option<tempfile::TempDir>,
-}
-
 /// What a run is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -42,13 +35,31 @@ pub enum Purpose {
     Print,
 }
 
-/// Opens the current run of the host, or a new one, and connects to the target.
-pub fn open(
+/// How a command opens its run.
+struct Opening<'a> {
+    cli: &'a Cli,
+    connection: &'a ConnectionArgs,
+    yes: bool,
+    purpose: Purpose,
+}
+
+/// What comes of looking at the target.
+enum Entered {
+    /// The run can be worked on.
+    Run,
+    /// It is complete, and the machine waits to be installed: another run begins.
+    AnotherMachine,
+}
+
+/// Opens the current run of the host, or a new one, connects to the target, does `work`,
+/// and ends the run.
+pub fn within(
     cli: &Cli,
     journey: &JourneyArgs,
     yes: bool,
     purpose: Purpose,
-) -> Result<Run, StepError> {
+    work: impl FnOnce(&mut Context) -> Result<Exit, StepError>,
+) -> Result<Exit, StepError> {
     let config = host_config(&config_repo(cli, journey)?, journey)?;
     if purpose == Purpose::Journey && config.target.is_none() {
         return Err(StepError::new(
@@ -58,77 +69,93 @@ pub fn open(
         )
         .exit(Exit::Usage));
     }
-    open_config(cli, config, &journey.connection, yes, purpose)
+    within_config(cli, config, &journey.connection, yes, purpose, work)
 }
 
-/// The same for a configuration that was put together already.
-pub fn open_config(
+/// Does the same for a configuration that is assembled already.
+pub fn within_config(
     cli: &Cli,
     config: Config,
     connection: &ConnectionArgs,
     yes: bool,
     purpose: Purpose,
-) -> Result<Run, StepError> {
-    let state = StateDir::open()?;
-    let host = state.host(config.host.as_str())?;
-    // Two that begin at one moment must not both find no run; who only looks begins none.
-    let lock = (purpose == Purpose::Journey).then(|| host.lock()).transpose()?;
-    let mut passing = None;
-    let (dir, resumed) = match host.current()? {
-        Some(dir) => (dir, true),
-        None if purpose == Purpose::Journey => (host.new_run(Uuid::new_v4())?, false),
-        None => {
-            let folder = passing.insert(passing_folder()?);
-            let state = StateDir::at(folder.path())?.host(config.host.as_str())?;
-            (state.new_run(Uuid::new_v4())?, false)
+    work: impl FnOnce(&mut Context) -> Result<Exit, StepError>,
+) -> Result<Exit, StepError> {
+    let opening = Opening { cli, connection, yes, purpose };
+    let mut run = opening.begin(config)?;
+    let result = match opening.enter(&mut run.cx) {
+        Ok(Entered::Run) => work(&mut run.cx),
+        Ok(Entered::AnotherMachine) => {
+            // Where it answers is where the next run begins.
+            let target = run.cx.connection.address.clone();
+            let config = Config { target, ..run.cx.config.clone() };
+            run.finish(Ok(Exit::Done))?;
+            return within_config(cli, config, connection, yes, purpose, work);
         }
+        Err(error) => Err(error),
     };
-    crate::run::log::start(&dir, cli.verbose)?;
-    let mut journal = Journal::open(&dir.journal())?;
-    // From here on the journal's own lock keeps others away.
-    drop(lock);
-    let identity = match journal::identity(journal.lines()) {
-        Some(identity) => as_begun(identity, &config)?,
-        None => begin(&mut journal, &config, dir.id())?,
-    };
-    let resume = resume_command(&config, yes);
-    let (sender, receiver) = mpsc::channel();
-    let ui = match purpose {
-        Purpose::Print => Ui::start_beside(cli.log_format, cli.color, receiver),
-        Purpose::Journey | Purpose::Look => {
-            Ui::start(cli.log_format, cli.color, Some(resume), receiver)
+    run.finish(result)
+}
+
+impl Opening<'_> {
+    /// Makes what a run needs on the source, and tells that it begins.
+    fn begin(&self, config: Config) -> Result<Run, StepError> {
+        let state = StateDir::open()?;
+        let host = state.host(config.host.as_str())?;
+        // Two that begin at one moment must not both find no run; who only looks begins none.
+        let lock = (self.purpose == Purpose::Journey).then(|| host.lock()).transpose()?;
+        let mut passing = None;
+        let (dir, resumed) = match host.current()? {
+            Some(dir) => (dir, true),
+            None if self.purpose == Purpose::Journey => (host.new_run(Uuid::new_v4())?, false),
+            None => {
+                let folder = passing.insert(passing_folder()?);
+                let state = StateDir::at(folder.path())?.host(config.host.as_str())?;
+                (state.new_run(Uuid::new_v4())?, false)
+            }
+        };
+        crate::run::log::start(&dir, self.cli.verbose)?;
+        let mut journal = Journal::open(&dir.journal())?;
+        // From here on the journal's own lock keeps others away.
+        drop(lock);
+        let identity = match journal::identity(journal.lines()) {
+            Some(identity) => as_begun(identity, &config)?,
+            None => begin(&mut journal, &config, dir.id())?,
+        };
+        let (sender, receiver) = mpsc::channel();
+        let (format, color) = (self.cli.log_format, self.cli.color);
+        let ui = match self.purpose {
+            Purpose::Print => Ui::start_beside(format, color, receiver),
+            Purpose::Journey | Purpose::Look => {
+                Ui::start(format, color, Some(resume_command(&config, self.yes)), receiver)
+            }
+        };
+        let events = Events::new(config.host.as_str(), sender);
+        let prompter = prompt::prompter(self.yes, ui.screen());
+        let path: PathBuf = dir.path().to_owned();
+        let cx = Context::new(config, identity, path, journal, events, prompter);
+        cx.events.emit(Event::RunStarted {
+            run: cx.run.run.to_string(),
+            strategy: cx.config.strategy(),
+            target: cx.connection.address.as_ref().map(ToString::to_string).unwrap_or_default(),
+            log: passing.is_none().then(|| dir.log().display().to_string()),
+            resumed,
+        });
+        Ok(Run::new(cx, ui, passing))
+    }
+
+    /// Connects to the target, and looks whether the run is about it.
+    fn enter(&self, cx: &mut Context) -> Result<Entered, StepError> {
+        askpass::start(cx, self.connection)?;
+        connect::establish(cx)?;
+        if self.purpose == Purpose::Journey && is_another_machine(cx) {
+            cx.events.note("the last run is complete, and an installer answers: a new run begins");
+            StateDir::open()?.host(cx.config.host.as_str())?.forget_current()?;
+            return Ok(Entered::AnotherMachine);
         }
-    };
-    let events = Events::new(config.host.as_str(), sender);
-    let prompter = prompt::prompter(yes, ui.screen());
-    let path: PathBuf = dir.path().to_owned();
-    let mut cx = Context::new(config, identity, path, journal, events, prompter);
-    askpass::start(&mut cx, connection)?;
-    cx.events.emit(Event::RunStarted {
-        run: cx.run.run.to_string(),
-        strategy: cx.config.strategy(),
-        target: cx.connection.address.as_ref().map(ToString::to_string).unwrap_or_default(),
-        log: passing.is_none().then(|| dir.log().display().to_string()),
-        resumed,
-    });
-    if let Err(error) = connect::establish(&mut cx) {
-        ui.finish();
-        return Err(error);
+        look_back(cx, self.purpose)?;
+        Ok(Entered::Run)
     }
-    if purpose == Purpose::Journey && is_another_machine(&cx) {
-        cx.events.note("the last run is complete, and an installer answers: a new run begins");
-        state.host(cx.config.host.as_str())?.forget_current()?;
-        // Where it answers is where the next run begins.
-        let config = Config { target: cx.connection.address.clone(), ..cx.config.clone() };
-        drop(cx);
-        ui.finish();
-        return open_config(cli, config, connection, yes, purpose);
-    }
-    if let Err(error) = look_back(&mut cx, purpose) {
-        ui.finish();
-        return Err(error);
-    }
-    Ok(Run { cx, ui, _passing: passing })
 }
 
 /// Whether the run can go on here, and what changed meanwhile.

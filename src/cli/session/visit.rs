@@ -5,10 +5,10 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::askpass;
+use super::run::Run;
 use crate::cli::Cli;
 use crate::cli::args::into_config::{config_repo, connection_to, host_config};
 use crate::cli::args::{ConnectionArgs, HostAndTargetArgs, JourneyArgs, StrategyArg};
@@ -35,48 +35,59 @@ const CONTACT: Duration = Duration::from_secs(30);
 
 /// A command at work on an installed host. It has a run's folder and journal, of which
 /// nothing is kept.
-pub struct Visit {
-    pub cx: Context,
-    pub ui: Ui,
-    known: Known,
-    _folder: TempDir,
+pub struct Visit<'a> {
+    pub cx: &'a mut Context,
+    known: &'a Known,
 }
 
-impl Visit {
-    /// Everything but the connection. `command` is how the user calls it, for hints.
-    pub fn begin(
-        cli: &Cli,
-        journey: &JourneyArgs,
-        command: &'static str,
-        yes: bool,
-    ) -> Result<Self, StepError> {
-        let mut config = host_config(&config_repo(cli, journey)?, journey)?;
-        let state = StateDir::open()?.host(config.host.as_str())?;
-        let known = Known::of(&state)?;
-        known.complete(&mut config, &journey.connection, command)?;
-
-        let folder = private_temp_dir(&std::env::temp_dir()).map_err(no_folder)?;
-        let passing = StateDir::at(folder.path())?.host(config.host.as_str())?;
-        let dir = passing.new_run(Uuid::new_v4())?;
-        crate::run::log::start(known.run.as_ref().map_or(&dir, |run| &run.dir), cli.verbose)?;
-        let mut journal = Journal::open(&dir.journal())?;
-        let identity = identity(&config, dir.id());
-        journal.append(Entry::Run(identity.clone()))?;
-
-        let (sender, receiver) = mpsc::channel();
-        let ui = Ui::start(cli.log_format, cli.color, Some(resume_command()), receiver);
-        let events = Events::new(config.host.as_str(), sender);
-        let prompter = prompt::prompter(yes, ui.screen());
-        let path = dir.path().to_owned();
-        let mut cx = Context::new(config, identity, path, journal, events, prompter);
-        askpass::start(&mut cx, &journey.connection)?;
-        Ok(Self { cx, ui, known, _folder: folder })
-    }
-
+impl Visit<'_> {
     /// Connects to exactly the host that is known, and to an installed system alone.
     pub fn connect(&mut self) -> Result<(), StepError> {
-        connect(&mut self.cx, &self.known)
+        connect(self.cx, self.known)
     }
+}
+
+/// Does `work` on a host, and ends the visit. `command` is how the user calls it, for hints.
+pub fn within(
+    cli: &Cli,
+    journey: &JourneyArgs,
+    command: &'static str,
+    yes: bool,
+    work: impl FnOnce(&mut Visit<'_>) -> Result<Exit, StepError>,
+) -> Result<Exit, StepError> {
+    let (mut run, known) = begin(cli, journey, command, yes)?;
+    let result = askpass::start(&mut run.cx, &journey.connection)
+        .and_then(|()| work(&mut Visit { cx: &mut run.cx, known: &known }));
+    run.finish(result)
+}
+
+/// Makes everything but the connection.
+fn begin(
+    cli: &Cli,
+    journey: &JourneyArgs,
+    command: &'static str,
+    yes: bool,
+) -> Result<(Run, Known), StepError> {
+    let mut config = host_config(&config_repo(cli, journey)?, journey)?;
+    let state = StateDir::open()?.host(config.host.as_str())?;
+    let known = Known::of(&state)?;
+    known.complete(&mut config, &journey.connection, command)?;
+
+    let folder = private_temp_dir(&std::env::temp_dir()).map_err(no_folder)?;
+    let passing = StateDir::at(folder.path())?.host(config.host.as_str())?;
+    let dir = passing.new_run(Uuid::new_v4())?;
+    crate::run::log::start(known.run.as_ref().map_or(&dir, |run| &run.dir), cli.verbose)?;
+    let mut journal = Journal::open(&dir.journal())?;
+    let identity = identity(&config, dir.id());
+    journal.append(Entry::Run(identity.clone()))?;
+
+    let (sender, receiver) = mpsc::channel();
+    let ui = Ui::start(cli.log_format, cli.color, Some(resume_command()), receiver);
+    let events = Events::new(config.host.as_str(), sender);
+    let prompter = prompt::prompter(yes, ui.screen());
+    let path = dir.path().to_owned();
+    let cx = Context::new(config, identity, path, journal, events, prompter);
+    Ok((Run::new(cx, ui, Some(folder)), known))
 }
 
 /// Gives the journey that ended on a host; what is not told has its defaults.

@@ -9,8 +9,8 @@ use super::report::Backend;
 use crate::config::choices::HardwareSource;
 use crate::config::source::{FlakeSystem, System};
 use crate::error::{Exit, StepError};
-use crate::exec::Cmd;
 use crate::facts::flake;
+use crate::git::Repo;
 use crate::run::step::{Status, StepId};
 use crate::secret::sha256_hex;
 use crate::steps::context::Context;
@@ -91,14 +91,7 @@ fn show_to_git(path: &Path) -> Result<(), StepError> {
     if !dir.ancestors().any(|dir| dir.join(".git").exists()) {
         return Ok(());
     }
-    Cmd::new("git")
-        .arg("-C")
-        .arg(dir)
-        .args(["add", "--intent-to-add", "--force", "--"])
-        .arg(path)
-        .run()
-        .map_err(|error| {
-            StepError::from(error).doing(format!("git could not be told of {}", path.display()))
-        })?;
-    Ok(())
+    Repo::open(dir).and_then(|repo| repo.intent_to_add_ignored(path)).map_err(|error| {
+        StepError::from(error).doing(format!("git could not be told of {}", path.display()))
+    })
 }

@@ -20,6 +20,8 @@ use crate::facts::SecretFact;
 use crate::git::Repo;
 use crate::git::short;
 use crate::run::facts::{StepFacts, TextLines};
+use crate::run::journal;
+use crate::run::run_dir::RunDir;
 use crate::run::step::{Disposition, Effect, Evidence, Machine, Status, StepId};
 use crate::secret::age::{HostKey, Recipient};
 use crate::sops::change as sops_plan;
@@ -37,6 +39,7 @@ use crate::sops::rules::patch::unified_diff;
 use crate::steps::Step;
 use crate::steps::hardware::{self, as_paths};
 use crate::steps::identity;
+use crate::steps::identity::IdentityOutput;
 use crate::ui::prompt::Question;
 
 pub struct Secrets;
@@ -381,11 +384,13 @@ fn free_name_meanwhile(
 
 /// Whether a run of this host that is remembered made this recipient.
 fn of_an_earlier_run(cx: &Context, recipient: &str) -> bool {
-    let runs = cx.dir.parent().and_then(|host| std::fs::read_dir(host).ok());
-    runs.into_iter().flatten().flatten().any(|run| {
-        let journal = std::fs::read_to_string(run.path().join("journal.jsonl"));
-        journal.is_ok_and(|text| text.contains(recipient))
-    })
+    let made = |journal: &PathBuf| {
+        let lines = journal::read(journal).ok()?;
+        // Its proof alone: errors that are told there name other recipients.
+        journal::output::<IdentityOutput>(&lines.lines).ok()??.recipient
+    };
+    let journals = RunDir::journals_beside(&cx.dir);
+    journals.iter().filter_map(made).any(|known| known == recipient)
 }
 
 /// The recipient that the rules know as the host's, where it is another one.

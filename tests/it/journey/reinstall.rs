@@ -129,6 +129,8 @@ fn the_name_for_the_new_key_is_nobody_elses() {
     let before = journey.remote_main("nix-secrets");
     let words = ["have a key of guppy-next already", other.as_str(), "remove-host guppy-next"];
     run(&mut journey.bootstrap()).ends(2, &words);
+    // The journal has the refusal, and that key in it, by now.
+    run(&mut journey.bootstrap()).ends(2, &words);
     assert_eq!(journey.remote_main("nix-secrets"), before);
 }
 

@@ -186,6 +186,8 @@ impl Hide {
             // How often it is told how far something has come is left to chance.
             if event["kind"] == "progress" { is_progress(&event) } else { told.push(event) }
         }
+        let last = told.last().map(|event| event["kind"].clone());
+        assert_eq!(last, Some("run-ended".into()), "{}", ran.text);
         let mut text = self.lines(&told);
         let beside = ran.text.strip_prefix(&ran.stdout).unwrap();
         if !beside.is_empty() {
