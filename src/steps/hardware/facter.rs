@@ -53,7 +53,7 @@ fn names(value: &Value) -> Result<(), String> {
         Value::Array(items) => items.iter().try_for_each(names),
         Value::Object(entries) => entries.iter().try_for_each(|(key, value)| {
             match key.as_str() {
-                "driver_module" | "driver_modules" => named(key, value, |name| is_name(name)),
+                "driver_module" | "driver_modules" => named(key, value, is_name),
                 "unix_device_name" | "unix_device_names" => {
                     named(key, value, |name| name.starts_with("/dev/") || is_name(name))
                 }
