@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::Cli;
 use super::args::JourneyArgs;
+use super::session::left_over;
 use crate::cli::args::into_config::host_config;
 use crate::config::ConfigRepo;
 use crate::error::{Exit, StepError};
@@ -40,6 +41,7 @@ pub struct AbandonArgs {
 
 pub fn run(cli: &Cli, args: &AbandonArgs) -> Result<Exit, StepError> {
     let host = StateDir::open()?.host(&args.host)?;
+    left_over::end(&host)?;
     let Some(dir) = host.current()? else {
         return Err(StepError::new(
             format!("there is no unfinished run of {}", args.host),

@@ -9,6 +9,7 @@ use crate::cli::session::open_run::Purpose;
 use crate::error::{Exit, StepError};
 use crate::journey;
 use crate::journey::Selection;
+use crate::ui;
 use crate::ui::{Style, say};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -45,7 +46,7 @@ pub fn show(cli: &Cli, args: &PlanArgs, selection: &Selection) -> Result<Exit, S
     let format = if args.json { PlanFormat::Json } else { args.format };
     let text = match format {
         PlanFormat::Text => plan.text(Style::stdout(cli.color)),
-        PlanFormat::Json => serde_json::to_string_pretty(&plan).map_err(|error| {
+        PlanFormat::Json => ui::json(&plan).map_err(|error| {
             StepError::new("the plan could not be written", error.to_string(), "This is a bug.")
         })?,
         PlanFormat::Mermaid => plan.mermaid(),

@@ -34,6 +34,8 @@ use crate::run::event::{Events, Progress};
 
 /// Evaluations and questions; builds and copies take as long as they take.
 const QUESTION: Duration = Duration::from_secs(30 * 60);
+/// What nix answers in JSON is a line, for large closures a long one.
+const LARGEST_ANSWER: usize = 512 << 20;
 
 /// A version of nix, as far as it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -356,7 +358,8 @@ impl Nix {
         let mut cmd = Cmd::new("nix")
             .args(["--extra-experimental-features", "nix-command flakes"])
             .args(args)
-            .args(["--log-format", "internal-json", "--option", "warn-dirty", "false"]);
+            .args(["--log-format", "internal-json", "--option", "warn-dirty", "false"])
+            .expect_output(LARGEST_ANSWER);
         for (name, value) in &self.options.options {
             cmd = cmd.args(["--option", name, value]);
         }

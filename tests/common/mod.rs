@@ -7,6 +7,7 @@ pub mod git;
 pub mod installer;
 pub mod journey;
 pub mod plain_flake;
+pub mod pty;
 pub mod round_trip;
 pub mod secrets;
 pub mod sshd;

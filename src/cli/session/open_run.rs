@@ -6,7 +6,7 @@ use std::sync::mpsc;
 
 use uuid::Uuid;
 
-use super::askpass;
+use super::{askpass, left_over};
 use crate::cli::Cli;
 use crate::cli::args::into_config::{config_repo, host_config};
 use crate::cli::args::{ConnectionArgs, JourneyArgs};
@@ -70,6 +70,7 @@ pub fn open_config(
     purpose: Purpose,
 ) -> Result<Run, StepError> {
     let state = StateDir::open()?;
+    left_over::end(&state.host(config.host.as_str())?)?;
     let mut passing = None;
     let (dir, resumed) = match state.host(config.host.as_str())?.current()? {
         Some(dir) => (dir, true),

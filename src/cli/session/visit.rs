@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::askpass;
+use super::{askpass, left_over};
 use crate::cli::Cli;
 use crate::cli::args::into_config::{config_repo, connection_to, host_config};
 use crate::cli::args::{ConnectionArgs, HostAndTargetArgs, JourneyArgs, StrategyArg};
@@ -51,6 +51,7 @@ impl Visit {
     ) -> Result<Self, StepError> {
         let mut config = host_config(&config_repo(cli, journey)?, journey)?;
         let state = StateDir::open()?.host(config.host.as_str())?;
+        left_over::end(&state)?;
         let known = Known::of(&state)?;
         known.complete(&mut config, &journey.connection, command)?;
 
