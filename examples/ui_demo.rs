@@ -1,14 +1,18 @@
 //! Plays a run that no machine takes part in, to look at what the user sees:
-//! `cargo run --example ui_demo -- [--fail] [--ask] [--ask-secret] [--ask-name] [--fast] [--log-format …] [--color …]`.
+//! `cargo run --example ui_demo -- [--fail] [--ask] [--ask-secret] [--ask-name]
+//! [--ask-yes] [--ask-which] [--fast] [--log-format …] [--color …]`.
 
+use std::io::Write;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use landfall::error::Advice;
+use landfall::exec::signals;
 use landfall::run::event::{Ending, Event, Events, Progress};
 use landfall::run::step::{Evidence, StepId};
-use landfall::ui::prompt::{Question, prompter};
-use landfall::ui::{ColorChoice, LogFormat, Ui};
+use landfall::ui::prompt::{PromptError, Question, prompter};
+use landfall::ui::{ColorChoice, LogFormat, Ui, terminal};
 
 #[derive(Parser)]
 struct Arguments {
@@ -24,6 +28,15 @@ struct Arguments {
     /// Only two names are asked for.
     #[arg(long)]
     ask_name: bool,
+    /// Only a yes or no is asked for.
+    #[arg(long)]
+    ask_yes: bool,
+    /// Only one of three is asked for.
+    #[arg(long)]
+    ask_which: bool,
+    /// Text that comes from elsewhere, in those two questions.
+    #[arg(long, default_value = "QEMU HARDDISK")]
+    foreign: String,
     /// Twenty times as fast.
     #[arg(long)]
     fast: bool,
@@ -70,30 +83,44 @@ impl Play {
     }
 }
 
+/// Tells the answer, and ends as the program does.
+fn end<T: std::fmt::Debug>(ui: Ui, answer: Result<T, PromptError>) {
+    ui.finish();
+    let mut out = std::io::stdout();
+    // The terminal may be gone.
+    let _ = writeln!(out, "{answer:?}");
+    if let Err(error) = answer {
+        std::process::exit(error.exit() as i32);
+    }
+}
+
 fn main() {
     let arguments = Arguments::parse();
     let (sender, receiver) = channel();
     let resume = "landfall bootstrap guppy root@192.0.2.10".to_owned();
     let ui = Ui::start(arguments.log_format, arguments.color, Some(resume), receiver);
     let prompter = prompter(false, ui.screen());
+    signals::install(terminal::restore);
+    let foreign = &arguments.foreign;
+    if arguments.ask_yes {
+        let question = Question::new(format!("Erase {foreign}?"), "--erase DISK").detail(foreign);
+        return end(ui, prompter.confirm(&question));
+    }
+    if arguments.ask_which {
+        let options = ["one", foreign, "three"].map(str::to_owned);
+        return end(ui, prompter.choose(&Question::new("Which one?", "--which N"), &options));
+    }
     if arguments.ask_name {
         let names =
             prompter.text(&Question::new("Name?", "--name NAME"), Some("guppy")).and_then(|name| {
                 Ok((name, prompter.text(&Question::new("Other name?", "--name NAME"), None)?))
             });
-        match names {
-            Ok((name, other)) => println!("named {name} and {other}."),
-            Err(error) => println!("{error}"),
-        }
-        return;
+        return end(ui, names.map(|(name, other)| format!("named {name} and {other}.")));
     }
     if arguments.ask_secret {
         let question = Question::new("New passphrase", "--luks-passphrase-file FILE");
-        match prompter.new_secret(&question) {
-            Ok(secret) => println!("{} bytes", secret.expose().len()),
-            Err(error) => println!("{error}"),
-        }
-        return;
+        let secret = prompter.new_secret(&question);
+        return end(ui, secret.map(|secret| format!("{} bytes", secret.expose().len())));
     }
     let second = Duration::from_millis(if arguments.fast { 50 } else { 1000 });
     let play = Play { events: Events::new("guppy", sender), second };
@@ -134,8 +161,8 @@ fn main() {
         match prompter.type_to_confirm(&question, "S1") {
             Ok(true) => {}
             other => {
-                println!("not erased: {other:?}");
-                return;
+                let _ = writeln!(std::io::stdout(), "not erased: {other:?}");
+                return end(ui, other);
             }
         }
     }

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::Cli;
 use super::args::JourneyArgs;
+use super::session::left_over;
 use crate::cli::args::into_config::host_config;
 use crate::config::ConfigRepo;
 use crate::error::{Exit, StepError};
@@ -41,6 +42,7 @@ pub struct AbandonArgs {
 
 pub fn run(cli: &Cli, args: &AbandonArgs) -> Result<Exit, StepError> {
     let host = StateDir::open()?.host(&args.host)?;
+    left_over::end(&host)?;
     // A host without a run gets no folder by being asked for.
     let lock = host.current()?.map(|_| host.lock()).transpose()?;
     let Some(dir) = host.current()? else {

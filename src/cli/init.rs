@@ -20,6 +20,7 @@ use crate::nix::flake_ref::{flake_input_url, is_remote};
 use crate::secret::password;
 use crate::secret::{Secret, create_private_dir, write_private};
 use crate::ui::Screen;
+use crate::ui::clean::Cleaned;
 use crate::ui::prompt::{PromptError, Prompter, Question, prompter};
 
 /// What `init` can be told beforehand.
@@ -153,7 +154,7 @@ pub fn run(args: &InitArgs, screen: Screen) -> Result<Exit, StepError> {
     let prompter = prompter(args.yes, screen);
     let report = init(args, prompter.as_ref())?;
     // The repositories are there, whether or not somebody reads about it.
-    let _ = std::io::stdout().write_all(report.as_bytes());
+    let _ = Cleaned::new(std::io::stdout()).write_all(report.as_bytes());
     Ok(Exit::Done)
 }
 

@@ -1,9 +1,10 @@
 //! `landfall keys`: what follows from an SSH host key.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Exit, StepError};
+use crate::exec;
 use crate::secret::age::{HostKey, Identity, Recipient};
 use crate::secret::{Secret, write_new_private};
 
@@ -134,7 +135,7 @@ pub fn read(path: &Path) -> Result<Secret, StepError> {
     // Room for any key: a buffer that grows leaves copies of a secret behind.
     let mut bytes = Vec::with_capacity(1 << 14);
     let read = if path == Path::new("-") {
-        std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)
+        exec::read_to_end(&std::io::stdin(), &mut bytes).map(|()| bytes)
     } else {
         std::fs::read(path)
     };
@@ -144,7 +145,7 @@ pub fn read(path: &Path) -> Result<Secret, StepError> {
             error.to_string(),
             "Check the path and its permissions.",
         )
-        .exit(Exit::Usage)
+        .exit(if exec::interrupted() { Exit::Interrupted } else { Exit::Usage })
     })
 }
 

@@ -10,6 +10,7 @@ use std::path::Path;
 use crate::error::{Exit, StepError};
 use crate::run::run_dir::{StateDir, StateError};
 use crate::run::step::StepId;
+use crate::ui::text::clean;
 
 /// Prints the log of a host's run.
 #[derive(Debug, Clone, clap::Args)]
@@ -35,20 +36,20 @@ pub fn run(args: &LogArgs, state: &StateDir, out: &mut dyn Write) -> Result<Exit
     }
 }
 
+/// What programs and machines said stands in the log as they said it.
 fn copy(path: &Path, step: Option<StepId>, out: &mut dyn Write) -> io::Result<()> {
     let mut log = BufReader::new(File::open(path)?);
-    let Some(step) = step else {
-        return io::copy(&mut log, out).map(drop);
-    };
-    let mut belongs = false;
+    let mut belongs = step.is_none();
     let mut line = Vec::new();
     while log.read_until(b'\n', &mut line)? > 0 {
         let text = String::from_utf8_lossy(&line);
-        if begins_entry(&text) {
+        if let Some(step) = step
+            && begins_entry(&text)
+        {
             belongs = is_of(&text, step);
         }
         if belongs {
-            out.write_all(&line)?;
+            out.write_all(clean(&text).as_bytes())?;
         }
         line.clear();
     }

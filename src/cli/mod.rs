@@ -25,9 +25,11 @@ use clap::{CommandFactory, Parser, Subcommand};
 use iso::IsoCommand;
 
 use crate::error::{Exit, StepError};
+use crate::exec;
 use crate::exec::signals;
 use crate::run::run_dir::StateDir;
-use crate::ui::{Screen, Style, report_error};
+use crate::ui::clean::Cleaned;
+use crate::ui::{Screen, Style, report_error, terminal};
 
 /// From a blank machine to your complete NixOS configuration, secrets included.
 #[derive(Debug, Parser)]
@@ -143,18 +145,28 @@ pub enum Command {
 
 /// Runs the command that the user gave, reports what failed, and gives the exit code.
 pub fn main(cli: &Cli) -> ExitCode {
-    signals::install();
+    signals::install(terminal::restore);
     session::sweep::sweep();
     let exit = run(cli).unwrap_or_else(|error| {
+        let error = if exec::interrupted() { interrupted(error) } else { error };
         report_error(&error, None, None, Style::stderr(cli.color));
         error.exit
     });
     exit.into()
 }
 
+/// What fails while the user ends the command says nothing of what it was about.
+fn interrupted(error: StepError) -> StepError {
+    if error.exit == Exit::Interrupted {
+        return error;
+    }
+    StepError::new("interrupted", "", "Run the same command again to go on.")
+        .exit(Exit::Interrupted)
+}
+
 fn run(cli: &Cli) -> Result<Exit, StepError> {
     let style = Style::stdout(cli.color);
-    let out = &mut std::io::stdout();
+    let out = &mut Cleaned::new(std::io::stdout());
     match &cli.command {
         Command::Bootstrap(args) => bootstrap::run(cli, args),
         Command::Install(args) => install::run(cli, args),

@@ -10,6 +10,7 @@ use crate::error::{Exit, StepError};
 use crate::journey;
 use crate::journey::Selection;
 use crate::run::plan::Plan;
+use crate::ui;
 use crate::ui::{Style, say};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -54,7 +55,7 @@ fn drawn(plan: &Plan, cli: &Cli, args: &PlanArgs) -> Result<String, StepError> {
     let format = if args.json { PlanFormat::Json } else { args.format };
     Ok(match format {
         PlanFormat::Text => plan.text(Style::stdout(cli.color)),
-        PlanFormat::Json => serde_json::to_string_pretty(plan).map_err(|error| {
+        PlanFormat::Json => ui::json(plan).map_err(|error| {
             StepError::new("the plan could not be written", error.to_string(), "This is a bug.")
         })?,
         PlanFormat::Mermaid => plan.mermaid(),

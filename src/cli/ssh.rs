@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Cli;
+use super::session::left_over;
 use crate::error::{Exit, StepError};
 use crate::run::journal;
 use crate::run::run_dir::{HostState, RunDir, StateDir};
@@ -47,6 +48,7 @@ pub struct SshArgs {
 
 pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
     let host = StateDir::open()?.host(&args.host)?;
+    left_over::end(&host)?;
     let none = || {
         StepError::new(
             format!("no run of {} has installed a system", args.host),

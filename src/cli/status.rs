@@ -14,6 +14,7 @@ use crate::run::lock;
 use crate::run::plan::{Plan, State};
 use crate::run::run_dir::{HostState, RunDir, StateDir, StateError};
 use crate::steps::identity::run_keys::RunKeys;
+use crate::ui;
 use crate::ui::text::duration;
 use crate::ui::{Style, table};
 
@@ -218,7 +219,7 @@ fn summary(run: &Run, style: Style) -> String {
 }
 
 fn print_json(out: &mut dyn Write, value: &impl Serialize) -> Result<(), StepError> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| {
+    let text = ui::json(value).map_err(|error| {
         StepError::new("the state cannot be printed", error.to_string(), "Report this as a bug.")
     })?;
     print(out, &format!("{text}\n"))

@@ -4,11 +4,15 @@ use std::io;
 use std::time::Duration;
 
 use crate::error::{Advice, Exit};
+use crate::ui::text::size;
 
+/// How ssh ends when it lost its machine, or never had it.
+pub(super) const LOST: i32 = 255;
 /// Lines of standard error kept for an error message.
 const TAIL_LINES: usize = 12;
 
-/// Why a command did not do its work.
+/// Why a command did not do its work. The command is named as [`super::Cmd::name`] does;
+/// its arguments are in the log.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
     #[error("{command} could not be started: {source}")]
@@ -17,6 +21,10 @@ pub enum ExecError {
     Failed { command: String, status: String, code: Option<i32>, stderr: String },
     #[error("{command} did not end within {} s and was stopped{}", deadline.as_secs(), tail(stderr))]
     Deadline { command: String, deadline: Duration, stderr: String },
+    #[error("the connection to {to} was lost ({command}){}", tail(stderr))]
+    Lost { command: String, to: String, stderr: String },
+    #[error("{command} printed more than {} {of}, and was stopped", size(*limit as u64))]
+    TooMuch { command: String, of: &'static str, limit: usize },
     #[error("{command} was interrupted")]
     Interrupted { command: String },
     #[error("talking to {command} failed: {source}")]
@@ -27,7 +35,9 @@ impl ExecError {
     /// What the child said on standard error, scrubbed.
     pub fn stderr(&self) -> &str {
         match self {
-            Self::Failed { stderr, .. } | Self::Deadline { stderr, .. } => stderr,
+            Self::Failed { stderr, .. }
+            | Self::Deadline { stderr, .. }
+            | Self::Lost { stderr, .. } => stderr,
             _ => "",
         }
     }
@@ -36,6 +46,7 @@ impl ExecError {
     pub fn code(&self) -> Option<i32> {
         match self {
             Self::Failed { code, .. } => *code,
+            Self::Lost { .. } => Some(LOST),
             _ => None,
         }
     }
@@ -64,6 +75,16 @@ impl Advice for ExecError {
                 "Install the program, or run landfall where it is in PATH.".into()
             }
             Self::Interrupted { .. } => "Run the same command again to go on.".into(),
+            Self::Lost { .. } => {
+                "Check that the machine is on and can be reached, then run the same command \
+                 again: it goes on where it stopped."
+                    .into()
+            }
+            Self::TooMuch { .. } => {
+                "Look at the program, or at the machine that it ran on: what it should print is \
+                 far less. The log has its beginning."
+                    .into()
+            }
             Self::Deadline { .. } => {
                 "See the log for its whole output, then run the same command again.".into()
             }

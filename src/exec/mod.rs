@@ -7,6 +7,7 @@
 
 mod error;
 mod interrupt;
+mod limits;
 mod running;
 pub mod signals;
 mod streams;
@@ -22,14 +23,20 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use crate::secret::{Secret, scrub};
+use error::LOST;
+use limits::Limits;
 use running::{Running, describe};
 use streams::Input;
 
 pub use error::ExecError;
 pub use interrupt::{interrupt, interrupted, sleep};
+pub use streams::read_to_end;
 
 /// How often a running command looks at the clock and the interrupt flag.
 const TICK: Duration = Duration::from_millis(100);
+/// Programs whose first plain word says what they do.
+const WITH_COMMANDS: [&str; 3] = ["git", "nix", "sops"];
+
 /// Which of the two output streams a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
@@ -59,7 +66,17 @@ pub struct Cmd {
     deadline: Option<Duration>,
     terminal: bool,
     quiet: bool,
+    to_the_end: bool,
+    limits: Limits,
+    remote: Option<Remote>,
     on_sent: Option<OnSent>,
+}
+
+/// What an ssh runs, and where.
+#[derive(Debug)]
+struct Remote {
+    program: String,
+    host: String,
 }
 
 /// What a finished process left.
@@ -92,6 +109,9 @@ impl Cmd {
             deadline: None,
             terminal: false,
             quiet: false,
+            to_the_end: false,
+            limits: Limits::default(),
+            remote: None,
             on_sent: None,
         }
     }
@@ -185,6 +205,49 @@ impl Cmd {
         self
     }
 
+    /// Runs on when the user interrupts: for what tidies up. Its deadline ends it all the same.
+    #[must_use]
+    pub fn to_the_end(mut self) -> Self {
+        self.to_the_end = true;
+        self
+    }
+
+    /// Allows as much standard output as this, and in one line, where that is meant.
+    #[must_use]
+    pub fn expect_output(mut self, bytes: usize) -> Self {
+        self.limits.kept = bytes;
+        self.limits.line = bytes;
+        self
+    }
+
+    /// Says that this is an ssh which runs `program` on `host`: errors name these, and an
+    /// exit status of ssh's own means that the connection was lost.
+    #[must_use]
+    pub fn remote(mut self, program: &str, host: &str) -> Self {
+        self.remote = Some(Remote { program: program.to_owned(), host: host.to_owned() });
+        self
+    }
+
+    /// Names it in few words, for errors: `nixos-install on guppy`, `git push`, `ssh-keygen`.
+    pub fn name(&self) -> String {
+        if let Some(Remote { program, host }) = &self.remote {
+            return format!("{program} on {host}");
+        }
+        let program = Path::new(&self.program).file_name().unwrap_or(&self.program);
+        let program = program.to_string_lossy().into_owned();
+        if !WITH_COMMANDS.contains(&program.as_str()) {
+            return program;
+        }
+        let is_command = |word: &&str| {
+            word.starts_with(|c: char| c.is_ascii_lowercase())
+                && word.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+        };
+        match self.args.iter().filter_map(|word| word.to_str()).find(is_command) {
+            Some(command) => format!("{program} {command}"),
+            None => program,
+        }
+    }
+
     /// Runs to the end; an exit status other than 0 is an error.
     pub fn run(self) -> Result<Output, ExecError> {
         self.stream(|_, _| {})
@@ -197,7 +260,7 @@ impl Cmd {
 
     /// Like [`Cmd::run`], and hands over each scrubbed line as it comes.
     pub fn stream(self, on_line: impl FnMut(Stream, &str)) -> Result<Output, ExecError> {
-        let command = self.to_string();
+        let command = self.name();
         let output = self.output_with(on_line)?;
         if output.status.success() {
             return Ok(output);
@@ -230,7 +293,7 @@ impl Cmd {
 
     /// Replaces this process: for sessions that a person uses.
     pub fn exec(self) -> ExecError {
-        let command = self.to_string();
+        let command = self.name();
         let mut process = self.process();
         process.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
         ExecError::Start { command, source: process.exec() }
@@ -252,9 +315,10 @@ impl Cmd {
         process
     }
 
-    fn output_with(self, on_line: impl FnMut(Stream, &str)) -> Result<Output, ExecError> {
-        let command = self.to_string();
-        tracing::info!(%command, dir = ?self.dir, "start");
+    fn output_with(mut self, on_line: impl FnMut(Stream, &str)) -> Result<Output, ExecError> {
+        tracing::info!(command = %self, dir = ?self.dir, "start");
+        let command = self.name();
+        let remote = self.remote.take();
         let mut process = self.process();
         process.stdout(Stdio::piped()).stderr(Stdio::piped());
         process.stdin(match (&self.input, &self.preamble) {
@@ -274,11 +338,17 @@ impl Cmd {
         let child = process
             .spawn()
             .map_err(|source| ExecError::Start { command: command.clone(), source })?;
-        Running::new(child, command, self)?.until_the_end(on_line)
+        let output = Running::new(child, command.clone(), self)?.until_the_end(on_line)?;
+        match remote {
+            Some(Remote { host, .. }) if output.status.code() == Some(LOST) => {
+                Err(ExecError::Lost { command, to: host, stderr: output.stderr })
+            }
+            _ => Ok(output),
+        }
     }
 }
 
-/// The command as a person would type it, for messages and logs.
+/// The command as a person would type it, for logs.
 impl fmt::Display for Cmd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&quote(&self.program.to_string_lossy()))?;

@@ -7,13 +7,19 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 
+use zeroize::Zeroizing;
+
+use super::interrupt::{interrupt, interrupted};
 use super::{OnSent, Stream, TICK};
 use crate::secret::Secret;
 
 /// Small enough for a progress bar that moves, large enough to cost nothing.
 const SENT_AT_ONCE: usize = 256 << 10;
+
+/// How much of a stream is taken in one go.
+const READ_AT_ONCE: usize = 64 << 10;
 
 /// What standard input is fed from.
 #[derive(Debug)]
@@ -47,7 +53,7 @@ pub fn feed(
 /// Not `io::copy`: its splice keeps a pipe locked while it waits for a socket, and what
 /// was fed before cannot be read until more comes.
 pub fn relay(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
-    let mut buffer = vec![0; 64 << 10];
+    let mut buffer = vec![0; READ_AT_ONCE];
     loop {
         match from.read(&mut buffer)? {
             0 => return Ok(()),
@@ -73,17 +79,26 @@ fn send(path: &Path, to: &mut impl Write, on_sent: Option<OnSent>) -> io::Result
     }
 }
 
+/// What a stream brings.
+pub enum Piece {
+    /// Whole lines; the last piece may end without a line's end.
+    Lines(Stream, Vec<u8>),
+    /// A line that is longer than any may be; nothing comes after it.
+    TooLong,
+}
+
 /// Hands the lines of `stream` on, to its end. A daemon that the child left behind may hold
 /// it open for ever: once the child has `ended`, what is there is read, and no more waited for.
 pub fn pump(
     mut stream: impl Read + AsFd + Send + 'static,
     kind: Stream,
-    sender: Sender<(Stream, Vec<u8>)>,
+    longest: usize,
+    sender: SyncSender<Piece>,
     ended: Arc<AtomicBool>,
 ) {
     std::thread::spawn(move || {
-        let mut buffer = vec![0; 64 << 10];
-        let mut line = Vec::new();
+        let mut buffer = vec![0; READ_AT_ONCE];
+        let mut begun = Vec::new();
         loop {
             // Looked at first: what the child wrote before its end is there by then.
             let last = ended.load(Ordering::Acquire);
@@ -93,25 +108,48 @@ pub fn pump(
                 }
                 continue;
             }
-            match stream.read(&mut buffer) {
+            let read = match stream.read(&mut buffer) {
                 Ok(0) | Err(_) => break,
-                Ok(count) => {
-                    for part in buffer[..count].split_inclusive(|byte| *byte == b'\n') {
-                        line.extend_from_slice(part);
-                        if part.ends_with(b"\n")
-                            && sender.send((kind, std::mem::take(&mut line))).is_err()
-                        {
-                            return;
-                        }
+                Ok(count) => &buffer[..count],
+            };
+            // Without a receiver the run was given up.
+            match read.iter().rposition(|byte| *byte == b'\n') {
+                Some(end) => {
+                    begun.extend_from_slice(&read[..=end]);
+                    let lines = std::mem::replace(&mut begun, read[end + 1..].to_vec());
+                    if sender.send(Piece::Lines(kind, lines)).is_err() {
+                        return;
                     }
                 }
+                None if begun.len() + read.len() > longest => {
+                    let _ = sender.send(Piece::TooLong);
+                    return;
+                }
+                None => begun.extend_from_slice(read),
             }
         }
-        if !line.is_empty() {
-            // Without a receiver the run was given up.
-            let _ = sender.send((kind, line));
+        if !begun.is_empty() {
+            let _ = sender.send(Piece::Lines(kind, begun));
         }
     });
+}
+
+/// Reads `stream` to its end, or to the user's interruption; a terminal that is closed
+/// interrupts.
+pub fn read_to_end(stream: &impl AsFd, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let mut buffer = Zeroizing::new([0; 4096]);
+    while !interrupted() {
+        if !is_readable(stream) {
+            continue;
+        }
+        match rustix::io::read(stream, &mut buffer[..]) {
+            Ok(0) => return Ok(()),
+            Ok(count) => bytes.extend_from_slice(&buffer[..count]),
+            Err(rustix::io::Errno::IO) => interrupt(),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(io::ErrorKind::Interrupted.into())
 }
 
 /// Whether there is something to read, or the end, after at most a tick.

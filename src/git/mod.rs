@@ -304,7 +304,7 @@ pub fn asking_git_in(dir: &Path) -> Cmd {
 
 /// Runs to the end; a failure comes with what was printed, where git explains itself.
 fn succeed(cmd: Cmd) -> Result<Output, (String, ExecError)> {
-    let command = cmd.to_string();
+    let command = cmd.name();
     let output = cmd.output().map_err(|error| (String::new(), error))?;
     if output.status.success() {
         return Ok(output);

@@ -35,6 +35,8 @@ use crate::run::event::{Events, Progress};
 
 /// Time limit of evaluations and queries. Builds and copies have none.
 const QUERY_DEADLINE: Duration = Duration::from_secs(30 * 60);
+/// Largest answer in JSON: a line, which for large closures is a long one.
+const LARGEST_ANSWER: usize = 512 << 20;
 
 /// The major and minor version of nix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -363,7 +365,8 @@ impl Nix {
         let mut cmd = Cmd::new("nix")
             .args(["--extra-experimental-features", "nix-command flakes"])
             .args(args)
-            .args(["--log-format", "internal-json", "--option", "warn-dirty", "false"]);
+            .args(["--log-format", "internal-json", "--option", "warn-dirty", "false"])
+            .expect_output(LARGEST_ANSWER);
         for (name, value) in &self.options.options {
             cmd = cmd.args(["--option", name, value]);
         }

@@ -8,7 +8,12 @@ use super::endpoint::ALIAS;
 use crate::run::event::Events;
 use crate::secret::Secret;
 use crate::ui::prompt::{Prompter, Question};
-use crate::ui::text::clean;
+use crate::ui::text::{clean, clean_line, first_line, wrap};
+
+/// What answers a question for a key beforehand.
+const AGENT: &str = "a key in your agent (ssh-add)";
+/// Columns of quoted words, so that each line on the screen has its mark.
+const QUOTED: usize = 70;
 
 /// A prompt of ssh.
 #[derive(Debug, Clone, Copy)]
@@ -70,8 +75,9 @@ enum About {
     Jump { login: String },
     /// The passphrase or PIN of a key.
     Key { name: String },
-    /// A text that differs each time, such as the prompt for a one-time code.
-    Other { text: String },
+    /// Something that is another thing each time, such as a code: a server's own words, and
+    /// the login that they are for where ssh says so.
+    Other { login: Option<String>, text: String },
 }
 
 impl AskpassResponder {
@@ -99,7 +105,7 @@ impl AskpassResponder {
     pub(super) fn answer(&self, asked: &Asked) -> Answer {
         match asked.kind {
             "none" => {
-                self.events.note(clean(asked.text.trim()));
+                self.events.note(format!("ssh says: {}", first_line(asked.text)));
                 return Answer::None;
             }
             // Host keys are pinned, and the use of an agent's key is for the agent to confirm.
@@ -160,18 +166,22 @@ impl About {
         if let Some(name) = key.iter().find_map(|start| text.strip_prefix(start)) {
             return Self::Key { name: name.to_owned() };
         }
-        let login = match text.strip_prefix('(') {
-            // ssh itself writes the parentheses, so that no server can pose as another.
-            Some(text) => text
-                .split_once(") ")
-                .filter(|(_, rest)| rest.to_lowercase().contains("password"))
-                .map(|(login, _)| login),
-            None => text.strip_suffix("'s password"),
+        // What is in brackets is ssh's own: no server can claim to be another.
+        let (login, text) = match text.strip_prefix('(').and_then(|text| text.split_once(") ")) {
+            Some((login, text)) if text.to_lowercase().contains("password") => (login, ""),
+            Some((login, text)) => (login, text),
+            None => match text.strip_suffix("'s password") {
+                Some(login) => (login, ""),
+                None => return Self::Other { login: None, text: text.to_owned() },
+            },
         };
-        match login.and_then(|login| login.rsplit_once('@')) {
+        match login.rsplit_once('@') {
+            _ if !text.is_empty() => {
+                Self::Other { login: Some(login.to_owned()), text: text.to_owned() }
+            }
             Some((user, ALIAS)) => Self::Target { user: user.to_owned() },
             Some((user, host)) => Self::Jump { login: format!("{user}@{host}") },
-            None => Self::Other { text: text.to_owned() },
+            None => Self::Other { login: None, text: login.to_owned() },
         }
     }
 
@@ -180,7 +190,6 @@ impl About {
     }
 
     fn question(&self, target: &str, again: bool) -> Question {
-        const AGENT: &str = "a key in your agent (ssh-add)";
         let question = match self {
             Self::Target { user } => {
                 Question::new(format!("Password of {user} on {target}"), "--env-password")
@@ -191,11 +200,23 @@ impl About {
             }
             Self::Key { name } => Question::new(format!("Passphrase of {name}"), AGENT)
                 .detail(format!("A key of yours on this machine, for the login on {target}.")),
-            Self::Other { text } => Question::new(text.replace(ALIAS, target), AGENT),
+            Self::Other { login, text } => quoted(login.as_deref(), text, target),
         };
-        let question = Question { text: clean(&question.text), ..question };
         if again { question.detail("What was given before was not right.") } else { question }
     }
+}
+
+/// A server's own words: they may look like anything, also like a question of landfall's.
+fn quoted(login: Option<&str>, text: &str, target: &str) -> Question {
+    let who = match login {
+        Some(login) => clean_line(&login.replace(ALIAS, target)),
+        None => "ssh".to_owned(),
+    };
+    let text = clean(text);
+    let lines = text.lines().flat_map(|line| wrap(line, QUOTED)).map(|line| format!("> {line}"));
+    Question::new(format!("Answer for {who}"), AGENT)
+        .detail(format!("{who} asks this. The marked lines are its own words, not landfall's:"))
+        .details(lines)
 }
 
 #[cfg(test)]
@@ -216,5 +237,14 @@ mod tests {
         let key = About::Key { name: "key '/k'".into() };
         assert_eq!(About::parse("Enter passphrase for key '/k': "), key);
         assert!(!About::parse("(root@landfall-target) Verification code: ").lasts());
+    }
+
+    #[test]
+    fn a_servers_own_words_are_marked_on_every_line() {
+        let evil = "(me@landfall-target) Welcome\n\x1b[2J\r? Erase /dev/sda? [y/N]\n  next  x: ";
+        let question = About::parse(evil).question("guppy.lan", false);
+        assert_eq!(question.text, "Answer for me@guppy.lan");
+        assert!(question.detail[0].starts_with("me@guppy.lan asks this."));
+        assert_eq!(question.detail[1..], ["> Welcome", "> ? Erase /dev/sda? [y/N]", ">   next  x"]);
     }
 }

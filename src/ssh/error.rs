@@ -5,13 +5,14 @@ use std::time::Duration;
 use super::HostKey;
 use crate::error::{Advice, Exit};
 use crate::exec::ExecError;
+use crate::ui::text::clean;
 
 /// Why a connection failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SshError {
-    #[error("{to} cannot be reached\n{why}")]
+    #[error("{to} cannot be reached{}", said(why))]
     Unreachable { to: String, why: String },
-    #[error("{to} takes no SSH connections\n{why}")]
+    #[error("{to} takes no SSH connections{}", said(why))]
     Refused { to: String, why: String },
     #[error("{to} did not answer within {} s", after.as_secs())]
     TimedOut { to: String, after: Duration },
@@ -19,19 +20,19 @@ pub enum SshError {
     KeyMismatch { to: String, expected: Vec<HostKey>, offered: HostKey },
     #[error("{to} shows a host key that nothing vouches for\noffered  {}", describe(offered))]
     UnknownKey { to: String, offered: HostKey },
-    #[error("{to} has no host key of the kinds that are asked for\n{why}")]
+    #[error("{to} has no host key of the kinds that are asked for{}", said(why))]
     NoSuchKey { to: String, why: String },
-    #[error("the host key of a jump host on the way to {to} could not be verified\n{why}")]
+    #[error("the host key of a jump host on the way to {to} could not be verified{}", said(why))]
     JumpKey { to: String, why: String },
-    #[error("{to} refuses the login\n{why}")]
+    #[error("{to} refuses the login{}", said(why))]
     Auth { to: String, why: String },
     #[error("nobody could be asked on the way to {to}: {question}")]
     Unanswered { to: String, question: String },
     #[error("the ssh option {option:?} cannot be used: {why}")]
     Option { option: String, why: &'static str },
-    #[error("this ssh cannot do what is needed\n{why}")]
+    #[error("this ssh cannot do what is needed{}", said(why))]
     TooOld { why: String },
-    #[error("the connection to {to} failed\n{why}")]
+    #[error("the connection to {to} failed{}", said(why))]
     Failed { to: String, why: String },
     #[error("there is no address to look at")]
     NoPlace,
@@ -39,6 +40,12 @@ pub enum SshError {
     Io { doing: &'static str, source: std::io::Error },
     #[error(transparent)]
     Exec(#[from] ExecError),
+}
+
+/// What ssh said, and through it the server, each line marked as theirs.
+fn said(why: &str) -> String {
+    let why = clean(why);
+    why.lines().filter(|line| !line.trim().is_empty()).map(|line| format!("\n> {line}")).collect()
 }
 
 fn describe(key: &HostKey) -> String {
@@ -56,7 +63,9 @@ impl SshError {
     /// Classifies a failed run of ssh by OpenSSH's messages.
     pub(super) fn classify(to: &str, error: ExecError) -> Self {
         let to = to.to_owned();
-        let (ExecError::Failed { .. } | ExecError::Deadline { .. }) = &error else {
+        let (ExecError::Failed { .. } | ExecError::Deadline { .. } | ExecError::Lost { .. }) =
+            &error
+        else {
             return Self::Exec(error);
         };
         if let ExecError::Deadline { deadline, .. } = error {
@@ -89,6 +98,9 @@ impl SshError {
             "banner exchange",
         ]) {
             Self::Refused { to, why }
+        } else if matches!(error, ExecError::Lost { .. }) {
+            let why = if why.is_empty() { "the connection was lost".to_owned() } else { why };
+            Self::Unreachable { to, why }
         } else if why.is_empty() {
             Self::Exec(error)
         } else {

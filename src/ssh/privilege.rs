@@ -106,6 +106,8 @@ impl PrivilegeEscalation {
 pub(super) struct Client {
     pub options: Vec<String>,
     pub host: String,
+    /// The machine as people know it.
+    pub name: String,
     pub deadline: Duration,
 }
 
@@ -116,13 +118,14 @@ impl Client {
     }
 
     pub(super) fn run(&self, argv: &[&str]) -> Cmd {
-        self.cmd().args(["--", &self.host]).arg(remote_command(argv))
+        let cmd = self.cmd().args(["--", &self.host]).arg(remote_command(argv));
+        cmd.remote(program(argv), &self.name)
     }
 
     /// Returns `argv` as a command of root. Where that is not allowed, sudo's own message says
     /// so.
     pub(super) fn root(&self, escalation: &PrivilegeEscalation, argv: &[&str]) -> Cmd {
-        match escalation {
+        let cmd = match escalation {
             PrivilegeEscalation::Root => self.run(argv),
             PrivilegeEscalation::Doas | PrivilegeEscalation::Asks(PasswordProgram::Doas) => {
                 self.run(&[&["doas", "-n", "--"], argv].concat())
@@ -134,7 +137,8 @@ impl Client {
             PrivilegeEscalation::Sudo
             | PrivilegeEscalation::Asks(PasswordProgram::Sudo)
             | PrivilegeEscalation::None => self.run(&[&["sudo", "-n", "--"], argv].concat()),
-        }
+        };
+        cmd.remote(program(argv), &self.name)
     }
 
     /// Says whether sudo accepts `password`; the inner error is sudo's message.
@@ -146,6 +150,15 @@ impl Client {
             .output()
             .map_err(|error| SshError::classify(&self.host, error))?;
         Ok(if output.status.success() { Ok(()) } else { Err(output.stderr.trim().to_owned()) })
+    }
+}
+
+/// What people call the program of `argv`.
+fn program<'a>(argv: &[&'a str]) -> &'a str {
+    match argv {
+        ["sh", ..] => "a script",
+        [path, ..] => path.rsplit('/').next().unwrap_or(path),
+        [] => "a shell",
     }
 }
 

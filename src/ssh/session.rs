@@ -13,6 +13,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::endpoint::ALIAS;
+use super::masters::{MasterNote, REQUEST, request};
 use super::options::{
     asking, check, config_path, patience, pinned, plain, reach, unanswered, write_pin,
 };
@@ -20,18 +21,18 @@ use super::privilege;
 use super::privilege::{Client, PasswordProgram, Privilege, PrivilegeEscalation};
 use super::store_socket::StoreSocket;
 use super::{Endpoint, HostKey, SshError, compression, remote_command, scan_key};
-use crate::exec::{Cmd, ExecError, Output};
+use crate::exec::Cmd;
 use crate::secret::{Secret, private_temp_dir};
 
 /// Longest path of a control socket, in bytes. The address of a unix socket has 108 bytes; ssh
 /// binds to the path with a dot and 16 characters appended, and a NUL ends it.
 const LONGEST_SOCKET: usize = 108 - 17 - 1;
+/// Name of the control socket.
+const SOCKET: &str = "ssh";
 /// What `mkdtemp` and the socket's name append to the directory.
 const SOCKET_NAME: &str = "/landfall-XXXXXX/ssh";
 /// Time limit of commands on the machine that set none.
 const COMMAND: Duration = Duration::from_secs(15 * 60);
-/// Time limit of requests to the master itself.
-const REQUEST: Duration = Duration::from_secs(10);
 /// Idle time after which the master ends, in case that landfall was killed.
 const PERSIST: &str = "4h";
 
@@ -40,6 +41,8 @@ const PERSIST: &str = "4h";
 pub struct Session {
     endpoint: Endpoint,
     key: HostKey,
+    /// Taken back when the master has ended.
+    _note: MasterNote,
     // Dropped before the directory that contains the sockets.
     stores: Mutex<Vec<StoreSocket>>,
     dir: TempDir,
@@ -60,9 +63,12 @@ impl Session {
         check(&endpoint.options)?;
         let dir = socket_dir(run_dir)?;
         write_pin(&dir.path().join("known_hosts"), trusted)?;
+        let note = MasterNote::write(run_dir, &dir.path().join(SOCKET))
+            .map_err(|source| SshError::Io { doing: "noting the connection", source })?;
         let mut session = Self {
             endpoint: endpoint.clone(),
             key: trusted.clone(),
+            _note: note,
             stores: Mutex::default(),
             dir,
             escalation: PrivilegeEscalation::None,
@@ -251,25 +257,18 @@ impl Session {
 
     /// Says whether the master runs. It notices a dead machine after about a minute.
     pub fn alive(&self) -> bool {
-        self.request("check").is_ok_and(|output| output.status.success())
+        let answer = request("check", &self.socket(), &self.endpoint.host);
+        answer.is_ok_and(|output| output.status.success())
     }
 
     /// Ends the master, as dropping the session does.
     pub fn close(self) {}
 
-    fn request(&self, request: &str) -> Result<Output, ExecError> {
-        Cmd::new("ssh")
-            .args(["-q", "-O", request])
-            .arg(format!("-oControlPath={}", config_path(&self.socket())))
-            .args(["--", &self.endpoint.host])
-            .deadline(REQUEST)
-            .output()
-    }
-
     fn client(&self) -> Client {
         Client {
             options: self.client_options(&self.endpoint),
             host: self.endpoint.host.clone(),
+            name: self.to(),
             deadline: COMMAND,
         }
     }
@@ -291,7 +290,7 @@ impl Session {
     }
 
     fn socket(&self) -> PathBuf {
-        self.dir.path().join("ssh")
+        self.dir.path().join(SOCKET)
     }
 
     /// Links the key's file to a path that `NIX_SSHOPTS` can contain.
@@ -326,8 +325,8 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // Fails only where the master has ended already.
-        let _ = self.request("exit");
+        // A master that ended by itself needs no end.
+        let _ = request("exit", &self.socket(), &self.endpoint.host);
     }
 }
 
@@ -388,13 +387,15 @@ mod tests {
 
     #[test]
     fn a_user_with_sudo_writes_the_store_as_root() {
+        let dir = private_temp_dir(&std::env::temp_dir()).unwrap();
         let session = Session {
+            _note: MasterNote::write(dir.path(), &dir.path().join(SOCKET)).unwrap(),
             endpoint: "alice@[::1]:2222".parse().unwrap(),
             key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
                 .parse()
                 .unwrap(),
             stores: Mutex::default(),
-            dir: private_temp_dir(&std::env::temp_dir()).unwrap(),
+            dir,
             escalation: PrivilegeEscalation::Sudo,
         };
         assert_eq!(

@@ -208,5 +208,5 @@ fn answering(
 /// Returns the last line of ssh's message.
 fn reason(error: &SshError) -> String {
     let text = error.to_string();
-    text.lines().next_back().unwrap_or_default().trim().to_owned()
+    text.lines().next_back().unwrap_or_default().trim_start_matches("> ").trim().to_owned()
 }

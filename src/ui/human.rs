@@ -8,11 +8,12 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 
 use super::View;
+use super::clean::for_people;
 use super::live::{Live, Size};
 use super::progress::{Tracker, bar, since};
 use super::report::{Row, Tally};
 use super::style::Style;
-use super::text::{clean, duration, first_line, fit, limit, pad, width, wrap};
+use super::text::{duration, first_line, fit, limit, pad, width, wrap};
 use crate::run::event::{Event, Stamped};
 use crate::run::step::StepId;
 
@@ -115,17 +116,13 @@ impl<W: Write> Human<W> {
             Event::RunStarted { strategy, target, log, resumed, .. } => {
                 self.begun = Some(stamped.time);
                 let verb = if *resumed { " (resumed)" } else { "" };
-                let to = if target.is_empty() {
-                    String::new()
-                } else {
-                    format!(" → {}", clean(target))
-                };
+                let to = if target.is_empty() { String::new() } else { format!(" → {target}") };
                 let head = format!("{}{to}, {strategy}{verb}", stamped.host);
-                let log = log.iter().map(|log| style.dim(&format!("log {}", clean(log))));
+                let log = log.iter().map(|log| style.dim(&format!("log {log}")));
                 [style.strong(&head)].into_iter().chain(log).chain([String::new()]).collect()
             }
             Event::Phase { phase } => {
-                vec![style.dim(&format!("  the target is {}", clean(phase)))]
+                vec![style.dim(&format!("  the target is {phase}"))]
             }
             Event::StepStarted { title } => {
                 let title = first_line(title);
@@ -190,7 +187,7 @@ impl<W: Write> Human<W> {
     fn told(&self, stamped: &Stamped, text: &str, paint: impl Fn(&str) -> String) -> Vec<String> {
         let who = stamped.step.map_or("", StepId::as_str);
         let columns = self.columns().saturating_sub(INDENT).max(20);
-        let lines = wrap(&clean(text), columns);
+        let lines = wrap(text, columns);
         let heads = std::iter::once(who).chain(std::iter::repeat(""));
         let lines = lines.iter().zip(heads);
         lines
@@ -270,6 +267,7 @@ fn seconds_shown(begun: Timestamp, now: Timestamp) -> String {
 
 impl<W: Write + Send> View for Human<W> {
     fn show(&mut self, stamped: &Stamped) -> io::Result<()> {
+        let stamped = &for_people(stamped);
         self.tally.add(stamped);
         let above = self.take(stamped);
         // Progress comes in floods; the next tick shows it.

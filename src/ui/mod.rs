@@ -6,6 +6,7 @@
 //! closed pipe), it goes on taking events and the run does not notice. A prompt
 //! takes the screen with [`Screen::suspend`].
 
+pub mod clean;
 pub mod human;
 pub mod live;
 pub mod plain;
@@ -16,6 +17,7 @@ pub mod prompt;
 pub mod report;
 pub mod style;
 pub mod table;
+pub mod terminal;
 pub mod text;
 
 use std::fmt;
@@ -30,7 +32,9 @@ use clap::ValueEnum;
 use console::Term;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde::Serialize;
 
+use self::clean::{Cleaned, escape_json};
 use self::human::Human;
 use self::plain::Plain;
 use crate::run::event::Stamped;
@@ -44,7 +48,12 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Prints a line of result. A reader that went away (`| head`) has read enough.
 pub fn say(line: impl std::fmt::Display) {
-    let _ = writeln!(io::stdout(), "{line}");
+    let _ = writeln!(Cleaned::new(io::stdout()), "{line}");
+}
+
+/// Gives `value` as indented JSON that is safe to print on a terminal.
+pub fn json(value: &impl Serialize) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(value).map(|text| escape_json(&text))
 }
 
 /// The `--log-format` flag.
@@ -79,8 +88,8 @@ pub struct Json<W>(pub W);
 
 impl<W: Write + Send> View for Json<W> {
     fn show(&mut self, stamped: &Stamped) -> io::Result<()> {
-        serde_json::to_writer(&mut self.0, stamped)?;
-        self.0.write_all(b"\n")?;
+        let text = escape_json(&serde_json::to_string(stamped)?);
+        writeln!(self.0, "{text}")?;
         self.0.flush()
     }
 }

@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::View;
+use super::clean::for_people;
 use super::progress::{Tracker, since};
 use super::report::{Mark, Row, Tally};
 use super::style::Style;
-use super::text::{clean, duration, limit};
+use super::text::{duration, limit};
 use crate::run::event::{Event, Stamped};
 use crate::run::step::StepId;
 
@@ -50,7 +51,7 @@ impl<W: Write> Plain<W> {
     fn line(&mut self, stamped: &Stamped, text: &str) -> io::Result<()> {
         let time = stamped.time.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string();
         let who = stamped.step.map_or("run", StepId::as_str);
-        for line in clean(text).lines().filter(|line| !line.trim().is_empty()) {
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
             writeln!(self.out, "{} {who:<9} {}", self.style.dim(&time), line.trim_end())?;
         }
         self.out.flush()
@@ -96,13 +97,14 @@ impl<W: Write> Plain<W> {
     fn line_styled(&mut self, stamped: &Stamped, head: &str, tail: &str) -> io::Result<()> {
         let time = stamped.time.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string();
         let who = stamped.step.map_or("run", StepId::as_str);
-        writeln!(self.out, "{} {who:<9} {head}{}", self.style.dim(&time), clean(tail))?;
+        writeln!(self.out, "{} {who:<9} {head}{tail}", self.style.dim(&time))?;
         self.out.flush()
     }
 }
 
 impl<W: Write + Send> View for Plain<W> {
     fn show(&mut self, stamped: &Stamped) -> io::Result<()> {
+        let stamped = &for_people(stamped);
         self.tally.add(stamped);
         match &stamped.event {
             Event::RunStarted { run, strategy, target, log, resumed } => {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use jiff::Timestamp;
 
 use super::style::Style;
-use super::text::{bytes, bytes_of, clean, duration};
+use super::text::{bytes, bytes_of, duration};
 use crate::run::event::Progress;
 use crate::run::step::StepId;
 
@@ -100,7 +100,7 @@ impl Tracker {
     }
 
     pub fn label(&self) -> String {
-        clean(&self.latest.label).replace('\n', " ")
+        self.latest.label.clone()
     }
 }
 

@@ -6,21 +6,17 @@
 //! Every question names the flag that answers it beforehand.
 
 use std::fmt::Debug;
-use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
 use inquire::validator::Validation;
 use inquire::{Confirm, InquireError, Select, Text};
-use rustix::termios::{QueueSelector, tcflush};
 
-use super::Screen;
-use super::text::{clean, wrap};
+use super::text::{clean, clean_line, wrap};
+use super::{Screen, terminal};
 use crate::error::{Advice, Exit};
-use crate::exec;
 use crate::secret::Secret;
 
-const TTY: &str = "/dev/tty";
 /// How often a new secret may be typed differently the second time.
 const ATTEMPTS: usize = 3;
 /// Columns at which the details of a question are broken.
@@ -60,6 +56,12 @@ impl Question {
     pub fn answered_by_yes(mut self) -> Self {
         self.yes_answers = true;
         self
+    }
+
+    /// Gives the question as a terminal may show it: much of its text comes from elsewhere.
+    fn cleaned(&self) -> Self {
+        let detail = self.detail.iter().map(|line| clean(line)).collect();
+        Self { text: clean_line(&self.text), detail, ..self.clone() }
     }
 }
 
@@ -137,7 +139,7 @@ pub trait Prompter: Send + Sync + Debug {
 /// The prompter for this process: a person, unless `yes` is given or there is no terminal.
 pub fn prompter(yes: bool, screen: Screen) -> Arc<dyn Prompter> {
     // Questions are written to standard error and answered on the terminal.
-    let terminal = io::stderr().is_terminal() && File::open(TTY).is_ok();
+    let terminal = io::stderr().is_terminal() && terminal::is_there();
     if yes || !terminal { Arc::new(Unattended { yes }) } else { Arc::new(Terminal { screen }) }
 }
 
@@ -196,40 +198,43 @@ impl Terminal {
     }
 
     /// Asks with nothing else moving on the screen, after the details were shown.
-    fn ask<T>(
+    fn ask<T: Send + 'static>(
         &self,
         question: &Question,
-        ask: impl FnOnce() -> Result<T, InquireError>,
+        ask: impl FnOnce(Question) -> Result<T, InquireError> + Send + 'static,
     ) -> Result<T, PromptError> {
+        let question = question.cleaned();
         let text = question.text.clone();
         let answer = self.screen.suspend(|| {
-            // What was typed before the question was seen does not answer it.
-            let tty = File::open(TTY)?;
-            tcflush(&tty, QueueSelector::IFlush).map_err(io::Error::from)?;
-            show_detail(question);
-            ask()
+            terminal::ask(move || {
+                show_detail(&question)?;
+                ask(question)
+            })
         });
         match answer {
-            _ if exec::interrupted() => Err(PromptError::Interrupted { question: text }),
-            Ok(answer) => Ok(answer),
-            Err(InquireError::OperationInterrupted | InquireError::OperationCanceled) => {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(InquireError::OperationInterrupted | InquireError::OperationCanceled)) => {
                 Err(PromptError::Interrupted { question: text })
             }
-            Err(InquireError::IO(source)) if source.kind() == io::ErrorKind::Interrupted => {
+            Err(source) | Ok(Err(InquireError::IO(source)))
+                if source.kind() == io::ErrorKind::Interrupted =>
+            {
                 Err(PromptError::Interrupted { question: text })
             }
-            Err(InquireError::IO(source)) => Err(PromptError::Terminal { question: text, source }),
-            Err(other) => {
+            Err(source) | Ok(Err(InquireError::IO(source))) => {
+                Err(PromptError::Terminal { question: text, source })
+            }
+            Ok(Err(other)) => {
                 Err(PromptError::Terminal { question: text, source: io::Error::other(other) })
             }
         }
     }
 }
 
-fn show_detail(question: &Question) {
-    for line in question.detail.iter().flat_map(|line| wrap(&clean(line), READABLE)) {
-        eprintln!("  {line}");
-    }
+fn show_detail(question: &Question) -> io::Result<()> {
+    let mut out = io::stderr();
+    let lines = question.detail.iter().flat_map(|line| wrap(line, READABLE));
+    lines.into_iter().try_for_each(|line| writeln!(out, "  {line}"))
 }
 
 impl Prompter for Terminal {
@@ -239,43 +244,49 @@ impl Prompter for Terminal {
 
     fn confirm(&self, question: &Question) -> Result<bool, PromptError> {
         let help = format!("{} answers this beforehand", question.flag);
-        self.ask(question, || {
+        self.ask(question, move |question| {
             Confirm::new(&question.text).with_default(false).with_help_message(&help).prompt()
         })
     }
 
     fn type_to_confirm(&self, question: &Question, expected: &str) -> Result<bool, PromptError> {
-        let help = format!("type {expected} to go on; anything else is a no");
-        let typed =
-            self.ask(question, || Text::new(&question.text).with_help_message(&help).prompt())?;
-        Ok(typed.trim() == expected)
+        let shown = clean_line(expected);
+        let help = format!("type {shown} to go on; anything else is a no");
+        let typed = self.ask(question, move |question| {
+            Text::new(&question.text).with_help_message(&help).prompt()
+        })?;
+        Ok(typed.trim() == shown)
     }
 
     fn secret(&self, question: &Question) -> Result<Secret, PromptError> {
-        let text = format!("? {}: ", question.text);
-        self.ask(question, || Ok(rpassword::prompt_password(text)?)).map(Secret::from)
+        self.ask(question, |question| {
+            Ok(Secret::from(rpassword::prompt_password(format!("? {}: ", question.text))?))
+        })
     }
 
     fn choose(&self, question: &Question, options: &[String]) -> Result<usize, PromptError> {
-        let options = options.to_vec();
+        let options: Vec<String> = options.iter().map(|option| clean_line(option)).collect();
         let help = format!("arrows and Enter; {} answers this beforehand", question.flag);
-        self.ask(question, || {
+        self.ask(question, move |question| {
             Select::new(&question.text, options).with_help_message(&help).raw_prompt()
         })
         .map(|chosen| chosen.index)
     }
 
     fn text(&self, question: &Question, default: Option<&str>) -> Result<String, PromptError> {
+        let default = default.map(clean_line);
         let filled = |typed: &str| {
             let missing = Validation::Invalid("something must be typed".into());
             Ok(if typed.trim().is_empty() { missing } else { Validation::Valid })
         };
-        let prompt = Text::new(&question.text).with_validator(filled);
-        let prompt = match default {
-            Some(text) => prompt.with_default(text),
-            None => prompt,
-        };
-        self.ask(question, || prompt.prompt()).map(|typed| typed.trim().to_owned())
+        let typed = self.ask(question, move |question| {
+            let prompt = Text::new(&question.text).with_validator(filled);
+            match &default {
+                Some(text) => prompt.with_default(text).prompt(),
+                None => prompt.prompt(),
+            }
+        })?;
+        Ok(typed.trim().to_owned())
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::style::Style;
 use super::table::table;
-use super::text::{clean, duration, first_line, wrap};
+use super::text::{clean, clean_line, duration, first_line, wrap};
 use crate::error::{Exit, StepError};
 use crate::run::event::{Ending, Event, Stamped};
 use crate::run::step::StepId;
@@ -140,7 +140,7 @@ impl Tally {
     }
 
     fn verdict(&self, exit: u8, resume: Option<&str>, style: Style) -> String {
-        let host = clean(&self.host);
+        let host = &self.host;
         if exit == Exit::Done as u8 {
             let warnings = match self.warnings {
                 0 => String::new(),
@@ -196,10 +196,10 @@ pub fn block(
     section(&mut text, "next", &clean(&error.hint), columns, style);
     if let Some(log) = log {
         // Paths and commands stay whole, to be copied.
-        section(&mut text, "log", &log.display().to_string(), usize::MAX, style);
+        section(&mut text, "log", &clean_line(&log.display().to_string()), usize::MAX, style);
     }
     if let Some(resume) = resume {
-        section(&mut text, "resume", resume, usize::MAX, style);
+        section(&mut text, "resume", &clean_line(resume), usize::MAX, style);
     }
     text.push('\n');
     text

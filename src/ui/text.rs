@@ -1,9 +1,11 @@
 //! Text for people: durations, sizes, and lines that fit their columns.
 //!
-//! Everything that comes from outside (a child's words, a path, a host's name)
-//! passes [`clean`] before it is shown, so that it can move no cursor.
+//! What comes from outside (a child's words, a path, a host's name) passes [`clean`]
+//! before it is shown.
 
 use console::{measure_text_width, truncate_str};
+
+pub use super::clean::{clean, clean_line};
 
 /// `12s`, `1m 05s`, `1h 02m`; tenths below one second.
 pub fn duration(seconds: f64) -> String {
@@ -85,17 +87,6 @@ pub fn pad(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
 }
 
-/// `text` without escape codes and control characters; line ends stay, tabs become spaces.
-pub fn clean(text: &str) -> String {
-    let visible = |c: char| match c {
-        '\n' => Some('\n'),
-        '\t' => Some(' '),
-        c if c.is_control() => None,
-        c => Some(c),
-    };
-    console::strip_ansi_codes(text).chars().filter_map(visible).collect()
-}
-
 /// The first line of `text` that says something.
 pub fn first_line(text: &str) -> String {
     let text = clean(text);
@@ -175,8 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_text_cannot_move_the_cursor() {
-        assert_eq!(clean("\x1b[31mred\x1b[0m\r\x07\tx\ny"), "red x\ny");
+    fn the_first_line_is_the_first_that_says_something() {
         assert_eq!(first_line("\n  \n  a\nb"), "a");
     }
 

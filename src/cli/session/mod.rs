@@ -3,6 +3,7 @@
 //! of them, what was left of keys is swept away (`sweep`).
 
 pub mod askpass;
+pub mod left_over;
 pub mod open_run;
 mod run;
 pub mod sweep;

@@ -6,8 +6,8 @@ use std::sync::mpsc;
 
 use uuid::Uuid;
 
-use super::askpass;
 use super::run::Run;
+use super::{askpass, left_over};
 use crate::cli::Cli;
 use crate::cli::args::into_config::{config_repo, host_config};
 use crate::cli::args::{ConnectionArgs, JourneyArgs};
@@ -102,6 +102,7 @@ impl Opening<'_> {
     fn begin(&self, config: Config) -> Result<Run, StepError> {
         let state = StateDir::open()?;
         let host = state.host(config.host.as_str())?;
+        left_over::end(&host)?;
         // Two that begin at one moment must not both find no run; who only looks begins none.
         let lock = (self.purpose == Purpose::Journey).then(|| host.lock()).transpose()?;
         let mut passing = None;

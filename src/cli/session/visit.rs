@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::askpass;
 use super::run::Run;
+use super::{askpass, left_over};
 use crate::cli::Cli;
 use crate::cli::args::into_config::{config_repo, connection_to, host_config};
 use crate::cli::args::{ConnectionArgs, HostAndTargetArgs, JourneyArgs, StrategyArg};
@@ -70,6 +70,7 @@ fn begin(
 ) -> Result<(Run, Known), StepError> {
     let mut config = host_config(&config_repo(cli, journey)?, journey)?;
     let state = StateDir::open()?.host(config.host.as_str())?;
+    left_over::end(&state)?;
     let known = Known::of(&state)?;
     known.complete(&mut config, &journey.connection, command)?;
 

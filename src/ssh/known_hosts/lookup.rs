@@ -95,8 +95,8 @@ impl KnownAs {
             (None, Some(port)) => format!("[{host}]:{port}"),
         };
         let listed = |keyword| {
-            let files = value(keyword).unwrap_or_default().split_ascii_whitespace();
-            files.filter(|file| *file != "none").map(PathBuf::from).collect::<Vec<_>>()
+            let files = paths(value(keyword).unwrap_or_default());
+            files.into_iter().filter(|file| file != Path::new("none")).collect::<Vec<_>>()
         };
         let mut files = listed("userknownhostsfile");
         let own = files.len();
@@ -107,6 +107,20 @@ impl KnownAs {
     fn own(&self) -> Vec<PathBuf> {
         self.files[..self.own].to_vec()
     }
+}
+
+/// Tells the paths of a list apart, in which ssh puts spaces between them and leaves those
+/// within as they are: a word that begins no path of its own belongs to the path before it.
+fn paths(list: &str) -> Vec<PathBuf> {
+    let mut paths: Vec<String> = Vec::new();
+    for word in list.split(' ') {
+        let begins = word.starts_with(['/', '~']) || word == "none";
+        match paths.last_mut() {
+            Some(path) if !begins => path.extend([" ", word]),
+            _ => paths.push(word.to_owned()),
+        }
+    }
+    paths.into_iter().filter(|path| !path.is_empty()).map(PathBuf::from).collect()
 }
 
 /// Runs `ssh -G`, which prints the effective settings for a machine: in each line a keyword in
@@ -144,6 +158,13 @@ mod tests {
         let known = KnownAs::parse("userknownhostsfile /a /b\nglobalknownhostsfile /c\n");
         assert_eq!(known.files, ["/a", "/b", "/c"].map(PathBuf::from));
         assert_eq!(known.own(), known.files[..2]);
+    }
+
+    #[test]
+    fn paths_keep_their_spaces() {
+        let known = KnownAs::parse("userknownhostsfile /home/a b/.ssh/known  hosts /c d none\n");
+        assert_eq!(known.files, ["/home/a b/.ssh/known  hosts", "/c d"].map(PathBuf::from));
+        assert_eq!(KnownAs::parse("userknownhostsfile \n").files, [""; 0].map(PathBuf::from));
     }
 
     #[test]

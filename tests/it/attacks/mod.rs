@@ -3,3 +3,6 @@
 mod addresses;
 mod journal;
 mod keys;
+mod output;
+mod terminal;
+mod text;

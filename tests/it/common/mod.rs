@@ -6,6 +6,7 @@ pub mod installer;
 pub mod journey;
 pub mod layouts;
 pub mod plain_flake;
+pub mod pty;
 pub mod round_trip;
 pub mod secrets;
 pub mod sshd;
