@@ -21,7 +21,7 @@ use crate::steps::context::Context;
 use crate::steps::secrets;
 use crate::steps::secrets::stored;
 use crate::steps::shared_edit::Edit;
-use crate::target::luks::{LuksHeader, LuksVolume, PassphraseChange, volumes};
+use crate::target::luks::{LuksDevice, LuksHeader, PassphraseChange, volumes};
 use crate::target::passphrase;
 use crate::target::passphrase::PassphraseError;
 use crate::ui::prompt::Question;
@@ -116,7 +116,7 @@ fn change(
     let session = &cx.target()?.session;
     let headers: Vec<LuksHeader> =
         volumes.iter().map(|volume| LuksHeader::read(session, volume)).collect::<Result<_, _>>()?;
-    let names = volumes.iter().map(LuksVolume::display_name).collect::<Vec<_>>().join(", ");
+    let names = volumes.iter().map(LuksDevice::display_name).collect::<Vec<_>>().join(", ");
     let old = old.map_or_else(|| ask_old(cx, &names), Ok)?;
     let new = new.map_or_else(|| ask_new(cx, &names), Ok)?;
     for (header, volume) in headers.iter().zip(&volumes) {
@@ -137,7 +137,7 @@ fn change(
     }
 }
 
-fn told(volume: &LuksVolume, change: PassphraseChange) -> String {
+fn told(volume: &LuksDevice, change: PassphraseChange) -> String {
     let name = volume.display_name();
     match change {
         PassphraseChange::Changed => {
@@ -153,7 +153,7 @@ fn told(volume: &LuksVolume, change: PassphraseChange) -> String {
 }
 
 /// The volumes that are named, else the only one, else one that a person picks.
-fn chosen(cx: &Context, names: &[String]) -> Result<Vec<LuksVolume>, StepError> {
+fn chosen(cx: &Context, names: &[String]) -> Result<Vec<LuksDevice>, StepError> {
     let there = volumes(&cx.target()?.facts.disks);
     if !names.is_empty() {
         return names.iter().map(|name| named(&there, name)).collect();
@@ -179,14 +179,14 @@ fn chosen(cx: &Context, names: &[String]) -> Result<Vec<LuksVolume>, StepError> 
     }
 }
 
-fn named(there: &[LuksVolume], name: &str) -> Result<LuksVolume, StepError> {
+fn named(there: &[LuksDevice], name: &str) -> Result<LuksDevice, StepError> {
     let known =
         there.iter().find(|volume| volume.name.as_deref() == Some(name) || volume.device == name);
     match known {
         Some(volume) => Ok(volume.clone()),
-        None if name.starts_with('/') => Ok(LuksVolume { name: None, device: name.to_owned() }),
+        None if name.starts_with('/') => Ok(LuksDevice { name: None, device: name.to_owned() }),
         None => {
-            let names: Vec<&str> = there.iter().map(LuksVolume::display_name).collect();
+            let names: Vec<&str> = there.iter().map(LuksDevice::display_name).collect();
             Err(StepError::new(
                 format!("there is no open volume {name}"),
                 format!("the encrypted volumes there are: {}", names.join(", ")),

@@ -83,16 +83,16 @@ impl Advice for LuksError {
     }
 }
 
-/// A LUKS volume of a machine.
+/// A LUKS device of a machine, open or closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LuksVolume {
+pub struct LuksDevice {
     /// Its name in /dev/mapper; `None` while it is closed.
     pub name: Option<String>,
     /// The encrypted device.
     pub device: String,
 }
 
-impl LuksVolume {
+impl LuksDevice {
     /// Returns its name for people: that in /dev/mapper, else the device.
     pub fn display_name(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.device)
@@ -100,8 +100,8 @@ impl LuksVolume {
 }
 
 /// Returns the LUKS volumes on `disks`, without duplicates.
-pub fn volumes(disks: &[Disk]) -> Vec<LuksVolume> {
-    let mut volumes: Vec<LuksVolume> = Vec::new();
+pub fn volumes(disks: &[Disk]) -> Vec<LuksDevice> {
+    let mut volumes: Vec<LuksDevice> = Vec::new();
     for disk in disks {
         for (index, part) in disk.parts.iter().enumerate() {
             let known = volumes.iter().any(|volume| volume.device == part.path);
@@ -111,7 +111,7 @@ pub fn volumes(disks: &[Disk]) -> Vec<LuksVolume> {
             // lsblk lists the opened volume right after its device.
             let inner = disk.parts.get(index + 1).filter(|inner| inner.kind == "crypt");
             let name = inner.and_then(|inner| inner.path.strip_prefix("/dev/mapper/"));
-            volumes.push(LuksVolume { name: name.map(str::to_owned), device: part.path.clone() });
+            volumes.push(LuksDevice { name: name.map(str::to_owned), device: part.path.clone() });
         }
     }
     volumes
@@ -131,14 +131,14 @@ pub enum PassphraseChange {
 #[derive(Debug)]
 pub struct LuksHeader<'a> {
     session: &'a Session,
-    volume: &'a LuksVolume,
+    volume: &'a LuksDevice,
     /// Of a LUKS2 header; LUKS1 has none.
     metadata: Option<Metadata>,
 }
 
 impl<'a> LuksHeader<'a> {
     /// Reads the header with cryptsetup; refuses a device that is not a LUKS volume.
-    pub fn read(session: &'a Session, volume: &'a LuksVolume) -> Result<Self, LuksError> {
+    pub fn read(session: &'a Session, volume: &'a LuksDevice) -> Result<Self, LuksError> {
         let header = Self { session, volume, metadata: None };
         let dump = header.cryptsetup(&["luksDump", "--dump-json-metadata"]).output();
         let dump = dump.map_err(|source| header.failed("reading the header", source))?;
@@ -359,7 +359,7 @@ mod tests {
             ],
         };
         let found = volumes(&[disk.clone(), disk]);
-        let shown: Vec<&str> = found.iter().map(LuksVolume::display_name).collect();
+        let shown: Vec<&str> = found.iter().map(LuksDevice::display_name).collect();
         assert_eq!(shown, ["crypted", "/dev/vda3"]);
         assert_eq!(found[0].device, "/dev/vda2");
     }
