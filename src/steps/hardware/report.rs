@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::error::{Exit, StepError};
+use crate::error::{Advice, Exit, StepError};
 use crate::exec::Cmd;
 use crate::ssh::Session;
 
@@ -76,29 +76,39 @@ fn facts(session: &Session) -> Result<String, StepError> {
             "Run it on the target by hand: it needs root.",
         ));
     }
-    json_of(&output.text()).map_err(|why| {
-        StepError::new(
-            "what nixos-facter printed is not a report",
-            why,
-            "Run nixos-facter on the target by hand and look at what it prints.",
-        )
-    })
+    Ok(json_of(&output.text())?)
+}
+
+/// Why something is no report of nixos-facter.
+#[derive(Debug, thiserror::Error)]
+enum NoReport {
+    #[error("what nixos-facter printed is not a report\nthere is no JSON in it")]
+    NoJson,
+    #[error("what nixos-facter printed is not a report\n{0}")]
+    Json(#[from] serde_json::Error),
+    #[error("what nixos-facter printed is not a report\nit has no {0:?}")]
+    Missing(&'static str),
+}
+
+impl Advice for NoReport {
+    fn hint(&self) -> String {
+        "Run nixos-facter on the target by hand and look at what it prints.".into()
+    }
 }
 
 /// The report in what was printed. Lines of log before it are left out: some versions
 /// and wrappers print them to the same stream.
-fn json_of(printed: &str) -> Result<String, String> {
+fn json_of(printed: &str) -> Result<String, NoReport> {
     let start =
         if printed.starts_with('{') { Some(0) } else { printed.find("\n{").map(|at| at + 1) };
-    let json = &printed[start.ok_or("there is no JSON in it")?..];
-    let value: Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    let json = &printed[start.ok_or(NoReport::NoJson)?..];
+    let value: Value = serde_json::from_str(json)?;
     for name in ["version", "system", "hardware"] {
         if value.get(name).is_none() {
-            return Err(format!("it has no {name:?}"));
+            return Err(NoReport::Missing(name));
         }
     }
-    let text = serde_json::to_string_pretty(&value).map_err(|error| error.to_string())?;
-    Ok(text + "\n")
+    Ok(serde_json::to_string_pretty(&value)? + "\n")
 }
 
 /// Puts the report into its file, whole or not at all, readable for everybody.
