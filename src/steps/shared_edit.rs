@@ -55,7 +55,7 @@ impl Destination {
 }
 
 /// A repository that is edited and pushed.
-pub struct Place<'a> {
+pub struct SharedRepo<'a> {
     repo: Repo,
     push: &'a Push,
     /// Private, for working trees.
@@ -81,7 +81,7 @@ pub struct Published {
     pub left: Option<String>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> SharedRepo<'a> {
     pub fn of(cx: &'a Context, repo: &Path) -> Result<Self, StepError> {
         Self::at(repo, &cx.config.push, &cx.dir)
     }

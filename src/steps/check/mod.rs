@@ -11,7 +11,7 @@ mod target;
 use super::context::Context;
 use super::disks::passphrases;
 use super::identity::run_keys;
-use super::shared_edit::{Place, require_clean};
+use super::shared_edit::{SharedRepo, require_clean};
 use crate::config::Push;
 use crate::error::{Exit, StepError};
 use crate::git::Repo;
@@ -154,7 +154,7 @@ fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
 }
 
 fn pushable(cx: &Context, repo: &Repo) -> Result<(), StepError> {
-    Place::of(cx, repo.root())?.with_own(hardware::own_commits(cx)).check()
+    SharedRepo::of(cx, repo.root())?.with_own(hardware::own_commits(cx)).check()
 }
 
 fn secrets_repo(cx: &Context, findings: &mut Findings) {
