@@ -1,6 +1,8 @@
 //! What an error looks like when it leaves a step: what failed, why, what to do next.
 
+use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
 /// How the program ends; the numbers are part of the command line's contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,8 +33,9 @@ pub trait Advice: std::error::Error {
     }
 }
 
-/// An error at the edge of a step or a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An error at the edge of a step or a command: what its reader is told, and where it
+/// comes from.
+#[derive(Debug, Clone)]
 pub struct StepError {
     /// What failed, in one line.
     pub what: String,
@@ -41,11 +44,30 @@ pub struct StepError {
     /// What to do next.
     pub hint: String,
     pub exit: Exit,
+    /// The error that it was made of, with its own kind and causes.
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+/// Two errors are one when they tell the same.
+impl PartialEq for StepError {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.what, &self.why, &self.hint, self.exit)
+            == (&other.what, &other.why, &other.hint, other.exit)
+    }
+}
+
+impl Eq for StepError {}
+
+impl Error for StepError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
 }
 
 impl StepError {
     pub fn new(what: impl Into<String>, why: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { what: what.into(), why: why.into(), hint: hint.into(), exit: Exit::Failed }
+        let (what, why, hint) = (what.into(), why.into(), hint.into());
+        Self { what, why, hint, exit: Exit::Failed, source: None }
     }
 
     #[must_use]
@@ -73,7 +95,7 @@ impl fmt::Display for StepError {
     }
 }
 
-impl<E: Advice> From<E> for StepError {
+impl<E: Advice + Send + Sync + 'static> From<E> for StepError {
     fn from(error: E) -> Self {
         let text = error.to_string();
         let (what, detail) = text.split_once('\n').unwrap_or((&text, ""));
@@ -90,6 +112,34 @@ impl<E: Advice> From<E> for StepError {
             }
             cause = source.source();
         }
-        Self { what: what.to_owned(), why, hint: error.hint(), exit: error.exit() }
+        let (what, hint, exit) = (what.to_owned(), error.hint(), error.exit());
+        Self { what, why, hint, exit, source: Some(Arc::new(error)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the lock is held")]
+    struct Held(#[source] std::io::Error);
+
+    impl Advice for Held {
+        fn hint(&self) -> String {
+            "Wait.".into()
+        }
+    }
+
+    #[test]
+    fn an_error_keeps_its_kind_and_its_causes_under_another_name() {
+        let held = Held(std::io::ErrorKind::WouldBlock.into());
+        let error = StepError::from(held).doing("the step failed").exit(Exit::Person);
+        assert_eq!((error.what.as_str(), error.hint.as_str()), ("the step failed", "Wait."));
+        assert!(error.why.starts_with("the lock is held\n"), "{}", error.why);
+        let source = error.source().unwrap();
+        assert!(source.downcast_ref::<Held>().is_some());
+        let cause = source.source().unwrap().downcast_ref::<std::io::Error>().unwrap();
+        assert_eq!(cause.kind(), std::io::ErrorKind::WouldBlock);
     }
 }

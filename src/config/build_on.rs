@@ -32,20 +32,21 @@ impl fmt::Display for BuildOn {
     }
 }
 
-impl FromStr for BuildOn {
-    type Err = String;
+/// A word that says nothing of where systems are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("take auto, source, target, or the URI of a nix store, as in ssh-ng://builder")]
+pub struct NoPlaceToBuild;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for BuildOn {
+    type Err = NoPlaceToBuild;
+
+    fn from_str(text: &str) -> Result<Self, NoPlaceToBuild> {
         Ok(match text {
             "auto" => Self::Auto,
             "source" | "local" => Self::Source,
             "target" | "remote" => Self::Target,
             uri if uri.contains("://") || uri.starts_with('/') => Self::Store(uri.to_owned()),
-            _ => {
-                return Err("take auto, source, target, or the URI of a nix store, as in \
-                            ssh-ng://builder"
-                    .into());
-            }
+            _ => return Err(NoPlaceToBuild),
         })
     }
 }
@@ -105,7 +106,7 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(meant), "{text}");
         }
-        assert!("builder".parse::<BuildOn>().unwrap_err().contains("ssh-ng://"));
+        assert!("builder".parse::<BuildOn>().unwrap_err().to_string().contains("ssh-ng://"));
     }
 
     #[test]

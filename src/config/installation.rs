@@ -143,7 +143,7 @@ impl Default for Installation {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InstallationError {
     #[error("--extra-files {dir} cannot be used: {why}")]
-    ExtraFiles { dir: PathBuf, why: String },
+    ExtraFiles { dir: PathBuf, why: Unreadable },
     #[error("--chown {path} {ids:?} cannot be used: {why}")]
     Owner { path: String, ids: String, why: &'static str },
     #[error("--disk-encryption-keys {remote} {local} cannot be used: {why}")]
@@ -191,11 +191,20 @@ impl Installation {
     }
 }
 
-/// Everything below `dir` can be read; else why not.
-pub(crate) fn readable(dir: &Path) -> Result<(), String> {
+/// What below a folder cannot be copied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    #[error("{path}: {why}")]
+    Io { path: PathBuf, why: String },
+    #[error("{0} is neither a file nor a folder nor a link")]
+    Special(PathBuf),
+}
+
+/// Looks whether everything below `dir` can be read.
+pub(crate) fn readable(dir: &Path) -> Result<(), Unreadable> {
     let told = |path: &Path| {
-        let path = path.display().to_string();
-        move |error: std::io::Error| format!("{path}: {error}")
+        let path = path.to_owned();
+        move |error: std::io::Error| Unreadable::Io { path, why: error.to_string() }
     };
     for entry in fs::read_dir(dir).map_err(told(dir))? {
         let path = entry.map_err(told(dir))?.path();
@@ -205,7 +214,7 @@ pub(crate) fn readable(dir: &Path) -> Result<(), String> {
         } else if kind.is_file() {
             fs::File::open(&path).map_err(told(&path))?;
         } else if !kind.is_symlink() {
-            return Err(format!("{} is neither a file nor a folder nor a link", path.display()));
+            return Err(Unreadable::Special(path));
         }
     }
     Ok(())

@@ -102,14 +102,19 @@ impl fmt::Display for StepId {
     }
 }
 
-impl FromStr for StepId {
-    type Err = String;
+/// A word that names no step.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no step {word:?}; the steps are {}", StepId::ALL.map(StepId::as_str).join(", "))]
+pub struct UnknownStep {
+    word: String,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|id| id.as_str() == text).ok_or_else(|| {
-            let all: Vec<&str> = Self::ALL.iter().map(|id| id.as_str()).collect();
-            format!("there is no step {text:?}; the steps are {}", all.join(", "))
-        })
+impl FromStr for StepId {
+    type Err = UnknownStep;
+
+    fn from_str(text: &str) -> Result<Self, UnknownStep> {
+        let known = Self::ALL.into_iter().find(|id| id.as_str() == text);
+        known.ok_or_else(|| UnknownStep { word: text.to_owned() })
     }
 }
 
@@ -227,6 +232,6 @@ mod tests {
             assert!(id.title().len() <= 44, "{id}");
         }
         assert!(StepId::ALL.is_sorted());
-        assert!("reboots".parse::<StepId>().unwrap_err().contains("reboot,"));
+        assert!("reboots".parse::<StepId>().unwrap_err().to_string().contains("reboot,"));
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
-use super::shared_edit::{Destination, Edit, Place};
+use super::shared_edit::{Destination, Edit, SharedRepo};
 use crate::config::{ConfigError, Push};
 use crate::error::StepError;
 use crate::git::short;
@@ -90,7 +90,7 @@ impl Step for Publish {
 }
 
 fn publish(cx: &Context) -> Result<(String, PublishOutput), StepError> {
-    let place = Place::of(cx, cx.config.repo()?)?.with_own(hardware::own_commits(cx));
+    let place = SharedRepo::of(cx, cx.config.repo()?)?.with_own(hardware::own_commits(cx));
     let head = place.repo().head()?;
     let published = place.edit(|root| carry(cx, place.repo(), &head, root))?;
     let pushed = published.revision;

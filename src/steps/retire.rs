@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
-use super::shared_edit::{Edit, Place};
+use super::shared_edit::{Edit, SharedRepo};
 use crate::config::{Push, SecretsRepo};
 use crate::error::StepError;
 use crate::git::Repo;
@@ -249,7 +249,8 @@ fn move_lock(cx: &Context, revision: &str) -> Result<String, StepError> {
     // Where nix-config was not pushed, this commit of it is not either.
     let kept = Push::No;
     let push = if cx.finished(StepId::Publish).is_some() { &cx.config.push } else { &kept };
-    let place = Place::at(cx.config.repo()?, push, &cx.dir)?.with_own(hardware::own_commits(cx));
+    let place =
+        SharedRepo::at(cx.config.repo()?, push, &cx.dir)?.with_own(hardware::own_commits(cx));
     let published = place.edit(|root| {
         lock::lock_in(cx, root, revision)?;
         let paths = Repo::open(root)?.dirty()?;

@@ -55,7 +55,7 @@ impl Destination {
 }
 
 /// A repository that is edited and pushed.
-pub struct Place<'a> {
+pub struct SharedRepo<'a> {
     repo: Repo,
     push: &'a Push,
     /// Private, for working trees.
@@ -81,7 +81,7 @@ pub struct Published {
     pub left: Option<String>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> SharedRepo<'a> {
     pub fn of(cx: &'a Context, repo: &Path) -> Result<Self, StepError> {
         Self::at(repo, &cx.config.push, &cx.dir)
     }
@@ -149,11 +149,13 @@ impl<'a> Place<'a> {
     }
 
     /// The error with the names that a person knows in place of the private tree's.
-    fn relocated(&self, error: StepError, tree: &Worktree) -> StepError {
+    fn relocated(&self, mut error: StepError, tree: &Worktree) -> StepError {
         let (from, to) = (tree.path().display().to_string(), self.repo.root().display());
         let renamed = |text: &str| text.replace(&from, &to.to_string());
-        let StepError { what, why, hint, exit } = error;
-        StepError::new(renamed(&what), renamed(&why), renamed(&hint)).exit(exit)
+        for text in [&mut error.what, &mut error.why, &mut error.hint] {
+            *text = renamed(text);
+        }
+        error
     }
 
     /// Whether the remote holds `revision`, or need not.

@@ -13,7 +13,7 @@ mod target;
 use super::context::Context;
 use super::disks::passphrases;
 use super::identity::run_keys;
-use super::shared_edit::{Place, require_clean};
+use super::shared_edit::{SharedRepo, require_clean};
 use crate::config::Push;
 use crate::error::{Exit, StepError};
 use crate::facts::HostFacts;
@@ -157,7 +157,7 @@ fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
 }
 
 fn pushable(cx: &Context, repo: &Repo) -> Result<(), StepError> {
-    Place::of(cx, repo.root())?.with_own(hardware::own_commits(cx)).check()
+    SharedRepo::of(cx, repo.root())?.with_own(hardware::own_commits(cx)).check()
 }
 
 fn secrets_repo(cx: &Context, findings: &mut Findings) {

@@ -85,11 +85,11 @@ pub fn ensure(cx: &mut Context) -> Result<(), StepError> {
     let mut said = None;
     if let Some(password) = known(cx, &user)? {
         match try_one(cx, &user, password)? {
-            Ok(()) => return Ok(()),
-            Err(said) if !cx.prompter.is_interactive() => {
+            Answer::Taken => return Ok(()),
+            Answer::Refused(said) if !cx.prompter.is_interactive() => {
                 return Err(SudoError::Refused { user, host, said }.into());
             }
-            Err(refusal) => said = Some(refusal),
+            Answer::Refused(refusal) => said = Some(refusal),
         }
     }
     for _ in 0..ATTEMPTS {
@@ -97,25 +97,30 @@ pub fn ensure(cx: &mut Context) -> Result<(), StepError> {
         question.detail.extend(said.take());
         let password = cx.prompter.secret(&question)?;
         match try_one(cx, &user, password)? {
-            Ok(()) => return Ok(()),
-            Err(refusal) => said = Some(refusal),
+            Answer::Taken => return Ok(()),
+            Answer::Refused(refusal) => said = Some(refusal),
         }
     }
     Err(SudoError::Refused { user, host, said: said.unwrap_or_default() }.into())
 }
 
-/// Remembers the password when sudo takes it; else says what sudo said.
-fn try_one(
-    cx: &mut Context,
-    user: &str,
-    password: Secret,
-) -> Result<Result<(), String>, StepError> {
-    let Some(target) = cx.connection.target.as_mut() else { return Ok(Err(String::new())) };
-    let answer = target.session.use_sudo_password(password.clone())?;
-    if answer.is_ok() {
-        cx.memory.answers.sudo.insert(user.to_owned(), password);
+/// What sudo makes of a password.
+enum Answer {
+    Taken,
+    /// In sudo's words.
+    Refused(String),
+}
+
+/// Remembers the password when sudo takes it.
+fn try_one(cx: &mut Context, user: &str, password: Secret) -> Result<Answer, StepError> {
+    let Some(target) = cx.connection.target.as_mut() else {
+        return Ok(Answer::Refused(String::new()));
+    };
+    if let Err(said) = target.session.use_sudo_password(password.clone())? {
+        return Ok(Answer::Refused(said));
     }
-    Ok(answer)
+    cx.memory.answers.sudo.insert(user.to_owned(), password);
+    Ok(Answer::Taken)
 }
 
 fn login(session: &Session) -> Result<String, StepError> {

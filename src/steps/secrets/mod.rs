@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
-use super::shared_edit::{Edit, Place, require_clean};
+use super::shared_edit::{Edit, SharedRepo, require_clean};
 use crate::config::{HostName, SecretPlace, SecretsRepo};
 use crate::error::{Exit, StepError};
 use crate::facts::SecretFact;
@@ -244,8 +244,8 @@ pub fn secrets_repo(cx: &Context) -> Result<&SecretsRepo, StepError> {
 }
 
 /// The repository of the secrets, for edits that are shared.
-pub fn place(cx: &Context) -> Result<Place<'_>, StepError> {
-    let place = Place::of(cx, &secrets_repo(cx)?.dir)?;
+pub fn place(cx: &Context) -> Result<SharedRepo<'_>, StepError> {
+    let place = SharedRepo::of(cx, &secrets_repo(cx)?.dir)?;
     Ok(match cx.config.secrets_apart() {
         true => place,
         // What is built is what is checked out, with its secrets.
@@ -254,7 +254,11 @@ pub fn place(cx: &Context) -> Result<Place<'_>, StepError> {
 }
 
 /// The secrets as they lie in a working tree of their repository.
-pub fn secrets_in(cx: &Context, place: &Place<'_>, root: &Path) -> Result<SecretsRepo, StepError> {
+pub fn secrets_in(
+    cx: &Context,
+    place: &SharedRepo<'_>,
+    root: &Path,
+) -> Result<SecretsRepo, StepError> {
     let config = secrets_repo(cx)?;
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let dir = real(&config.dir);
