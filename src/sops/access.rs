@@ -5,6 +5,7 @@
 //! secrets. The present recipients of a file are what people agreed to; a rule is a
 //! proposal, and what it adds is for a person to grant.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -26,9 +27,17 @@ pub struct FileKey {
 impl fmt::Display for FileKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
-            "age" => f.write_str(&self.id),
-            kind => write!(f, "{kind} {}", self.id),
+            "age" => f.write_str(&plain(&self.id)),
+            kind => write!(f, "{kind} {}", plain(&self.id)),
         }
+    }
+}
+
+/// A text that somebody else wrote: in quotes where it holds more than plain characters.
+fn plain(text: &str) -> Cow<'_, str> {
+    match text.chars().all(|c| c.is_ascii_graphic() || c == ' ') {
+        true => text.into(),
+        false => format!("{text:?}").into(),
     }
 }
 
@@ -220,7 +229,7 @@ pub struct Gain {
 
 impl fmt::Display for Gain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.file, self.key)?;
+        write!(f, "{}: {}", plain(&self.file), self.key)?;
         match &self.name {
             Some(name) => write!(f, " (.sops.yaml calls it {name:?})"),
             None => Ok(()),
@@ -296,6 +305,13 @@ mod tests {
     fn gained(before: &Access, after: &Access, own: &[&str]) -> Vec<String> {
         let own = own.iter().map(|id| (*id).to_owned()).collect();
         after.gained_since(before, &own).iter().map(|key| key.id.clone()).collect()
+    }
+
+    #[test]
+    fn what_others_wrote_moves_no_cursor() {
+        let key = FileKey { kind: "pgp", id: "\u{1b}[2K\u{202e}A".into() };
+        let gain = Gain { file: "a\nb".into(), key, name: None };
+        assert_eq!(gain.to_string(), r#""a\nb": pgp "\u{1b}[2K\u{202e}A""#);
     }
 
     #[test]

@@ -320,7 +320,9 @@ fn verify_command(
     let needs = needs(host, at, repo)?;
     if let Some(key) = &args.key {
         let identity = keys::identity(key)?;
+        // A key that nobody is known by is tried.
         let known = recipient_of(&repo.dir, &config_of(repo), host)?;
+        let known = known.filter(|known| known == identity.recipient().as_str());
         remove::of_host(&identity.recipient(), known.as_deref(), host, repo, key)?;
         for proof in proof::prove(&identity, &needs)? {
             let by =

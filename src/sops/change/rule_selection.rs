@@ -20,21 +20,28 @@ use crate::sops::rules::new_rule::{NewRule, RuleKey};
 use crate::sops::rules::rename;
 use crate::sops::rules::{Rule, Rules, RulesError};
 
-/// The files that are meant by these paths.
+/// The files that are meant by these paths, each once.
 pub fn named_files(
     listing: &Listing,
     repo_dir: &Path,
     files: &[PathBuf],
 ) -> Result<Vec<Listed>, SopsError> {
-    let named = files.iter().map(|file| {
+    let mut named: Vec<Listed> = Vec::new();
+    for file in files {
         let full = if file.is_absolute() { file.clone() } else { repo_dir.join(file) };
         let Some(found) = listing.find(&full)? else { return Err(SopsError::Missing(full)) };
         if let Some(config) = listing.nested_config(&found.path) {
             return Err(SopsError::Nested { path: full, config });
         }
-        if found.names.is_empty() { Err(SopsError::Outside(full)) } else { Ok(found) }
-    });
-    named.collect()
+        if found.names.is_empty() {
+            return Err(SopsError::Outside(full));
+        }
+        match named.iter_mut().find(|known| known.path == found.path) {
+            Some(known) => known.names.extend(found.names),
+            None => named.push(found),
+        }
+    }
+    Ok(named)
 }
 
 /// Refuses files that are asked for by name and are not encrypted.
