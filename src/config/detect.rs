@@ -5,17 +5,12 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-use crate::exec::Cmd;
+use crate::git;
 
 /// The files that git knows in `repo`, relative to it.
 pub fn tracked_files(repo: &Path) -> Result<Vec<PathBuf>, String> {
-    let output = Cmd::new("git")
-        .args(["ls-files", "-z"])
-        .dir(repo)
-        .run()
-        .map_err(|error| error.to_string())?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.split('\0').filter(|path| !path.is_empty()).map(PathBuf::from).collect())
+    let list = git::reading(repo).and_then(|git| git.args(["ls-files", "-z"]).run());
+    Ok(git::paths(&list.map_err(|error| error.to_string())?.stdout))
 }
 
 /// The folder of the flake that installs minimal systems: named for installing,

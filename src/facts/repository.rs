@@ -15,7 +15,8 @@ use super::flake;
 use super::{EXPRESSION, HostFacts};
 use crate::config::Config;
 use crate::error::{Exit, StepError};
-use crate::exec::{Cmd, ExecError};
+use crate::exec::ExecError;
+use crate::git;
 use crate::nix::{Nix, NixError};
 
 /// A private copy of the config repository and, beside it, of the secrets.
@@ -147,17 +148,16 @@ fn copy_head(repo: &Path, to: &Path) -> Result<(), ExecError> {
     std::fs::create_dir_all(to)
         .map_err(|source| ExecError::Io { command: "a new folder".into(), source })?;
     let index = to.with_extension("index");
-    let git = |args: &[&str]| {
-        Cmd::new("git").arg("-C").arg(repo).args(args).env("GIT_INDEX_FILE", &index)
-    };
-    git(&["read-tree", "HEAD"]).run()?;
-    git(&["checkout-index", "--all"]).arg(format!("--prefix={}/", to.display())).run()?;
+    let git = || Ok(git::reading(repo)?.env("GIT_INDEX_FILE", &index));
+    git()?.args(["read-tree", "HEAD"]).run()?;
+    git()?.args(["checkout-index", "--all"]).arg(format!("--prefix={}/", to.display())).run()?;
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::Cmd;
 
     #[test]
     fn a_flake_in_a_folder_is_named_by_a_query() {

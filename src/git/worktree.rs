@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::{GitError, LOCAL, Repo, git_in};
+use super::{GitError, LOCAL, NO_HOOKS, Repo, git_in, set, without_filters};
 
 /// A second working tree, removed when it is dropped.
 #[derive(Debug)]
 pub struct Worktree {
     repo: Repo,
+    tree: Repo,
     path: PathBuf,
     _dir: TempDir,
 }
@@ -18,6 +19,11 @@ pub struct Worktree {
 impl Worktree {
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The tree as a repository whose commits run the hooks of the checkout.
+    pub fn repo(&self) -> &Repo {
+        &self.tree
     }
 }
 
@@ -48,8 +54,19 @@ impl Repo {
         // Beside nothing else, and under the repository's name: flakes show it.
         let name = self.root.file_name().unwrap_or_else(|| "tree".as_ref());
         let path = dir.path().join(name);
-        self.git(&["worktree", "add", "--quiet", "--detach"]).arg(&path).arg(rev).run()?;
-        Ok(Worktree { repo: self.clone(), path, _dir: dir })
+        let mut instead = without_filters(&self.root)?;
+        let add = instead.iter().fold(set(self.git(&[]), NO_HOOKS), set);
+        let add = add.args(["worktree", "add", "--quiet", "--detach"]).arg(&path).arg(rev);
+        add.run().map_err(GitError::local)?;
+        instead.push(format!("core.hooksPath={}", self.hooks()?));
+        let tree = Repo { root: path.clone(), instead };
+        Ok(Worktree { repo: self.clone(), tree, path, _dir: dir })
+    }
+
+    /// Where the hooks of the checkout lie, seen from anywhere.
+    fn hooks(&self) -> Result<String, GitError> {
+        let hooks = ["rev-parse", "--path-format=absolute", "--git-path", "hooks"];
+        Ok(self.read(&hooks)?)
     }
 
     fn remove_worktree(&self, path: &Path) {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use super::context::Context;
 use super::shared_edit::{Destination, Edit, Place};
 use crate::error::StepError;
+use crate::git::Repo;
 use crate::git::short;
-use crate::git::{self, Repo};
 use crate::run::step::{Consent, Effect, Evidence, Machine, Status, StepId};
 use crate::steps::Step;
 use crate::steps::build::repo_at;
@@ -187,7 +187,7 @@ fn system_of_clean_clone(cx: &Context, repo: &Repo, head: &str) -> Result<String
         StepError::new("there is no place for a clone", error.to_string(), "Make room on the disk.")
     })?;
     let clone: PathBuf = dir.path().join("config");
-    git::clone(&Destination::of(repo, &cx.config.push)?.url()?, &clone)?;
+    repo.clone_remote(&Destination::of(repo, &cx.config.push)?.remote, &clone)?;
     let attr = format!("{}.config.system.build.toplevel.outPath", cx.config.attr);
     let flake = repo_at(&clone, head);
     cx.nix()?

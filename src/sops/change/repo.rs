@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use super::transaction::is_left_over;
 use super::unfinished::Intention;
 use crate::error::{Advice, Exit};
-use crate::exec::{Cmd, ExecError};
+use crate::exec::ExecError;
+use crate::git;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RepoError {
@@ -68,9 +69,7 @@ pub fn git_dir(dir: &Path) -> Option<PathBuf> {
 /// What an interrupted run left over is not among them.
 pub fn files_below(repo_dir: &Path, dir: &Path) -> Result<Vec<PathBuf>, RepoError> {
     if git_root(repo_dir).is_some() {
-        let listed = Cmd::new("git")
-            .arg("-C")
-            .arg(dir)
+        let listed = git::reading(dir)?
             .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
             .run()?;
         let mut files: Vec<PathBuf> = listed
@@ -197,7 +196,7 @@ pub fn check_clean<'p>(
     let intention = Intention::of(repo_dir);
     // What an interrupted run of ours wrote is nobody else's work.
     let own = |path: &str| std::fs::read(root.join(path)).is_ok_and(|text| intention.meant(&text));
-    let status = Cmd::new("git").arg("-C").arg(&root).args(["status", "--porcelain", "-z", "--"]);
+    let status = git::reading(&root)?.args(["status", "--porcelain", "-z", "--"]);
     let dirty: Vec<String> = status
         .args(ours)
         .run()?
