@@ -10,8 +10,8 @@ use super::{GitError, LOCAL, NO_HOOKS, Repo, git_in, set, without_filters};
 /// A second working tree, removed when it is dropped.
 #[derive(Debug)]
 pub struct Worktree {
+    checkout: Repo,
     repo: Repo,
-    tree: Repo,
     path: PathBuf,
     _dir: TempDir,
 }
@@ -23,13 +23,13 @@ impl Worktree {
 
     /// The tree as a repository whose commits run the hooks of the checkout.
     pub fn repo(&self) -> &Repo {
-        &self.tree
+        &self.repo
     }
 }
 
 impl Drop for Worktree {
     fn drop(&mut self) {
-        self.repo.remove_worktree(&self.path);
+        self.checkout.remove_worktree(&self.path);
     }
 }
 
@@ -59,8 +59,8 @@ impl Repo {
         let add = add.args(["worktree", "add", "--quiet", "--detach"]).arg(&path).arg(rev);
         add.run().map_err(GitError::local)?;
         instead.push(format!("core.hooksPath={}", self.hooks()?));
-        let tree = Repo { root: path.clone(), instead };
-        Ok(Worktree { repo: self.clone(), tree, path, _dir: dir })
+        let repo = Repo { root: path.clone(), instead };
+        Ok(Worktree { checkout: self.clone(), repo, path, _dir: dir })
     }
 
     /// Where the hooks of the checkout lie, seen from anywhere.
