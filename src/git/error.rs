@@ -18,8 +18,18 @@ pub enum GitError {
     Identity { why: String },
     #[error("nothing changed in {paths}, so there is nothing to commit")]
     NothingToCommit { paths: String },
+    #[error("{} is changed by the filter {filter} when it is committed", path.display())]
+    Filtered { path: PathBuf, filter: String },
     #[error("the commit was not made\n{why}")]
     Commit { why: String },
+    #[error("the commit could not be signed\n{why}")]
+    Signing { why: String },
+    #[error("a hook or the signing of commits wants a terminal, and git has none here\n{why}")]
+    WantsTerminal { why: String },
+    #[error("another git works in this repository, or one that was killed left its lock\n{why}")]
+    Locked { why: String },
+    #[error("the disk has no room for git\n{why}")]
+    Full { why: String },
     #[error("{remote} has commits on {branch} that are not here")]
     Behind { remote: String, branch: String },
     #[error("{remote} declined the push to {branch}\n{message}")]
@@ -94,11 +104,40 @@ impl GitError {
         }
     }
 
+    /// Sorts the failure of a command that writes on this machine.
+    pub(super) fn local(error: ExecError) -> Self {
+        let why = error.stderr().trim().to_owned();
+        Self::of_machine(&why).unwrap_or(Self::Exec(error))
+    }
+
+    /// What may keep every command from writing.
+    fn of_machine(why: &str) -> Option<Self> {
+        let said = |words: &[&str]| words.iter().any(|word| why.contains(word));
+        let why = why.to_owned();
+        // A checkout on a full disk does not tell the reason; it could make the file before.
+        if said(&["No space left on device", "Disk quota exceeded", "unable to write file"]) {
+            Some(Self::Full { why })
+        } else if said(&[".lock': File exists", "Another git process seems to be running"]) {
+            Some(Self::Locked { why })
+        } else {
+            None
+        }
+    }
+
     pub(super) fn commit(paths: &str, stdout: &str, error: ExecError) -> Self {
         let why = format!("{stdout}\n{}", error.stderr()).trim().to_owned();
         let said = |words: &[&str]| words.iter().any(|word| why.contains(word));
-        if !matches!(error, ExecError::Failed { .. }) {
+        if matches!(error, ExecError::Deadline { .. }) {
+            // Nothing else in a commit takes so long.
+            Self::WantsTerminal { why: format!("{error}\n{why}").trim().to_owned() }
+        } else if !matches!(error, ExecError::Failed { .. }) {
             Self::Exec(error)
+        } else if let Some(error) = Self::of_machine(&why) {
+            error
+        } else if said(&TERMINAL) {
+            Self::WantsTerminal { why }
+        } else if said(&SIGNING) {
+            Self::Signing { why }
         } else if said(&["Please tell me who you are", "unable to auto-detect email"]) {
             Self::Identity { why }
         } else if said(&["nothing to commit", "nothing added to commit", "no changes added"]) {
@@ -108,6 +147,25 @@ impl GitError {
         }
     }
 }
+
+/// What programs say that find no terminal.
+const TERMINAL: [&str; 6] = [
+    "/dev/tty",
+    "Inappropriate ioctl for device",
+    "not a tty",
+    "not a terminal",
+    "cannot open terminal",
+    "No pinentry",
+];
+/// What git, gpg and ssh-keygen say of a signature that was not made.
+const SIGNING: [&str; 6] = [
+    "failed to sign the data",
+    "gpg failed to sign",
+    "failed to write commit object",
+    "Couldn't load public key",
+    "Couldn't find key in agent",
+    "user.signingKey needs to be set",
+];
 
 /// What the hook said, and the reason that git gives in brackets.
 fn refusal(stdout: &str, stderr: &str) -> String {
@@ -133,6 +191,25 @@ impl Advice for GitError {
                     .into()
             }
             Self::NothingToCommit { .. } => "See git status.".into(),
+            Self::Filtered { .. } => "landfall commits files as they are, and would show what the \
+                 filter hides: take the path out of .gitattributes, or commit it by hand."
+                .into(),
+            Self::Signing { .. } => {
+                "Unlock the signing key (a commit by hand does it), or turn signing off for this \
+                 repository: git config commit.gpgSign false. Then run the same command again."
+                    .into()
+            }
+            Self::WantsTerminal { .. } => {
+                "Unlock the signing key first, or let the hook do without questions; then run the \
+                 same command again."
+                    .into()
+            }
+            Self::Locked { .. } => {
+                "Wait until the other git ends. When none runs, remove the lock that is named \
+                 above, then run the same command again."
+                    .into()
+            }
+            Self::Full { .. } => "Make room on that disk, then run the same command again.".into(),
             Self::Commit { .. } => {
                 "A hook or the signing of commits may have refused it: mend that (unlock the \
                  signing key), then run the same command again."

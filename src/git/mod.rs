@@ -2,13 +2,17 @@
 //!
 //! The journey shares the repositories with a person at work: a commit takes the
 //! named paths and nothing else that is staged or changed, hooks and signing are
-//! the user's, and no command ever waits for an answer.
+//! the user's, and no command ever waits for an answer. Where landfall only reads, no
+//! program that a repository names runs, and in a private tree nothing of its commit does:
+//! hooks are those of the checkout, filters are off.
 
 mod error;
 mod remote;
+mod url;
 mod worktree;
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,6 +41,8 @@ pub fn without_questions(cmd: Cmd) -> Cmd {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repo {
     root: PathBuf,
+    /// What holds in place of the configuration, as `name=value`: in a private tree.
+    instead: Vec<String>,
 }
 
 /// What the current branch follows.
@@ -55,7 +61,7 @@ impl Repo {
             return Err(missing());
         }
         match git_in(dir).args(["rev-parse", "--show-toplevel"]).deadline(LOCAL).read() {
-            Ok(root) if !root.is_empty() => Ok(Self { root: root.into() }),
+            Ok(root) if !root.is_empty() => Ok(Self { root: root.into(), instead: Vec::new() }),
             Ok(_) => Err(missing()),
             Err(error) if error.stderr().contains("not a git repository") => Err(missing()),
             Err(error) if error.is_missing_program() => Err(GitError::Missing),
@@ -83,7 +89,10 @@ impl Repo {
     pub fn introduced(&self, text: &str, path: &Path) -> Result<Option<String>, GitError> {
         let path = self.relative(path)?;
         let found = format!("-S{text}");
-        let log = self.git(&["log", "-1", "--format=%H", &found, "--"]).arg(path).read()?;
+        let log = self
+            .git(&["log", "-1", "--no-textconv", "--format=%H", &found, "--"])
+            .arg(path)
+            .read()?;
         Ok((!log.is_empty()).then_some(log))
     }
 
@@ -144,11 +153,6 @@ impl Repo {
         })
     }
 
-    /// The address that `remote` is pushed to.
-    pub fn remote_url(&self, remote: &str) -> Result<String, GitError> {
-        Ok(self.read(&["remote", "get-url", "--push", "--", remote])?)
-    }
-
     /// A value of git's configuration.
     pub fn config(&self, name: &str) -> Result<Option<String>, GitError> {
         self.maybe(&["config", "--get", name])
@@ -162,8 +166,9 @@ impl Repo {
 
     /// What is changed, staged or new and not ignored; paths from the root.
     pub fn dirty(&self) -> Result<Vec<PathBuf>, GitError> {
-        let output =
-            self.git(&["status", "--porcelain=v1", "-z", "--untracked-files=all"]).run()?;
+        let status = ["status", "--porcelain=v1", "-z", "--untracked-files=all"];
+        let output = reading(&self.root)?.args(status).deadline(LOCAL).run();
+        let output = output.map_err(GitError::local)?;
         Ok(status_paths(&output.stdout))
     }
 
@@ -184,7 +189,8 @@ impl Repo {
 
     /// What differs between two commits; paths from the root.
     pub fn changed(&self, old: &str, new: &str) -> Result<Vec<PathBuf>, GitError> {
-        let diff = ["diff", "--no-renames", "--name-only", "-z", old, new, "--"];
+        let diff = ["diff", "--no-ext-diff", "--no-textconv", "--no-renames", "--name-only"];
+        let diff = [&diff[..], &["-z", old, new, "--"]].concat();
         Ok(paths(&self.git(&diff).run()?.stdout))
     }
 
@@ -213,16 +219,37 @@ impl Repo {
     /// staged. Gives the new commit.
     pub fn commit_paths(&self, paths: &[&Path], message: &str) -> Result<String, GitError> {
         let paths = self.all_relative(paths)?;
+        self.refuse_filtered(&paths)?;
         let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
         let present: Vec<&PathBuf> =
             paths.iter().filter(|path| self.root.join(path).symlink_metadata().is_ok()).collect();
         if !present.is_empty() {
-            self.git(&["add", "--intent-to-add", "--"]).args(present).run()?;
+            let add = self.git(&["add", "--intent-to-add", "--"]).args(present).run();
+            add.map_err(GitError::local)?;
         }
         let commit = self.git(&["commit", "--quiet", "--only", "-m", message, "--"]).args(&paths);
         succeed(commit)
             .map_err(|(stdout, error)| GitError::commit(&names.join(", "), &stdout, error))?;
         self.head()
+    }
+
+    /// In a private tree filters are off: what they would encrypt must not be committed.
+    fn refuse_filtered(&self, paths: &[PathBuf]) -> Result<(), GitError> {
+        if self.instead.is_empty() {
+            return Ok(());
+        }
+        let asked = self.git(&["check-attr", "-z", "filter", "--"]).args(paths).run()?;
+        let mut answers = asked.stdout.split(|byte| *byte == 0);
+        while let (Some(name), Some(_), Some(filter)) =
+            (answers.next(), answers.next(), answers.next())
+        {
+            let filter = String::from_utf8_lossy(filter).into_owned();
+            let off = format!("filter.{filter}.required=false");
+            if self.instead.contains(&off) {
+                return Err(GitError::Filtered { path: path(name), filter });
+            }
+        }
+        Ok(())
     }
 
     /// Commits the reversal of `rev`; gives the new commit.
@@ -245,7 +272,10 @@ impl Repo {
     /// The contents of `path` (from the root) in the commit `rev`; none when it is not there.
     pub fn show(&self, rev: &str, path: &Path) -> Result<Option<Vec<u8>>, GitError> {
         let path = self.relative(path)?;
-        let output = self.git(&["show", &format!("{rev}:{}", path.display())]).output()?;
+        // As it is in the repository, whatever converts it for people; its name as it is.
+        let mut object = std::ffi::OsString::from(format!("{rev}:"));
+        object.push(&path);
+        let output = self.git(&["cat-file", "blob"]).arg(object).output()?;
         Ok(output.status.success().then_some(output.stdout))
     }
 
@@ -256,7 +286,8 @@ impl Repo {
     }
 
     fn git(&self, args: &[&str]) -> Cmd {
-        git_in(&self.root).args(args).deadline(LOCAL)
+        let cmd = git_in(&self.root);
+        self.instead.iter().fold(cmd, set).args(args).deadline(LOCAL)
     }
 
     fn read(&self, args: &[&str]) -> Result<String, ExecError> {
@@ -290,16 +321,49 @@ impl Repo {
     }
 }
 
-/// Gives git in a folder: it asks nothing, and file names are names, in which `*` and `:`
-/// mean nothing.
+/// A git that asks nothing and starts no program to look for changes or to show them.
+fn plain() -> Cmd {
+    // File names are names: `*` and `:` in them mean nothing.
+    let cmd = Cmd::new("git").arg("--literal-pathspecs");
+    without_questions(["core.fsmonitor=false", "diff.external="].iter().fold(cmd, set))
+}
+
+fn set(cmd: Cmd, setting: impl AsRef<OsStr>) -> Cmd {
+    cmd.arg("-c").arg(setting)
+}
+
+/// Gives git in a folder: it asks nothing, file names are names, in which `*` and `:` mean
+/// nothing, and it starts no program to look for changes or to show them.
 pub fn git_in(dir: &Path) -> Cmd {
-    without_questions(asking_git_in(dir).arg("--literal-pathspecs"))
+    plain().arg("-C").arg(dir)
 }
 
 /// Gives git in a folder for a command that a person has started: signing may ask for the
 /// passphrase of a key.
 pub fn asking_git_in(dir: &Path) -> Cmd {
     Cmd::new("git").arg("-C").arg(dir)
+}
+
+/// A git in `dir` that changes nothing, not even its own notes, and runs nothing that the
+/// repository or its configuration names: hooks, filters, monitors.
+pub fn reading(dir: &Path) -> Result<Cmd, ExecError> {
+    let cmd = set(git_in(dir).env("GIT_OPTIONAL_LOCKS", "0"), NO_HOOKS);
+    Ok(without_filters(dir)?.iter().fold(cmd, set))
+}
+
+const NO_HOOKS: &str = "core.hooksPath=/dev/null";
+
+/// Settings that turn off the filters that are configured for `dir`.
+fn without_filters(dir: &Path) -> Result<Vec<String>, ExecError> {
+    let list = ["config", "--null", "--name-only", "--get-regexp", r"^filter\."];
+    let listed = git_in(dir).args(list).deadline(LOCAL).output()?;
+    let mut settings = BTreeSet::new();
+    for name in String::from_utf8_lossy(&listed.stdout).split('\0') {
+        let Some((filter, _)) = name.rsplit_once('.') else { continue };
+        settings.extend(["clean", "smudge", "process"].map(|key| format!("{filter}.{key}=")));
+        settings.insert(format!("{filter}.required=false"));
+    }
+    Ok(settings.into_iter().collect())
 }
 
 /// Runs to the end; a failure comes with what was printed, where git explains itself.
@@ -315,7 +379,8 @@ fn succeed(cmd: Cmd) -> Result<Output, (String, ExecError)> {
     Err((text, ExecError::Failed { command, status, code, stderr: output.stderr }))
 }
 
-fn paths(list: &[u8]) -> Vec<PathBuf> {
+/// Reads names that end with a zero byte, as `-z` has them, whatever bytes they are of.
+pub fn paths(list: &[u8]) -> Vec<PathBuf> {
     list.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(path).collect()
 }
 

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{GitError, Repo, succeed, without_questions};
-use crate::exec::{Cmd, Output};
+use super::url::{RemoteUrl, Told};
+use super::{GitError, NO_HOOKS, Repo, plain, set, succeed};
+use crate::exec::Output;
 
 /// What talks to a remote.
 const REMOTE: Duration = Duration::from_secs(300);
@@ -101,20 +102,70 @@ impl Repo {
     /// lies in the working tree and is not committed is never touched.
     pub fn fast_forward(&self, rev: &str) -> Result<(), GitError> {
         let merge = ["merge", "--quiet", "--ff-only", "--no-overwrite-ignore", rev];
-        self.git(&merge).run()?;
+        let mut git = self.git(&[]);
+        // Hooks that lie in the working tree would be those of the new commit.
+        if self.config("core.hooksPath")?.is_some_and(|path| !path.starts_with(['/', '~'])) {
+            git = set(git, NO_HOOKS);
+        }
+        git.args(merge).run().map_err(GitError::local)?;
         Ok(())
     }
 
+    /// The address that `remote` is pushed to, without a login.
+    pub fn remote_url(&self, remote: &str) -> Result<String, GitError> {
+        Ok(self.full_url(remote, true)?.clean)
+    }
+
+    /// Clones what `remote` is pushed to into the new folder `to`.
+    pub fn clone_remote(&self, remote: &str, to: &Path) -> Result<Self, GitError> {
+        clone_from(&self.full_url(remote, true)?, to)
+    }
+
+    fn full_url(&self, remote: &str, push: bool) -> Result<RemoteUrl, GitError> {
+        let direction: &[&str] = if push { &["--push"] } else { &[] };
+        let url = self.git(&["remote", "get-url"]).args(direction).args(["--", remote]).read()?;
+        Ok(RemoteUrl::parse(url.lines().next().unwrap_or_default()))
+    }
+
+    /// What lets git log in by the login of the address, where it has one, without showing
+    /// it to the programs that git starts.
+    fn login(&self, remote: &str, push: bool) -> Result<Option<Told>, GitError> {
+        // An address in place of a name, or no such remote: git says what is wrong.
+        let Some(url) = self.full_url(remote, push).ok().filter(RemoteUrl::has_login) else {
+            return Ok(None);
+        };
+        let own = if push { self.config(&format!("remote.{remote}.pushurl"))? } else { None };
+        let named = match own {
+            Some(own) => Some(own),
+            None => self.config(&format!("remote.{remote}.url"))?,
+        };
+        named.map(|named| url.known_as(&named)).transpose().map_err(in_memory)
+    }
+
     fn talk(&self, args: &[&str], remote: &str, branch: &str) -> Result<Output, GitError> {
-        succeed(self.git(args).deadline(REMOTE))
-            .map_err(|(stdout, error)| GitError::remote(remote, branch, &stdout, error))
+        let login = self.login(remote, args.first() == Some(&"push"))?;
+        let cmd = self.git(args).deadline(REMOTE);
+        let cmd = login.iter().fold(cmd, |cmd, login| login.to(cmd));
+        succeed(cmd).map_err(|(stdout, error)| GitError::remote(remote, branch, &stdout, error))
     }
 }
 
-/// Clones `url` into the new folder `to`.
+fn in_memory(source: std::io::Error) -> GitError {
+    GitError::Io { doing: "handing a login to git", source }
+}
+
+/// What an address is called where everybody can read it.
+const UNNAMED: &str = "landfall-remote:";
+
+/// Clones `url` into the new folder `to`. No program sees the address but git itself.
 pub fn clone(url: &str, to: &Path) -> Result<Repo, GitError> {
-    let cmd = without_questions(Cmd::new("git").args(["clone", "--quiet", "--", url]).arg(to));
-    succeed(cmd.deadline(REMOTE))
-        .map_err(|(stdout, error)| GitError::remote(url, "", &stdout, error))?;
+    clone_from(&RemoteUrl::parse(url), to)
+}
+
+fn clone_from(url: &RemoteUrl, to: &Path) -> Result<Repo, GitError> {
+    let told = url.known_as(UNNAMED).map_err(in_memory)?;
+    let cmd = plain().args(["clone", "--quiet", "--", UNNAMED]).arg(to);
+    succeed(told.to(cmd).deadline(REMOTE))
+        .map_err(|(stdout, error)| GitError::remote(&url.clean, "", &stdout, error))?;
     Repo::open(to)
 }

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::{GitError, LOCAL, Repo, git_in};
+use super::{GitError, LOCAL, NO_HOOKS, Repo, git_in, reading, set, without_filters};
 
 /// A second working tree, removed when it is dropped.
 #[derive(Debug)]
 pub struct Worktree {
+    checkout: Repo,
     repo: Repo,
     path: PathBuf,
     _dir: TempDir,
@@ -19,11 +20,16 @@ impl Worktree {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// The tree as a repository whose commits run the hooks of the checkout.
+    pub fn repo(&self) -> &Repo {
+        &self.repo
+    }
 }
 
 impl Drop for Worktree {
     fn drop(&mut self) {
-        self.repo.remove_worktree(&self.path);
+        self.checkout.remove_worktree(&self.path);
     }
 }
 
@@ -48,8 +54,19 @@ impl Repo {
         // Beside nothing else, and under the repository's name: flakes show it.
         let name = self.root.file_name().unwrap_or_else(|| "tree".as_ref());
         let path = dir.path().join(name);
-        self.git(&["worktree", "add", "--quiet", "--detach"]).arg(&path).arg(rev).run()?;
-        Ok(Worktree { repo: self.clone(), path, _dir: dir })
+        let mut instead = without_filters(&self.root)?;
+        let add = instead.iter().fold(set(self.git(&[]), NO_HOOKS), set);
+        let add = add.args(["worktree", "add", "--quiet", "--detach"]).arg(&path).arg(rev);
+        add.run().map_err(GitError::local)?;
+        instead.push(format!("core.hooksPath={}", self.hooks()?));
+        let repo = Repo { root: path.clone(), instead };
+        Ok(Worktree { checkout: self.clone(), repo, path, _dir: dir })
+    }
+
+    /// Where the hooks of the checkout lie, seen from anywhere.
+    fn hooks(&self) -> Result<String, GitError> {
+        let hooks = ["rev-parse", "--path-format=absolute", "--git-path", "hooks"];
+        Ok(self.read(&hooks)?)
     }
 
     fn remove_worktree(&self, path: &Path) {
@@ -77,9 +94,9 @@ pub fn export_head(dir: &Path, to: &Path) -> Result<(), GitError> {
     std::fs::create_dir_all(to)
         .map_err(|source| GitError::Io { doing: "making a folder", source })?;
     let index = to.with_extension("index");
-    let git = |args: &[&str]| git_in(dir).args(args).env("GIT_INDEX_FILE", &index);
-    git(&["read-tree", "HEAD"]).run()?;
-    git(&["checkout-index", "--all"]).arg(format!("--prefix={}/", to.display())).run()?;
+    let git = |args: &[&str]| reading(dir).map(|git| git.args(args).env("GIT_INDEX_FILE", &index));
+    git(&["read-tree", "HEAD"])?.run()?;
+    git(&["checkout-index", "--all"])?.arg(format!("--prefix={}/", to.display())).run()?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-use crate::exec::Cmd;
+use crate::git;
 
 use crate::sops::change::repo::RepoError;
 
@@ -101,8 +101,8 @@ impl Inside {
 
     /// The other working trees of the repository, the checkout among them.
     fn other_trees(&self) -> Vec<PathBuf> {
-        let list = Cmd::new("git").arg("-C").arg(&self.root);
-        let Ok(list) = list.args(["worktree", "list", "--porcelain"]).run() else {
+        let list = ["worktree", "list", "--porcelain"];
+        let Ok(list) = git::reading(&self.root).and_then(|git| git.args(list).run()) else {
             return Vec::new();
         };
         let text = String::from_utf8_lossy(&list.stdout);

@@ -11,8 +11,8 @@ use super::context::Context;
 use super::shared_edit::{Destination, Edit, SharedRepo};
 use crate::config::{ConfigError, Push};
 use crate::error::StepError;
+use crate::git::Repo;
 use crate::git::short;
-use crate::git::{self, Repo};
 use crate::nix::StorePath;
 use crate::run::facts::StepFacts;
 use crate::run::step::{Disposition, Effect, Machine, Status, StepId};
@@ -210,7 +210,7 @@ fn system_of_clean_clone(cx: &Context, repo: &Repo, head: &str) -> Result<StoreP
         StepError::new("there is no place for a clone", error.to_string(), "Make room on the disk.")
     })?;
     let clone: PathBuf = dir.path().join("config");
-    git::clone(&Destination::of(repo, &cx.config.push)?.url()?, &clone)?;
+    repo.clone_remote(&Destination::of(repo, &cx.config.push)?.remote, &clone)?;
     let host = cx.config.host_system().ok_or(ConfigError::NoRepository)?;
     let attr = format!("{}.config.system.build.toplevel.outPath", host.attr);
     let flake = repo_at(&clone, head);

@@ -188,7 +188,7 @@ impl<'a> SharedRepo<'a> {
             let base = self.base()?;
             let tree = self.repo.worktree(&base, self.dir)?;
             let made = make(tree.path()).map_err(|error| self.relocated(error, &tree))?;
-            let in_tree = Repo::open(tree.path())?;
+            let in_tree = tree.repo();
             let revision = match made {
                 Some(Edit { paths, message }) => {
                     let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();

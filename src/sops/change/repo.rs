@@ -9,7 +9,7 @@ use super::transaction::is_left_over;
 use super::unfinished::Intention;
 use crate::error::{Advice, Exit};
 use crate::exec::ExecError;
-use crate::git::git_in;
+use crate::git;
 use crate::sops::inside::Inside;
 
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +70,7 @@ pub fn git_dir(dir: &Path) -> Option<PathBuf> {
 /// What an interrupted run left over is not among them.
 pub fn files_below(repo_dir: &Path, dir: &Path) -> Result<Vec<PathBuf>, RepoError> {
     if git_root(repo_dir).is_some() {
-        let listed = git_in(dir)
+        let listed = git::reading(dir)?
             .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
             .run()?;
         let mut files: Vec<PathBuf> = listed
@@ -209,7 +209,7 @@ pub fn check_clean<'p>(
     let intention = Intention::of(repo_dir);
     // What an interrupted run of ours wrote is nobody else's work.
     let own = |path: &str| std::fs::read(root.join(path)).is_ok_and(|text| intention.meant(&text));
-    let status = git_in(&root).args(["status", "--porcelain", "-z", "--"]);
+    let status = git::reading(&root)?.args(["status", "--porcelain", "-z", "--"]);
     let dirty: Vec<String> = status
         .args(ours)
         .run()?

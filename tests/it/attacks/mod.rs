@@ -1,6 +1,7 @@
 //! Attacks: what somebody hostile, or bad luck, may do, on real programs.
 
 mod addresses;
+mod git;
 mod journal;
 mod keys;
 mod output;

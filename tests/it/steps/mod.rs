@@ -6,3 +6,4 @@ mod check_target;
 mod hardware_report;
 mod kept_disks;
 mod kexec;
+mod passphrase_asked;

@@ -1,11 +1,9 @@
 //! A passphrase that disko is about to set is asked for twice; one that opens what is on the
 //! disks is asked for once.
 
-mod common;
-
-use common::installer::SERIAL;
-use common::journey::quoted;
-use common::plain_flake::Plain;
+use crate::common::installer::SERIAL;
+use crate::common::journey::quoted;
+use crate::common::plain_flake::Plain;
 use rexpect::session::{PtySession, spawn_command};
 
 const DEADLINE_MS: u64 = 120_000;
