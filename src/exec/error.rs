@@ -4,7 +4,6 @@ use std::io;
 use std::time::Duration;
 
 use crate::error::{Advice, Exit};
-use crate::ui::text::size;
 
 /// How ssh ends when it lost its machine, or never had it.
 pub(super) const LOST: i32 = 255;
@@ -23,7 +22,7 @@ pub enum ExecError {
     Deadline { command: String, deadline: Duration, stderr: String },
     #[error("the connection to {to} was lost ({command}){}", tail(stderr))]
     Lost { command: String, to: String, stderr: String },
-    #[error("{command} printed more than {} {of}, and was stopped", size(*limit as u64))]
+    #[error("{command} printed more than {} MiB {of}, and was stopped", limit >> 20)]
     TooMuch { command: String, of: &'static str, limit: usize },
     #[error("{command} was interrupted")]
     Interrupted { command: String },
