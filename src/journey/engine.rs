@@ -180,9 +180,10 @@ fn finish(
     Ok(())
 }
 
-/// Whatever was running when the user interrupted, it is no failure to explain.
+/// Whatever was running when the user interrupted, it is no failure to explain, and what it
+/// said is no finding.
 fn plainly(error: StepError) -> StepError {
-    if error.exit == Exit::Interrupted { interrupted() } else { error }
+    if exec::interrupted() || error.exit == Exit::Interrupted { interrupted() } else { error }
 }
 
 fn interrupted() -> StepError {

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::journey::{HOST, Journey, run};
@@ -14,7 +14,7 @@ use landfall::exec::signals;
 use landfall::ssh::{Endpoint, Session};
 use landfall::ui::prompt::{Question, prompter};
 use landfall::ui::{Screen, terminal};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A second, and what a machine under load adds to it.
 const AT_ONCE: Duration = Duration::from_secs(4);
@@ -121,6 +121,29 @@ fn a_run_whose_terminal_is_closed_frees_its_lock() {
     pty.until("Is this the host key of 127.0.0.1?");
     assert_eq!(ended(&mut pty.close(), AT_ONCE).code(), INTERRUPTED);
     run(journey.landfall().args(["abandon", HOST, "--yes"])).succeeds();
+}
+
+#[test]
+fn a_check_that_is_interrupted_finds_nothing() {
+    let Some(journey) = Journey::new() else { return };
+    for moment in (100..2000).step_by(300).map(Duration::from_millis) {
+        let mut check = journey.landfall();
+        check.args(journey.args("check")).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = check.spawn().unwrap();
+        std::thread::sleep(moment);
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        kill_process(pid, Signal::INT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        // A check that was faster has its result.
+        if output.status.success() {
+            break;
+        }
+        // The signal came before anybody heard it, or was heard.
+        assert!(matches!(output.status.code(), INTERRUPTED | None), "{moment:?}: {text}");
+        assert!(!text.contains("does not evaluate"), "{moment:?}: {text}");
+    }
 }
 
 /// The half of the tests below that is the program: connected, it asks for a password.

@@ -2,7 +2,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -49,7 +48,7 @@ impl Pty {
         leader.env("TERM", "xterm-256color");
         let child = leader.stdin(slave()).stdout(slave()).stderr(slave()).spawn().unwrap();
         // Once the program is there, the terminal does not end by itself.
-        Self { master: File::from(OwnedFd::from(master)), child, seen: Vec::new() }
+        Self { master: File::from(master), child, seen: Vec::new() }
     }
 
     /// Reads until `text` was shown, and gives all that was shown since the last time.
