@@ -109,7 +109,9 @@ pub fn can_be_typed(volume: &str, passphrase: &Secret) -> Result<(), PassphraseE
         return refused("it contains a tab or another control character");
     }
     if bytes.len() > MAX_TYPED {
-        return refused("it is longer than the 512 bytes that cryptsetup reads from a keyboard");
+        return refused(
+            "it is longer than 512 bytes, the most that cryptsetup reads from a keyboard",
+        );
     }
     Ok(())
 }

@@ -115,7 +115,7 @@ fn a_short_passphrase_is_refused_where_zfs_would() {
     };"#;
     with_devices(&plain, devices);
     fs::write(plain.home("passphrase"), "seven77").unwrap();
-    plain.until_reboot(&[]).ends(USAGE, &["passphrase of tank is shorter than 8"]);
+    plain.until_reboot(&[]).ends(USAGE, &["ZFS refuses the passphrase of tank"]);
     assert_eq!(plain.told("ran"), "");
 }
 

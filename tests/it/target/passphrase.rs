@@ -257,7 +257,7 @@ fn what_is_wrong_changes_nothing() {
         ("empty", "\n".to_owned(), "is empty"),
         ("lines", "a\nb".to_owned(), "line break"),
         ("tab", "a\tb".to_owned(), "control character"),
-        ("zero", "a\0b".to_owned(), "zero byte"),
+        ("zero", "a\0b".to_owned(), "NUL byte"),
         ("long", "x".repeat(513), "longer than 512 bytes"),
     ] {
         host.write(name, &bad);
