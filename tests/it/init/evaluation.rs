@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{FLAGS, Home, read};
+use crate::common::skipped;
 
 /// As nixos-generate-config writes it on a virtual machine.
 const HARDWARE: &str = r#"{ lib, modulesPath, ... }:
@@ -25,7 +26,7 @@ fn lab_inputs() -> Option<PathBuf> {
         std::env::var_os("LANDFALL_LAB_CACHE").map(|dir| PathBuf::from(dir).join("inputs"));
     let inputs = inputs.filter(|inputs| inputs.join("sops-nix/flake.nix").is_file());
     if inputs.is_none() {
-        println!("skipped: the lab's inputs are missing: cargo xtask lab setup");
+        skipped("the lab's inputs are missing: cargo xtask lab setup");
     }
     inputs
 }
