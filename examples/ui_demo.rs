@@ -2,6 +2,13 @@
 //! `cargo run --example ui_demo -- [--fail] [--ask] [--ask-secret] [--ask-name]
 //! [--ask-yes] [--ask-which] [--fast] [--log-format …] [--color …]`.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::use_debug,
+    reason = "a demonstration for the terminal"
+)]
+
 use std::io::Write;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};

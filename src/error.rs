@@ -38,9 +38,9 @@ pub trait Advice: std::error::Error {
 #[derive(Debug, Clone)]
 pub struct StepError {
     /// What failed, in one line.
-    pub what: String,
+    pub(crate) what: String,
     /// Why: the chain of causes, with command, status and last words.
-    pub why: String,
+    pub(crate) why: String,
     /// What to do next.
     pub hint: String,
     pub exit: Exit,
@@ -71,14 +71,14 @@ impl StepError {
     }
 
     #[must_use]
-    pub fn exit(mut self, exit: Exit) -> Self {
+    pub(crate) fn exit(mut self, exit: Exit) -> Self {
         self.exit = exit;
         self
     }
 
     /// Puts what the step was doing before what went wrong there.
     #[must_use]
-    pub fn doing(mut self, what: impl Into<String>) -> Self {
+    pub(crate) fn doing(mut self, what: impl Into<String>) -> Self {
         let cause = std::mem::replace(&mut self.what, what.into());
         self.why = if self.why.is_empty() { cause } else { format!("{cause}\n{}", self.why) };
         self

@@ -24,23 +24,23 @@ use crate::ui::prompt::{Question, prompter};
 use crate::ui::{Screen, say};
 
 #[derive(Debug, Clone, Args)]
-pub struct AbandonArgs {
-    pub host: String,
+pub(crate) struct AbandonArgs {
+    pub(crate) host: String,
 
     /// Take back what can be: the recipient and the files' data keys, local commits, keys
     #[arg(long)]
-    pub undo: bool,
+    pub(crate) undo: bool,
 
     /// A recipient that may gain access to files of the secrets; --yes never answers that
     #[arg(long, value_name = "RECIPIENT", requires = "undo")]
-    pub grant: Vec<String>,
+    pub(crate) grant: Vec<String>,
 
     /// Do not ask
     #[arg(long, short = 'y')]
-    pub yes: bool,
+    pub(crate) yes: bool,
 }
 
-pub fn run(cli: &Cli, args: &AbandonArgs) -> Result<Exit, StepError> {
+pub(crate) fn run(cli: &Cli, args: &AbandonArgs) -> Result<Exit, StepError> {
     let host = StateDir::open()?.host(&args.host)?;
     left_over::end(&host)?;
     // A host without a run gets no folder by being asked for.

@@ -19,36 +19,36 @@ use crate::steps::context::Context;
 use crate::steps::shared_edit;
 
 #[derive(Debug, Clone, Args)]
-pub struct BootstrapArgs {
+pub(crate) struct BootstrapArgs {
     #[command(flatten)]
-    pub journey: JourneyArgs,
+    pub(crate) journey: JourneyArgs,
 
     /// Ask nothing; what needs an answer and has no flag ends the run with exit code 3
     #[arg(long, short = 'y')]
-    pub yes: bool,
+    pub(crate) yes: bool,
 
     /// Show the plan, do nothing
     #[arg(long)]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
 
     /// Run only these steps
     #[arg(long, value_name = "STEP", num_args = 1.., conflicts_with_all = ["skip", "until"])]
-    pub only: Vec<StepId>,
+    pub(crate) only: Vec<StepId>,
 
     /// Leave these steps out
     #[arg(long, value_name = "STEP", num_args = 1..)]
-    pub skip: Vec<StepId>,
+    pub(crate) skip: Vec<StepId>,
 
     /// Stop after this step
     #[arg(long, value_name = "STEP")]
-    pub until: Option<StepId>,
+    pub(crate) until: Option<StepId>,
 
     /// Stop before the machine is rebooted
     #[arg(long)]
-    pub no_reboot: bool,
+    pub(crate) no_reboot: bool,
 }
 
-pub fn run(cli: &Cli, args: &BootstrapArgs) -> Result<Exit, StepError> {
+pub(crate) fn run(cli: &Cli, args: &BootstrapArgs) -> Result<Exit, StepError> {
     let selection = selection(args)?;
     if args.dry_run {
         let args =
@@ -65,7 +65,7 @@ fn selection(args: &BootstrapArgs) -> Result<Selection, StepError> {
 }
 
 /// Goes through the selected steps of an open run.
-pub fn travel(cx: &mut Context, selection: &Selection) -> Result<Exit, StepError> {
+pub(crate) fn travel(cx: &mut Context, selection: &Selection) -> Result<Exit, StepError> {
     let steps = journey::steps(&cx.config, selection);
     let exit = engine::run(cx, &steps)?;
     if exit != Exit::Done {

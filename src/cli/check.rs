@@ -13,16 +13,16 @@ use crate::journey::engine;
 use crate::run::step::StepId;
 
 #[derive(Debug, Clone, Args)]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     #[command(flatten)]
-    pub journey: JourneyArgs,
+    pub(crate) journey: JourneyArgs,
 
     /// Ask nothing, as bootstrap --yes
     #[arg(long, short = 'y')]
-    pub yes: bool,
+    pub(crate) yes: bool,
 }
 
-pub fn run(cli: &Cli, args: &CheckArgs) -> Result<Exit, StepError> {
+pub(crate) fn run(cli: &Cli, args: &CheckArgs) -> Result<Exit, StepError> {
     open_run::within(cli, &args.journey, args.yes, Purpose::Look, |cx| {
         cx.memory.check_alone = true;
         let mut steps = journey::steps(&cx.config, &Selection::default());

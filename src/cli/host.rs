@@ -19,7 +19,7 @@ use crate::secret::password;
 use crate::ui::say;
 
 #[derive(Debug, Clone, Subcommand)]
-pub enum HostCommand {
+pub(crate) enum HostCommand {
     /// Write a host into the configuration, with its secrets file and its rule
     #[command(
         after_help = "Example:\n  landfall host add molly --disk /dev/disk/by-id/nvme-CT1000_2317"
@@ -28,29 +28,29 @@ pub enum HostCommand {
 }
 
 #[derive(Debug, Clone, Args)]
-pub struct HostAddArgs {
+pub(crate) struct HostAddArgs {
     /// Name of the new host
     #[arg(value_name = "NAME")]
-    pub name: String,
+    pub(crate) name: String,
 
     /// Layout of the host's disk
     #[arg(long, value_enum, value_name = "LAYOUT", default_value_t = Layout::BtrfsLuks)]
-    pub layout: Layout,
+    pub(crate) layout: Layout,
 
     /// What starts the host
     #[arg(long, value_enum, value_name = "FIRMWARE", default_value_t = Firmware::Uefi)]
-    pub firmware: Firmware,
+    pub(crate) firmware: Firmware,
 
     /// Disk of the host, best by its name in /dev/disk/by-id
     #[arg(long, value_name = "DEVICE", default_value = "/dev/vda")]
-    pub disk: String,
+    pub(crate) disk: String,
 
     /// The user's password in the first line of a file [default: one is made up]
     #[arg(long, value_name = "FILE")]
-    pub password_file: Option<PathBuf>,
+    pub(crate) password_file: Option<PathBuf>,
 }
 
-pub fn run(command: &HostCommand, cli: &Cli) -> Result<Exit, StepError> {
+pub(crate) fn run(command: &HostCommand, cli: &Cli) -> Result<Exit, StepError> {
     let HostCommand::Add(args) = command;
     add(args, cli)
 }

@@ -25,59 +25,59 @@ use crate::ui::prompt::{PromptError, Prompter, Question, prompter};
 
 /// What `init` can be told beforehand.
 #[derive(Debug, Clone, Args)]
-pub struct InitArgs {
+pub(crate) struct InitArgs {
     /// Folder that gets nix-config and nix-secrets
     #[arg(value_name = "DIR", default_value = ".")]
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
 
     /// Name of the first host
     #[arg(long, value_name = "NAME")]
-    pub host: Option<String>,
+    pub(crate) host: Option<String>,
 
     /// Primary user of the hosts [default: the current user]
     #[arg(long, value_name = "USER")]
-    pub user: Option<String>,
+    pub(crate) user: Option<String>,
 
     /// Public SSH keys that may log in; repeatable [default: ~/.ssh/id_ed25519.pub]
     #[arg(long, value_name = "FILE")]
-    pub ssh_key: Vec<PathBuf>,
+    pub(crate) ssh_key: Vec<PathBuf>,
 
     /// Public age key that may edit the secrets; repeatable [default: sops' own key file, made when missing]
     #[arg(long, value_name = "AGE")]
-    pub age_recipient: Vec<String>,
+    pub(crate) age_recipient: Vec<String>,
 
     /// The user's password in the first line of a file [default: one is made up]
     #[arg(long, value_name = "FILE")]
-    pub password_file: Option<PathBuf>,
+    pub(crate) password_file: Option<PathBuf>,
 
     /// Layout of the host's disk
     #[arg(long, value_enum, value_name = "LAYOUT", default_value_t = Layout::BtrfsLuks)]
-    pub layout: Layout,
+    pub(crate) layout: Layout,
 
     /// What starts the host
     #[arg(long, value_enum, value_name = "FIRMWARE", default_value_t = Firmware::Uefi)]
-    pub firmware: Firmware,
+    pub(crate) firmware: Firmware,
 
     /// Disk of the host, best by its name in /dev/disk/by-id
     #[arg(long, value_name = "DEVICE", default_value = "/dev/vda")]
-    pub disk: String,
+    pub(crate) disk: String,
 
     /// Git remote of nix-config
     #[arg(long, value_name = "URL")]
-    pub remote: Option<String>,
+    pub(crate) remote: Option<String>,
 
     /// Git remote of nix-secrets, from which the hosts' configurations take it
     #[arg(long, value_name = "URL")]
-    pub secrets_remote: Option<String>,
+    pub(crate) secrets_remote: Option<String>,
 
     /// Ask nothing
     #[arg(long)]
-    pub yes: bool,
+    pub(crate) yes: bool,
 }
 
 /// The layouts in `hosts/common/disks`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Layout {
+pub(crate) enum Layout {
     /// Not encrypted
     Ext4,
     /// Not encrypted
@@ -90,7 +90,7 @@ pub enum Layout {
 
 impl Layout {
     /// Its file in `hosts/common/disks`, without `-disk.nix`.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ext4 => "ext4",
             Self::Btrfs => "btrfs",
@@ -102,7 +102,7 @@ impl Layout {
 
 /// Why `init` wrote nothing.
 #[derive(Debug, thiserror::Error)]
-pub enum InitError {
+pub(crate) enum InitError {
     #[error("{flag} {value}: {why}")]
     Invalid { flag: &'static str, value: String, why: &'static str },
     #[error("{} cannot be used: {source}", path.display())]
@@ -150,7 +150,7 @@ impl Advice for InitError {
 }
 
 /// Asks what no flag told, writes the repositories, and prints what comes next.
-pub fn run(args: &InitArgs, screen: Screen) -> Result<Exit, StepError> {
+pub(crate) fn run(args: &InitArgs, screen: Screen) -> Result<Exit, StepError> {
     let prompter = prompter(args.yes, screen);
     let report = init(args, prompter.as_ref())?;
     // The repositories are there, whether or not somebody reads about it.
@@ -260,7 +260,7 @@ fn check(holds: bool, flag: &'static str, value: &str, why: &'static str) -> Res
 }
 
 /// Whether a host can have this name and this disk.
-pub fn check_names(host: &str, disk: &str) -> Result<(), InitError> {
+pub(crate) fn check_names(host: &str, disk: &str) -> Result<(), InitError> {
     check(
         HostName::of_new_host(host).is_ok(),
         "NAME",
@@ -312,7 +312,7 @@ fn authorized_keys(
 }
 
 /// The password in the first line of a file.
-pub fn read_password(path: &Path) -> Result<Secret, InitError> {
+pub(crate) fn read_password(path: &Path) -> Result<Secret, InitError> {
     let bytes =
         std::fs::read(path).map_err(|source| InitError::File { path: path.to_owned(), source })?;
     let refuse = |why| InitError::Password { path: path.to_owned(), why };
@@ -327,7 +327,11 @@ pub fn read_password(path: &Path) -> Result<Secret, InitError> {
 }
 
 /// A new password, on disk before it is used.
-pub fn make_password(user: &str, host: &str, home: &Path) -> Result<(Secret, PathBuf), InitError> {
+pub(crate) fn make_password(
+    user: &str,
+    host: &str,
+    home: &Path,
+) -> Result<(Secret, PathBuf), InitError> {
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|p| p.is_absolute());
     let dir = state.unwrap_or_else(|| home.join(".local/state")).join("landfall");
     let path = dir.join(format!("password-{user}@{host}"));

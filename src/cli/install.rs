@@ -24,25 +24,25 @@ use crate::run::event::Events;
 use crate::ui::{Ui, say};
 
 #[derive(Debug, Clone, Args)]
-pub struct InstallArgs {
+pub(crate) struct InstallArgs {
     /// The system: any flake reference and the name of a host, or the path of its attribute
     #[arg(
         value_name = "FLAKE#ATTR",
         required_unless_present_any = ["flake", "store_paths", "vm_test"]
     )]
-    pub system: Option<String>,
+    pub(crate) system: Option<String>,
 
     /// `[user@]host[:port]`, `ssh://…`, or a name from ssh_config
     #[arg(value_name = "TARGET")]
-    pub target: Option<String>,
+    pub(crate) target: Option<String>,
 
     /// The same as FLAKE#ATTR; what stands alone is then the target
     #[arg(short = 'f', long, value_name = "FLAKE#ATTR")]
-    pub flake: Option<String>,
+    pub(crate) flake: Option<String>,
 
     /// The same as TARGET
     #[arg(long, value_name = "TARGET", conflicts_with = "target")]
-    pub target_host: Option<String>,
+    pub(crate) target_host: Option<String>,
 
     /// Install what is built already: disko's script, then the system
     #[arg(
@@ -52,31 +52,31 @@ pub struct InstallArgs {
         value_names = ["DISKO", "SYSTEM"],
         conflicts_with_all = ["flake", "disko_mode", "vm_test"]
     )]
-    pub store_paths: Vec<PathBuf>,
+    pub(crate) store_paths: Vec<PathBuf>,
 
     #[command(flatten)]
-    pub connection: ConnectionArgs,
+    pub(crate) connection: ConnectionArgs,
 
     #[command(flatten)]
-    pub kexec: KexecArgs,
+    pub(crate) kexec: KexecArgs,
 
     /// Where the system is built: auto, local, remote (as source and target), or the URI of a nix store
     #[arg(long, value_name = "WHERE", default_value = "auto", conflicts_with = "store_paths")]
-    pub build_on: BuildOn,
+    pub(crate) build_on: BuildOn,
 
     /// The same as --build-on remote (deprecated)
     #[arg(long, conflicts_with_all = ["vm_test", "build_on"])]
-    pub build_on_remote: bool,
+    pub(crate) build_on_remote: bool,
 
     #[command(flatten)]
-    pub installation: InstallationArgs,
+    pub(crate) installation: InstallationArgs,
 
     /// Leave disko's tools out: the installer must have them
     #[arg(long)]
-    pub no_disko_deps: bool,
+    pub(crate) no_disko_deps: bool,
 
     #[command(flatten)]
-    pub disks: DiskArgs,
+    pub(crate) disks: DiskArgs,
 
     /// Keep the host keys of the running system, where the configuration reads them or in DIR
     #[arg(
@@ -87,43 +87,43 @@ pub struct InstallArgs {
         default_missing_value = "",
         conflicts_with = "host_key"
     )]
-    pub copy_host_keys: Option<String>,
+    pub(crate) copy_host_keys: Option<String>,
 
     /// Use this SSH host key for the installed system
     #[arg(long, value_name = "FILE")]
-    pub host_key: Option<PathBuf>,
+    pub(crate) host_key: Option<PathBuf>,
 
     /// Who logs in after the reboot [default: the user whom the configuration tells, else root]
     #[arg(long)]
-    pub user: Option<String>,
+    pub(crate) user: Option<String>,
 
     /// Write what nixos-generate-config or nixos-facter reports to a file of the flake
     #[arg(long, num_args = 2, value_names = ["BACKEND", "PATH"])]
-    pub generate_hardware_config: Vec<String>,
+    pub(crate) generate_hardware_config: Vec<String>,
 
     /// The target takes nothing from its own substituters
     #[arg(long)]
-    pub no_substitute_on_destination: bool,
+    pub(crate) no_substitute_on_destination: bool,
 
     /// The installer is not told the substituters of the configuration
     #[arg(long)]
-    pub no_use_machine_substituters: bool,
+    pub(crate) no_use_machine_substituters: bool,
 
     /// A setting in the URL of the target's store; the value is percent-encoded
     #[arg(long, num_args = 2, value_names = ["K", "V"])]
-    pub ssh_store_setting: Vec<String>,
+    pub(crate) ssh_store_setting: Vec<String>,
 
     /// The store that the closures come from, if not this machine's
     #[arg(long, value_name = "STORE-URI")]
-    pub from: Option<String>,
+    pub(crate) from: Option<String>,
 
     /// The same as --phases kexec,disko (deprecated)
     #[arg(long, conflicts_with_all = ["phases", "no_reboot"])]
-    pub stop_after_disko: bool,
+    pub(crate) stop_after_disko: bool,
 
     /// The same as --phases kexec,disko,install (deprecated)
     #[arg(long, conflicts_with = "phases")]
-    pub no_reboot: bool,
+    pub(crate) no_reboot: bool,
 
     /// Build and run the configuration's test in a virtual machine; no target is touched
     #[arg(
@@ -132,32 +132,32 @@ pub struct InstallArgs {
             "target_host", "extra_files", "disk_encryption_keys", "generate_hardware_config"
         ]
     )]
-    pub vm_test: bool,
+    pub(crate) vm_test: bool,
 
     /// Write everything that nix says into the run's log, and show build logs
     #[arg(long)]
-    pub debug: bool,
+    pub(crate) debug: bool,
 
     /// Does nothing: terminals are found by themselves (deprecated)
     #[arg(short = 't', long)]
-    pub tty: bool,
+    pub(crate) tty: bool,
 
     /// Ask nothing; what needs an answer and has no flag ends the run with exit code 3
     #[arg(long, short = 'y')]
-    pub yes: bool,
+    pub(crate) yes: bool,
 
     #[command(flatten)]
-    pub nix: NixArgs,
+    pub(crate) nix: NixArgs,
 }
 
 /// What reports the hardware, by the names of nixos-anywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum HardwareBackend {
+pub(crate) enum HardwareBackend {
     NixosGenerateConfig,
     NixosFacter,
 }
 
-pub fn run(cli: &Cli, args: &InstallArgs) -> Result<Exit, StepError> {
+pub(crate) fn run(cli: &Cli, args: &InstallArgs) -> Result<Exit, StepError> {
     if std::env::var_os("SSH_PRIVATE_KEY").is_some_and(|key| !key.is_empty()) {
         return Err(StepError::new(
             "SSH_PRIVATE_KEY is not read",
@@ -177,13 +177,13 @@ pub fn run(cli: &Cli, args: &InstallArgs) -> Result<Exit, StepError> {
 
 impl InstallArgs {
     /// The target: with --flake or --store-paths the only word that stands alone.
-    pub fn target(&self) -> Option<&str> {
+    pub(crate) fn target(&self) -> Option<&str> {
         let alone = self.flake.is_some() || !self.store_paths.is_empty();
         let positional = if alone { self.system.as_ref() } else { self.target.as_ref() };
         self.target_host.as_ref().or(positional).map(String::as_str)
     }
 
-    pub fn build_on(&self) -> BuildOn {
+    pub(crate) fn build_on(&self) -> BuildOn {
         // What is built already is nobody's to build.
         if !self.store_paths.is_empty() {
             return BuildOn::Source;
@@ -191,7 +191,7 @@ impl InstallArgs {
         if self.build_on_remote { BuildOn::Target } else { self.build_on.clone() }
     }
 
-    pub fn installation(&self) -> Result<Installation, InstallationError> {
+    pub(crate) fn installation(&self) -> Result<Installation, InstallationError> {
         let mut shared = self.installation.clone();
         if self.stop_after_disko {
             shared.phases = vec![PhaseArg::Kexec, PhaseArg::Disko];
@@ -219,7 +219,10 @@ impl InstallArgs {
     }
 
     /// The backend and the absolute path of `--generate-hardware-config`.
-    pub fn hardware(&self, base: &Path) -> Result<Option<(HardwareBackend, PathBuf)>, ConfigError> {
+    pub(crate) fn hardware(
+        &self,
+        base: &Path,
+    ) -> Result<Option<(HardwareBackend, PathBuf)>, ConfigError> {
         let [backend, path] = self.generate_hardware_config.as_slice() else { return Ok(None) };
         let backend = HardwareBackend::from_str(backend, false)
             .map_err(|_| ConfigError::HardwareBackend(backend.clone()))?;

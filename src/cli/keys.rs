@@ -9,7 +9,7 @@ use crate::secret::age::{HostKey, Identity, Recipient};
 use crate::secret::{Secret, write_new_private};
 
 #[derive(Debug, clap::Subcommand)]
-pub enum KeysCommand {
+pub(crate) enum KeysCommand {
     /// Age recipient of an SSH host public key
     #[command(
         visible_alias = "age",
@@ -19,17 +19,17 @@ pub enum KeysCommand {
 }
 
 #[derive(Debug, Clone, clap::Args)]
-pub struct ToAgeArgs {
+pub(crate) struct ToAgeArgs {
     /// Public key, or what ssh-keyscan prints; `-` reads standard input
     #[arg(value_name = "FILE", default_value = "-")]
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
 
     /// FILE is a private key: write its age identity to this file, mode 0600
     #[arg(long, value_name = "OUT")]
-    pub private_key: Option<PathBuf>,
+    pub(crate) private_key: Option<PathBuf>,
 }
 
-pub fn run(command: &KeysCommand, out: &mut dyn Write) -> Result<Exit, StepError> {
+pub(crate) fn run(command: &KeysCommand, out: &mut dyn Write) -> Result<Exit, StepError> {
     match command {
         KeysCommand::ToAge(args) => to_age(args, out),
     }
@@ -58,7 +58,7 @@ fn to_age(args: &ToAgeArgs, out: &mut dyn Write) -> Result<Exit, StepError> {
 
 /// The recipients of all ed25519 keys in the text; other kinds are passed over
 /// when there is at least one that can be used (ssh-keyscan prints all of them).
-pub fn recipients(text: &str) -> Result<Vec<Recipient>, StepError> {
+pub(crate) fn recipients(text: &str) -> Result<Vec<Recipient>, StepError> {
     let mut found = Vec::new();
     let mut refused = None;
     for line in
@@ -121,7 +121,7 @@ fn write_identity(text: &Secret, path: &Path, out: &mut dyn Write) -> Result<Exi
 }
 
 /// The age identity in a file: that of an SSH private key, or one that stands there itself.
-pub fn identity(path: &Path) -> Result<Identity, StepError> {
+pub(crate) fn identity(path: &Path) -> Result<Identity, StepError> {
     let text = read(path)?;
     let text = text.expose_str().unwrap_or_default();
     match text.lines().find(|line| line.trim().starts_with("AGE-SECRET-KEY-")) {
@@ -131,7 +131,7 @@ pub fn identity(path: &Path) -> Result<Identity, StepError> {
 }
 
 /// Reads a file, or standard input for `-`.
-pub fn read(path: &Path) -> Result<Secret, StepError> {
+pub(crate) fn read(path: &Path) -> Result<Secret, StepError> {
     // Room for any key: a buffer that grows leaves copies of a secret behind.
     let mut bytes = Vec::with_capacity(1 << 14);
     let read = if path == Path::new("-") {

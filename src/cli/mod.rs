@@ -1,22 +1,22 @@
 //! The command line: what can be said, and which file does it.
 
-pub mod abandon;
-pub mod args;
-pub mod bootstrap;
-pub mod check;
-pub mod host;
-pub mod init;
-pub mod install;
-pub mod iso;
-pub mod keys;
+pub(crate) mod abandon;
+pub(crate) mod args;
+pub(crate) mod bootstrap;
+pub(crate) mod check;
+pub(crate) mod host;
+pub(crate) mod init;
+pub(crate) mod install;
+pub(crate) mod iso;
+pub(crate) mod keys;
 pub mod log;
-pub mod passphrase;
-pub mod plan;
-pub mod secrets;
-pub mod session;
-pub mod ssh;
+pub(crate) mod passphrase;
+pub(crate) mod plan;
+pub(crate) mod secrets;
+pub(crate) mod session;
+pub(crate) mod ssh;
 pub mod status;
-pub mod sync;
+pub(crate) mod sync;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,30 +37,30 @@ use crate::ui::{Screen, Style, report_error, terminal};
 pub struct Cli {
     /// The nix-config repository to work in
     #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
-    pub directory: Option<PathBuf>,
+    pub(crate) directory: Option<PathBuf>,
 
     /// Settings file [default: landfall.toml at the root of nix-config]
     #[arg(long, value_name = "FILE", global = true)]
-    pub settings: Option<PathBuf>,
+    pub(crate) settings: Option<PathBuf>,
 
     /// Write everything that nix says into the run's log
     #[arg(short, long, global = true)]
-    pub verbose: bool,
+    pub(crate) verbose: bool,
 
     /// How events are printed
     #[arg(long, value_enum, default_value = "auto", value_name = "FORMAT", global = true)]
-    pub log_format: crate::ui::LogFormat,
+    pub(crate) log_format: crate::ui::LogFormat,
 
     /// When to use colour
     #[arg(long, value_enum, default_value = "auto", value_name = "WHEN", global = true)]
-    pub color: crate::ui::ColorChoice,
+    pub(crate) color: crate::ui::ColorChoice,
 
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// The whole journey; goes on where an earlier run of HOST stopped
     #[command(
         after_help = "Example:\n  landfall bootstrap guppy root@192.168.1.20 --luks-passphrase-file ~/guppy.pass"

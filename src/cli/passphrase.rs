@@ -27,52 +27,52 @@ use crate::target::passphrase::PassphraseError;
 use crate::ui::prompt::Question;
 
 #[derive(Debug, Clone, Args)]
-pub struct PassphraseArgs {
+pub(crate) struct PassphraseArgs {
     #[command(flatten)]
-    pub machine: HostAndTargetArgs,
+    pub(crate) machine: HostAndTargetArgs,
 
     #[command(flatten)]
-    pub connection: ConnectionArgs,
+    pub(crate) connection: ConnectionArgs,
 
     /// The encrypted volume, by its name below /dev/mapper or its device; repeatable
     /// [else: the only one, or a question]
     #[arg(long, value_name = "NAME")]
-    pub volume: Vec<String>,
+    pub(crate) volume: Vec<String>,
 
     /// File with the passphrase that opens it now [else: a question]
     #[arg(long, value_name = "FILE")]
-    pub old_passphrase_file: Option<PathBuf>,
+    pub(crate) old_passphrase_file: Option<PathBuf>,
 
     /// File with the passphrase that shall open it [else: a question]
     #[arg(long, value_name = "FILE")]
-    pub new_passphrase_file: Option<PathBuf>,
+    pub(crate) new_passphrase_file: Option<PathBuf>,
 
     /// Value of an encrypted file that holds the passphrase: the old one is read from it,
     /// and the new one put there; FILE lies in the secrets repository
     #[arg(long, value_name = "FILE:KEY", conflicts_with = "old_passphrase_file")]
-    pub luks_passphrase_secret: Option<String>,
+    pub(crate) luks_passphrase_secret: Option<String>,
 
     /// Commit the new value locally, push nothing
     #[arg(long, requires = "luks_passphrase_secret")]
-    pub no_push: bool,
+    pub(crate) no_push: bool,
 
     /// A recipient that may read the value when its file is made; --yes never answers that
     #[arg(long, value_name = "RECIPIENT", requires = "luks_passphrase_secret")]
-    pub grant: Vec<String>,
+    pub(crate) grant: Vec<String>,
 
     /// The user who logs in
     #[arg(long, env = "LANDFALL_USER")]
-    pub user: Option<String>,
+    pub(crate) user: Option<String>,
 
     /// Ask nothing; what needs an answer and has no flag ends with exit code 3
     #[arg(long, short = 'y')]
-    pub yes: bool,
+    pub(crate) yes: bool,
 }
 
 /// What stands for the volumes in errors about a passphrase.
 const VOLUME: &str = "the volume";
 
-pub fn run(cli: &Cli, args: &PassphraseArgs) -> Result<Exit, StepError> {
+pub(crate) fn run(cli: &Cli, args: &PassphraseArgs) -> Result<Exit, StepError> {
     let place =
         args.luks_passphrase_secret.as_deref().map(str::parse::<SecretPlace>).transpose()?;
     // Wrong use is found before anybody is connected to.

@@ -14,7 +14,7 @@ use crate::ui;
 use crate::ui::{Style, say};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PlanFormat {
+pub(crate) enum PlanFormat {
     Text,
     Json,
     Mermaid,
@@ -22,24 +22,24 @@ pub enum PlanFormat {
 }
 
 #[derive(Debug, Clone, Args)]
-pub struct PlanArgs {
+pub(crate) struct PlanArgs {
     #[command(flatten)]
-    pub journey: JourneyArgs,
+    pub(crate) journey: JourneyArgs,
 
     #[arg(long, value_enum, default_value = "text", conflicts_with = "json")]
-    pub format: PlanFormat,
+    pub(crate) format: PlanFormat,
 
     /// The same as --format json
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
-pub fn run(cli: &Cli, args: &PlanArgs) -> Result<Exit, StepError> {
+pub(crate) fn run(cli: &Cli, args: &PlanArgs) -> Result<Exit, StepError> {
     show(cli, args, &Selection::default())
 }
 
 /// The plan of those steps that are selected.
-pub fn show(cli: &Cli, args: &PlanArgs, selection: &Selection) -> Result<Exit, StepError> {
+pub(crate) fn show(cli: &Cli, args: &PlanArgs, selection: &Selection) -> Result<Exit, StepError> {
     let mut text = String::new();
     let exit = open_run::within(cli, &args.journey, true, Purpose::Print, |cx| {
         let steps = journey::steps(&cx.config, selection);

@@ -18,35 +18,35 @@ use crate::steps::login::LoginOutput;
 use crate::steps::reboot::RebootOutput;
 
 #[derive(Debug, Clone, Args)]
-pub struct SshArgs {
-    pub host: String,
+pub(crate) struct SshArgs {
+    pub(crate) host: String,
 
     /// Private key for the login
     #[arg(short = 'i', long = "identity-file", value_name = "FILE")]
-    pub identity_file: Option<PathBuf>,
+    pub(crate) identity_file: Option<PathBuf>,
 
     /// SSH port of the host, if another than at the last run
     #[arg(short = 'p', long = "ssh-port", value_name = "PORT")]
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
 
     /// Option for ssh; never one that weakens the check of the host key
     #[arg(long, value_name = "OPTION")]
-    pub ssh_option: Vec<String>,
+    pub(crate) ssh_option: Vec<String>,
 
     /// Where the host answers, if elsewhere than at the last run
     #[arg(long, value_name = "ADDRESS")]
-    pub installed_address: Option<String>,
+    pub(crate) installed_address: Option<String>,
 
     /// The SSH server of the initrd, under its own key: to unlock the disk
     #[arg(long)]
-    pub initrd: bool,
+    pub(crate) initrd: bool,
 
     /// What to run there [default: a shell]
     #[arg(last = true, value_name = "CMD")]
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
 }
 
-pub fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
+pub(crate) fn run(_cli: &Cli, args: &SshArgs) -> Result<Exit, StepError> {
     let host = StateDir::open()?.host(&args.host)?;
     left_over::end(&host)?;
     let none = || {

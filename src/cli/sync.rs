@@ -19,42 +19,42 @@ use crate::steps::connect::sudo;
 use crate::steps::context::Context;
 
 #[derive(Debug, Clone, Args)]
-pub struct SyncArgs {
+pub(crate) struct SyncArgs {
     #[command(flatten)]
-    pub machine: HostAndTargetArgs,
+    pub(crate) machine: HostAndTargetArgs,
 
     #[command(flatten)]
-    pub connection: ConnectionArgs,
+    pub(crate) connection: ConnectionArgs,
 
     /// Also build the configuration, make it the next boot, and reboot into it
     #[arg(long, group = "activation")]
-    pub boot: bool,
+    pub(crate) boot: bool,
 
     /// Also build the configuration, and switch to it on the running machine
     #[arg(long, group = "activation")]
-    pub switch: bool,
+    pub(crate) switch: bool,
 
     /// Leave the repositories there as they are
     #[arg(long, requires = "activation")]
-    pub no_repos: bool,
+    pub(crate) no_repos: bool,
 
     /// The user who logs in, and who owns the repositories there
     #[arg(long, env = "LANDFALL_USER")]
-    pub user: Option<String>,
+    pub(crate) user: Option<String>,
 
     /// A unit that must be up at the end; other failed units are reported
     #[arg(long, value_name = "UNIT")]
-    pub require_unit: Vec<String>,
+    pub(crate) require_unit: Vec<String>,
 
     /// Ask nothing; what needs an answer and has no flag ends with exit code 3
     #[arg(long, short = 'y')]
-    pub yes: bool,
+    pub(crate) yes: bool,
 
     #[command(flatten)]
-    pub nix: NixArgs,
+    pub(crate) nix: NixArgs,
 }
 
-pub fn run(cli: &Cli, args: &SyncArgs) -> Result<Exit, StepError> {
+pub(crate) fn run(cli: &Cli, args: &SyncArgs) -> Result<Exit, StepError> {
     visit::within(cli, &as_journey(args), "sync", args.yes, |visit| {
         visit.connect()?;
         if args.boot || args.switch {

@@ -11,7 +11,7 @@ use crate::nix::BuildSettings;
 
 /// What `--build-on` says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum BuildOn {
+pub(crate) enum BuildOn {
     /// The source where it can, else the target.
     #[default]
     Auto,
@@ -35,7 +35,7 @@ impl fmt::Display for BuildOn {
 /// A word that says nothing of where systems are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("take auto, source, target, or the URI of a nix store, as in ssh-ng://builder")]
-pub struct NoPlaceToBuild;
+pub(crate) struct NoPlaceToBuild;
 
 impl FromStr for BuildOn {
     type Err = NoPlaceToBuild;
@@ -53,7 +53,7 @@ impl FromStr for BuildOn {
 
 /// What builds the systems of this run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Builder {
+pub(crate) enum Builder {
     Source,
     /// What is installed, in the store on the target's new disks.
     Target,
@@ -72,7 +72,7 @@ impl fmt::Display for Builder {
 
 impl BuildOn {
     /// What builds systems of the kind `system` (`x86_64-linux`).
-    pub fn builder(&self, system: &str, settings: &BuildSettings) -> Builder {
+    pub(crate) fn builder(&self, system: &str, settings: &BuildSettings) -> Builder {
         match self {
             Self::Auto if settings.can_build(system) => Builder::Source,
             Self::Auto | Self::Target => Builder::Target,

@@ -5,7 +5,7 @@ use std::fmt;
 use clap::ValueEnum;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum HardwareSource {
+pub(crate) enum HardwareSource {
     /// Use the tracked file as it is
     Keep,
     /// Write what nixos-generate-config reports
@@ -15,7 +15,7 @@ pub enum HardwareSource {
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Activation {
+pub(crate) enum Activation {
     /// It is booted, and verified then
     #[default]
     Boot,
@@ -24,7 +24,7 @@ pub enum Activation {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ChangedLayout {
+pub(crate) enum ChangedLayout {
     /// The disks stay as they were formatted
     Keep,
     /// They are erased and formatted again

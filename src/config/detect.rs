@@ -14,7 +14,7 @@ pub fn tracked_files(repo: &Path) -> Result<Vec<PathBuf>, GitError> {
 
 /// The folder of the flake that installs minimal systems: named for installing,
 /// below the root.
-pub fn installer_dir(tracked: &[PathBuf]) -> Option<PathBuf> {
+pub(crate) fn installer_dir(tracked: &[PathBuf]) -> Option<PathBuf> {
     tracked
         .iter()
         .filter(|path| path.file_name().is_some_and(|name| name == "flake.nix"))
@@ -27,7 +27,7 @@ pub fn installer_dir(tracked: &[PathBuf]) -> Option<PathBuf> {
 }
 
 /// `.sops.yaml`: at the root, else the one nearest to it.
-pub fn sops_config(tracked: &[PathBuf]) -> Option<PathBuf> {
+pub(crate) fn sops_config(tracked: &[PathBuf]) -> Option<PathBuf> {
     tracked
         .iter()
         .filter(|path| path.file_name().is_some_and(|name| name == ".sops.yaml"))
@@ -37,7 +37,7 @@ pub fn sops_config(tracked: &[PathBuf]) -> Option<PathBuf> {
 
 /// Whether the secrets in `dir` are agenix' (or ragenix', agenix-rekey's) and not sops': files
 /// that age alone encrypted, and no rules of sops.
-pub fn is_agenix(dir: &Path) -> bool {
+pub(crate) fn is_agenix(dir: &Path) -> bool {
     let tracked = tracked_files(dir).unwrap_or_default();
     let encrypted = |path: &&PathBuf| path.extension().is_some_and(|ending| ending == "age");
     let of_agenix = dir.join("secrets.nix").is_file() || tracked.iter().find(encrypted).is_some();
@@ -45,7 +45,7 @@ pub fn is_agenix(dir: &Path) -> bool {
 }
 
 /// The flake input whose name contains `secret`, as the lock or flake.nix tells.
-pub fn secrets_input(repo: &Path) -> Option<String> {
+pub(crate) fn secrets_input(repo: &Path) -> Option<String> {
     let from_lock = std::fs::read(repo.join("flake.lock")).ok().and_then(|text| {
         let lock: serde_json::Value = serde_json::from_slice(&text).ok()?;
         let root = lock["root"].as_str()?.to_owned();
@@ -63,14 +63,14 @@ pub fn secrets_input(repo: &Path) -> Option<String> {
 }
 
 /// The checkout of the secrets input: the sibling folder that has its name.
-pub fn secrets_checkout(repo: &Path, input: &str) -> Option<PathBuf> {
+pub(crate) fn secrets_checkout(repo: &Path, input: &str) -> Option<PathBuf> {
     let sibling = repo.parent()?.join(input);
     let sibling = sibling.canonicalize().ok()?;
     sibling.join(".git").exists().then_some(sibling)
 }
 
 /// The folders beside `checkout` whose flake reads their secrets from it.
-pub fn readers_beside(checkout: &Path) -> Vec<PathBuf> {
+pub(crate) fn readers_beside(checkout: &Path) -> Vec<PathBuf> {
     let beside = checkout.parent().and_then(|dir| std::fs::read_dir(dir).ok());
     let folders = beside.into_iter().flatten().flatten().map(|entry| entry.path());
     let mut readers: Vec<PathBuf> = folders
@@ -86,7 +86,7 @@ pub fn readers_beside(checkout: &Path) -> Vec<PathBuf> {
 
 /// The hardware file of `host`: the tracked one in a folder with the host's name,
 /// else the one that a module of the host imports and that is still to be made.
-pub fn hardware_file(repo: &Path, tracked: &[PathBuf], host: &str) -> Option<PathBuf> {
+pub(crate) fn hardware_file(repo: &Path, tracked: &[PathBuf], host: &str) -> Option<PathBuf> {
     let of_host = |path: &&PathBuf| {
         path.parent().is_some_and(|dir| dir.components().any(|part| part.as_os_str() == host))
     };
@@ -104,7 +104,7 @@ pub fn hardware_file(repo: &Path, tracked: &[PathBuf], host: &str) -> Option<Pat
 }
 
 /// The report of nixos-facter that belongs to `host`, tracked or still to be made.
-pub fn facter_file(repo: &Path, tracked: &[PathBuf], host: &str) -> Option<PathBuf> {
+pub(crate) fn facter_file(repo: &Path, tracked: &[PathBuf], host: &str) -> Option<PathBuf> {
     let of_host = |path: &&PathBuf| {
         path.ends_with("facter.json")
             && path

@@ -7,7 +7,7 @@ use crate::error::{Advice, Exit};
 use crate::git::GitError;
 
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     #[error("{0:?} is not a host name")]
     HostName(String),
     #[error("{dir} is not in a git repository with a flake.nix")]

@@ -7,12 +7,12 @@ use super::ConfigError;
 
 /// The name of a host, as `networking.hostName` allows it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct HostName(String);
+pub(crate) struct HostName(String);
 
 impl HostName {
     /// Reads a name for a host that landfall makes: one that names the host in known_hosts
     /// and in DNS as well, which know neither capitals nor `_`.
-    pub fn of_new_host(text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn of_new_host(text: &str) -> Result<Self, ConfigError> {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         // The installer flake has its image under the name `iso`.
         if text.chars().all(plain) && text != "iso" {
@@ -22,7 +22,7 @@ impl HostName {
         }
     }
 
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

@@ -12,7 +12,7 @@ use crate::error::{Advice, Exit};
 
 /// Which of disko's scripts prepares the disks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum DiskoMode {
+pub(crate) enum DiskoMode {
     /// Erases, formats and mounts.
     #[default]
     Disko,
@@ -34,29 +34,29 @@ impl fmt::Display for DiskoMode {
 
 /// The parts of an installation that a run goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Phases {
-    pub kexec: bool,
-    pub disko: bool,
-    pub install: bool,
-    pub reboot: bool,
+pub(crate) struct Phases {
+    pub(crate) kexec: bool,
+    pub(crate) disko: bool,
+    pub(crate) install: bool,
+    pub(crate) reboot: bool,
 }
 
 impl Phases {
-    pub const ALL: Self = Self { kexec: true, disko: true, install: true, reboot: true };
+    pub(crate) const ALL: Self = Self { kexec: true, disko: true, install: true, reboot: true };
 }
 
 /// Who owns a path of the new system.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
+pub(crate) struct Owner {
     /// Absolute, on the installed system.
-    pub path: String,
+    pub(crate) path: String,
     /// `UID:GID`
-    pub ids: String,
+    pub(crate) ids: String,
 }
 
 /// The host keys of the running system stay those of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeptKeys {
+pub(crate) enum KeptKeys {
     /// They go where the configuration reads them.
     AsConfigured,
     /// They go into this folder of the new system.
@@ -65,29 +65,29 @@ pub enum KeptKeys {
 
 /// A file that disko reads on the target while it works.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DiskKey {
+pub(crate) struct DiskKey {
     /// Absolute, on the target.
-    pub remote: String,
-    pub local: PathBuf,
+    pub(crate) remote: String,
+    pub(crate) local: PathBuf,
 }
 
 /// How the closures travel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transfer {
+pub(crate) struct Transfer {
     /// The target takes what it can from its substituters.
-    pub substitute: bool,
+    pub(crate) substitute: bool,
     /// Those of the configuration are told to the installer.
-    pub machine_substituters: bool,
+    pub(crate) machine_substituters: bool,
     /// Appended to the URL of the target's store, as they are.
-    pub store_settings: Vec<(String, String)>,
+    pub(crate) store_settings: Vec<(String, String)>,
     /// The store that the closures come from, if not this machine's.
-    pub from: Option<String>,
+    pub(crate) from: Option<String>,
 }
 
 impl Transfer {
     /// The store's setting `compress` as an option of ssh: nix's connection is landfall's,
     /// and there compression is decided.
-    pub fn compression(&self) -> Option<String> {
+    pub(crate) fn compression(&self) -> Option<String> {
         let (_, value) = self.store_settings.iter().rfind(|(name, _)| name == "compress")?;
         match value.as_str() {
             "true" | "yes" | "1" => Some("Compression=yes".to_owned()),
@@ -110,18 +110,18 @@ impl Default for Transfer {
 
 /// All of it, validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Installation {
-    pub phases: Phases,
+pub(crate) struct Installation {
+    pub(crate) phases: Phases,
     /// Whether `--phases` was given: then a journey ends with them.
-    pub only_phases: bool,
-    pub disko_mode: DiskoMode,
+    pub(crate) only_phases: bool,
+    pub(crate) disko_mode: DiskoMode,
     /// Whether disko brings its tools along.
-    pub disko_deps: bool,
-    pub extra_files: Option<PathBuf>,
-    pub owners: Vec<Owner>,
-    pub kept_keys: Option<KeptKeys>,
-    pub disk_keys: Vec<DiskKey>,
-    pub transfer: Transfer,
+    pub(crate) disko_deps: bool,
+    pub(crate) extra_files: Option<PathBuf>,
+    pub(crate) owners: Vec<Owner>,
+    pub(crate) kept_keys: Option<KeptKeys>,
+    pub(crate) disk_keys: Vec<DiskKey>,
+    pub(crate) transfer: Transfer,
 }
 
 impl Default for Installation {
@@ -141,7 +141,7 @@ impl Default for Installation {
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum InstallationError {
+pub(crate) enum InstallationError {
     #[error("--extra-files {dir} cannot be used: {why}")]
     ExtraFiles { dir: PathBuf, why: Unreadable },
     #[error("--chown {path} {ids:?} cannot be used: {why}")]
@@ -185,7 +185,7 @@ impl Advice for InstallationError {
 
 impl Installation {
     /// The extra file that becomes `path` of the new system, where there is one.
-    pub fn extra_file(&self, path: &str) -> Option<PathBuf> {
+    pub(crate) fn extra_file(&self, path: &str) -> Option<PathBuf> {
         let file = self.extra_files.as_ref()?.join(path.trim_start_matches('/'));
         file.is_file().then_some(file)
     }
@@ -193,7 +193,7 @@ impl Installation {
 
 /// What below a folder cannot be copied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unreadable {
+pub(crate) enum Unreadable {
     #[error("{path}: {why}")]
     Io { path: PathBuf, why: String },
     #[error("{0} is neither a file nor a folder nor a link")]
@@ -259,7 +259,10 @@ const RESERVED: [&str; 5] =
     ["base64-ssh-public-host-key", "remote-program", "remote-store", "ssh-key", "root"];
 
 /// A pair of `--ssh-store-setting`; the value is percent-encoded already.
-pub fn store_setting(name: &str, value: &str) -> Result<(String, String), InstallationError> {
+pub(crate) fn store_setting(
+    name: &str,
+    value: &str,
+) -> Result<(String, String), InstallationError> {
     let refuse = |why| InstallationError::StoreSetting { name: name.to_owned(), why };
     if RESERVED.contains(&name) {
         return Err(refuse("landfall sets it by itself, so that nix reaches the pinned machine"));

@@ -10,22 +10,22 @@ use super::ConfigError;
 
 /// What replaces a running Linux by the installer, and whether it may.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Kexec {
+pub(crate) struct Kexec {
     /// The image that the user named.
-    pub image: Option<KexecImage>,
+    pub(crate) image: Option<KexecImage>,
     /// The image must have this hash.
-    pub sha256: Option<Sha256Sum>,
+    pub(crate) sha256: Option<Sha256Sum>,
     /// The flag names the image for this very target; landfall.toml names it for whatever comes.
-    pub by_flag: bool,
-    pub forbidden: bool,
+    pub(crate) by_flag: bool,
+    pub(crate) forbidden: bool,
     /// For the target's kexec.
-    pub extra_flags: Option<String>,
+    pub(crate) extra_flags: Option<String>,
     /// Where the installer answers, if the user says so.
-    pub ssh_port: Option<u16>,
+    pub(crate) ssh_port: Option<u16>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KexecImage {
+pub(crate) enum KexecImage {
     File(PathBuf),
     Url(String),
     /// An attribute of the installer flake.
@@ -37,14 +37,14 @@ pub enum KexecImage {
 /// It is read as 64 hexadecimal digits, as sha256sum prints them, or as `sha256-` and
 /// base64, as nix does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sha256Sum(String);
+pub(crate) struct Sha256Sum(String);
 
 impl Sha256Sum {
-    pub fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

@@ -4,16 +4,16 @@
 //! Nothing here evaluates nix or talks to the target; what the configuration
 //! means is `facts`, what the machine is is `machine`.
 
-pub mod build_on;
-pub mod choices;
+pub(crate) mod build_on;
+pub(crate) mod choices;
 pub mod detect;
 mod error;
 mod host_name;
-pub mod installation;
+pub(crate) mod installation;
 mod kexec;
 mod passphrases;
-pub mod repository;
-pub mod source;
+pub(crate) mod repository;
+pub(crate) mod source;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,16 +28,16 @@ use source::{HostSystem, System};
 use crate::nix::NixOptions;
 use crate::ssh::Endpoint;
 
-pub use error::ConfigError;
-pub use host_name::HostName;
-pub use kexec::{Kexec, KexecImage, Sha256Sum};
-pub use passphrases::{PassphraseFrom, PassphraseSource, SecretPlace};
+pub(crate) use error::ConfigError;
+pub(crate) use host_name::HostName;
+pub(crate) use kexec::{Kexec, KexecImage, Sha256Sum};
+pub(crate) use passphrases::{PassphraseFrom, PassphraseSource, SecretPlace};
 pub(crate) use passphrases::{named, passphrases};
-pub use repository::{ConfigRepo, InstallerFlake, SecretsRepo};
+pub(crate) use repository::{ConfigRepo, InstallerFlake, SecretsRepo};
 
 /// Which way a blank machine takes to the full configuration of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Strategy {
+pub(crate) enum Strategy {
     /// Install the minimal installer flake, boot it, then the full configuration.
     Staged,
     /// Install the full configuration at once.
@@ -54,11 +54,11 @@ impl fmt::Display for Strategy {
 }
 
 /// The strategy of a run that installs a system and nothing beside it, in its journal.
-pub const INSTALL: &str = "install";
+pub(crate) const INSTALL: &str = "install";
 
 /// What happens with commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Push {
+pub(crate) enum Push {
     /// To the upstream of the current branch.
     Upstream,
     Branch(String),
@@ -67,49 +67,49 @@ pub enum Push {
 
 /// A validated configuration of one run.
 #[derive(Debug, Clone)]
-pub struct Config {
-    pub host: HostName,
-    pub target: Option<Endpoint>,
+pub(crate) struct Config {
+    pub(crate) host: HostName,
+    pub(crate) target: Option<Endpoint>,
     /// Where the installed system answers; as `target` unless told otherwise.
-    pub installed_address: Option<Endpoint>,
-    pub installer_fingerprint: Option<String>,
-    pub system: System,
-    pub kexec: Kexec,
+    pub(crate) installed_address: Option<Endpoint>,
+    pub(crate) installer_fingerprint: Option<String>,
+    pub(crate) system: System,
+    pub(crate) kexec: Kexec,
     /// Files with passwords for sudo on the target, by user; without one, for all.
-    pub sudo_passwords: Vec<(Option<String>, PathBuf)>,
-    pub secrets: Option<SecretsRepo>,
-    pub no_secrets: bool,
+    pub(crate) sudo_passwords: Vec<(Option<String>, PathBuf)>,
+    pub(crate) secrets: Option<SecretsRepo>,
+    pub(crate) no_secrets: bool,
     /// Recipients that may gain access to files of the secrets.
-    pub grants: Vec<String>,
-    pub hardware: Option<HardwareSource>,
-    pub installation: Installation,
-    pub user: Option<String>,
-    pub host_key: Option<PathBuf>,
+    pub(crate) grants: Vec<String>,
+    pub(crate) hardware: Option<HardwareSource>,
+    pub(crate) installation: Installation,
+    pub(crate) user: Option<String>,
+    pub(crate) host_key: Option<PathBuf>,
     /// Keep the private host key in the secrets repository.
-    pub store_host_key: bool,
+    pub(crate) store_host_key: bool,
     /// Devices of disks of the layout, by the disks' names, in place of the layout's own.
-    pub devices: BTreeMap<String, String>,
-    pub build_on: BuildOn,
-    pub erase: Vec<String>,
+    pub(crate) devices: BTreeMap<String, String>,
+    pub(crate) build_on: BuildOn,
+    pub(crate) erase: Vec<String>,
     /// What happens when the layout changed after the disks were formatted.
-    pub changed_layout: Option<ChangedLayout>,
-    pub passphrases: Vec<PassphraseSource>,
-    pub push: Push,
-    pub copy_repos: bool,
+    pub(crate) changed_layout: Option<ChangedLayout>,
+    pub(crate) passphrases: Vec<PassphraseSource>,
+    pub(crate) push: Push,
+    pub(crate) copy_repos: bool,
     /// Folder below the primary user's home for the repositories.
-    pub repos_dir: Option<PathBuf>,
-    pub require_units: Vec<String>,
+    pub(crate) repos_dir: Option<PathBuf>,
+    pub(crate) require_units: Vec<String>,
     /// How the full configuration takes over.
-    pub activate: Activation,
-    pub nix: NixOptions,
-    pub boot_deadline: Duration,
-    pub passphrase_deadline: Duration,
+    pub(crate) activate: Activation,
+    pub(crate) nix: NixOptions,
+    pub(crate) boot_deadline: Duration,
+    pub(crate) passphrase_deadline: Duration,
 }
 
 impl Config {
     /// The host of the config repository that is installed; none where the system comes from
     /// elsewhere.
-    pub fn host_system(&self) -> Option<&HostSystem> {
+    pub(crate) fn host_system(&self) -> Option<&HostSystem> {
         match &self.system {
             System::Repository(host) => Some(host),
             System::Flake(_) | System::StorePaths { .. } => None,
@@ -117,12 +117,12 @@ impl Config {
     }
 
     /// Root of the config repository, for what is done there alone.
-    pub fn repo(&self) -> Result<&Path, ConfigError> {
+    pub(crate) fn repo(&self) -> Result<&Path, ConfigError> {
         self.host_system().map(|host| host.dir.as_path()).ok_or(ConfigError::NoRepository)
     }
 
     /// The hardware file: relative to the repository, absolute in any other flake.
-    pub fn hardware_file(&self) -> Option<&Path> {
+    pub(crate) fn hardware_file(&self) -> Option<&Path> {
         match &self.system {
             System::Repository(host) => host.hardware_file.as_deref(),
             System::Flake(flake) => flake.hardware_file.as_deref(),
@@ -131,18 +131,18 @@ impl Config {
     }
 
     /// The strategy as it is shown and remembered.
-    pub fn strategy(&self) -> String {
+    pub(crate) fn strategy(&self) -> String {
         self.host_system().map_or(INSTALL.to_owned(), |host| host.strategy.to_string())
     }
 
     /// Whether a minimal system is installed first.
-    pub fn is_staged(&self) -> bool {
+    pub(crate) fn is_staged(&self) -> bool {
         self.host_system().is_some_and(|host| host.strategy == Strategy::Staged)
     }
 
     /// What of it shapes a run, by the name of its flag or setting: for telling what was
     /// changed between two commands. Answers, such as `--erase`, are none of it.
-    pub fn settings(&self) -> BTreeMap<String, String> {
+    pub(crate) fn settings(&self) -> BTreeMap<String, String> {
         let path = |path: Option<&Path>| path.map(|path| path.display().to_string());
         let endpoint = |endpoint: &Option<Endpoint>| endpoint.as_ref().map(ToString::to_string);
         let push = match &self.push {
@@ -190,13 +190,13 @@ impl Config {
     }
 
     /// The devices of `--disk`, as they were given.
-    pub fn named_devices(&self) -> String {
+    pub(crate) fn named_devices(&self) -> String {
         let pairs = self.devices.iter().map(|(name, device)| format!("{name}={device}"));
         pairs.collect::<Vec<_>>().join(" ")
     }
 
     /// Whether the secrets are in a repository of their own.
-    pub fn secrets_apart(&self) -> bool {
+    pub(crate) fn secrets_apart(&self) -> bool {
         self.secrets.as_ref().is_some_and(|secrets| secrets.input.is_some())
     }
 }

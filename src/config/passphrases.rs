@@ -7,14 +7,14 @@ use super::ConfigError;
 
 /// A LUKS passphrase and the volume it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PassphraseSource {
+pub(crate) struct PassphraseSource {
     /// None: every volume that has no source of its own.
-    pub volume: Option<String>,
-    pub from: PassphraseFrom,
+    pub(crate) volume: Option<String>,
+    pub(crate) from: PassphraseFrom,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PassphraseFrom {
+pub(crate) enum PassphraseFrom {
     File(PathBuf),
     /// A shell command; what it prints on standard output is the passphrase.
     Command(String),
@@ -24,11 +24,11 @@ pub enum PassphraseFrom {
 
 /// Where a value is kept encrypted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecretPlace {
+pub(crate) struct SecretPlace {
     /// Relative to the folder of `.sops.yaml`, or absolute.
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// The names that lead to the value.
-    pub key: Vec<String>,
+    pub(crate) key: Vec<String>,
 }
 
 impl FromStr for SecretPlace {

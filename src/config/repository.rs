@@ -40,35 +40,35 @@ pub(crate) enum HostKeySetting {
 
 /// The installer flake: the folder of the repository it lies in, and its attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InstallerFlake {
+pub(crate) struct InstallerFlake {
     /// Relative to the repository.
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Attribute of the host's minimal system.
-    pub attr: String,
+    pub(crate) attr: String,
 }
 
 /// Where the secrets live.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecretsRepo {
+pub(crate) struct SecretsRepo {
     /// The checkout: a repository of its own, or the config repository itself.
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// The flake input through which the config sees them; none when they are in
     /// the config repository.
-    pub input: Option<String>,
+    pub(crate) input: Option<String>,
     /// `.sops.yaml`, relative to `dir`.
-    pub sops_config: PathBuf,
+    pub(crate) sops_config: PathBuf,
 }
 
 /// The repository and settings that `-C` and `--settings` point at.
 #[derive(Debug, Clone)]
-pub struct ConfigRepo {
-    pub dir: PathBuf,
+pub(crate) struct ConfigRepo {
+    pub(crate) dir: PathBuf,
     pub(crate) settings: Settings,
 }
 
 impl ConfigRepo {
     /// Finds the config repository around `dir` and reads its settings.
-    pub fn find(dir: Option<&Path>, settings: Option<&Path>) -> Result<Self, ConfigError> {
+    pub(crate) fn find(dir: Option<&Path>, settings: Option<&Path>) -> Result<Self, ConfigError> {
         let start = dir.unwrap_or(Path::new("."));
         let start = std::fs::canonicalize(start)
             .map_err(|source| ConfigError::Read { path: start.to_owned(), source })?;
@@ -89,7 +89,7 @@ impl ConfigRepo {
     }
 
     /// The installer image: the flake's folder in the repository, and its attribute.
-    pub fn iso(&self) -> Result<InstallerFlake, ConfigError> {
+    pub(crate) fn iso(&self) -> Result<InstallerFlake, ConfigError> {
         let dir = self.installer_dir()?.unwrap_or_default();
         let attr = self.settings.iso.clone();
         let attr = attr.unwrap_or("nixosConfigurations.iso.config.system.build.isoImage".into());
@@ -109,7 +109,7 @@ impl ConfigRepo {
     }
 
     /// Where the secrets live, if there are any.
-    pub fn secrets(&self) -> Result<Option<SecretsRepo>, ConfigError> {
+    pub(crate) fn secrets(&self) -> Result<Option<SecretsRepo>, ConfigError> {
         let input = match &self.settings.secrets_input {
             Some(input) => Some(input.clone()),
             None => detect::secrets_input(&self.dir),

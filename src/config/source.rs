@@ -9,7 +9,7 @@ use crate::nix::StorePath;
 
 /// The system that is installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum System {
+pub(crate) enum System {
     /// A host of the nix-config repository.
     Repository(HostSystem),
     /// A system of any flake, and nothing beside it.
@@ -20,38 +20,38 @@ pub enum System {
 
 /// A host of the nix-config repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostSystem {
+pub(crate) struct HostSystem {
     /// Root of the repository.
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Attribute of the host's full system.
-    pub attr: String,
+    pub(crate) attr: String,
     /// The flake that has the installer image and, where there is one, the minimal system.
-    pub installer: Option<InstallerFlake>,
-    pub strategy: Strategy,
+    pub(crate) installer: Option<InstallerFlake>,
+    pub(crate) strategy: Strategy,
     /// Relative to the repository; none where the host's modules name none.
-    pub hardware_file: Option<PathBuf>,
+    pub(crate) hardware_file: Option<PathBuf>,
 }
 
 /// A system of any flake.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FlakeSystem {
-    pub reference: String,
+pub(crate) struct FlakeSystem {
+    pub(crate) reference: String,
     /// Attribute of the system's `config`.
-    pub attr: String,
+    pub(crate) attr: String,
     /// What is written before the system is built; absolute.
-    pub hardware_file: Option<PathBuf>,
+    pub(crate) hardware_file: Option<PathBuf>,
 }
 
 impl HostSystem {
     /// The minimal system, where it is installed first.
-    pub fn minimal(&self) -> Option<&InstallerFlake> {
+    pub(crate) fn minimal(&self) -> Option<&InstallerFlake> {
         self.installer.as_ref().filter(|_| self.strategy == Strategy::Staged)
     }
 }
 
 impl System {
     /// The flake or the system, where it is no host of the config repository.
-    pub fn reference(&self) -> Option<String> {
+    pub(crate) fn reference(&self) -> Option<String> {
         match self {
             Self::Repository(_) => None,
             Self::Flake(flake) => Some(flake.reference.clone()),
@@ -60,7 +60,7 @@ impl System {
     }
 
     /// The attribute by which a flake has it.
-    pub fn attr(&self) -> Option<&str> {
+    pub(crate) fn attr(&self) -> Option<&str> {
         match self {
             Self::Repository(host) => Some(&host.attr),
             Self::Flake(flake) => Some(&flake.attr),
@@ -71,17 +71,17 @@ impl System {
 
 /// A system in a flake, as the word after `#` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SystemAttr {
+pub(crate) struct SystemAttr {
     /// Attribute path of its `config`.
-    pub config: String,
+    pub(crate) config: String,
     /// The host's name, for the run's folder.
-    pub host: HostName,
+    pub(crate) host: HostName,
 }
 
 impl SystemAttr {
     /// `host`, `nixosConfigurations.host`, or the path of a `config` below it, such as
     /// `nixosConfigurations.host.config.virtualisation.vmVariant`.
-    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
         let Some(rest) = text.strip_prefix("nixosConfigurations.") else {
             let name = text.trim_matches('"');
             let config = format!("nixosConfigurations.{}.config", quoted(name));
@@ -116,7 +116,7 @@ fn host_name(name: &str) -> Result<HostName, ConfigError> {
 }
 
 /// The reference and the attribute of `FLAKE#ATTR`, paths made absolute below `base`.
-pub fn parse_flake(text: &str, base: &Path) -> Result<(String, SystemAttr), ConfigError> {
+pub(crate) fn parse_flake(text: &str, base: &Path) -> Result<(String, SystemAttr), ConfigError> {
     let refuse = || ConfigError::FlakeArgument(text.to_owned());
     let (reference, attr) = text.split_once('#').ok_or_else(refuse)?;
     if attr.is_empty() {

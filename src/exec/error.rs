@@ -51,12 +51,12 @@ impl ExecError {
     }
 
     /// Whether the user, not the child, ended it.
-    pub fn is_interrupt(&self) -> bool {
+    pub(crate) fn is_interrupt(&self) -> bool {
         matches!(self, Self::Interrupted { .. })
     }
 
     /// Whether the program is not installed.
-    pub fn is_missing_program(&self) -> bool {
+    pub(crate) fn is_missing_program(&self) -> bool {
         matches!(self, Self::Start { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 }

@@ -9,17 +9,17 @@ use super::{ExecError, TICK};
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Asks every running command to end; called by the signal handler.
-pub fn interrupt() {
+pub(crate) fn interrupt() {
     INTERRUPTED.store(true, Ordering::SeqCst);
 }
 
 /// Whether the user asked the run to end.
-pub fn interrupted() -> bool {
+pub(crate) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
 
 /// Sleeps for `time`, or less when the user interrupts.
-pub fn sleep(time: Duration) -> Result<(), ExecError> {
+pub(crate) fn sleep(time: Duration) -> Result<(), ExecError> {
     let until = Instant::now() + time;
     while Instant::now() < until {
         if interrupted() {

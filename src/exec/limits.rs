@@ -1,19 +1,19 @@
 //! How much a command may print: what runs on a target may be broken, or meant to harm.
 
 /// Pieces of a command's output that wait to be taken.
-pub const WAITING: usize = 4;
+pub(crate) const WAITING: usize = 4;
 /// How much of standard error is kept for errors: its end tells most.
 const STDERR: usize = 1 << 20;
 
 /// Bounds on what a command prints, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Of standard output as a whole.
-    pub kept: usize,
+    pub(crate) kept: usize,
     /// Of one line.
-    pub line: usize,
+    pub(crate) line: usize,
     /// Of standard error in the log.
-    pub logged: usize,
+    pub(crate) logged: usize,
 }
 
 impl Default for Limits {
@@ -24,7 +24,7 @@ impl Default for Limits {
 
 impl Limits {
     /// Adds `line` to what is kept of standard error; the oldest lines give way.
-    pub fn keep_end(self, stderr: &mut String, line: &str) {
+    pub(crate) fn keep_end(self, stderr: &mut String, line: &str) {
         stderr.push_str(line);
         stderr.push('\n');
         if stderr.len() > 2 * STDERR {

@@ -29,8 +29,8 @@ use running::{Running, describe};
 use streams::Input;
 
 pub use error::ExecError;
-pub use interrupt::{interrupt, interrupted, sleep};
-pub use streams::read_to_end;
+pub(crate) use interrupt::{interrupt, interrupted, sleep};
+pub(crate) use streams::read_to_end;
 
 /// How often a running command looks at the clock and the interrupt flag.
 const TICK: Duration = Duration::from_millis(100);
@@ -82,16 +82,16 @@ struct Remote {
 /// What a finished process left.
 #[derive(Debug)]
 pub struct Output {
-    pub status: ExitStatus,
+    pub(crate) status: ExitStatus,
     /// Raw standard output; may hold secrets, so it is never logged.
     pub stdout: Vec<u8>,
     /// Standard error, scrubbed.
-    pub stderr: String,
+    pub(crate) stderr: String,
 }
 
 impl Output {
     /// Standard output as text without the final newline.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).trim_end_matches('\n').to_owned()
     }
 }
@@ -117,7 +117,7 @@ impl Cmd {
     }
 
     #[must_use]
-    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+    pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.args.push(arg.as_ref().to_owned());
         self
     }
@@ -130,20 +130,20 @@ impl Cmd {
 
     /// Never for secrets: any process of the same user can read an environment.
     #[must_use]
-    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+    pub(crate) fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
     /// Starts from an empty environment.
     #[must_use]
-    pub fn env_clear(mut self) -> Self {
+    pub(crate) fn env_clear(mut self) -> Self {
         self.clear_env = true;
         self
     }
 
     #[must_use]
-    pub fn dir(mut self, dir: impl AsRef<Path>) -> Self {
+    pub(crate) fn dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.dir = Some(dir.as_ref().to_owned());
         self
     }
@@ -164,21 +164,21 @@ impl Cmd {
 
     /// Feeds a file to standard input, without reading it into memory.
     #[must_use]
-    pub fn stdin_file(mut self, path: impl AsRef<Path>) -> Self {
+    pub(crate) fn stdin_file(mut self, path: impl AsRef<Path>) -> Self {
         self.input = Input::File(path.as_ref().to_owned());
         self
     }
 
     /// Hands over how many bytes of the file of [`Cmd::stdin_file`] are gone, as they go.
     #[must_use]
-    pub fn on_sent(mut self, on_sent: impl FnMut(u64) + Send + 'static) -> Self {
+    pub(crate) fn on_sent(mut self, on_sent: impl FnMut(u64) + Send + 'static) -> Self {
         self.on_sent = Some(OnSent(Box::new(on_sent)));
         self
     }
 
     /// Feeds `bytes` to standard input before whatever else is fed to it.
     #[must_use]
-    pub fn preamble(mut self, bytes: Secret) -> Self {
+    pub(crate) fn preamble(mut self, bytes: Secret) -> Self {
         self.preamble = Some(bytes);
         self
     }
@@ -192,7 +192,7 @@ impl Cmd {
     /// Leaves the child in the terminal's foreground group, so that it can ask a
     /// person (a key's passphrase, a touch of a token).
     #[must_use]
-    pub fn terminal(mut self) -> Self {
+    pub(crate) fn terminal(mut self) -> Self {
         self.terminal = true;
         self
     }
@@ -207,7 +207,7 @@ impl Cmd {
 
     /// Runs on when the user interrupts: for what tidies up. Its deadline ends it all the same.
     #[must_use]
-    pub fn to_the_end(mut self) -> Self {
+    pub(crate) fn not_interrupted(mut self) -> Self {
         self.to_the_end = true;
         self
     }
@@ -223,13 +223,13 @@ impl Cmd {
     /// Says that this is an ssh which runs `program` on `host`: errors name these, and an
     /// exit status of ssh's own means that the connection was lost.
     #[must_use]
-    pub fn remote(mut self, program: &str, host: &str) -> Self {
+    pub(crate) fn remote(mut self, program: &str, host: &str) -> Self {
         self.remote = Some(Remote { program: program.to_owned(), host: host.to_owned() });
         self
     }
 
     /// Names it in few words, for errors: `nixos-install on guppy`, `git push`, `ssh-keygen`.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         if let Some(Remote { program, host }) = &self.remote {
             return format!("{program} on {host}");
         }
@@ -280,7 +280,7 @@ impl Cmd {
 
     /// Runs to the end with `socket` as its standard input and output, which is shut
     /// down then.
-    pub fn serve(mut self, socket: UnixStream) -> Result<Output, ExecError> {
+    pub(crate) fn serve(mut self, socket: UnixStream) -> Result<Output, ExecError> {
         let whole = socket.try_clone();
         self.input = Input::Socket(socket);
         let outcome = self.run();
@@ -292,13 +292,14 @@ impl Cmd {
     }
 
     /// Replaces this process: for sessions that a person uses.
-    pub fn exec(self) -> ExecError {
+    pub(crate) fn exec(self) -> ExecError {
         let command = self.name();
         let mut process = self.process();
         process.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
         ExecError::Start { command, source: process.exec() }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the one door through which processes start")]
     fn process(&self) -> Command {
         let mut process = Command::new(&self.program);
         process.args(&self.args);
@@ -360,7 +361,7 @@ impl fmt::Display for Cmd {
 }
 
 /// Quotes one word for a POSIX shell; words of safe characters stay as they are.
-pub fn quote(word: &str) -> String {
+pub(crate) fn quote(word: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,#?".contains(c);
     // `#` and `~` mean something only at the start of a word.
     if !word.is_empty()

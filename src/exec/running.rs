@@ -16,7 +16,7 @@ use crate::secret::scrub;
 /// What a command gets between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(3);
 
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     command: String,
     started: Instant,
@@ -36,7 +36,7 @@ pub struct Running {
 
 impl Running {
     /// Takes over a child that was just started for `cmd`: feeds it, and hears it.
-    pub fn new(mut child: Child, command: String, cmd: Cmd) -> Result<Self, ExecError> {
+    pub(crate) fn new(mut child: Child, command: String, cmd: Cmd) -> Result<Self, ExecError> {
         let io_error = |source| ExecError::Io { command: command.clone(), source };
         // What is not taken yet waits in the pipe, and the child with it.
         let (sender, pieces) = mpsc::sync_channel(WAITING);
@@ -85,7 +85,7 @@ impl Running {
     }
 
     /// Hands over each scrubbed line as it comes, until the process has ended.
-    pub fn until_the_end(
+    pub(crate) fn until_the_end(
         mut self,
         mut on_line: impl FnMut(Stream, &str),
     ) -> Result<Output, ExecError> {
@@ -221,7 +221,7 @@ impl Running {
 }
 
 /// How a process ended, for people.
-pub fn describe(status: ExitStatus) -> String {
+pub(crate) fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(signal)) => format!("ended by signal {signal}"),

@@ -23,7 +23,7 @@ const READ_AT_ONCE: usize = 64 << 10;
 
 /// What standard input is fed from.
 #[derive(Debug)]
-pub enum Input {
+pub(crate) enum Input {
     Null,
     Bytes(Vec<u8>),
     Secret(Secret),
@@ -32,7 +32,7 @@ pub enum Input {
 }
 
 /// Writes the preamble, then the input.
-pub fn feed(
+pub(crate) fn feed(
     pipe: &mut impl Write,
     preamble: Option<Secret>,
     input: Input,
@@ -52,7 +52,7 @@ pub fn feed(
 
 /// Not `io::copy`: its splice keeps a pipe locked while it waits for a socket, and what
 /// was fed before cannot be read until more comes.
-pub fn relay(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
+pub(crate) fn relay(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
     let mut buffer = vec![0; READ_AT_ONCE];
     loop {
         match from.read(&mut buffer)? {
@@ -80,7 +80,7 @@ fn send(path: &Path, to: &mut impl Write, on_sent: Option<OnSent>) -> io::Result
 }
 
 /// What a stream brings.
-pub enum Piece {
+pub(crate) enum Piece {
     /// Whole lines; the last piece may end without a line's end.
     Lines(Stream, Vec<u8>),
     /// A line that is longer than any may be; nothing comes after it.
@@ -89,7 +89,7 @@ pub enum Piece {
 
 /// Hands the lines of `stream` on, to its end. A daemon that the child left behind may hold
 /// it open for ever: once the child has `ended`, what is there is read, and no more waited for.
-pub fn pump(
+pub(crate) fn pump(
     mut stream: impl Read + AsFd + Send + 'static,
     kind: Stream,
     longest: usize,
@@ -136,7 +136,7 @@ pub fn pump(
 
 /// Reads `stream` to its end, or to the user's interruption; a terminal that is closed
 /// interrupts.
-pub fn read_to_end(stream: &impl AsFd, bytes: &mut Vec<u8>) -> io::Result<()> {
+pub(crate) fn read_to_end(stream: &impl AsFd, bytes: &mut Vec<u8>) -> io::Result<()> {
     let mut buffer = Zeroizing::new([0; 4096]);
     while !interrupted() {
         if !is_readable(stream) {

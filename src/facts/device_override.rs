@@ -11,7 +11,7 @@ use crate::error::{Exit, StepError};
 
 /// The system `sys` with these devices, as a Nix expression. Names and devices hold
 /// nothing that needs quoting.
-pub fn extended(devices: &BTreeMap<String, String>) -> String {
+pub(crate) fn extended(devices: &BTreeMap<String, String>) -> String {
     if devices.is_empty() {
         return "sys".into();
     }
@@ -26,7 +26,7 @@ pub fn extended(devices: &BTreeMap<String, String>) -> String {
 
 /// The function `facts` of a system, applied to the system with these devices; each disk
 /// tells what the layout says. A name that the layout does not have gives `unknownDisks`.
-pub fn facts_with(facts: &str, devices: &BTreeMap<String, String>) -> String {
+pub(crate) fn facts_with(facts: &str, devices: &BTreeMap<String, String>) -> String {
     if devices.is_empty() {
         return facts.to_owned();
     }
@@ -54,7 +54,7 @@ else
 }
 
 /// Refuses names that the layout does not have, as [`facts_with`] tells them.
-pub fn check_names(
+pub(crate) fn check_names(
     facts: &serde_json::Value,
     devices: &BTreeMap<String, String>,
 ) -> Result<(), StepError> {
@@ -79,7 +79,7 @@ pub fn check_names(
 }
 
 /// The systems depend on the devices that `--disk` gave.
-pub fn not_described(devices: &BTreeMap<String, String>) -> StepError {
+pub(crate) fn not_described(devices: &BTreeMap<String, String>) -> StepError {
     StepError::new(
         "the system itself depends on the devices of its disks",
         "with the devices of --disk it is another one than the configuration describes; \
@@ -90,7 +90,7 @@ pub fn not_described(devices: &BTreeMap<String, String>) -> StepError {
 }
 
 /// What makes the layout agree with the devices that were given.
-pub fn to_write(devices: &BTreeMap<String, String>) -> String {
+pub(crate) fn to_write(devices: &BTreeMap<String, String>) -> String {
     let line =
         |(name, device)| format!("disko.devices.disk.{name}.device = lib.mkForce \"{device}\";");
     devices.iter().map(line).collect::<Vec<String>>().join("\n")

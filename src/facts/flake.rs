@@ -45,7 +45,7 @@ fn tree_root(dir: &Path) -> &Path {
 /// A hardware file's place in the tree of the flake.
 ///
 /// A flake elsewhere cannot be given a file, and would be installed without it.
-pub fn place_in_flake(flake: &FlakeSystem, file: &Path) -> Result<PathBuf, StepError> {
+pub(crate) fn place_in_flake(flake: &FlakeSystem, file: &Path) -> Result<PathBuf, StepError> {
     let reference = &flake.reference;
     let outside = |why: String| {
         StepError::new(
@@ -64,7 +64,7 @@ pub fn place_in_flake(flake: &FlakeSystem, file: &Path) -> Result<PathBuf, StepE
 }
 
 /// Stands in for a hardware file that the target has yet to give.
-pub fn stub_of(file: &Path) -> String {
+pub(crate) fn stub_of(file: &Path) -> String {
     let system = format!("{}-linux", std::env::consts::ARCH);
     if file.extension().is_some_and(|extension| extension == "json") {
         format!("{{\"version\": 1, \"system\": \"{system}\", \"hardware\": {{}}}}\n")
@@ -73,7 +73,7 @@ pub fn stub_of(file: &Path) -> String {
     }
 }
 
-pub fn lock(nix: &Nix, reference: &str) -> Result<Locked, StepError> {
+pub(crate) fn lock(nix: &Nix, reference: &str) -> Result<Locked, StepError> {
     let metadata = nix.flake_metadata(reference).map_err(|error| {
         StepError::from(error).doing("the flake cannot be read").exit(Exit::Usage)
     })?;
@@ -81,7 +81,7 @@ pub fn lock(nix: &Nix, reference: &str) -> Result<Locked, StepError> {
 }
 
 /// What the system means for the journey.
-pub fn evaluate(config: &Config, nix: &Nix, run_dir: &Path) -> Result<Facts, StepError> {
+pub(crate) fn evaluate(config: &Config, nix: &Nix, run_dir: &Path) -> Result<Facts, StepError> {
     let (full, locked) = match &config.system {
         System::Flake(flake) => of_flake(config, flake, nix, run_dir)?,
         System::StorePaths { disko, system } => (of_paths(config, disko, system)?, None),
@@ -232,7 +232,11 @@ fn devices_in(text: &str) -> Vec<LayoutDisk> {
 
 /// The attributes of `system.build` that prepare the disks in this mode, and that mount
 /// them; none where the configuration has no layout.
-pub fn disko_builds(facts: &HostFacts, mode: DiskoMode, deps: bool) -> Option<(String, String)> {
+pub(crate) fn disko_builds(
+    facts: &HostFacts,
+    mode: DiskoMode,
+    deps: bool,
+) -> Option<(String, String)> {
     let suffix = if deps { "" } else { "NoDeps" };
     let first = |names: &[&str]| {
         let name = names.iter().find(|name| facts.has_build(name))?;
@@ -249,7 +253,7 @@ pub fn disko_builds(facts: &HostFacts, mode: DiskoMode, deps: bool) -> Option<(S
 
 /// A function of a system, as a function of what the flake's attribute is: for a flake
 /// that is no config repository, the `config` alone.
-pub fn applied_to_system(system: &System, function: &str) -> String {
+pub(crate) fn applied_to_system(system: &System, function: &str) -> String {
     match system {
         System::Repository(_) => function.to_owned(),
         System::Flake(_) | System::StorePaths { .. } => {

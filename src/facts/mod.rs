@@ -3,9 +3,9 @@
 //! One evaluation per configuration gives all of it (`facts.nix`); nothing about
 //! keys, disks, users or secrets is guessed from file names.
 
-pub mod device_override;
-pub mod flake;
-pub mod repository;
+pub(crate) mod device_override;
+pub(crate) mod flake;
+pub(crate) mod repository;
 mod unreadable;
 mod volumes;
 
@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::nix::StorePath;
 
-pub use unreadable::Unreadable;
+pub(crate) use unreadable::Unreadable;
 pub use volumes::{Bcachefs, DiskSecret, KeyFile, LuksVolume, PassphraseRules, SecretKind, ZfsKey};
 
 /// The expression that turns a `nixosConfigurations.HOST` into [`HostFacts`].
@@ -22,182 +22,182 @@ pub const EXPRESSION: &str = include_str!("facts.nix");
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HostFacts {
-    pub host_name: String,
+    pub(crate) host_name: String,
     /// As nix names it: `x86_64-linux`.
-    pub system: String,
+    pub(crate) system: String,
     /// Those attributes of `system.build` that landfall may use.
-    pub builds: Vec<String>,
-    pub disks: Vec<LayoutDisk>,
+    pub(crate) builds: Vec<String>,
+    pub(crate) disks: Vec<LayoutDisk>,
     /// Messages of the assertions that fail: NixOS does not build such a system.
     #[serde(default)]
-    pub failed_assertions: Vec<String>,
+    pub(crate) failed_assertions: Vec<String>,
     /// Whether an assertion cannot be evaluated; nix tells why when the system is built.
     #[serde(default)]
-    pub assertions_throw: bool,
+    pub(crate) assertions_throw: bool,
     /// What NixOS says when it builds the system.
     #[serde(default)]
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
     #[serde(default)]
-    pub luks_volumes: Vec<LuksVolume>,
+    pub(crate) luks_volumes: Vec<LuksVolume>,
     #[serde(default)]
-    pub zfs_keys: Vec<ZfsKey>,
+    pub(crate) zfs_keys: Vec<ZfsKey>,
     #[serde(default)]
-    pub bcachefs: Vec<Bcachefs>,
+    pub(crate) bcachefs: Vec<Bcachefs>,
     /// Types of contents in the layout that landfall does not know.
     #[serde(default)]
     pub unknown_contents: Vec<String>,
     /// Commands of the user's own that disko's scripts run.
     #[serde(default)]
-    pub layout_hooks: Vec<String>,
-    pub file_systems: Vec<FileSystem>,
+    pub(crate) layout_hooks: Vec<String>,
+    pub(crate) file_systems: Vec<FileSystem>,
     /// Text of /etc/crypttab: volumes that the running system opens, not the initrd.
-    pub crypttab: Option<String>,
-    pub initrd_secrets: Vec<InitrdSecret>,
+    pub(crate) crypttab: Option<String>,
+    pub(crate) initrd_secrets: Vec<InitrdSecret>,
     /// Something in the initrd deletes or rolls back file systems.
-    pub root_is_made_new: bool,
+    pub(crate) root_is_made_new: bool,
     /// What impermanence keeps elsewhere.
-    pub persisted: Vec<Persisted>,
+    pub(crate) persisted: Vec<Persisted>,
     /// The boot loader that UEFI alone can start: systemd-boot, lanzaboote.
     #[serde(default)]
-    pub uefi_loader: Option<String>,
+    pub(crate) uefi_loader: Option<String>,
     #[serde(default)]
-    pub grub: Option<Grub>,
+    pub(crate) grub: Option<Grub>,
     /// Whether somebody who logs in finds git.
     #[serde(default)]
-    pub has_git: bool,
-    pub ssh_enabled: bool,
-    pub ssh_ports: Vec<u16>,
-    pub host_keys: Vec<HostKeyFile>,
-    pub initrd_host_keys: Vec<String>,
+    pub(crate) has_git: bool,
+    pub(crate) ssh_enabled: bool,
+    pub(crate) ssh_ports: Vec<u16>,
+    pub(crate) host_keys: Vec<HostKeyFile>,
+    pub(crate) initrd_host_keys: Vec<String>,
     /// Where SSH listens in the initrd, if it does.
     #[serde(default)]
-    pub initrd_ssh_port: Option<u16>,
+    pub(crate) initrd_ssh_port: Option<u16>,
     /// Whether systemd runs in the initrd.
     #[serde(default)]
-    pub initrd_systemd: bool,
-    pub secrets: Vec<SecretFact>,
-    pub age_key_file: Option<String>,
-    pub age_ssh_key_paths: Vec<String>,
-    pub gnupg_ssh_key_paths: Vec<String>,
-    pub users: Vec<User>,
-    pub root_keys: u32,
+    pub(crate) initrd_systemd: bool,
+    pub(crate) secrets: Vec<SecretFact>,
+    pub(crate) age_key_file: Option<String>,
+    pub(crate) age_ssh_key_paths: Vec<String>,
+    pub(crate) gnupg_ssh_key_paths: Vec<String>,
+    pub(crate) users: Vec<User>,
+    pub(crate) root_keys: u32,
     /// Beyond the cache of nixos.org.
     #[serde(default)]
-    pub substituters: Vec<String>,
+    pub(crate) substituters: Vec<String>,
     #[serde(default)]
-    pub trusted_public_keys: Vec<String>,
+    pub(crate) trusted_public_keys: Vec<String>,
     /// `hardware.facter.reportPath`, as it is in the nix store.
     #[serde(default)]
-    pub facter_report: Option<String>,
+    pub(crate) facter_report: Option<String>,
     /// The PKI bundle that lanzaboote signs with and does not make by itself.
     #[serde(default)]
-    pub lanzaboote_bundle: Option<String>,
+    pub(crate) lanzaboote_bundle: Option<String>,
 }
 
 /// `boot.loader.grub`, where it is the boot loader.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Grub {
+pub(crate) struct Grub {
     /// Those whose first sector gets its code for BIOS.
-    pub devices: Vec<String>,
+    pub(crate) devices: Vec<String>,
     /// Installed even where there is no room for it.
-    pub forced: bool,
+    pub(crate) forced: bool,
     /// Whether UEFI can start it.
-    pub uefi: bool,
+    pub(crate) uefi: bool,
     /// Whether UEFI firmware looks where it is, or is told of it.
-    pub uefi_finds: bool,
+    pub(crate) uefi_finds: bool,
 }
 
 /// A disk of the disko layout.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct LayoutDisk {
-    pub name: String,
+pub(crate) struct LayoutDisk {
+    pub(crate) name: String,
     /// Device path, as the configuration spells it.
-    pub device: String,
+    pub(crate) device: String,
     /// What the layout itself says, where `--disk` says otherwise; empty when it says nothing.
     #[serde(default)]
-    pub in_layout: Option<String>,
+    pub(crate) in_layout: Option<String>,
     /// Whether disko erases it first; otherwise it makes what is missing on it, no more.
     #[serde(default = "destroyed")]
-    pub destroy: bool,
+    pub(crate) destroy: bool,
     /// Whether it has a partition for GRUB's code for BIOS; none where it has no GPT.
     #[serde(default, rename = "biosBoot")]
-    pub bios_boot: Option<bool>,
+    pub(crate) bios_boot: Option<bool>,
 }
 
 /// An element of `boot.initrd.secrets`: a file that the boot loader's installation puts
 /// into the initrd.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct InitrdSecret {
+pub(crate) struct InitrdSecret {
     /// In the initrd.
-    pub path: String,
+    pub(crate) path: String,
     /// On the installed system.
-    pub source: String,
+    pub(crate) source: String,
 }
 
 /// A file or folder that is kept below a folder that outlasts boots.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Persisted {
+pub(crate) struct Persisted {
     /// The folder: `/persist`.
-    pub storage: String,
+    pub(crate) storage: String,
     /// Where it appears.
-    pub path: String,
+    pub(crate) path: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct FileSystem {
-    pub mount_point: String,
-    pub fs_type: String,
-    pub needed_for_boot: bool,
+pub(crate) struct FileSystem {
+    pub(crate) mount_point: String,
+    pub(crate) fs_type: String,
+    pub(crate) needed_for_boot: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct HostKeyFile {
-    pub path: String,
+pub(crate) struct HostKeyFile {
+    pub(crate) path: String,
     #[serde(rename = "type")]
-    pub kind: String,
+    pub(crate) kind: String,
 }
 
 /// An element of `sops.secrets`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SecretFact {
-    pub name: String,
+pub(crate) struct SecretFact {
+    pub(crate) name: String,
     /// Absolute; usually below a flake source in the nix store.
-    pub sops_file: String,
-    pub key: String,
-    pub format: String,
+    pub(crate) sops_file: String,
+    pub(crate) key: String,
+    pub(crate) format: String,
     /// Where the decrypted secret appears on the host.
-    pub path: String,
-    pub needed_for_users: bool,
+    pub(crate) path: String,
+    pub(crate) needed_for_users: bool,
 }
 
 /// A normal user.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct User {
-    pub name: String,
-    pub home: String,
-    pub groups: Vec<String>,
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) home: String,
+    pub(crate) groups: Vec<String>,
     /// Number of authorized SSH keys.
-    pub keys: u32,
+    pub(crate) keys: u32,
     /// home-manager's sops, where the user has it.
     #[serde(default)]
-    pub sops: Option<HomeSops>,
+    pub(crate) sops: Option<HomeSops>,
 }
 
 /// `home-manager.users.USER.sops`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct HomeSops {
-    pub key_file: Option<String>,
-    pub ssh_key_paths: Vec<String>,
-    pub secrets: Vec<SecretFact>,
+pub(crate) struct HomeSops {
+    pub(crate) key_file: Option<String>,
+    pub(crate) ssh_key_paths: Vec<String>,
+    pub(crate) secrets: Vec<SecretFact>,
 }
 
 impl HostFacts {
     /// Where `path` lies once it is installed: below the folder that keeps it, if one does.
-    pub fn stored_at(&self, path: &str) -> String {
+    pub(crate) fn stored_at(&self, path: &str) -> String {
         let within = |kept: &&Persisted| std::path::Path::new(path).starts_with(&kept.path);
         match self.persisted.iter().find(within) {
             Some(kept) if !path.starts_with(&kept.storage) => format!("{}{path}", kept.storage),
@@ -206,7 +206,7 @@ impl HostFacts {
     }
 
     /// Whether what lies at `path` is still there after a boot.
-    pub fn keeps(&self, path: &str) -> bool {
+    pub(crate) fn keeps(&self, path: &str) -> bool {
         let Some(fs) = self.file_system_of(path) else { return true };
         let memory = ["tmpfs", "ramfs"].contains(&fs.fs_type.as_str());
         let emptied = memory
@@ -216,24 +216,24 @@ impl HostFacts {
 
     /// Whether what lies at `path` is gone after a boot for certain. Where impermanence is in
     /// use, something that is not seen here may make the root new.
-    pub fn loses(&self, path: &str) -> bool {
+    pub(crate) fn loses(&self, path: &str) -> bool {
         let memory = |fs: &FileSystem| ["tmpfs", "ramfs"].contains(&fs.fs_type.as_str());
         let seen = self.root_is_made_new || self.file_system_of(path).is_some_and(memory);
         seen && !self.keeps(path)
     }
 
-    pub fn has_build(&self, name: &str) -> bool {
+    pub(crate) fn has_build(&self, name: &str) -> bool {
         self.builds.iter().any(|build| build == name)
     }
 
     /// Path of the ed25519 host key on the installed system.
-    pub fn ed25519_host_key(&self) -> Option<&str> {
+    pub(crate) fn ed25519_host_key(&self) -> Option<&str> {
         self.host_keys.iter().find(|key| key.kind == "ed25519").map(|key| key.path.as_str())
     }
 
     /// The user that the configuration makes the operator's own: the only normal
     /// user, else the only one in `wheel`.
-    pub fn primary_user(&self) -> Option<&User> {
+    pub(crate) fn primary_user(&self) -> Option<&User> {
         let wheel: Vec<&User> =
             self.users.iter().filter(|user| user.groups.iter().any(|g| g == "wheel")).collect();
         match (self.users.as_slice(), wheel.as_slice()) {
@@ -245,12 +245,12 @@ impl HostFacts {
 
     /// Who logs in when nobody was named: the primary user where that one has a key, else
     /// root.
-    pub fn login(&self) -> &str {
+    pub(crate) fn login(&self) -> &str {
         self.primary_user().filter(|user| user.keys > 0).map_or("root", |user| &user.name)
     }
 
     /// The mount point that holds `path` on the installed system.
-    pub fn file_system_of(&self, path: &str) -> Option<&FileSystem> {
+    pub(crate) fn file_system_of(&self, path: &str) -> Option<&FileSystem> {
         let path = std::path::Path::new(path);
         self.file_systems
             .iter()
@@ -275,26 +275,26 @@ fn outlasts_boots(path: &str) -> bool {
 
 /// The evaluated configurations of the host.
 #[derive(Debug, Clone)]
-pub struct Facts {
-    pub full: HostFacts,
+pub(crate) struct Facts {
+    pub(crate) full: HostFacts,
     /// The minimal system of the installer flake; staged only.
-    pub minimal: Option<HostFacts>,
+    pub(crate) minimal: Option<HostFacts>,
     /// The flake that was evaluated, where it is no host of the config repository.
-    pub locked: Option<Locked>,
+    pub(crate) locked: Option<Locked>,
 }
 
 impl Facts {
     /// The system that is installed first.
-    pub fn first(&self) -> &HostFacts {
+    pub(crate) fn first(&self) -> &HostFacts {
         self.minimal.as_ref().unwrap_or(&self.full)
     }
 }
 
 /// The locked reference of the flake and the place of its source in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Locked {
-    pub reference: String,
-    pub source: StorePath,
+pub(crate) struct Locked {
+    pub(crate) reference: String,
+    pub(crate) source: StorePath,
 }
 
 #[cfg(test)]

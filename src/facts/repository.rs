@@ -20,13 +20,13 @@ use crate::nix::{Nix, NixError};
 
 /// A private copy of the config repository and, beside it, of the secrets.
 #[derive(Debug)]
-pub struct Scratch {
+pub(crate) struct Scratch {
     dir: tempfile::TempDir,
     secrets_input: Option<String>,
 }
 
 impl Scratch {
-    pub fn new(config: &Config, run_dir: &Path) -> Result<Self, StepError> {
+    pub(crate) fn new(config: &Config, run_dir: &Path) -> Result<Self, StepError> {
         let failed = |error: std::io::Error| {
             StepError::new(
                 "a scratch copy of the configuration could not be made",
@@ -54,12 +54,12 @@ impl Scratch {
     }
 
     /// The flake in folder `sub` of the copy.
-    pub fn flake(&self, sub: &Path) -> String {
+    pub(crate) fn flake(&self, sub: &Path) -> String {
         flake_in(&format!("path:{}", self.dir.path().join("config").display()), sub)
     }
 
     /// The input that must be replaced by the copied secrets.
-    pub fn secrets(&self) -> Option<(String, String)> {
+    pub(crate) fn secrets(&self) -> Option<(String, String)> {
         let secrets = self.dir.path().join("secrets");
         self.secrets_input.clone().map(|input| (input, format!("path:{}", secrets.display())))
     }
@@ -72,7 +72,7 @@ fn no_commit(error: GitError) -> StepError {
 }
 
 /// `base` with the folder of the flake in it.
-pub fn flake_in(base: &str, sub: &Path) -> String {
+pub(crate) fn flake_in(base: &str, sub: &Path) -> String {
     if sub.as_os_str().is_empty() {
         return base.to_owned();
     }
@@ -81,7 +81,7 @@ pub fn flake_in(base: &str, sub: &Path) -> String {
 }
 
 /// Evaluates the full configuration of the host and, when staged, the minimal one.
-pub fn evaluate(config: &Config, nix: &Nix, run_dir: &Path) -> Result<Facts, StepError> {
+pub(crate) fn evaluate(config: &Config, nix: &Nix, run_dir: &Path) -> Result<Facts, StepError> {
     let scratch = Scratch::new(config, run_dir)?;
     let with_secrets = match scratch.secrets() {
         Some((input, flake)) => nix.with_override(&input, &flake),
@@ -116,7 +116,7 @@ fn facts_of(
 }
 
 /// The answer of [`EXPRESSION`].
-pub fn understood(value: serde_json::Value, attr: &str) -> Result<HostFacts, StepError> {
+pub(crate) fn understood(value: serde_json::Value, attr: &str) -> Result<HostFacts, StepError> {
     serde_json::from_value(value).map_err(|error| {
         StepError::new(
             format!("{attr} evaluated to something unexpected"),
@@ -127,7 +127,7 @@ pub fn understood(value: serde_json::Value, attr: &str) -> Result<HostFacts, Ste
     })
 }
 
-pub fn not_evaluated(error: NixError, attr: &str) -> StepError {
+pub(crate) fn not_evaluated(error: NixError, attr: &str) -> StepError {
     let missing = error.to_string().contains("does not provide attribute");
     let error = StepError::from(error).exit(Exit::Usage);
     if !missing {

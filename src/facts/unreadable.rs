@@ -30,7 +30,7 @@ impl HostFacts {
     }
 
     /// Files for the time of formatting that the user's own commands in disko's scripts name.
-    pub fn read_by_hooks(&self) -> Vec<&str> {
+    pub(crate) fn read_by_hooks(&self) -> Vec<&str> {
         let words = self.layout_hooks.iter().flat_map(|hook| {
             hook.split(|c: char| !(c.is_ascii_alphanumeric() || "/._-+:@".contains(c)))
         });

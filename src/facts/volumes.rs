@@ -12,29 +12,29 @@ use super::{HostFacts, InitrdSecret, is_device, outlasts_boots};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LuksVolume {
-    pub name: String,
+    pub(crate) name: String,
     /// File from which disko reads the passphrase while it formats.
-    pub password_file: Option<String>,
+    pub(crate) password_file: Option<String>,
     /// `settings.keyFile`: what disko opens it with in place of a passphrase, and the
     /// initrd, where it unlocks.
-    pub key_file: Option<String>,
+    pub(crate) key_file: Option<String>,
     /// `keyFile`, disko's former name of a file for the time of formatting.
     #[serde(default)]
-    pub old_key_file: Option<String>,
+    pub(crate) old_key_file: Option<String>,
     /// Files that disko adds as further keys.
-    pub additional_key_files: Vec<String>,
-    pub ask_password: bool,
+    pub(crate) additional_key_files: Vec<String>,
+    pub(crate) ask_password: bool,
     /// Whether the initrd opens it, as opposed to the running system.
-    pub initrd_unlock: bool,
+    pub(crate) initrd_unlock: bool,
     /// How much is read of a key file, as `OFFSET+SIZE`; all of it where nothing is said.
     #[serde(default)]
-    pub key_bytes: Option<String>,
+    pub(crate) key_bytes: Option<String>,
     /// Whether the arguments for cryptsetup name a key file, too.
     #[serde(default)]
-    pub arguments_name_key: bool,
+    pub(crate) arguments_name_key: bool,
     /// Whether it lies on a disk that stays as it is.
     #[serde(default)]
-    pub kept: bool,
+    pub(crate) kept: bool,
 }
 
 /// A pool or dataset of ZFS with a key of its own.
@@ -42,25 +42,25 @@ pub struct LuksVolume {
 #[serde(rename_all = "camelCase")]
 pub struct ZfsKey {
     /// `pool`, or `pool/dataset`.
-    pub name: String,
+    pub(crate) name: String,
     /// `passphrase`, `hex` or `raw`.
-    pub key_format: Option<String>,
+    pub(crate) key_format: Option<String>,
     /// `prompt`, or where it is read.
-    pub key_location: String,
+    pub(crate) key_location: String,
     /// Whether a hook of the pool sets `keylocation=prompt` once it is made.
-    pub prompts_later: bool,
-    pub kept: bool,
+    pub(crate) prompts_later: bool,
+    pub(crate) kept: bool,
 }
 
 /// An encrypted file system of bcachefs, or one that is not.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Bcachefs {
-    pub name: String,
-    pub password_file: Option<String>,
+    pub(crate) name: String,
+    pub(crate) password_file: Option<String>,
     /// Whether it is encrypted with a passphrase that no file gives.
-    pub asks: bool,
-    pub kept: bool,
+    pub(crate) asks: bool,
+    pub(crate) kept: bool,
 }
 
 /// A file that disko's scripts read on the installer.
@@ -68,7 +68,7 @@ pub struct Bcachefs {
 pub struct DiskSecret {
     pub path: String,
     /// Those that it opens.
-    pub volumes: Vec<String>,
+    pub(crate) volumes: Vec<String>,
     pub kind: SecretKind,
     /// Whether a person types it at each boot.
     pub typed: bool,
@@ -103,9 +103,9 @@ pub enum PassphraseRules {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFile {
     /// Where disko reads it on the installer.
-    pub path: String,
+    pub(crate) path: String,
     /// Where the installed system reads it; none when it does not.
-    pub installed: Vec<String>,
+    pub(crate) installed: Vec<String>,
 }
 
 /// What opens a LUKS volume while disko formats.
@@ -123,19 +123,19 @@ const KEY_TEXT_BYTES: usize = 4096;
 
 impl HostFacts {
     /// All LUKS volumes of the layout.
-    pub fn luks(&self) -> impl Iterator<Item = &LuksVolume> {
+    pub(crate) fn luks(&self) -> impl Iterator<Item = &LuksVolume> {
         self.luks_volumes.iter()
     }
 
     /// Whether something of the layout is encrypted.
-    pub fn encrypts(&self) -> bool {
+    pub(crate) fn encrypts(&self) -> bool {
         self.luks().next().is_some()
             || !self.zfs_keys.is_empty()
             || self.bcachefs.iter().any(|fs| fs.password_file.is_some() || fs.asks)
     }
 
     /// Whether a person must type a passphrase at each boot.
-    pub fn passphrase_at_boot(&self) -> bool {
+    pub(crate) fn passphrase_at_boot(&self) -> bool {
         !self.typed_at_boot().is_empty()
     }
 
@@ -152,7 +152,7 @@ impl HostFacts {
 
     /// Whether the initrd, or the running system after it, asks a person for the passphrase
     /// of a volume.
-    pub fn is_typed_at_boot(&self, volume: &LuksVolume) -> bool {
+    pub(crate) fn is_typed_at_boot(&self, volume: &LuksVolume) -> bool {
         if !volume.initrd_unlock {
             return self.crypttab_asks(&volume.name);
         }
@@ -188,7 +188,7 @@ impl HostFacts {
     }
 
     /// Where disko reads the passphrase of a volume that a person opens.
-    pub fn passphrase_file<'a>(&self, volume: &'a LuksVolume) -> Option<&'a str> {
+    pub(crate) fn passphrase_file<'a>(&self, volume: &'a LuksVolume) -> Option<&'a str> {
         match self.opener(volume) {
             Opener::Passphrase(file) => Some(file),
             _ => None,
@@ -197,7 +197,7 @@ impl HostFacts {
 
     /// The key files of a volume that nobody types, with the places where the installed
     /// system reads them.
-    pub fn key_files(&self, volume: &LuksVolume) -> Vec<KeyFile> {
+    pub(crate) fn key_files(&self, volume: &LuksVolume) -> Vec<KeyFile> {
         let opener = match self.opener(volume) {
             Opener::KeyFile(file) => Some(file),
             _ => None,
@@ -223,7 +223,7 @@ impl HostFacts {
     }
 
     /// Where the installed system has the key file that disko reads at `path`.
-    pub fn installed_at(&self, path: &str) -> Vec<String> {
+    pub(crate) fn installed_at(&self, path: &str) -> Vec<String> {
         let brought = self.initrd_secrets.iter().filter(|secret| secret.path == path);
         let mut installed: Vec<String> = brought.map(|secret| secret.source.clone()).collect();
         if installed.is_empty() && outlasts_boots(path) {
@@ -242,7 +242,7 @@ impl HostFacts {
     }
 
     /// The key file with which /etc/crypttab opens a volume.
-    pub fn crypttab_key_file(&self, volume: &str) -> Option<&str> {
+    pub(crate) fn crypttab_key_file(&self, volume: &str) -> Option<&str> {
         self.crypttab_line(volume)?.nth(1).filter(|file| file.starts_with('/'))
     }
 
@@ -308,7 +308,7 @@ impl ZfsKey {
     }
 
     /// The file that is read for it.
-    pub fn file(&self) -> Option<&str> {
+    pub(crate) fn file(&self) -> Option<&str> {
         self.key_location.strip_prefix("file://").filter(|path| path.starts_with('/'))
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub use error::GitError;
 pub use remote::{AheadBehind, Standing, clone};
-pub use worktree::{Worktree, export_head};
+pub(crate) use worktree::{Worktree, export_head};
 
 use crate::exec::{Cmd, ExecError, Output};
 
@@ -29,7 +29,7 @@ const LOCAL: Duration = Duration::from_secs(120);
 ///
 /// An askpass program that the user set up is left to do its work.
 #[must_use]
-pub fn without_questions(cmd: Cmd) -> Cmd {
+pub(crate) fn without_questions(cmd: Cmd) -> Cmd {
     let cmd = cmd.env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C.UTF-8").env("LANGUAGE", "");
     if std::env::var_os("SSH_ASKPASS").is_some() {
         return cmd;
@@ -80,7 +80,7 @@ impl Repo {
     }
 
     /// The commit that `name` means, as a full hash.
-    pub fn rev(&self, name: &str) -> Result<String, GitError> {
+    pub(crate) fn rev(&self, name: &str) -> Result<String, GitError> {
         let commit = format!("{name}^{{commit}}");
         Ok(self.read(&["rev-parse", "--verify", "--end-of-options", &commit])?)
     }
@@ -97,7 +97,7 @@ impl Repo {
     }
 
     /// The commits that `new` has and `old` has not, newest first, with their messages.
-    pub fn commits(&self, old: &str, new: &str) -> Result<Vec<(String, String)>, GitError> {
+    pub(crate) fn commits(&self, old: &str, new: &str) -> Result<Vec<(String, String)>, GitError> {
         let range = format!("{old}..{new}");
         let log = self.read(&["log", "-z", "--format=%H%n%B", &range, "--"])?;
         let commits = log.split('\0').filter_map(|entry| entry.split_once('\n'));
@@ -106,7 +106,7 @@ impl Repo {
 
     /// Gives `paths` the contents that they have in the last commit, in the working tree
     /// and for git; what is new goes.
-    pub fn restore(&self, paths: &[&Path]) -> Result<(), GitError> {
+    pub(crate) fn restore(&self, paths: &[&Path]) -> Result<(), GitError> {
         for path in self.all_relative(paths)? {
             if self.show("HEAD", &path)?.is_some() {
                 let restore = ["restore", "--source=HEAD", "--staged", "--worktree", "--"];
@@ -119,7 +119,7 @@ impl Repo {
     }
 
     /// The first line of a commit's message.
-    pub fn subject(&self, rev: &str) -> Result<String, GitError> {
+    pub(crate) fn subject(&self, rev: &str) -> Result<String, GitError> {
         Ok(self.read(&["log", "-1", "--format=%s", rev, "--"])?)
     }
 
@@ -154,7 +154,7 @@ impl Repo {
     }
 
     /// A value of git's configuration.
-    pub fn config(&self, name: &str) -> Result<Option<String>, GitError> {
+    pub(crate) fn config(&self, name: &str) -> Result<Option<String>, GitError> {
         self.maybe(&["config", "--get", name])
     }
 
@@ -209,7 +209,7 @@ impl Repo {
     }
 
     /// The same for a file that git may have been told to ignore.
-    pub fn intent_to_add_ignored(&self, path: &Path) -> Result<(), GitError> {
+    pub(crate) fn intent_to_add_ignored(&self, path: &Path) -> Result<(), GitError> {
         let path = self.relative(path)?;
         self.git(&["add", "--intent-to-add", "--force", "--"]).arg(path).run()?;
         Ok(())
@@ -263,7 +263,7 @@ impl Repo {
     }
 
     /// The last commit that changed one of `paths`; the last commit where none did.
-    pub fn last_change(&self, paths: &[&Path]) -> Result<String, GitError> {
+    pub(crate) fn last_change(&self, paths: &[&Path]) -> Result<String, GitError> {
         let paths = self.all_relative(paths)?;
         let log = self.git(&["log", "-1", "--format=%H", "--"]).args(&paths).read()?;
         if log.is_empty() { self.head() } else { Ok(log) }
@@ -334,19 +334,19 @@ fn set(cmd: Cmd, setting: impl AsRef<OsStr>) -> Cmd {
 
 /// Gives git in a folder: it asks nothing, file names are names, in which `*` and `:` mean
 /// nothing, and it starts no program to look for changes or to show them.
-pub fn git_in(dir: &Path) -> Cmd {
+pub(crate) fn git_in(dir: &Path) -> Cmd {
     plain().arg("-C").arg(dir)
 }
 
 /// Gives git in a folder for a command that a person has started: signing may ask for the
 /// passphrase of a key.
-pub fn asking_git_in(dir: &Path) -> Cmd {
+pub(crate) fn asking_git_in(dir: &Path) -> Cmd {
     Cmd::new("git").arg("-C").arg(dir)
 }
 
 /// A git in `dir` that changes nothing, not even its own notes, and runs nothing that the
 /// repository or its configuration names: hooks, filters, monitors.
-pub fn reading(dir: &Path) -> Result<Cmd, ExecError> {
+pub(crate) fn reading(dir: &Path) -> Result<Cmd, ExecError> {
     let cmd = set(git_in(dir).env("GIT_OPTIONAL_LOCKS", "0"), NO_HOOKS);
     Ok(without_filters(dir)?.iter().fold(cmd, set))
 }
@@ -380,7 +380,7 @@ fn succeed(cmd: Cmd) -> Result<Output, (String, ExecError)> {
 }
 
 /// Reads names that end with a zero byte, as `-z` has them, whatever bytes they are of.
-pub fn paths(list: &[u8]) -> Vec<PathBuf> {
+pub(crate) fn paths(list: &[u8]) -> Vec<PathBuf> {
     list.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(path).collect()
 }
 
@@ -409,7 +409,7 @@ fn status_paths(status: &[u8]) -> Vec<PathBuf> {
 }
 
 /// Shortens a revision to what people quote.
-pub fn short(revision: &str) -> &str {
+pub(crate) fn short(revision: &str) -> &str {
     revision.get(..8).unwrap_or(revision)
 }
 

@@ -75,7 +75,7 @@ impl Repo {
     }
 
     /// Whether the commit `old` is `new` or lies behind it.
-    pub fn is_ancestor(&self, old: &str, new: &str) -> Result<bool, GitError> {
+    pub(crate) fn is_ancestor(&self, old: &str, new: &str) -> Result<bool, GitError> {
         Ok(self.git(&["merge-base", "--is-ancestor", old, new]).output()?.status.success())
     }
 
@@ -94,7 +94,7 @@ impl Repo {
     }
 
     /// The newest commit that `one` and `other` have in common; none when they have none.
-    pub fn merge_base(&self, one: &str, other: &str) -> Result<Option<String>, GitError> {
+    pub(crate) fn merge_base(&self, one: &str, other: &str) -> Result<Option<String>, GitError> {
         self.maybe(&["merge-base", one, other])
     }
 

@@ -14,7 +14,7 @@ use crate::secret::{MemoryFile, Secret};
 #[derive(Debug)]
 pub(super) struct RemoteUrl {
     /// The address without a login, but for the user of ssh.
-    pub clean: String,
+    pub(crate) clean: String,
     login: Option<Login>,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Told {
 }
 
 impl RemoteUrl {
-    pub fn parse(url: &str) -> Self {
+    pub(crate) fn parse(url: &str) -> Self {
         let plain = || Self { clean: url.to_owned(), login: None };
         let Some((scheme, rest)) = url.split_once("://") else { return plain() };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -56,7 +56,7 @@ impl RemoteUrl {
     }
 
     /// Lets a git take `name` for this address, and log in there.
-    pub fn known_as(&self, name: &str) -> io::Result<Told> {
+    pub(crate) fn known_as(&self, name: &str) -> io::Result<Told> {
         let mut config = format!("[url {}]\n", quoted(&self.clean));
         for key in ["insteadOf", "pushInsteadOf"] {
             let _ = writeln!(config, "{key} = {}", quoted(name));
@@ -79,14 +79,14 @@ impl RemoteUrl {
         Ok(Told { config: MemoryFile::new(config.as_bytes())?, _login: login })
     }
 
-    pub fn has_login(&self) -> bool {
+    pub(crate) fn has_login(&self) -> bool {
         self.login.is_some()
     }
 }
 
 impl Told {
     /// Lets `cmd`, a git, know it.
-    pub fn to(&self, cmd: Cmd) -> Cmd {
+    pub(crate) fn to(&self, cmd: Cmd) -> Cmd {
         let given = std::env::var("GIT_CONFIG_COUNT").ok().and_then(|count| count.parse().ok());
         let number: usize = given.unwrap_or(0);
         cmd.env("GIT_CONFIG_COUNT", (number + 1).to_string())

@@ -90,7 +90,7 @@ fn remove_left_over(folder: &Path) {
 
 /// Writes the last commit of the repository around `dir` to the new folder `to`, without
 /// touching the repository's own index.
-pub fn export_head(dir: &Path, to: &Path) -> Result<(), GitError> {
+pub(crate) fn export_head(dir: &Path, to: &Path) -> Result<(), GitError> {
     std::fs::create_dir_all(to)
         .map_err(|source| GitError::Io { doing: "making a folder", source })?;
     let index = to.with_extension("index");

@@ -29,18 +29,18 @@ const SECTOR: usize = 2048;
 
 /// What is embedded in a copy of the image.
 #[derive(Debug)]
-pub struct Customization {
+pub(crate) struct Customization {
     /// The host key of the installer's sshd, the same at every boot.
-    pub host_key: HostKeyPair,
+    pub(crate) host_key: HostKeyPair,
     /// Lines of an authorized_keys file for root, in addition to those in the image.
-    pub authorized_keys: String,
+    pub(crate) authorized_keys: String,
     /// Wi-Fi networks that the installer joins by itself.
-    pub networks: Vec<Profile>,
+    pub(crate) networks: Vec<Profile>,
 }
 
 /// Why a customized copy was not written.
 #[derive(Debug, thiserror::Error)]
-pub enum CustomizeError {
+pub(crate) enum CustomizeError {
     #[error("{} cannot be read or written: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error("{} has no area reserved for customization", .0.display())]
@@ -80,7 +80,7 @@ impl Advice for CustomizeError {
 }
 
 /// Writes a copy of `image` with `custom` embedded to `output`, atomically and with mode 0600.
-pub fn customize(
+pub(crate) fn customize(
     image: &Path,
     output: &Path,
     custom: &Customization,
@@ -111,7 +111,7 @@ pub fn customize(
 }
 
 /// Checks that a file can be created beside `output`, so that a long build is not in vain.
-pub fn check_output(output: &Path) -> Result<(), CustomizeError> {
+pub(crate) fn check_output(output: &Path) -> Result<(), CustomizeError> {
     let probe = output.with_extension("landfall-probe");
     OpenOptions::new()
         .write(true)

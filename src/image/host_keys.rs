@@ -26,7 +26,7 @@ pub fn record(state: &StateDir, key: &HostKey, name: &str) -> io::Result<()> {
 }
 
 /// Returns the name of the image that has `key`; `None` also where the file cannot be read.
-pub fn image_with(state: &StateDir, key: &HostKey) -> Option<String> {
+pub(crate) fn image_with(state: &StateDir, key: &HostKey) -> Option<String> {
     let text = std::fs::read_to_string(file(state)).ok()?;
     text.lines().find_map(|line| {
         let known: HostKey = line.parse().ok()?;

@@ -7,7 +7,7 @@
 //! Invariant: an image that nix built is never changed. A copy differs from it only inside
 //! the region that the image reserves for customization.
 
-pub mod customize;
-pub mod flash;
+pub(crate) mod customize;
+pub(crate) mod flash;
 pub mod host_keys;
-pub mod wifi;
+pub(crate) mod wifi;

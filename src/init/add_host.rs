@@ -30,7 +30,7 @@ const REQUIRED: [&str; 5] = [
 
 /// Why a host was not added.
 #[derive(Debug, thiserror::Error)]
-pub enum NewHostError {
+pub(crate) enum NewHostError {
     #[error("{} already exists", .0.display())]
     Exists(PathBuf),
     #[error("{repo} does not have the layout of `landfall init`\n{why}")]
@@ -68,30 +68,30 @@ impl Advice for NewHostError {
 
 /// The new host's disk, its layout, and the firmware that boots from it.
 #[derive(Debug, Clone, Copy)]
-pub struct HostDisk<'a> {
+pub(crate) struct HostDisk<'a> {
     /// File name in `hosts/common/disks`, without `-disk.nix`.
-    pub layout: &'a str,
-    pub firmware: Firmware,
+    pub(crate) layout: &'a str,
+    pub(crate) firmware: Firmware,
     /// Path of the disk, best in /dev/disk/by-id.
-    pub device: &'a str,
+    pub(crate) device: &'a str,
 }
 
 /// A host that can be added.
-pub struct NewHost<'a> {
-    pub name: &'a str,
-    pub disk: HostDisk<'a>,
+pub(crate) struct NewHost<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) disk: HostDisk<'a>,
     /// Root of nix-config.
-    pub config: &'a Path,
-    pub secrets: &'a SecretsRepo,
+    pub(crate) config: &'a Path,
+    pub(crate) secrets: &'a SecretsRepo,
     /// Primary user of the hosts, from vars.nix.
-    pub user: String,
+    pub(crate) user: String,
     /// The text of .sops.yaml with the host's rule.
     rules: String,
 }
 
 impl<'a> NewHost<'a> {
     /// Checks everything that could make [`NewHost::write`] fail; changes nothing.
-    pub fn plan(
+    pub(crate) fn plan(
         name: &'a str,
         disk: HostDisk<'a>,
         config: &'a Path,
@@ -132,7 +132,7 @@ impl<'a> NewHost<'a> {
 
     /// Writes and commits the host: nix-secrets first, because nix-config refers to it. When
     /// nix-secrets fails, its working tree is restored.
-    pub fn write(&self, content: &HostSecrets<'_>) -> Result<(), StepError> {
+    pub(crate) fn write(&self, content: &HostSecrets<'_>) -> Result<(), StepError> {
         let (dir, sops_config) = (&self.secrets.dir, &self.secrets.sops_config);
         let file = PathBuf::from(secrets_file(self.name));
         let before = std::fs::read(dir.join(sops_config)).map_err(io(&dir.join(sops_config)))?;
@@ -178,7 +178,7 @@ impl<'a> NewHost<'a> {
 }
 
 /// Returns the path of the host's secrets file in nix-secrets.
-pub fn secrets_file(host: &str) -> String {
+pub(crate) fn secrets_file(host: &str) -> String {
     format!("sops/{host}.yaml")
 }
 

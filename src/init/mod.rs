@@ -6,9 +6,9 @@
 //! no half of one. Secrets reach sops over standard input and are on disk only encrypted; where
 //! the operator's identity is known, they are decrypted with it before anything is renamed.
 
-pub mod add_host;
-pub mod operator_keys;
-pub mod templates;
+pub(crate) mod add_host;
+pub(crate) mod operator_keys;
+pub(crate) mod templates;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Why the repositories were not written.
 #[derive(Debug, thiserror::Error)]
-pub enum ScaffoldError {
+pub(crate) enum ScaffoldError {
     #[error("{} already exists", .0.display())]
     Exists(PathBuf),
     #[error("{} cannot be written: {source}", path.display())]
@@ -78,35 +78,35 @@ impl Advice for ScaffoldError {
 
 /// The two repositories to write.
 #[derive(Debug)]
-pub struct Scaffold {
+pub(crate) struct Scaffold {
     /// The directory for both repositories, created when missing.
-    pub dir: PathBuf,
-    pub values: TemplateValues,
+    pub(crate) dir: PathBuf,
+    pub(crate) values: TemplateValues,
     /// crypt(3) hash of the primary user's password.
-    pub password_hash: Secret,
+    pub(crate) password_hash: Secret,
     /// Value of the secret `sample`.
-    pub sample: Secret,
+    pub(crate) sample: Secret,
     /// URL of nix-config's remote `origin`.
-    pub config_remote: Option<String>,
+    pub(crate) config_remote: Option<String>,
     /// URL of nix-secrets' remote `origin`.
-    pub secrets_remote: Option<String>,
+    pub(crate) secrets_remote: Option<String>,
     /// The age key file that must decrypt the result, where it is known.
-    pub identity: Option<PathBuf>,
+    pub(crate) identity: Option<PathBuf>,
 }
 
 /// Returns the path of nix-config below `dir`.
-pub fn config_dir(dir: &Path) -> PathBuf {
+pub(crate) fn config_dir(dir: &Path) -> PathBuf {
     dir.join(CONFIG)
 }
 
 /// Returns the path of nix-secrets below `dir`.
-pub fn secrets_dir(dir: &Path) -> PathBuf {
+pub(crate) fn secrets_dir(dir: &Path) -> PathBuf {
     dir.join(SECRETS)
 }
 
 /// Checks that both repositories can be written below `dir`: neither exists, git and sops are
 /// installed, and git knows a committer. Changes nothing.
-pub fn check(dir: &Path) -> Result<(), ScaffoldError> {
+pub(crate) fn check(dir: &Path) -> Result<(), ScaffoldError> {
     for place in [config_dir(dir), secrets_dir(dir)] {
         if place.symlink_metadata().is_ok() {
             return Err(ScaffoldError::Exists(place));
@@ -123,7 +123,7 @@ pub fn check(dir: &Path) -> Result<(), ScaffoldError> {
 
 impl Scaffold {
     /// Writes and commits both repositories.
-    pub fn write(&self) -> Result<(), ScaffoldError> {
+    pub(crate) fn write(&self) -> Result<(), ScaffoldError> {
         std::fs::create_dir_all(&self.dir).map_err(io_error(&self.dir))?;
         let staging = tempfile::Builder::new()
             .prefix(".landfall-init-")
@@ -161,17 +161,17 @@ impl Scaffold {
 
 /// The content of a host's secrets file.
 #[derive(Debug)]
-pub struct HostSecrets<'a> {
+pub(crate) struct HostSecrets<'a> {
     /// crypt(3) hash of the primary user's password.
-    pub password_hash: &'a Secret,
+    pub(crate) password_hash: &'a Secret,
     /// Value of the secret `sample`.
-    pub sample: &'a Secret,
+    pub(crate) sample: &'a Secret,
     /// The age key file that must decrypt the result, where it is known.
-    pub identity: Option<&'a Path>,
+    pub(crate) identity: Option<&'a Path>,
 }
 
 /// Writes `sops/HOST.yaml` in `repo`, encrypted to the recipients that `.sops.yaml` names for it.
-pub fn encrypt(
+pub(crate) fn encrypt(
     repo: &Path,
     host: &str,
     user: &str,

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 
 /// A file with sample values, embedded in the program.
 #[derive(Debug, Clone, Copy)]
-pub struct Template {
+pub(crate) struct Template {
     /// Relative to the repository.
-    pub path: &'static str,
-    pub text: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) text: &'static str,
 }
 
 macro_rules! templates {
@@ -25,7 +25,7 @@ macro_rules! templates {
 }
 
 /// The files of nix-config.
-pub const NIX_CONFIG: &[Template] = templates!("nix-config":
+pub(crate) const NIX_CONFIG: &[Template] = templates!("nix-config":
     ".gitignore",
     "README.md",
     "flake.nix",
@@ -52,7 +52,7 @@ pub const NIX_CONFIG: &[Template] = templates!("nix-config":
 );
 
 /// The files of nix-secrets, without the hosts' encrypted ones.
-pub const NIX_SECRETS: &[Template] = templates!("nix-secrets":
+pub(crate) const NIX_SECRETS: &[Template] = templates!("nix-secrets":
     ".gitignore",
     ".sops.yaml",
     "flake.nix",
@@ -69,11 +69,11 @@ const SAMPLE_ALIAS: &str = "          - *user_alice\n";
 const AUTHORIZED_KEYS: &str = "hosts/common/users/authorized_keys";
 
 /// The module, below `hosts`, that a disk layout needs in addition on a machine with BIOS.
-pub const BIOS_MODULE: &str = "common/disks/bios.nix";
+pub(crate) const BIOS_MODULE: &str = "common/disks/bios.nix";
 
 /// The machine's firmware, which decides on the boot loader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Firmware {
+pub(crate) enum Firmware {
     /// By systemd-boot
     Uefi,
     /// By GRUB
@@ -83,25 +83,25 @@ pub enum Firmware {
 /// The values that replace the sample ones. All of them are validated: none needs quoting in
 /// Nix or YAML.
 #[derive(Debug, Clone)]
-pub struct TemplateValues {
-    pub host: String,
-    pub user: String,
+pub(crate) struct TemplateValues {
+    pub(crate) host: String,
+    pub(crate) user: String,
     /// Flake URL of the nix-secrets input.
-    pub secrets_url: String,
+    pub(crate) secrets_url: String,
     /// File name in `hosts/common/disks`, without `-disk.nix`.
-    pub layout: String,
-    pub firmware: Firmware,
+    pub(crate) layout: String,
+    pub(crate) firmware: Firmware,
     /// Path of the host's disk, best in /dev/disk/by-id.
-    pub disk: String,
+    pub(crate) disk: String,
     /// Public age keys of the operator, at least one.
-    pub recipients: Vec<String>,
+    pub(crate) recipients: Vec<String>,
     /// Lines of an authorized_keys file.
-    pub authorized_keys: String,
+    pub(crate) authorized_keys: String,
 }
 
 impl Template {
     /// Renders the path and the text with `values`.
-    pub fn render(&self, values: &TemplateValues) -> (PathBuf, String) {
+    pub(crate) fn render(&self, values: &TemplateValues) -> (PathBuf, String) {
         let path = self.path.replace(SAMPLE_HOST, &values.host);
         let text = replace_all(
             self.text,

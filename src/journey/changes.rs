@@ -19,7 +19,7 @@ use crate::steps::retire::RetireOutput;
 use crate::target::Phase;
 
 /// Ends the run when the target has not the disks that this run began to erase.
-pub fn same_machine(cx: &Context) -> Result<(), StepError> {
+pub(crate) fn same_machine(cx: &Context) -> Result<(), StepError> {
     let Some(target) =
         cx.connection.target.as_ref().filter(|_| cx.connection.phase == Phase::Installer)
     else {
@@ -45,7 +45,7 @@ pub fn same_machine(cx: &Context) -> Result<(), StepError> {
 }
 
 /// Says what is not as it was when the run was last worked on, and remembers it.
-pub fn note_changes(cx: &mut Context) -> Result<(), StepError> {
+pub(crate) fn note_changes(cx: &mut Context) -> Result<(), StepError> {
     let mut now = cx.config.settings();
     if let Some(host) = cx.config.host_system() {
         now.insert("nix-config".into(), Repo::open(&host.dir)?.head()?);

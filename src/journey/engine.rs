@@ -18,7 +18,7 @@ use crate::steps::Step;
 use crate::steps::context::Context;
 
 /// Runs `plan` until it is done or a step fails; what fails in a step is told as an event.
-pub fn run(cx: &mut Context, plan: &[Planned]) -> Result<Exit, StepError> {
+pub(crate) fn run(cx: &mut Context, plan: &[Planned]) -> Result<Exit, StepError> {
     if is_finished(cx, plan) {
         return Ok(Exit::Done);
     }

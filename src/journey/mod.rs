@@ -1,7 +1,7 @@
 //! The steps of one journey: which of the sixteen run, and why the others do not.
 
-pub mod changes;
-pub mod engine;
+pub(crate) mod changes;
+pub(crate) mod engine;
 
 use std::cell::OnceCell;
 
@@ -15,8 +15,8 @@ use crate::steps::Step;
 use crate::steps::context::Context;
 
 /// A step of this journey.
-pub struct Planned {
-    pub step: Box<dyn Step>,
+pub(crate) struct Planned {
+    pub(crate) step: Box<dyn Step>,
     /// Whether it runs: as flags select it, else as the step itself says when it is asked.
     disposition: OnceCell<Disposition>,
 }
@@ -31,7 +31,7 @@ impl Planned {
     }
 
     /// Whether the step runs; it is asked once.
-    pub fn disposition(&self, cx: &Context) -> Result<&Disposition, StepError> {
+    pub(crate) fn disposition(&self, cx: &Context) -> Result<&Disposition, StepError> {
         if let Some(known) = self.disposition.get() {
             return Ok(known);
         }
@@ -47,7 +47,7 @@ impl Planned {
 
 /// Which steps the user wants to run.
 #[derive(Debug, Clone, Default)]
-pub struct Selection {
+pub(crate) struct Selection {
     only: Vec<StepId>,
     skip: Vec<StepId>,
     until: Option<StepId>,
@@ -73,7 +73,7 @@ const PROOFS: [StepId; 5] =
 
 impl Selection {
     /// Refuses to leave out a step that later ones rest on.
-    pub fn new(
+    pub(crate) fn new(
         only: Vec<StepId>,
         skip: Vec<StepId>,
         until: Option<StepId>,
@@ -102,7 +102,7 @@ impl Selection {
 }
 
 /// The steps of the journey in their order.
-pub fn steps(config: &Config, selection: &Selection) -> Vec<Planned> {
+pub(crate) fn steps(config: &Config, selection: &Selection) -> Vec<Planned> {
     let planned = |step: Box<dyn Step>| {
         let id = step.id();
         Planned::new(step, selection.leaves_out(id).or_else(|| no_phase_of(config, id)))
@@ -137,13 +137,13 @@ fn in_phases(phases: Phases, step: StepId) -> bool {
 }
 
 /// Whether `plan` has every step that there is for its configuration.
-pub fn is_whole(config: &Config, plan: &[Planned]) -> bool {
+pub(crate) fn is_whole(config: &Config, plan: &[Planned]) -> bool {
     let all = if config.host_system().is_some() { StepId::ALL.len() } else { INSTALL.len() };
     plan.len() == all && plan.iter().all(Planned::is_selected)
 }
 
 /// The plan as it would be carried out now; observes, changes nothing.
-pub fn plan(cx: &Context, steps: &[Planned]) -> Plan {
+pub(crate) fn plan(cx: &Context, steps: &[Planned]) -> Plan {
     let rows = steps
         .iter()
         .map(|planned| {

@@ -6,20 +6,20 @@ use crate::error::{Exit, StepError};
 
 /// nix's settings about builds on this machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BuildSettings {
+pub(crate) struct BuildSettings {
     /// This machine's system, as `x86_64-linux`.
-    pub system: String,
+    pub(crate) system: String,
     /// Other systems that it can build for itself (`extra-platforms`), emulated or not.
-    pub extra_platforms: Vec<String>,
+    pub(crate) extra_platforms: Vec<String>,
     /// Systems that its remote builders (`builders`) build for, sorted.
-    pub builder_systems: Vec<String>,
+    pub(crate) builder_systems: Vec<String>,
     /// 0 where `max-jobs` forbids building on this machine, else 1.
-    pub max_jobs: u32,
+    pub(crate) max_jobs: u32,
 }
 
 /// Why the output of `nix config show --json` is not usable.
 #[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
+pub(crate) enum SettingsError {
     #[error(transparent)]
     Json(#[from] serde_json::Error),
     #[error("the setting `system` is missing")]
@@ -34,7 +34,10 @@ struct Setting {
 impl BuildSettings {
     /// Parses the output of `nix config show --json`; `read` returns the text of a file that
     /// `builders` refers to.
-    pub fn parse(json: &str, read: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+    pub(crate) fn parse(
+        json: &str,
+        read: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, SettingsError> {
         let settings: std::collections::BTreeMap<String, Setting> = serde_json::from_str(json)?;
         let value = |name: &str| settings.get(name).map(|setting| &setting.value);
         let text = |name: &str| value(name).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
@@ -55,13 +58,13 @@ impl BuildSettings {
     }
 
     /// Says whether this machine or one of its builders builds for `system`.
-    pub fn can_build(&self, system: &str) -> bool {
+    pub(crate) fn can_build(&self, system: &str) -> bool {
         let here = self.system == system || self.extra_platforms.iter().any(|s| s == system);
         (here && self.max_jobs > 0) || self.builder_systems.iter().any(|s| s == system)
     }
 
     /// Returns the error for a build for `system`, which neither this machine nor a builder does.
-    pub fn cannot_build(&self, system: &str) -> StepError {
+    pub(crate) fn cannot_build(&self, system: &str) -> StepError {
         let mut builds = vec![self.system.clone()];
         builds.extend(self.extra_platforms.clone());
         let builders = match self.builder_systems.as_slice() {

@@ -13,9 +13,9 @@ pub struct FlakeMetadata {
     /// The flake's source in the store.
     pub path: StorePath,
     /// The locked flake reference; the resolved one where the flake cannot be locked.
-    pub url: String,
+    pub(crate) url: String,
     /// The commit; `None` where the tree is dirty or not a repository.
-    pub revision: Option<String>,
+    pub(crate) revision: Option<String>,
     /// The direct inputs by name, `follows` resolved.
     pub inputs: BTreeMap<String, LockedInput>,
 }
@@ -24,9 +24,9 @@ pub struct FlakeMetadata {
 #[derive(Debug, Clone, PartialEq)]
 pub struct LockedInput {
     /// The reference in flake.nix, as attributes (`type`, `url`, `ref`, …).
-    pub original: Value,
+    pub(crate) original: Value,
     /// The locked reference, as attributes (`rev`, `narHash`, …).
-    pub locked: Value,
+    pub(crate) locked: Value,
 }
 
 impl LockedInput {
@@ -35,7 +35,7 @@ impl LockedInput {
     }
 
     /// Returns the locked commit.
-    pub fn revision(&self) -> Option<&str> {
+    pub(crate) fn revision(&self) -> Option<&str> {
         Self::attribute(&self.locked, "rev")
     }
 
@@ -44,18 +44,13 @@ impl LockedInput {
         Self::attribute(&self.locked, "narHash")
     }
 
-    /// Returns the URL or path of the original reference, where it has one.
-    pub fn url(&self) -> Option<&str> {
-        Self::attribute(&self.original, "url").or_else(|| Self::attribute(&self.original, "path"))
-    }
-
     /// Returns the branch or tag that the original reference names.
-    pub fn branch(&self) -> Option<&str> {
+    pub(crate) fn branch(&self) -> Option<&str> {
         Self::attribute(&self.original, "ref")
     }
 
     /// Says whether the original reference names a commit, so that an update never moves the lock.
-    pub fn is_pinned(&self) -> bool {
+    pub(crate) fn is_pinned(&self) -> bool {
         Self::attribute(&self.original, "rev").is_some()
     }
 
@@ -100,7 +95,7 @@ enum Edge {
 
 impl FlakeMetadata {
     /// Parses the output of `nix flake metadata --json`.
-    pub fn parse(json: &str) -> Result<Self, serde_json::Error> {
+    pub(crate) fn parse(json: &str) -> Result<Self, serde_json::Error> {
         let raw: Raw = serde_json::from_str(json)?;
         let names: Vec<&String> = raw
             .locks
@@ -158,7 +153,6 @@ mod tests {
         assert_eq!(metadata.revision.as_deref(), Some("abc"));
         let nixpkgs = &metadata.inputs["nixpkgs"];
         assert_eq!((nixpkgs.revision(), nixpkgs.nar_hash()), (Some("n"), Some("sha256-x")));
-        assert_eq!(nixpkgs.url(), Some("ssh://x"));
         assert_eq!(metadata.inputs["disko"].branch(), Some("v1"));
         assert!(!metadata.inputs.contains_key("loop"));
     }

@@ -7,14 +7,14 @@ use std::path::Path;
 
 /// Returns the URL of a flake input that fetches branch `main`, without history, from the
 /// repository's remote, or from the checkout when it has no remote yet.
-pub fn flake_input_url(remote: Option<&str>, checkout: &Path) -> String {
+pub(crate) fn flake_input_url(remote: Option<&str>, checkout: &Path) -> String {
     let remote = remote.map_or_else(|| percent_encode(checkout), str::to_owned);
     format!("{}?ref=main&shallow=1", flake_url(&remote))
 }
 
 /// Says whether a text is a git remote (a URL, an scp-like address or an absolute path) whose
 /// characters need no quoting in Nix.
-pub fn is_remote(url: &str) -> bool {
+pub(crate) fn is_remote(url: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.:+@~%[]".contains(c);
     let located = url.starts_with('/') || url.contains(':');
     located && !url.starts_with("git+") && url.chars().all(plain)
@@ -34,7 +34,7 @@ fn flake_url(remote: &str) -> String {
 }
 
 /// Percent-encodes every byte of a path that is not plain in both URLs and Nix strings.
-pub fn percent_encode(path: &Path) -> String {
+pub(crate) fn percent_encode(path: &Path) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte);
     let bytes = path.as_os_str().as_encoded_bytes().iter();
     bytes

@@ -40,8 +40,8 @@ pub(super) enum LogLine {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Message {
     /// nix's verbosity level: 0 error (and trace), 1 warning, 2 notice, 3 info, 4 to 7 details.
-    pub level: u64,
-    pub text: String,
+    pub(crate) level: u64,
+    pub(crate) text: String,
 }
 
 /// The state of nix's activities after the lines read so far.

@@ -9,7 +9,7 @@
 mod build_settings;
 mod error;
 mod flake;
-pub mod flake_ref;
+pub(crate) mod flake_ref;
 mod json_log;
 mod listener;
 mod store_path;
@@ -22,9 +22,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-pub use build_settings::{BuildSettings, SettingsError};
+pub(crate) use build_settings::BuildSettings;
 pub use error::NixError;
-pub use flake::{FlakeMetadata, LockedInput};
+pub(crate) use flake::FlakeMetadata;
 pub use store_path::{StorePath, StorePathError};
 
 use listener::Listener;
@@ -44,7 +44,7 @@ pub struct Version(pub u32, pub u32);
 
 impl Version {
     /// The oldest supported version: the first with `nix flake update INPUT`.
-    pub const OLDEST: Self = Self(2, 19);
+    pub(crate) const OLDEST: Self = Self(2, 19);
 
     /// Parses the output of `nix --version`, as `nix (Nix) 2.34.8`; Lix and Determinate Nix too.
     fn parse(text: &str) -> Option<Self> {
@@ -76,9 +76,9 @@ pub struct NixOptions {
 
 /// A derivation and the store path of its output.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Derivation {
-    pub drv: StorePath,
-    pub out: StorePath,
+pub(crate) struct Derivation {
+    pub(crate) drv: StorePath,
+    pub(crate) out: StorePath,
 }
 
 /// An event of a running nix.
@@ -91,7 +91,7 @@ pub enum Report {
 }
 
 /// Returns a callback that forwards reports to a run's events.
-pub fn report_to(events: &Events) -> impl FnMut(Report) {
+pub(crate) fn report_to(events: &Events) -> impl FnMut(Report) {
     let events = events.clone();
     move |report| match report {
         Report::Progress(progress) => events.progress(progress),
@@ -122,7 +122,6 @@ pub enum Substitutes {
 #[derive(Debug, Clone)]
 pub struct Nix {
     options: NixOptions,
-    version: Version,
 }
 
 impl Nix {
@@ -138,12 +137,7 @@ impl Nix {
         if version < Version::OLDEST {
             return Err(NixError::TooOld { found: version });
         }
-        Ok(Self { options, version })
-    }
-
-    /// Returns the version that [`Nix::find`] found.
-    pub fn version(&self) -> Version {
-        self.version
+        Ok(Self { options })
     }
 
     /// Returns a copy that also overrides `input` with the flake reference `reference`.
@@ -184,7 +178,7 @@ impl Nix {
 
     /// Evaluates `installable` (`FLAKE#ATTR`) to derivations by name, after the Nix function
     /// `apply`. This writes the derivations to this machine's store, and builds none.
-    pub fn derivations(
+    pub(crate) fn derivations(
         &self,
         installable: &str,
         apply: &str,
@@ -194,7 +188,7 @@ impl Nix {
 
     /// Builds derivations of this machine's store: here, or in `store`, where the outputs then
     /// stay. `store` uses its own substituters.
-    pub fn realise(
+    pub(crate) fn realise(
         &self,
         derivations: &[&Derivation],
         store: Option<Store<'_>>,
@@ -214,7 +208,7 @@ impl Nix {
 
     /// Copies the closures of `paths` from the store at the URI `from` to this machine's, without
     /// checking signatures.
-    pub fn copy_from(
+    pub(crate) fn copy_from(
         &self,
         from: &str,
         paths: &[&StorePath],
@@ -225,7 +219,7 @@ impl Nix {
     }
 
     /// Reads nix's settings about builds on this machine.
-    pub fn build_settings(&self) -> Result<BuildSettings, NixError> {
+    pub(crate) fn build_settings(&self) -> Result<BuildSettings, NixError> {
         let cmd = self.plain(&["config", "show", "--json"]).deadline(QUERY_DEADLINE);
         let json = self.run("nix's settings", cmd, &mut |_| {})?.text();
         let read = |path: &str| std::fs::read_to_string(path).ok();
@@ -233,7 +227,7 @@ impl Nix {
     }
 
     /// Checks that the store at `uri` answers.
-    pub fn check_store(&self, uri: &str) -> Result<(), NixError> {
+    pub(crate) fn check_store(&self, uri: &str) -> Result<(), NixError> {
         let cmd = self.plain(&["store", "info", "--store", uri]).deadline(QUERY_DEADLINE);
         self.run(uri, cmd, &mut |_| {}).map(|_| ())
     }

@@ -26,7 +26,7 @@ impl StorePath {
     }
 
     /// Returns the path of a file below it.
-    pub fn join(&self, relative: &str) -> String {
+    pub(crate) fn join(&self, relative: &str) -> String {
         format!("{}/{relative}", self.0)
     }
 }

@@ -12,7 +12,7 @@ use super::step::StepId;
 
 /// A moment in the life of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Boundary {
+pub(crate) enum Boundary {
     /// Confirmed, nothing written.
     BeforeStarted,
     /// The intention is in the journal.
@@ -35,7 +35,8 @@ impl fmt::Display for Boundary {
 }
 
 /// Aborts when the environment asks for an end at this point.
-pub fn point(step: StepId, boundary: Boundary) {
+#[expect(clippy::print_stderr, reason = "the process ends here, with nobody left to print it")]
+pub(crate) fn point(step: StepId, boundary: Boundary) {
     let wanted = std::env::var("LANDFALL_ABORT_AT").unwrap_or_default();
     if wanted == format!("{step}:{boundary}") {
         eprintln!("aborting at {wanted}, as LANDFALL_ABORT_AT asks");
@@ -47,7 +48,8 @@ pub fn point(step: StepId, boundary: Boundary) {
 static CHANGES: AtomicUsize = AtomicUsize::new(0);
 
 /// Aborts when the environment asks for an end before this change to the disk.
-pub fn disk(change: &str) {
+#[expect(clippy::print_stderr, reason = "the process ends here, with nobody left to print it")]
+pub(crate) fn disk(change: &str) {
     let number = CHANGES.fetch_add(1, Ordering::Relaxed);
     let wanted = std::env::var("LANDFALL_ABORT_AT").unwrap_or_default();
     if wanted.strip_prefix("write:").is_some_and(|wanted| wanted == number.to_string()) {

@@ -16,12 +16,12 @@ use super::step::StepId;
 use crate::error::Advice;
 
 /// A form of facts that one step alone writes.
-pub trait StepFacts: Serialize + DeserializeOwned {
+pub(crate) trait StepFacts: Serialize + DeserializeOwned {
     const STEP: StepId;
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum FactsError {
+pub(crate) enum FactsError {
     #[error("what the journal says of the step {step} is not understood: {source}")]
     NotUnderstood { step: StepId, source: Error },
     #[error("what the step {step} leaves has no form for the journal: {source}")]
@@ -71,7 +71,7 @@ pub(super) fn read<T: StepFacts>(
 /// Words without spaces in them, written with spaces between them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
-pub struct Words(pub Vec<String>);
+pub(crate) struct Words(pub(crate) Vec<String>);
 
 impl From<String> for Words {
     fn from(text: String) -> Self {
@@ -88,7 +88,7 @@ impl From<Words> for String {
 /// Texts without line breaks in them, each on a line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
-pub struct TextLines(pub Vec<String>);
+pub(crate) struct TextLines(pub(crate) Vec<String>);
 
 impl From<String> for TextLines {
     fn from(text: String) -> Self {
@@ -105,7 +105,7 @@ impl From<TextLines> for String {
 /// A number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Bytes(pub u64);
+pub(crate) struct Bytes(pub(crate) u64);
 
 impl TryFrom<String> for Bytes {
     type Error = ParseIntError;
@@ -124,7 +124,7 @@ impl From<Bytes> for String {
 /// What is said by being there at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Said {
+pub(crate) enum Said {
     Yes,
 }
 

@@ -63,9 +63,9 @@ pub enum Entry {
 /// An entry and the time at which it was written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Line {
-    pub time: Timestamp,
+    pub(crate) time: Timestamp,
     #[serde(flatten)]
-    pub entry: Entry,
+    pub(crate) entry: Entry,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -132,7 +132,7 @@ impl Journal {
 
     /// Opens and locks the journal at `path` with the lines that can be read, and says
     /// why these are not all: to forget a run is possible whatever became of its journal.
-    pub fn open_readable(path: &Path) -> Result<(Self, Option<JournalError>), JournalError> {
+    pub(crate) fn open_readable(path: &Path) -> Result<(Self, Option<JournalError>), JournalError> {
         let io = |source| JournalError::Io { path: path.to_owned(), source };
         let mut file = OpenOptions::new()
             .read(true)
@@ -225,7 +225,7 @@ fn parse(text: &[u8], path: &Path) -> (Readable, usize) {
 }
 
 /// The identity of the run that `lines` belong to.
-pub fn identity(lines: &[Line]) -> Option<&RunIdentity> {
+pub(crate) fn identity(lines: &[Line]) -> Option<&RunIdentity> {
     lines.iter().find_map(|line| match &line.entry {
         Entry::Run(identity) => Some(identity),
         _ => None,
@@ -233,7 +233,7 @@ pub fn identity(lines: &[Line]) -> Option<&RunIdentity> {
 }
 
 /// The evidence with which `step` was last finished.
-pub fn finished(lines: &[Line], step: StepId) -> Option<&Evidence> {
+pub(crate) fn finished(lines: &[Line], step: StepId) -> Option<&Evidence> {
     lines.iter().rev().find_map(|line| match &line.entry {
         Entry::Finished { step: id, evidence, .. } if *id == step => Some(evidence),
         _ => None,
@@ -241,7 +241,7 @@ pub fn finished(lines: &[Line], step: StepId) -> Option<&Evidence> {
 }
 
 /// What `step` last meant to do, whether or not it was finished.
-pub fn intention(lines: &[Line], step: StepId) -> Option<&Evidence> {
+pub(crate) fn intention(lines: &[Line], step: StepId) -> Option<&Evidence> {
     lines.iter().rev().find_map(|line| match &line.entry {
         Entry::Started { step: id, intention } if *id == step => Some(intention),
         _ => None,
@@ -249,17 +249,17 @@ pub fn intention(lines: &[Line], step: StepId) -> Option<&Evidence> {
 }
 
 /// What a step left when it was last finished; none where it was not, or left nothing.
-pub fn output<T: StepFacts>(lines: &[Line]) -> Result<Option<T>, FactsError> {
+pub(crate) fn output<T: StepFacts>(lines: &[Line]) -> Result<Option<T>, FactsError> {
     finished(lines, T::STEP).map_or(Ok(None), Evidence::read)
 }
 
 /// What a step last meant to do, in its own form.
-pub fn intended<T: StepFacts>(lines: &[Line]) -> Result<Option<T>, FactsError> {
+pub(crate) fn intended<T: StepFacts>(lines: &[Line]) -> Result<Option<T>, FactsError> {
     intention(lines, T::STEP).map_or(Ok(None), Evidence::read)
 }
 
 /// The settings with which the run was last worked on.
-pub fn settings(lines: &[Line]) -> Option<&BTreeMap<String, String>> {
+pub(crate) fn settings(lines: &[Line]) -> Option<&BTreeMap<String, String>> {
     lines.iter().rev().find_map(|line| match &line.entry {
         Entry::Settings { settings } => Some(settings),
         _ => None,
@@ -267,7 +267,7 @@ pub fn settings(lines: &[Line]) -> Option<&BTreeMap<String, String>> {
 }
 
 /// Whether the whole journey was completed.
-pub fn completed(lines: &[Line]) -> bool {
+pub(crate) fn completed(lines: &[Line]) -> bool {
     lines.iter().any(|line| line.entry == Entry::Completed)
 }
 

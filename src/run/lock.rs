@@ -14,7 +14,7 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// Why a lock was not got.
 #[derive(Debug)]
-pub enum LockError {
+pub(crate) enum LockError {
     /// Another process has it.
     Held,
     /// The file system has no locks, or refuses them.
@@ -22,7 +22,7 @@ pub enum LockError {
 }
 
 /// Takes the lock of `file` for this process alone; waits a moment for one that is held.
-pub fn exclusive(file: &File) -> Result<(), LockError> {
+pub(crate) fn exclusive(file: &File) -> Result<(), LockError> {
     let until = Instant::now() + PASSING;
     loop {
         match try_exclusive(file) {
@@ -33,12 +33,12 @@ pub fn exclusive(file: &File) -> Result<(), LockError> {
 }
 
 /// Takes the lock of `file`, or says at once why not.
-pub fn try_exclusive(file: &File) -> Result<(), LockError> {
+pub(crate) fn try_exclusive(file: &File) -> Result<(), LockError> {
     take(file, FlockOperation::NonBlockingLockExclusive)
 }
 
 /// Whether another process has the lock of `file` for itself.
-pub fn is_held(file: &File) -> bool {
+pub(crate) fn is_held(file: &File) -> bool {
     matches!(take(file, FlockOperation::NonBlockingLockShared), Err(LockError::Held))
 }
 

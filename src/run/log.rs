@@ -26,7 +26,7 @@ impl Write for ToLog {
 }
 
 /// Sends what `tracing` hears to the log of `run` from now on.
-pub fn start(run: &RunDir, verbose: bool) -> Result<(), StepError> {
+pub(crate) fn start(run: &RunDir, verbose: bool) -> Result<(), StepError> {
     let file = run.open_log()?;
     *LOG.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(file);
     let level = if verbose { Level::DEBUG } else { Level::INFO };

@@ -4,13 +4,13 @@
 //! Nothing here acts on a machine. A secret never gets into the journal, an event or a
 //! plan; `run_dir` alone knows where a run keeps its files.
 
-pub mod crash_points;
+pub(crate) mod crash_points;
 pub mod event;
-pub mod facts;
+pub(crate) mod facts;
 pub mod journal;
-pub mod lock;
-pub mod log;
+pub(crate) mod lock;
+pub(crate) mod log;
 pub mod plan;
-pub mod plan_from_journal;
+pub(crate) mod plan_from_journal;
 pub mod run_dir;
 pub mod step;

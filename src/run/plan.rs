@@ -25,7 +25,7 @@ pub enum State {
 }
 
 impl State {
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Ready => "ready",
@@ -41,19 +41,19 @@ impl State {
 /// One step of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PlanStep {
-    pub id: StepId,
-    pub title: &'static str,
-    pub machine: Machine,
-    pub reversible: bool,
+    pub(crate) id: StepId,
+    pub(crate) title: &'static str,
+    pub(crate) machine: Machine,
+    pub(crate) reversible: bool,
     /// What it changes, in the words of its effects, and details of that; for people, not in the JSON form.
     #[serde(skip)]
-    pub effects: Vec<String>,
+    pub(crate) effects: Vec<String>,
     pub state: State,
-    pub started: Option<Timestamp>,
+    pub(crate) started: Option<Timestamp>,
     pub seconds: Option<f64>,
-    pub evidence: Option<Evidence>,
+    pub(crate) evidence: Option<Evidence>,
     /// Why it is blocked, superseded, failed or skipped.
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 impl PlanStep {
@@ -81,7 +81,7 @@ impl PlanStep {
 
     /// The step with more to tell people than its effects.
     #[must_use]
-    pub fn with_details(mut self, details: Vec<String>) -> Self {
+    pub(crate) fn with_details(mut self, details: Vec<String>) -> Self {
         self.effects.extend(details);
         self
     }
@@ -144,8 +144,8 @@ fn usual_machine(id: StepId) -> Machine {
 /// The plan of one host's run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Plan {
-    pub host: String,
-    pub run: Option<Uuid>,
+    pub(crate) host: String,
+    pub(crate) run: Option<Uuid>,
     pub strategy: Option<String>,
     /// The target's phase, where it is known.
     pub phase: Option<String>,

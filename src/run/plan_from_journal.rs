@@ -9,7 +9,7 @@ impl Plan {
     /// What the journal remembers of `host`'s run. `working` says whether a landfall
     /// is at work on it now: a step that was begun and not ended then runs, else it
     /// was interrupted.
-    pub fn from_journal(host: &str, lines: &[Line], working: bool) -> Self {
+    pub(crate) fn from_journal(host: &str, lines: &[Line], working: bool) -> Self {
         let completed = journal::completed(lines);
         let mut steps: Vec<PlanStep> = StepId::ALL.into_iter().map(PlanStep::usual).collect();
         for line in lines {

@@ -19,7 +19,6 @@ use crate::error::{Advice, Exit};
 use crate::secret::create_private_dir;
 
 const CURRENT: &str = "current";
-const PRIVATE: &str = "private";
 const JOURNAL: &str = "journal.jsonl";
 const LOG: &str = "log";
 const LOCK: &str = "lock";
@@ -84,12 +83,12 @@ pub struct StateDir {
 
 impl StateDir {
     /// The operator's state folder; made when it is missing.
-    pub fn open() -> Result<Self, StateError> {
+    pub(crate) fn open() -> Result<Self, StateError> {
         Self::at(Self::place()?)
     }
 
     /// The operator's state folder, where there is one already.
-    pub fn existing() -> Option<Self> {
+    pub(crate) fn existing() -> Option<Self> {
         Self::place().ok().filter(|root| root.is_dir()).map(|root| Self { root })
     }
 
@@ -122,7 +121,7 @@ impl StateDir {
     }
 
     /// The hosts that have state, by name.
-    pub fn hosts(&self) -> Result<Vec<HostState>, StateError> {
+    pub(crate) fn hosts(&self) -> Result<Vec<HostState>, StateError> {
         let mut names = subfolders(&self.root)?;
         names.sort();
         names.iter().map(|name| self.host(name)).collect()
@@ -158,13 +157,13 @@ pub struct HostState {
 }
 
 impl HostState {
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Keeps others from beginning or forgetting a run of this host, until the lock is
     /// dropped; makes the host's folder when it is missing.
-    pub fn lock(&self) -> Result<HostLock, StateError> {
+    pub(crate) fn lock(&self) -> Result<HostLock, StateError> {
         create_private_dir(&self.dir).map_err(io_at(&self.dir))?;
         let path = self.dir.join(LOCK);
         let mut options = OpenOptions::new();
@@ -191,7 +190,7 @@ impl HostState {
     }
 
     /// The run that would be gone on with; none when there is none.
-    pub fn current(&self) -> Result<Option<RunDir>, StateError> {
+    pub(crate) fn current(&self) -> Result<Option<RunDir>, StateError> {
         let link = self.dir.join(CURRENT);
         let name = match std::fs::read_link(&link) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -202,7 +201,7 @@ impl HostState {
     }
 
     /// The current run, else the one that was written to last.
-    pub fn latest(&self) -> Result<Option<RunDir>, StateError> {
+    pub(crate) fn latest(&self) -> Result<Option<RunDir>, StateError> {
         if let Some(run) = self.current()? {
             return Ok(Some(run));
         }
@@ -228,19 +227,11 @@ impl HostState {
     fn run(&self, name: &str) -> Option<RunDir> {
         Some(RunDir { id: Uuid::parse_str(name).ok()?, dir: self.dir.join(name) })
     }
-
-    /// The folder for what outlives a run; made when it is missing.
-    pub fn private_dir(&self) -> Result<PathBuf, StateError> {
-        let dir = self.dir.join(PRIVATE);
-        create_private_dir(&self.dir).map_err(io_at(&self.dir))?;
-        create_private_dir(&dir).map_err(io_at(&dir))?;
-        Ok(dir)
-    }
 }
 
 /// The lock of a host's folder; dropping it gives it back.
 #[derive(Debug)]
-pub struct HostLock {
+pub(crate) struct HostLock {
     _file: File,
 }
 
@@ -261,7 +252,7 @@ impl RunDir {
     }
 
     /// When its journal was written to last.
-    pub fn written(&self) -> Option<SystemTime> {
+    pub(crate) fn written(&self) -> Option<SystemTime> {
         std::fs::metadata(self.journal()).and_then(|journal| journal.modified()).ok()
     }
 
@@ -270,7 +261,7 @@ impl RunDir {
     }
 
     /// The journals of all runs of the host whose run has its folder at `dir`.
-    pub fn journals_beside(dir: &Path) -> Vec<PathBuf> {
+    pub(crate) fn journals_beside(dir: &Path) -> Vec<PathBuf> {
         let runs = dir.parent().and_then(|host| std::fs::read_dir(host).ok());
         let runs = runs.into_iter().flatten().flatten();
         runs.map(|run| run.path().join(JOURNAL)).filter(|journal| journal.is_file()).collect()
@@ -281,7 +272,7 @@ impl RunDir {
     }
 
     /// The log, open for writing at its end.
-    pub fn open_log(&self) -> Result<File, StateError> {
+    pub(crate) fn open_log(&self) -> Result<File, StateError> {
         let path = self.log();
         OpenOptions::new().append(true).create(true).mode(0o600).open(&path).map_err(io_at(&path))
     }
@@ -314,7 +305,7 @@ mod tests {
         assert_eq!(guppy.runs().unwrap(), [first.clone(), second]);
         first.open_log().unwrap();
         assert_eq!(mode(&first.log()), 0o600);
-        for dir in [state.path(), first.path(), &guppy.private_dir().unwrap()] {
+        for dir in [state.path(), first.path()] {
             assert_eq!(mode(dir), 0o700, "{}", dir.display());
         }
         assert_eq!(

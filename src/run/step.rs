@@ -52,7 +52,7 @@ impl StepId {
         Self::Retire,
     ];
 
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Check => "check",
             Self::Identity => "identity",
@@ -149,9 +149,9 @@ pub struct Effect {
 /// Proof that a step is done: a line for people, facts for programs. Never a secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
-    pub summary: String,
+    pub(crate) summary: String,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub facts: BTreeMap<String, String>,
+    pub(crate) facts: BTreeMap<String, String>,
 }
 
 impl Evidence {
@@ -167,12 +167,15 @@ impl Evidence {
     }
 
     /// Proof in the form of the step that it is of.
-    pub fn of<T: StepFacts>(summary: impl Into<String>, facts: &T) -> Result<Self, FactsError> {
+    pub(crate) fn of<T: StepFacts>(
+        summary: impl Into<String>,
+        facts: &T,
+    ) -> Result<Self, FactsError> {
         Ok(Self { summary: summary.into(), facts: facts::write(facts)? })
     }
 
     /// The facts in the form of their step; none where it left none.
-    pub fn read<T: StepFacts>(&self) -> Result<Option<T>, FactsError> {
+    pub(crate) fn read<T: StepFacts>(&self) -> Result<Option<T>, FactsError> {
         facts::read(&self.facts)
     }
 }
@@ -190,14 +193,14 @@ pub enum Status {
 
 /// Whether a step runs in this journey; where not, why, and who decided it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Disposition {
+pub(crate) enum Disposition {
     Run,
     Skip { reason: String, by: Decider },
 }
 
 /// Who decides that a step does not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decider {
+pub(crate) enum Decider {
     /// Flags that select steps: then the journey is not whole.
     Selection,
     /// The configuration, which has no use for it.
@@ -207,16 +210,16 @@ pub enum Decider {
 }
 
 impl Disposition {
-    pub fn not_selected(reason: impl Into<String>) -> Self {
+    pub(crate) fn not_selected(reason: impl Into<String>) -> Self {
         Self::Skip { reason: reason.into(), by: Decider::Selection }
     }
 
-    pub fn no_use(reason: impl Into<String>) -> Self {
+    pub(crate) fn no_use(reason: impl Into<String>) -> Self {
         Self::Skip { reason: reason.into(), by: Decider::Configuration }
     }
 
     /// A person wants to do without the step; the text says what that means.
-    pub fn declined(meaning: impl Into<String>) -> Self {
+    pub(crate) fn declined(meaning: impl Into<String>) -> Self {
         Self::Skip { reason: meaning.into(), by: Decider::Person }
     }
 }

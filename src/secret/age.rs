@@ -71,7 +71,7 @@ impl Advice for KeyError {
 pub struct Recipient(String);
 
 impl Recipient {
-    pub fn parse(text: &str) -> Result<Self, KeyError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, KeyError> {
         let text = text.trim();
         text.parse::<::age::x25519::Recipient>()
             .map_err(|reason| KeyError::Recipient(text.to_owned(), reason.to_owned()))?;
@@ -79,7 +79,7 @@ impl Recipient {
     }
 
     /// The recipient of an SSH public key line (`ssh-ed25519 AAAA… comment`).
-    pub fn from_ssh_public(line: &str) -> Result<Self, KeyError> {
+    pub(crate) fn from_ssh_public(line: &str) -> Result<Self, KeyError> {
         let key = PublicKey::from_openssh(line.trim()).map_err(KeyError::Public)?;
         Self::from_public_key(&key)
     }
@@ -219,7 +219,7 @@ impl fmt::Debug for HostKey {
 ///
 /// Recipients are X25519 (`age1…`) or `ssh-ed25519 AAAA…`; others are refused
 /// (see `RecipientKind` of the encrypted files).
-pub fn seal(recipient: &str, plaintext: &Secret) -> Result<String, KeyError> {
+pub(crate) fn seal(recipient: &str, plaintext: &Secret) -> Result<String, KeyError> {
     let failed = |reason: String| KeyError::Seal { recipient: recipient.to_owned(), reason };
     if let Ok(key) = recipient.parse::<::age::x25519::Recipient>() {
         return seal_to(&key, plaintext).map_err(failed);
@@ -245,7 +245,7 @@ fn seal_to(recipient: &dyn ::age::Recipient, plaintext: &Secret) -> Result<Strin
 }
 
 /// Opens an armored age file; `None` when none of the identities fits or the file is broken.
-pub fn open(armored: &str, identities: &[&dyn ::age::Identity]) -> Option<Secret> {
+pub(crate) fn open(armored: &str, identities: &[&dyn ::age::Identity]) -> Option<Secret> {
     let decryptor = ::age::Decryptor::new(ArmoredReader::new(armored.as_bytes())).ok()?;
     let mut reader = decryptor.decrypt(identities.iter().copied()).ok()?;
     let mut plaintext = Zeroizing::new(Vec::with_capacity(64));

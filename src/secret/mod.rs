@@ -15,7 +15,7 @@ use std::sync::Mutex;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-pub use private_file::{
+pub(crate) use private_file::{
     MemoryFile, PASSING_PREFIX, create_private_dir, private_temp_dir, write_new_private,
     write_private,
 };
@@ -31,7 +31,7 @@ pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
     /// Takes over `bytes` and remembers each of its lines for [`scrub`].
-    pub fn new(bytes: Vec<u8>) -> Self {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
         if let Ok(text) = std::str::from_utf8(&bytes) {
             remember(text);
         }
@@ -76,7 +76,7 @@ fn lock_known() -> std::sync::MutexGuard<'static, Vec<Zeroizing<String>>> {
 }
 
 /// `text` with every known secret replaced by `[secret]`.
-pub fn scrub(text: &str) -> String {
+pub(crate) fn scrub(text: &str) -> String {
     let known = lock_known();
     let mut clean = text.to_owned();
     for secret in known.iter() {
@@ -95,7 +95,7 @@ pub fn forbid_core_dumps() {
 }
 
 /// Hashes bytes with SHA-256, in lower-case hexadecimal.
-pub fn sha256_hex(bytes: &[u8]) -> String {
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -14,7 +14,7 @@ const GROUPS: usize = 4;
 const GROUP_LENGTH: usize = 5;
 
 /// A random password of 98 bits that can be typed at a console.
-pub fn generate() -> Secret {
+pub(crate) fn generate() -> Secret {
     let mut rng = rand::rng();
     let mut password = String::with_capacity(GROUPS * (GROUP_LENGTH + 1));
     for group in 0..GROUPS {

@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, CWD, MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 /// What names begin with that a file has for a moment, before its own.
-pub const PASSING_PREFIX: &str = ".landfall-";
+pub(crate) const PASSING_PREFIX: &str = ".landfall-";
 
 /// What becomes of a file that has the name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,13 +26,13 @@ enum Existing {
 /// Writes `bytes` to a file of mode 0600 and syncs it to disk, in place of what has its name.
 ///
 /// The file appears whole or not at all.
-pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write(path, bytes, Existing::Replace)
 }
 
 /// Writes `bytes` to a new file of mode 0600, as [`write_private`] does; an error where
 /// something has its name, be it a link that leads nowhere.
-pub fn write_new_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_new_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write(path, bytes, Existing::Keep)
 }
 
@@ -102,13 +102,13 @@ fn passing() -> tempfile::Builder<'static, 'static> {
 /// A secret in memory with a path, for programs that this one starts and that read a file.
 /// It ends with the process, however that ends.
 #[derive(Debug)]
-pub struct MemoryFile {
+pub(crate) struct MemoryFile {
     path: PathBuf,
     _file: File,
 }
 
 impl MemoryFile {
-    pub fn new(bytes: &[u8]) -> io::Result<Self> {
+    pub(crate) fn new(bytes: &[u8]) -> io::Result<Self> {
         let memory = rustix::fs::memfd_create(c"landfall", MemfdFlags::CLOEXEC)?;
         let mut file = File::from(memory);
         file.set_permissions(Permissions::from_mode(0o600))?;
@@ -120,20 +120,20 @@ impl MemoryFile {
     }
 
     /// Its path, as long as it lives.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
 
 /// Makes a folder of mode 0700, with its parents.
-pub fn create_private_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     std::fs::set_permissions(path, Permissions::from_mode(0o700))
 }
 
 /// Makes a folder of mode 0700 below `base`, removed when it is dropped.
-pub fn private_temp_dir(base: &Path) -> io::Result<tempfile::TempDir> {
+pub(crate) fn private_temp_dir(base: &Path) -> io::Result<tempfile::TempDir> {
     tempfile::Builder::new()
         .prefix("landfall-")
         .permissions(Permissions::from_mode(0o700))

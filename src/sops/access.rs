@@ -13,15 +13,16 @@ use super::rules::{Key, Rule, Rules};
 use crate::sops::rules::yaml::Node;
 
 /// The kinds of keys by the names that they have in an encrypted file.
-pub const FILE_KINDS: [&str; 7] = ["age", "pgp", "kms", "gcp_kms", "azure_kv", "hc_vault", "hckms"];
+pub(crate) const FILE_KINDS: [&str; 7] =
+    ["age", "pgp", "kms", "gcp_kms", "azure_kv", "hc_vault", "hckms"];
 
 /// One key that opens a file, or holds a share of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FileKey {
+pub(crate) struct FileKey {
     /// One of [`FILE_KINDS`].
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// The recipient, fingerprint or name of the key, as sops compares it.
-    pub id: String,
+    pub(crate) id: String,
 }
 
 impl fmt::Display for FileKey {
@@ -43,19 +44,19 @@ fn plain(text: &str) -> Cow<'_, str> {
 
 /// The keys of a file. Each group holds one share of the data key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Access {
-    pub groups: Vec<BTreeSet<FileKey>>,
+pub(crate) struct Access {
+    pub(crate) groups: Vec<BTreeSet<FileKey>>,
     /// How many shares open the file; 0 means all.
-    pub threshold: usize,
+    pub(crate) threshold: usize,
 }
 
 impl Access {
-    pub fn keys(&self) -> BTreeSet<&FileKey> {
+    pub(crate) fn keys(&self) -> BTreeSet<&FileKey> {
         self.groups.iter().flatten().collect()
     }
 
     /// How many groups must come together.
-    pub fn shares(&self) -> usize {
+    pub(crate) fn shares(&self) -> usize {
         match (self.groups.len(), self.threshold) {
             (groups @ 0..=1, _) => groups,
             (groups, 0) => groups,
@@ -64,14 +65,18 @@ impl Access {
     }
 
     /// Says whether the same keys stand in the same groups, and as many have to come together.
-    pub fn opens_alike(&self, other: &Self) -> bool {
+    pub(crate) fn opens_alike(&self, other: &Self) -> bool {
         self.groups == other.groups && self.shares() == other.shares()
     }
 
     /// The keys that can open more than in `before`, apart from `own`: those that were
     /// not there, and those of groups that were changed so that fewer people, or others,
     /// have to come together.
-    pub fn gained_since<'a>(&'a self, before: &Self, own: &BTreeSet<String>) -> Vec<&'a FileKey> {
+    pub(crate) fn gained_since<'a>(
+        &'a self,
+        before: &Self,
+        own: &BTreeSet<String>,
+    ) -> Vec<&'a FileKey> {
         let known = before.keys();
         let is_own = |key: &FileKey| own.contains(&key.id);
         let alone = |key: &FileKey| {
@@ -104,13 +109,20 @@ impl Access {
 
 /// The fields of the keys of an encrypted file, gathered in whatever order they stand.
 #[derive(Debug, Default)]
-pub struct Fields {
+pub(crate) struct Fields {
     /// By group (none where there are no groups), kind and place in the list.
     keys: BTreeMap<(Option<usize>, &'static str, usize), BTreeMap<String, String>>,
 }
 
 impl Fields {
-    pub fn set(&mut self, group: Option<usize>, kind: &str, at: usize, field: &str, value: &str) {
+    pub(crate) fn set(
+        &mut self,
+        group: Option<usize>,
+        kind: &str,
+        at: usize,
+        field: &str,
+        value: &str,
+    ) {
         if let Some(kind) = FILE_KINDS.into_iter().find(|known| *known == kind) {
             let fields = self.keys.entry((group, kind, at)).or_default();
             fields.insert(field.to_owned(), value.to_owned());
@@ -118,7 +130,7 @@ impl Fields {
     }
 
     /// The groups; where a file has key groups, what stands beside them counts for nothing.
-    pub fn groups(&self) -> Vec<BTreeSet<FileKey>> {
+    pub(crate) fn groups(&self) -> Vec<BTreeSet<FileKey>> {
         let grouped = self.keys.keys().any(|(group, ..)| group.is_some());
         let mut groups: BTreeMap<Option<usize>, BTreeSet<FileKey>> = BTreeMap::new();
         for ((group, kind, _), fields) in &self.keys {
@@ -165,7 +177,7 @@ fn vault(address: &str, engine: &str, key: &str) -> String {
 }
 
 /// The keys that a rule wants its files to have.
-pub fn wanted(rules: &Rules<'_>, rule: &Rule<'_>) -> Access {
+pub(crate) fn wanted(rules: &Rules<'_>, rule: &Rule<'_>) -> Access {
     let groups = rule.groups.iter().map(|group| {
         let keys = group.keys.iter().flat_map(|key| keys_of_rule(rules, key));
         keys.collect::<BTreeSet<_>>()
@@ -210,7 +222,7 @@ fn keys_of_rule(rules: &Rules<'_>, key: &Key<'_>) -> Vec<FileKey> {
 }
 
 /// The name that the config has for a key: a claim of whoever wrote it.
-pub fn name_of<'n>(rules: &'n Rules<'_>, id: &str) -> Option<&'n str> {
+pub(crate) fn name_of<'n>(rules: &'n Rules<'_>, id: &str) -> Option<&'n str> {
     let is_it = |node: &&&Node<'_>| node.scalar().map(str::trim) == Some(id);
     let anchored = rules.anchored();
     let anchor = anchored.iter().find(is_it)?.anchor.as_ref()?;
@@ -221,13 +233,14 @@ pub fn name_of<'n>(rules: &'n Rules<'_>, id: &str) -> Option<&'n str> {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Gain {
     /// Relative to the folder of `.sops.yaml`.
-    pub file: String,
-    pub key: FileKey,
+    pub(crate) file: String,
+    pub(crate) key: FileKey,
     /// The name that `.sops.yaml` has for it.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
 }
 
 impl fmt::Display for Gain {
+    #[expect(clippy::use_debug, reason = "a name that others wrote is shown quoted and escaped")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", plain(&self.file), self.key)?;
         match &self.name {
@@ -256,25 +269,25 @@ impl Grants {
 
     /// Lets everything pass that comes up, and notes it. What is written under it must
     /// never be kept.
-    pub fn rehearsal() -> Self {
+    pub(crate) fn rehearsal() -> Self {
         Self { rehearsal: Some(std::cell::RefCell::default()), ..Self::default() }
     }
 
     /// Adds what a person was shown and agreed to.
     #[must_use]
-    pub fn and(mut self, shown: impl IntoIterator<Item = Gain>) -> Self {
+    pub(crate) fn and(mut self, shown: impl IntoIterator<Item = Gain>) -> Self {
         self.shown.extend(shown);
         self
     }
 
     /// What came up in a rehearsal.
-    pub fn noted(&self) -> Vec<Gain> {
+    pub(crate) fn noted(&self) -> Vec<Gain> {
         let noted = self.rehearsal.as_ref().map(|noted| noted.borrow().iter().cloned().collect());
         noted.unwrap_or_default()
     }
 
     /// Those of `gains` that nobody has granted.
-    pub fn missing(&self, gains: impl IntoIterator<Item = Gain>) -> Vec<Gain> {
+    pub(crate) fn missing(&self, gains: impl IntoIterator<Item = Gain>) -> Vec<Gain> {
         let granted =
             |gain: &Gain| self.recipients.contains(&gain.key.id) || self.shown.contains(gain);
         gains.into_iter().filter(|gain| !granted(gain)).collect()

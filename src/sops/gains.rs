@@ -13,7 +13,7 @@ use crate::sops::file::format::Format;
 impl Change {
     /// Who could open a file after the change and could not before, but for the recipients
     /// that the change is about: what the files themselves say is compared.
-    pub fn gains(&self) -> Result<Vec<Gain>, SopsError> {
+    pub(crate) fn gains(&self) -> Result<Vec<Gain>, SopsError> {
         let rules = Rules::parse(&self.text).ok();
         let dir = self.dir.canonicalize().unwrap_or_else(|_| self.dir.clone());
         let mut gains = Vec::new();

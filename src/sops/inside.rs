@@ -19,7 +19,7 @@ const MOST_LINKS: usize = 40;
 
 /// The tree that paths must lie in.
 #[derive(Debug)]
-pub struct Inside {
+pub(crate) struct Inside {
     root: PathBuf,
 }
 
@@ -32,19 +32,15 @@ enum Followed {
 
 impl Inside {
     /// The working tree around `dir`, or `dir` itself outside of git.
-    pub fn of(dir: &Path) -> Self {
+    pub(crate) fn of(dir: &Path) -> Self {
         let real = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
         let root = real.ancestors().find(|dir| dir.join(".git").exists());
         Self { root: root.map(Path::to_owned).unwrap_or(real) }
     }
 
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// The place that `path` leads to, without links on the way; none where there is
     /// nothing. A place outside of the tree is refused.
-    pub fn real(&self, path: &Path) -> Result<Option<PathBuf>, RepoError> {
+    pub(crate) fn real(&self, path: &Path) -> Result<Option<PathBuf>, RepoError> {
         let leads_out = |to: PathBuf| Err(RepoError::LeadsOut { path: path.to_owned(), to });
         let direct = match path.canonicalize() {
             Ok(real) if self.has(&real) => return Ok(Some(real)),
@@ -72,7 +68,7 @@ impl Inside {
     }
 
     /// The place where a file is or would be made.
-    pub fn real_or_new(&self, path: &Path) -> Result<PathBuf, RepoError> {
+    pub(crate) fn real_or_new(&self, path: &Path) -> Result<PathBuf, RepoError> {
         if let Some(real) = self.real(path)? {
             return Ok(real);
         }
@@ -186,7 +182,7 @@ mod tests {
         link("nothing", "dangling");
         link("/nonexistent/x", "dangling-out");
         let inside = Inside::of(&root.join("real"));
-        assert_eq!(inside.root(), root);
+        assert_eq!(inside.root, root);
         for path in ["real/a", "folder/a", "chain", "around", "absolute"] {
             let real = inside.real(&root.join(path)).unwrap();
             assert_eq!(real, Some(root.join("real/a")), "{path}");

@@ -10,22 +10,22 @@ use crate::sops::change::rewrap::read_encrypted;
 
 /// A file and the names that lead to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// Where it lies, without links on the way.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Relative to the folder of `.sops.yaml`; its own name first.
-    pub names: Vec<PathBuf>,
+    pub(crate) names: Vec<PathBuf>,
 }
 
 impl Listed {
     /// The name that stands for the file.
-    pub fn name(&self) -> &Path {
+    pub(crate) fn name(&self) -> &Path {
         self.names.first().map_or(self.path.as_path(), PathBuf::as_path)
     }
 
     /// The rule that holds for the file, and the name that it holds for: a link is looked
     /// at where no rule knows the file's own name.
-    pub fn winner<'v, 'n>(
+    pub(crate) fn winner<'v, 'n>(
         &self,
         rules: &'v [Rule<'n>],
     ) -> Result<Option<(&'v Rule<'n>, &Path)>, RulesError> {
@@ -40,8 +40,8 @@ impl Listed {
 
 /// The files of one config.
 #[derive(Debug)]
-pub struct Listing {
-    pub files: Vec<Listed>,
+pub(crate) struct Listing {
+    pub(crate) files: Vec<Listed>,
     /// Folders with a config of their own, which decides over what lies below it.
     nested: BTreeSet<PathBuf>,
     inside: Inside,
@@ -56,7 +56,7 @@ impl Listing {
     /// Lists the files below the config in `dir`. A link that leads to an encrypted file
     /// outside of the repository is refused; one that leads to anything else is none of
     /// ours.
-    pub fn of(repo_dir: &Path, dir: &Path) -> Result<Self, RepoError> {
+    pub(crate) fn of(repo_dir: &Path, dir: &Path) -> Result<Self, RepoError> {
         let inside = Inside::of(dir);
         let real_dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
         let names = files_below(repo_dir, dir)?;
@@ -107,13 +107,13 @@ impl Listing {
     }
 
     /// The folders of the files, and that of the config.
-    pub fn folders(&self) -> BTreeSet<PathBuf> {
+    pub(crate) fn folders(&self) -> BTreeSet<PathBuf> {
         let of_files = self.files.iter().filter_map(|file| file.path.parent());
         of_files.chain([self.dir.as_path()]).map(Path::to_owned).collect()
     }
 
     /// The config below this one that decides over `path`.
-    pub fn nested_config(&self, path: &Path) -> Option<PathBuf> {
+    pub(crate) fn nested_config(&self, path: &Path) -> Option<PathBuf> {
         let below = path.strip_prefix(&self.dir).ok()?;
         let owner = below.ancestors().skip(1).find(|dir| self.nested.contains(*dir))?;
         Some(owner.join(".sops.yaml"))
@@ -121,7 +121,7 @@ impl Listing {
 
     /// The file that `path` leads to, with `path` as one of its names where it lies below
     /// the config; none where there is nothing.
-    pub fn find(&self, path: &Path) -> Result<Option<Listed>, RepoError> {
+    pub(crate) fn find(&self, path: &Path) -> Result<Option<Listed>, RepoError> {
         let Some(real) = self.inside.real(path)? else { return Ok(None) };
         let known = self.files.iter().find(|file| file.path == real).cloned();
         let mut file = known.unwrap_or_else(|| self.named(real, Vec::new()));

@@ -5,13 +5,13 @@
 //! is step 3: it ends before a disk is touched. Invariant: nothing here writes a
 //! secret anywhere but into an encrypted file or a file of mode 0600.
 
-pub mod access;
+pub(crate) mod access;
 pub mod change;
 pub mod file;
 mod gains;
-pub mod inside;
-pub mod listing;
+pub(crate) mod inside;
+pub(crate) mod listing;
 mod names;
-pub mod program;
+pub(crate) mod program;
 pub mod proof;
 pub mod rules;

@@ -7,7 +7,7 @@ use crate::sops::rules::hosts::{Entry, Role};
 
 /// The entry that holds the key under another name, where that can be the host's too:
 /// nobody else's key is given away under its name.
-pub fn known_otherwise<'n>(
+pub(crate) fn known_otherwise<'n>(
     rules: &'n Rules<'_>,
     role: Role,
     host: &str,
@@ -25,7 +25,7 @@ pub fn known_otherwise<'n>(
 }
 
 /// Refuses what would leave an anchor without a name.
-pub fn check(name: &str) -> Result<(), EditError> {
+pub(crate) fn check(name: &str) -> Result<(), EditError> {
     match name.chars().any(|c| c.is_ascii_alphanumeric()) {
         true => Ok(()),
         false => Err(EditError::BadName { name: name.to_owned() }),

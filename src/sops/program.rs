@@ -64,7 +64,7 @@ impl Advice for SopsProgramError {
 
 /// Whose keys a run of sops may use.
 #[derive(Clone, Copy)]
-pub enum Reach {
+pub(crate) enum Reach {
     /// Only the given age identities: an empty environment and home.
     AgeOnly,
     /// The operator's PGP keyring and cloud accounts too.
@@ -72,25 +72,25 @@ pub enum Reach {
 }
 
 #[derive(Debug, Clone)]
-pub struct SopsProgram {
+pub(crate) struct SopsProgram {
     path: PathBuf,
 }
 
 impl SopsProgram {
     /// Finds `sops` in PATH.
-    pub fn find() -> Option<Self> {
+    pub(crate) fn find() -> Option<Self> {
         let path = std::env::var_os("PATH")?;
         let mut files = std::env::split_paths(&path).map(|dir| dir.join("sops"));
         files.find(|file| file.is_file()).map(|path| Self { path })
     }
 
-    pub fn require() -> Result<Self, SopsProgramError> {
+    pub(crate) fn require() -> Result<Self, SopsProgramError> {
         Self::find().ok_or(SopsProgramError::Missing)
     }
 
     /// Brings `file` to the recipients of `config`'s rule for it. `file` and
     /// `config` must be spelled alike, or sops finds another rule.
-    pub fn update_keys(
+    pub(crate) fn update_keys(
         &self,
         config: &Path,
         file: &Path,
@@ -106,7 +106,7 @@ impl SopsProgram {
     }
 
     /// Encrypts `file` with a new data key, in place, written as `config` says (`stores`).
-    pub fn rotate(
+    pub(crate) fn rotate(
         &self,
         config: &Path,
         file: &Path,
@@ -123,7 +123,7 @@ impl SopsProgram {
     }
 
     /// Decrypts `file` and checks its MAC; the plaintext goes nowhere.
-    pub fn opens(
+    pub(crate) fn opens(
         &self,
         file: &Path,
         format: Format,
@@ -138,7 +138,7 @@ impl SopsProgram {
     }
 
     /// Decrypts `file` and checks its MAC; gives the value at `path`.
-    pub fn value(
+    pub(crate) fn value(
         &self,
         file: &Path,
         format: Format,
@@ -153,7 +153,7 @@ impl SopsProgram {
     }
 
     /// Encrypts `plain` to the rule that `config` has for `file`; returns the encrypted text.
-    pub fn encrypt(
+    pub(crate) fn encrypt(
         &self,
         config: &Path,
         file: &Path,
@@ -177,7 +177,7 @@ impl SopsProgram {
     /// Sets the value at `path` (a list of keys) to a string; the file is written as `config`
     /// says (`stores`).
     #[allow(clippy::too_many_arguments)]
-    pub fn set(
+    pub(crate) fn set(
         &self,
         config: &Path,
         file: &Path,
@@ -197,7 +197,7 @@ impl SopsProgram {
     }
 
     /// What a person would type to do the same as [`Self::update_keys`].
-    pub fn update_keys_by_hand(config: &Path, file: &Path) -> String {
+    pub(crate) fn update_keys_by_hand(config: &Path, file: &Path) -> String {
         format!("sops --config {} updatekeys {}", config.display(), file.display())
     }
 }

@@ -20,12 +20,12 @@ const QUOTED: usize = 70;
 pub(super) struct Asked<'a> {
     /// Value of `SSH_ASKPASS_PROMPT` (ssh(1)): empty for a secret, `confirm`, or `none` for a
     /// notice that needs no answer.
-    pub kind: &'a str,
+    pub(crate) kind: &'a str,
     /// Process id of the asking ssh.
-    pub ssh: &'a str,
-    pub text: &'a str,
+    pub(crate) ssh: &'a str,
+    pub(crate) text: &'a str,
     /// Whether a person may be prompted.
-    pub may_ask: bool,
+    pub(crate) may_ask: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]

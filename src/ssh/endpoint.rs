@@ -32,8 +32,8 @@ pub struct Endpoint {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} does not name a machine: {why}")]
 pub struct EndpointError {
-    pub text: String,
-    pub why: &'static str,
+    pub(crate) text: String,
+    pub(crate) why: &'static str,
 }
 
 impl Advice for EndpointError {
@@ -49,7 +49,7 @@ impl Advice for EndpointError {
 }
 
 impl Endpoint {
-    pub fn new(host: impl Into<String>) -> Self {
+    pub(crate) fn new(host: impl Into<String>) -> Self {
         Self {
             user: None,
             host: host.into(),
@@ -72,7 +72,7 @@ impl Endpoint {
     }
 
     /// Returns the host as in a URL: an IPv6 address in brackets.
-    pub fn url_host(&self) -> String {
+    pub(crate) fn url_host(&self) -> String {
         if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
     }
 }

@@ -34,7 +34,7 @@ impl Advice for HostKeyError {
 }
 
 impl HostKey {
-    pub fn new(algorithm: &str, base64: &str) -> Result<Self, HostKeyError> {
+    pub(crate) fn new(algorithm: &str, base64: &str) -> Result<Self, HostKeyError> {
         let blob = STANDARD.decode(base64).map_err(|_| HostKeyError("the key is not base64"))?;
         // RFC 4253, 6.6: the blob begins with the algorithm's name as a string.
         let named = blob
@@ -48,7 +48,7 @@ impl HostKey {
     }
 
     /// Returns the name of the key's algorithm, as `ssh-ed25519`.
-    pub fn algorithm(&self) -> &str {
+    pub(crate) fn algorithm(&self) -> &str {
         &self.algorithm
     }
 

@@ -16,14 +16,14 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// A set of scanning threads, which end when it is dropped.
 #[derive(Debug)]
-pub struct HostKeyWatcher {
+pub(crate) struct HostKeyWatcher {
     found: Receiver<(Endpoint, HostKey)>,
     ending: Arc<AtomicBool>,
 }
 
 impl HostKeyWatcher {
     /// Starts a thread for each of `places`. `kinds` is a value of `HostKeyAlgorithms`.
-    pub fn start(places: &[Endpoint], kinds: &str) -> Self {
+    pub(crate) fn start(places: &[Endpoint], kinds: &str) -> Self {
         let (sender, found) = mpsc::channel();
         let ending = Arc::new(AtomicBool::new(false));
         for place in places {
@@ -47,7 +47,7 @@ impl HostKeyWatcher {
     }
 
     /// Returns the next key that was presented, and the address; `None` after `patience`.
-    pub fn next(&self, patience: Duration) -> Option<(Endpoint, HostKey)> {
+    pub(crate) fn next(&self, patience: Duration) -> Option<(Endpoint, HostKey)> {
         self.found.recv_timeout(patience).ok()
     }
 }

@@ -61,12 +61,12 @@ pub(super) fn request(request: &str, socket: &Path, host: &str) -> Result<Output
         .arg(format!("-oControlPath={}", config_path(socket)))
         .args(["--", host])
         .deadline(REQUEST)
-        .to_the_end()
+        .not_interrupted()
         .output()
 }
 
 /// Ends the masters that killed processes left, as far as they are noted in `run_dir`.
-pub fn end_left_over(run_dir: &Path) {
+pub(crate) fn end_left_over(run_dir: &Path) {
     let Ok(notes) = fs::read_dir(run_dir.join(NOTES)) else { return };
     for note in notes.flatten().map(|note| note.path()) {
         if let Err(error) = end_noted(&note) {

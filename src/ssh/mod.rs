@@ -10,21 +10,21 @@
 //! was opened with. Jump hosts are the operator's: their keys are checked by the operator's own
 //! settings.
 
-pub mod answers;
+pub(crate) mod answers;
 mod askpass;
 mod compression;
 mod endpoint;
 mod error;
 mod host_key;
-pub mod key_scan;
-pub mod key_watch;
+pub(crate) mod key_scan;
+pub(crate) mod key_watch;
 pub mod known_hosts;
 mod masters;
 mod options;
-pub mod privilege;
+pub(crate) mod privilege;
 mod quote;
 mod session;
-pub mod store_socket;
+pub(crate) mod store_socket;
 mod wait;
 
 pub use answers::AskpassResponder;
@@ -33,11 +33,11 @@ pub use endpoint::{Endpoint, EndpointError, reported_address};
 pub use error::SshError;
 pub use host_key::{HostKey, HostKeyError};
 pub use key_scan::{check_key, identify, scan_key, scan_keys};
-pub use key_watch::HostKeyWatcher;
+pub(crate) use key_watch::HostKeyWatcher;
 pub use known_hosts::lookup::{Known, known, known_hosts_name, known_keys, user_known_hosts};
-pub use masters::end_left_over;
+pub(crate) use masters::end_left_over;
 pub use options::interactive;
 pub use privilege::{PasswordProgram, Privilege};
-pub use quote::{quote, remote_command};
+pub(crate) use quote::{quote, remote_command};
 pub use session::Session;
 pub use wait::{Other, Seen, WaitError, wait_for};

@@ -104,11 +104,11 @@ impl PrivilegeEscalation {
 /// The command line of a client of the session's master.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
-    pub options: Vec<String>,
-    pub host: String,
+    pub(crate) options: Vec<String>,
+    pub(crate) host: String,
     /// The machine as people know it.
-    pub name: String,
-    pub deadline: Duration,
+    pub(crate) name: String,
+    pub(crate) deadline: Duration,
 }
 
 impl Client {

@@ -5,12 +5,12 @@
 /// ssh passes one string to the login shell of the remote user. Its words are quoted for POSIX
 /// shells and fish alike: backslashes are outside of the single quotes, because fish interprets
 /// them inside too.
-pub fn remote_command<S: AsRef<str>>(argv: &[S]) -> String {
+pub(crate) fn remote_command<S: AsRef<str>>(argv: &[S]) -> String {
     argv.iter().map(|word| quote(word.as_ref())).collect::<Vec<_>>().join(" ")
 }
 
 /// Quotes one word.
-pub fn quote(word: &str) -> String {
+pub(crate) fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();

@@ -33,35 +33,35 @@ use crate::ui::prompt::Prompter;
 /// by what it does, the connection whoever finds the machine somewhere else. The inputs are
 /// read as fields of the context itself (`cx.config`), and no step can write to them.
 #[derive(Debug)]
-pub struct Context {
+pub(crate) struct Context {
     inputs: Inputs,
-    pub memory: Memory,
-    pub connection: Connection,
+    pub(crate) memory: Memory,
+    pub(crate) connection: Connection,
     /// Where it is told what happens, in the name of the step that is at work.
-    pub events: Events,
+    pub(crate) events: Events,
 }
 
 /// What a run is given, and what is found once on the source.
 #[derive(Debug)]
-pub struct Inputs {
-    pub config: Config,
-    pub run: RunIdentity,
+pub(crate) struct Inputs {
+    pub(crate) config: Config,
+    pub(crate) run: RunIdentity,
     /// The run's private folder (mode 0700).
-    pub dir: PathBuf,
-    pub prompter: Arc<dyn Prompter>,
+    pub(crate) dir: PathBuf,
+    pub(crate) prompter: Arc<dyn Prompter>,
     nix: OnceCell<Nix>,
     operator: OnceCell<Identities>,
 }
 
 /// What a run knows of what was done, asked and found.
 #[derive(Debug)]
-pub struct Memory {
-    pub journal: Journal,
-    pub answers: Answers,
+pub(crate) struct Memory {
+    pub(crate) journal: Journal,
+    pub(crate) answers: Answers,
     /// Nothing comes after the check: what would be asked about later is a finding.
-    pub check_alone: bool,
+    pub(crate) check_alone: bool,
     /// What the target reported of its hardware in this process.
-    pub hardware_report: Option<String>,
+    pub(crate) hardware_report: Option<String>,
     /// What steps made in this process that cannot be observed without it: the
     /// paths that were built, the checks that passed.
     produced: BTreeMap<StepId, Evidence>,
@@ -72,32 +72,32 @@ pub struct Memory {
 
 /// The way to the target, and what was found at its end.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     /// Where it answers: as it was named, until it is found elsewhere.
-    pub address: Option<Endpoint>,
-    pub phase: Phase,
-    pub target: Option<Target>,
+    pub(crate) address: Option<Endpoint>,
+    pub(crate) phase: Phase,
+    pub(crate) target: Option<Target>,
 }
 
 /// What a person, or a flag, has answered in this process. Never written down.
 #[derive(Debug, Default)]
-pub struct Answers {
+pub(crate) struct Answers {
     /// Whether each step that was asked about may run.
-    pub confirmed: BTreeMap<StepId, Disposition>,
+    pub(crate) confirmed: BTreeMap<StepId, Disposition>,
     /// Passphrases by the file in which disko reads them.
-    pub passphrases: BTreeMap<String, Secret>,
+    pub(crate) passphrases: BTreeMap<String, Secret>,
     /// Passphrases that were made up, and where they are to be kept.
-    pub made: Vec<(SecretPlace, Secret)>,
+    pub(crate) made: Vec<(SecretPlace, Secret)>,
     /// What happens to disks whose layout changed after they were formatted.
-    pub changed_layout: Option<ChangedLayout>,
+    pub(crate) changed_layout: Option<ChangedLayout>,
     /// The report of the hardware that was agreed to, by its hash.
-    pub hardware: Option<String>,
+    pub(crate) hardware: Option<String>,
     /// Whether the disks of the layout may be erased.
-    pub erasure: bool,
+    pub(crate) erasure: bool,
     /// What recipients may gain in the secrets.
-    pub granted: Vec<Gain>,
+    pub(crate) granted: Vec<Gain>,
     /// Passwords for sudo on the target, by user.
-    pub sudo: BTreeMap<String, Secret>,
+    pub(crate) sudo: BTreeMap<String, Secret>,
 }
 
 impl Deref for Context {
@@ -124,7 +124,7 @@ impl Memory {
 }
 
 impl Context {
-    pub fn new(
+    pub(crate) fn new(
         config: Config,
         run: RunIdentity,
         dir: PathBuf,
@@ -143,7 +143,7 @@ impl Context {
     }
 
     /// The connected target, or an error that says how to name it.
-    pub fn target(&self) -> Result<&Target, StepError> {
+    pub(crate) fn target(&self) -> Result<&Target, StepError> {
         self.connection.target.as_ref().ok_or_else(|| {
             StepError::new(
                 "there is no connection to the target",
@@ -154,7 +154,7 @@ impl Context {
     }
 
     /// The host's evaluated configuration; the first call takes some seconds.
-    pub fn facts(&self) -> Result<&Facts, StepError> {
+    pub(crate) fn facts(&self) -> Result<&Facts, StepError> {
         if let Some(facts) = self.memory.facts.get() {
             return Ok(facts);
         }
@@ -163,17 +163,17 @@ impl Context {
     }
 
     /// What was evaluated holds no longer: the configuration has moved on.
-    pub fn forget_facts(&mut self) {
+    pub(crate) fn forget_facts(&mut self) {
         self.memory.facts.take();
     }
 
     /// The operator's identities; the first call may ask for them by a command.
-    pub fn operator(&self) -> &Identities {
+    pub(crate) fn operator(&self) -> &Identities {
         self.operator.get_or_init(|| Identities::of_operator(&Places::of_process()))
     }
 
     /// Nix on the source, looked for when it is first needed.
-    pub fn nix(&self) -> Result<&Nix, StepError> {
+    pub(crate) fn nix(&self) -> Result<&Nix, StepError> {
         if let Some(nix) = self.nix.get() {
             return Ok(nix);
         }
@@ -182,7 +182,7 @@ impl Context {
     }
 
     /// Where the systems of this run are built.
-    pub fn builder(&self) -> Result<&Builder, StepError> {
+    pub(crate) fn builder(&self) -> Result<&Builder, StepError> {
         if let Some(builder) = self.memory.builder.get() {
             return Ok(builder);
         }
@@ -192,25 +192,25 @@ impl Context {
     }
 
     /// Whether the target builds for itself; not so where it cannot be told.
-    pub fn target_builds(&self) -> bool {
+    pub(crate) fn target_builds(&self) -> bool {
         matches!(self.builder(), Ok(Builder::Target))
     }
 
-    pub fn keys(&self) -> RunKeys {
+    pub(crate) fn keys(&self) -> RunKeys {
         RunKeys::in_dir(&self.dir)
     }
 
-    pub fn staged(&self) -> bool {
+    pub(crate) fn staged(&self) -> bool {
         self.config.is_staged()
     }
 
     /// With what evidence the journal says that `step` was finished.
-    pub fn finished(&self, step: StepId) -> Option<&Evidence> {
+    pub(crate) fn finished(&self, step: StepId) -> Option<&Evidence> {
         journal::finished(self.memory.journal.lines(), step)
     }
 
     /// The bytes of a key of `--disk-encryption-keys`, read when they are first needed.
-    pub fn disk_key(&self, remote: &str) -> Result<Secret, StepError> {
+    pub(crate) fn disk_key(&self, remote: &str) -> Result<Secret, StepError> {
         let mut read = self.memory.disk_keys.borrow_mut();
         if let Some(bytes) = read.get(remote) {
             return Ok(bytes.clone());
@@ -225,37 +225,37 @@ impl Context {
     }
 
     /// What `step` made in this process alone.
-    pub fn produced(&self, step: StepId) -> Option<&Evidence> {
+    pub(crate) fn produced(&self, step: StepId) -> Option<&Evidence> {
         self.memory.produced.get(&step)
     }
 
     /// What `step` made in this process, else what the journal says of it.
-    pub fn evidence(&self, step: StepId) -> Option<&Evidence> {
+    pub(crate) fn evidence(&self, step: StepId) -> Option<&Evidence> {
         self.produced(step).or_else(|| self.finished(step))
     }
 
     /// What a step has left, in this process or an earlier one.
-    pub fn output<T: StepFacts>(&self) -> Result<T, StepError> {
+    pub(crate) fn output<T: StepFacts>(&self) -> Result<T, StepError> {
         self.known_output()?.ok_or_else(|| not_done(T::STEP))
     }
 
     /// What a step has left so far; none where it was not done.
-    pub fn known_output<T: StepFacts>(&self) -> Result<Option<T>, StepError> {
+    pub(crate) fn known_output<T: StepFacts>(&self) -> Result<Option<T>, StepError> {
         Ok(self.evidence(T::STEP).map_or(Ok(None), Evidence::read)?)
     }
 
     /// What the journal says that a step left when it was finished.
-    pub fn finished_output<T: StepFacts>(&self) -> Result<Option<T>, StepError> {
+    pub(crate) fn finished_output<T: StepFacts>(&self) -> Result<Option<T>, StepError> {
         Ok(journal::output(self.memory.journal.lines())?)
     }
 
     /// What the journal says that a step last meant to do.
-    pub fn intended<T: StepFacts>(&self) -> Result<Option<T>, StepError> {
+    pub(crate) fn intended<T: StepFacts>(&self) -> Result<Option<T>, StepError> {
         Ok(journal::intended(self.memory.journal.lines())?)
     }
 
     /// Remembers what a step made in this process.
-    pub fn produce<T: StepFacts>(
+    pub(crate) fn produce<T: StepFacts>(
         &mut self,
         summary: impl Into<String>,
         output: &T,
@@ -265,13 +265,13 @@ impl Context {
     }
 
     /// The same for a step that leaves nothing but its proof.
-    pub fn produce_evidence(&mut self, step: StepId, evidence: Evidence) {
+    pub(crate) fn produce_evidence(&mut self, step: StepId, evidence: Evidence) {
         self.memory.produced.insert(step, evidence);
     }
 
     /// The status of a step of the installer's phase, once that phase is over:
     /// it is done if the journal says so, and never runs again in any case.
-    pub fn over_since_installed(&self, step: StepId) -> Option<Status> {
+    pub(crate) fn over_since_installed(&self, step: StepId) -> Option<Status> {
         let over = match self.connection.phase {
             Phase::Installed => true,
             // The machine is between two systems: what was installed is installed.
@@ -287,7 +287,7 @@ impl Context {
     }
 
     /// The user who does the last part of the journey.
-    pub fn primary_user(&self) -> Result<String, StepError> {
+    pub(crate) fn primary_user(&self) -> Result<String, StepError> {
         if let Some(user) = &self.config.user {
             return Ok(user.clone());
         }
@@ -308,7 +308,7 @@ impl Context {
 }
 
 /// The error of a step that needs what another one leaves.
-pub fn not_done(step: StepId) -> StepError {
+pub(crate) fn not_done(step: StepId) -> StepError {
     StepError::new(
         format!("the step {step} has not been done"),
         "what it leaves is not in the journal",

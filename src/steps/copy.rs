@@ -17,10 +17,10 @@ use crate::steps::build::{
 use crate::steps::{disks, hardware};
 use crate::target::NEW_ROOT;
 
-pub struct Copy;
+pub(crate) struct Copy;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct CopyOutput {
+pub(crate) struct CopyOutput {
     /// What is in the store on the new disks.
     system: StorePath,
 }
@@ -102,7 +102,11 @@ fn with_sources(cx: &Context) -> Result<bool, StepError> {
 
 /// Copies the sources of the configuration at a commit and of all its inputs into the
 /// target's store: the owner can rebuild there without credentials for the private ones.
-pub fn sources_to(cx: &Context, revision: &str, root: Option<&str>) -> Result<(), StepError> {
+pub(crate) fn sources_to(
+    cx: &Context,
+    revision: &str,
+    root: Option<&str>,
+) -> Result<(), StepError> {
     let session = &cx.target()?.session;
     let (store, opts) = (session.nix_store_url(root), session.nix_ssh_opts());
     let flake = repo_at(cx.config.repo()?, revision);
@@ -116,7 +120,7 @@ pub fn sources_to(cx: &Context, revision: &str, root: Option<&str>) -> Result<()
 
 /// Copies the closures of `paths` into the target's store, or the one below `root`
 /// there. What the target's own substituters have, it takes from them.
-pub fn to_store(
+pub(crate) fn to_store(
     cx: &Context,
     session: &Session,
     root: Option<&str>,

@@ -15,12 +15,12 @@ use crate::steps::Step;
 use crate::steps::secrets;
 use crate::steps::secrets::{NO_SECRETS, SecretsOutput};
 
-pub struct Lock;
+pub(crate) struct Lock;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct LockOutput {
+pub(crate) struct LockOutput {
     /// The commit of the secrets that the lock names.
-    pub revision: String,
+    pub(crate) revision: String,
 }
 
 impl StepFacts for LockOutput {
@@ -76,7 +76,7 @@ impl Step for Lock {
 
 /// Moves the secrets input of the flake at `root` to the commit `pushed`, or to a later
 /// one that opens with the host's key just as well.
-pub fn lock_in(cx: &Context, root: &Path, pushed: &str) -> Result<(), StepError> {
+pub(crate) fn lock_in(cx: &Context, root: &Path, pushed: &str) -> Result<(), StepError> {
     let input = input(cx);
     cx.nix()?.flake_update_input(root, &input)?;
     // What somebody has pushed since is known here from now on.
@@ -111,7 +111,7 @@ fn leads_on(cx: &Context, pushed: &str, locked: &str) -> Result<bool, StepError>
 }
 
 /// Whether the input of the secrets follows what is pushed: found before anything is.
-pub fn follows(cx: &Context) -> Result<(), StepError> {
+pub(crate) fn follows(cx: &Context) -> Result<(), StepError> {
     let place = secrets::place(cx)?;
     let to = Destination::of(place.repo(), &cx.config.push)?;
     let name = input(cx);
@@ -151,6 +151,6 @@ fn locked(cx: &Context, root: &Path) -> Result<Option<String>, StepError> {
     Ok(flake.inputs.get(&input(cx)).and_then(|input| input.revision()).map(ToOwned::to_owned))
 }
 
-pub fn input(cx: &Context) -> String {
+pub(crate) fn input(cx: &Context) -> String {
     cx.config.secrets.as_ref().and_then(|s| s.input.clone()).unwrap_or_default()
 }

@@ -16,11 +16,11 @@ use crate::ssh::{Endpoint, known_hosts_name, known_keys};
 use crate::steps::Step;
 use crate::target::Phase;
 
-pub struct Login;
+pub(crate) struct Login;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct LoginOutput {
-    pub user: Option<String>,
+pub(crate) struct LoginOutput {
+    pub(crate) user: Option<String>,
     /// The user's known_hosts takes no lines.
     known_hosts_closed: Option<Said>,
 }

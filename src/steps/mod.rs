@@ -1,25 +1,25 @@
 //! One file per step of the journey.
 
-pub mod build;
-pub mod check;
-pub mod connect;
-pub mod context;
-pub mod copy;
-pub mod disks;
+pub(crate) mod build;
+pub(crate) mod check;
+pub(crate) mod connect;
+pub(crate) mod context;
+pub(crate) mod copy;
+pub(crate) mod disks;
 pub mod hardware;
-pub mod identity;
-pub mod install;
-pub mod installer;
-pub mod lock;
-pub mod login;
-pub mod publish;
-pub mod reboot;
-pub mod rebuild;
-pub mod repos;
-pub mod retire;
-pub mod secrets;
-pub mod shared_edit;
-pub mod undo;
+pub(crate) mod identity;
+pub(crate) mod install;
+pub(crate) mod installer;
+pub(crate) mod lock;
+pub(crate) mod login;
+pub(crate) mod publish;
+pub(crate) mod reboot;
+pub(crate) mod rebuild;
+pub(crate) mod repos;
+pub(crate) mod retire;
+pub(crate) mod secrets;
+pub(crate) mod shared_edit;
+pub(crate) mod undo;
 
 use context::Context;
 
@@ -27,7 +27,7 @@ use crate::error::StepError;
 use crate::run::step::{Disposition, Effect, Evidence, Status, StepId};
 
 /// The step with this id.
-pub fn step(id: StepId) -> Box<dyn Step> {
+pub(crate) fn step(id: StepId) -> Box<dyn Step> {
     match id {
         StepId::Check => Box::new(check::Check),
         StepId::Identity => Box::new(identity::Identity),
@@ -50,7 +50,7 @@ pub fn step(id: StepId) -> Box<dyn Step> {
 
 /// A step of the journey. `observe` never changes anything; after a successful
 /// `apply` it must say `Done`.
-pub trait Step {
+pub(crate) trait Step {
     fn id(&self) -> StepId;
     /// What it changes; where that depends on the configuration, what it would change here.
     fn effects(&self, cx: &Context) -> &'static [Effect];

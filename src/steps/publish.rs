@@ -24,10 +24,10 @@ use crate::steps::rebuild::RebuildOutput;
 use crate::steps::{hardware, retire};
 use crate::ui::prompt::Question;
 
-pub struct Publish;
+pub(crate) struct Publish;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct PublishOutput {
+pub(crate) struct PublishOutput {
     /// The commit that the remote has.
     #[serde(default)]
     revision: String,

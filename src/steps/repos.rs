@@ -18,12 +18,12 @@ use crate::steps::Step;
 use crate::target::Phase;
 use crate::ui::prompt::Question;
 
-pub struct Repos;
+pub(crate) struct Repos;
 
 /// The commit that is checked out in each folder below the user's home.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct ReposOutput(BTreeMap<String, String>);
+pub(crate) struct ReposOutput(BTreeMap<String, String>);
 
 impl StepFacts for ReposOutput {
     const STEP: StepId = StepId::Repos;
@@ -149,7 +149,7 @@ impl Step for Repos {
 }
 
 /// Whether the repositories are copied; where not, why.
-pub fn copied(cx: &Context) -> Result<bool, StepError> {
+pub(crate) fn copied(cx: &Context) -> Result<bool, StepError> {
     Ok(cx.config.copy_repos && lost(cx)?.is_none())
 }
 
@@ -164,7 +164,7 @@ fn lost(cx: &Context) -> Result<Option<String>, StepError> {
 }
 
 /// The repositories that go along: the config, and the secrets where they are apart.
-pub fn dirs(cx: &Context) -> Vec<PathBuf> {
+pub(crate) fn dirs(cx: &Context) -> Vec<PathBuf> {
     let secrets = cx.config.secrets.as_ref().filter(|secrets| secrets.input.is_some());
     let config = cx.config.host_system().map(|host| host.dir.clone());
     [config, secrets.map(|secrets| secrets.dir.clone())].into_iter().flatten().collect()
@@ -172,7 +172,7 @@ pub fn dirs(cx: &Context) -> Vec<PathBuf> {
 
 /// Where a repository goes, below the home: as on the source, where it is in the
 /// operator's home; else by its name.
-pub fn place(cx: &Context, dir: &std::path::Path) -> String {
+pub(crate) fn place(cx: &Context, dir: &std::path::Path) -> String {
     let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if let Some(folder) = &cx.config.repos_dir {
         return folder.join(name).display().to_string();

@@ -30,21 +30,21 @@ use crate::steps::repos::Repos;
 use crate::steps::secrets::{self, NO_SECRETS, SecretsOutput};
 use crate::ui::prompt::Question;
 
-pub struct Retire;
+pub(crate) struct Retire;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct RetireOutput {
+pub(crate) struct RetireOutput {
     /// The recipient that went.
     retired: Option<String>,
     /// The commit of the secrets in which it is out.
     revision: Option<String>,
     /// The commit of nix-config that locks it, where the lock followed.
-    pub config: Option<String>,
+    pub(crate) config: Option<String>,
 }
 
 /// Which recipient is about to go.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RetireIntention {
+pub(crate) struct RetireIntention {
     retired: String,
 }
 
@@ -145,7 +145,7 @@ impl Step for Retire {
 
 /// Whether what is checked out is `since` or, on it, the commit of this step, which
 /// moves a lock and nothing that runs.
-pub fn still_at(cx: &Context, repo: &Repo, since: &str) -> Result<bool, StepError> {
+pub(crate) fn still_at(cx: &Context, repo: &Repo, since: &str) -> Result<bool, StepError> {
     if repo.head()? == since {
         return Ok(true);
     }
@@ -230,7 +230,7 @@ fn replace(cx: &Context, secrets: &SecretsRepo, old: &str) -> Result<(), StepErr
 }
 
 /// The files, `.sops.yaml` among them, in which a recipient is named.
-pub fn named_in(secrets: &SecretsRepo, recipient: &str) -> Result<Vec<PathBuf>, StepError> {
+pub(crate) fn named_in(secrets: &SecretsRepo, recipient: &str) -> Result<Vec<PathBuf>, StepError> {
     let config = secrets.dir.join(&secrets.sops_config);
     let dir = config.parent().unwrap_or(&secrets.dir);
     let mut named = Vec::new();
@@ -264,7 +264,7 @@ fn read(path: &Path) -> Result<String, StepError> {
     std::fs::read_to_string(path).map_err(|error| unwritten(path, &error))
 }
 
-pub fn unwritten(path: &Path, error: &std::io::Error) -> StepError {
+pub(crate) fn unwritten(path: &Path, error: &std::io::Error) -> StepError {
     StepError::new(
         format!("{} could not be edited", path.display()),
         error.to_string(),
@@ -272,7 +272,7 @@ pub fn unwritten(path: &Path, error: &std::io::Error) -> StepError {
     )
 }
 
-pub fn still_named(old: &str, file: &Path) -> StepError {
+pub(crate) fn still_named(old: &str, file: &Path) -> StepError {
     StepError::new(
         format!("{old} is still named in {}", file.display()),
         "it stands there as somebody else's too, or the file falls to no rule",

@@ -19,14 +19,14 @@ use crate::steps::secrets::SecretsOutput;
 const ATTEMPTS: usize = 5;
 
 /// The place of pushes of one repository.
-pub struct Destination {
+pub(crate) struct Destination {
     repo: Repo,
-    pub remote: String,
-    pub branch: String,
+    pub(crate) remote: String,
+    pub(crate) branch: String,
 }
 
 impl Destination {
-    pub fn of(repo: &Repo, push: &Push) -> Result<Self, StepError> {
+    pub(crate) fn of(repo: &Repo, push: &Push) -> Result<Self, StepError> {
         let (Some(remote), Some(current)) = (repo.remote()?, repo.branch()?) else {
             return Err(nowhere(repo));
         };
@@ -41,21 +41,21 @@ impl Destination {
     }
 
     /// The newest commit of the branch; none before its first push.
-    pub fn tip(&self) -> Result<Option<String>, StepError> {
+    pub(crate) fn tip(&self) -> Result<Option<String>, StepError> {
         Ok(self.repo.remote_tip(&self.remote, &self.branch)?)
     }
 
-    pub fn has(&self, revision: &str) -> Result<bool, StepError> {
+    pub(crate) fn has(&self, revision: &str) -> Result<bool, StepError> {
         Ok(self.repo.remote_has(&self.remote, &self.branch, revision)?)
     }
 
-    pub fn url(&self) -> Result<String, StepError> {
+    pub(crate) fn url(&self) -> Result<String, StepError> {
         Ok(self.repo.remote_url(&self.remote)?)
     }
 }
 
 /// A repository that is edited and pushed.
-pub struct SharedRepo<'a> {
+pub(crate) struct SharedRepo<'a> {
     repo: Repo,
     push: &'a Push,
     /// Private, for working trees.
@@ -67,48 +67,48 @@ pub struct SharedRepo<'a> {
 }
 
 /// What is committed of a working tree, from its root.
-pub struct Edit {
-    pub paths: Vec<PathBuf>,
-    pub message: String,
+pub(crate) struct Edit {
+    pub(crate) paths: Vec<PathBuf>,
+    pub(crate) message: String,
 }
 
 /// A commit that holds an edit.
-pub struct Published {
-    pub revision: String,
+pub(crate) struct Published {
+    pub(crate) revision: String,
     /// The remote had commits that the checkout had not.
-    pub moved_on: bool,
+    pub(crate) moved_on: bool,
     /// Why the checkout did not follow.
-    pub left: Option<String>,
+    pub(crate) left: Option<String>,
 }
 
 impl<'a> SharedRepo<'a> {
-    pub fn of(cx: &'a Context, repo: &Path) -> Result<Self, StepError> {
+    pub(crate) fn of(cx: &'a Context, repo: &Path) -> Result<Self, StepError> {
         Self::at(repo, &cx.config.push, &cx.dir)
     }
 
-    pub fn at(repo: &Path, push: &'a Push, dir: &'a Path) -> Result<Self, StepError> {
+    pub(crate) fn at(repo: &Path, push: &'a Push, dir: &'a Path) -> Result<Self, StepError> {
         let own = Box::new(|_: &Path| false);
         Ok(Self { repo: Repo::open(repo)?, push, dir, own, must_follow: *push == Push::No })
     }
 
     /// Lets local commits that changed nothing but these paths stand beside the remote's.
     #[must_use]
-    pub fn with_own(self, own: impl Fn(&Path) -> bool + 'a) -> Self {
+    pub(crate) fn with_own(self, own: impl Fn(&Path) -> bool + 'a) -> Self {
         Self { own: Box::new(own), ..self }
     }
 
     /// Makes it an error that the checkout cannot be brought to the edit.
     #[must_use]
-    pub fn must_follow(self) -> Self {
+    pub(crate) fn must_follow(self) -> Self {
         Self { must_follow: true, ..self }
     }
 
-    pub fn repo(&self) -> &Repo {
+    pub(crate) fn repo(&self) -> &Repo {
         &self.repo
     }
 
     /// The branch that is pushed to; none where nothing is pushed.
-    pub fn branch(&self) -> Result<Option<String>, StepError> {
+    pub(crate) fn branch(&self) -> Result<Option<String>, StepError> {
         Ok(match self.push {
             Push::No => None,
             push => Some(Destination::of(&self.repo, push)?.branch),
@@ -117,7 +117,7 @@ impl<'a> SharedRepo<'a> {
 
     /// The commit that an edit is made on: the remote's newest, or what is checked out
     /// where that is further.
-    pub fn base(&self) -> Result<String, StepError> {
+    pub(crate) fn base(&self) -> Result<String, StepError> {
         let head = self.repo.head()?;
         if *self.push == Push::No {
             return Ok(head);
@@ -139,7 +139,7 @@ impl<'a> SharedRepo<'a> {
     }
 
     /// What `look` finds in a private working tree of `revision`, by its root.
-    pub fn look<T>(
+    pub(crate) fn look<T>(
         &self,
         revision: &str,
         look: impl FnOnce(&Path) -> Result<T, StepError>,
@@ -159,7 +159,7 @@ impl<'a> SharedRepo<'a> {
     }
 
     /// Whether the remote holds `revision`, or need not.
-    pub fn is_published(&self, revision: &str) -> Result<bool, StepError> {
+    pub(crate) fn is_published(&self, revision: &str) -> Result<bool, StepError> {
         match self.push {
             Push::No => Ok(true),
             push => Destination::of(&self.repo, push)?.has(revision),
@@ -168,7 +168,7 @@ impl<'a> SharedRepo<'a> {
 
     /// Finds early what would keep an edit from being pushed; a refusing hook is found
     /// only by pushing.
-    pub fn check(&self) -> Result<(), StepError> {
+    pub(crate) fn check(&self) -> Result<(), StepError> {
         if *self.push == Push::No {
             return Ok(());
         }
@@ -180,7 +180,7 @@ impl<'a> SharedRepo<'a> {
     /// Makes an edit, commits and pushes it; made again when somebody pushed in between.
     /// `make` gets the root of a working tree; when it has nothing to change there, that
     /// tree's commit is what is pushed.
-    pub fn edit(
+    pub(crate) fn edit(
         &self,
         mut make: impl FnMut(&Path) -> Result<Option<Edit>, StepError>,
     ) -> Result<Published, StepError> {
@@ -235,7 +235,7 @@ impl<'a> SharedRepo<'a> {
     }
 
     /// Whether the checkout has `revision`, or cannot be brought to it.
-    pub fn has_followed(&self, revision: &str) -> Result<bool, StepError> {
+    pub(crate) fn has_followed(&self, revision: &str) -> Result<bool, StepError> {
         let has = self.repo.is_ancestor(revision, "HEAD")?;
         Ok(has || !self.must_follow && self.obstacle(revision)?.is_some())
     }
@@ -254,7 +254,7 @@ impl<'a> SharedRepo<'a> {
 
 impl Published {
     /// Tells what a person would not expect.
-    pub fn tell(&self, cx: &Context, repo: &Repo) {
+    pub(crate) fn tell(&self, cx: &Context, repo: &Repo) {
         let dir = repo.root().display();
         if self.moved_on {
             cx.events.note(format!("others had pushed to {dir}: the edit was made on theirs"));
@@ -271,7 +271,7 @@ impl Published {
 
 /// What is left to a person whose run pushes nothing, as commands; empty when there is
 /// nothing to push.
-pub fn left_to_push(cx: &Context) -> Result<Vec<String>, StepError> {
+pub(crate) fn left_to_push(cx: &Context) -> Result<Vec<String>, StepError> {
     let mut commands = Vec::new();
     let Some(host) = cx.config.host_system() else { return Ok(commands) };
     let config = host.dir.display();
@@ -296,7 +296,7 @@ pub fn left_to_push(cx: &Context) -> Result<Vec<String>, StepError> {
 }
 
 /// The URL of the repository's remote; none where it has none.
-pub fn url(repo: &Repo) -> Result<Option<String>, StepError> {
+pub(crate) fn url(repo: &Repo) -> Result<Option<String>, StepError> {
     Ok(match repo.remote()? {
         Some(remote) => Some(repo.remote_url(&remote)?),
         None => None,
@@ -327,7 +327,10 @@ fn nowhere(repo: &Repo) -> StepError {
 }
 
 /// Refuses changes that are not committed, but for those that are `expected`.
-pub fn require_clean(repo: &Repo, expected: impl Fn(&Path) -> bool) -> Result<(), StepError> {
+pub(crate) fn require_clean(
+    repo: &Repo,
+    expected: impl Fn(&Path) -> bool,
+) -> Result<(), StepError> {
     let dirty = repo.dirty()?.into_iter().filter(|path| !expected(path));
     let list: Vec<String> = dirty.map(|path| path.display().to_string()).collect();
     if list.is_empty() {

@@ -25,14 +25,14 @@ use crate::steps::secrets::SecretsIntention;
 use crate::steps::{hardware, secrets};
 
 /// Where the run pushed to, as it wrote down before it did.
-pub fn pushed_to(lines: &[Line]) -> Result<Push, FactsError> {
+pub(crate) fn pushed_to(lines: &[Line]) -> Result<Push, FactsError> {
     let intended = journal::intended::<SecretsIntention>(lines)?;
     Ok(intended.and_then(|intention| intention.branch).map_or(Push::No, Push::Branch))
 }
 
 /// Reverts the run's commits of nix-config that were not pushed, and restores what it
 /// left changed; says what was done.
-pub fn config(cx: &Context) -> Result<Vec<String>, StepError> {
+pub(crate) fn config(cx: &Context) -> Result<Vec<String>, StepError> {
     if added(cx.memory.journal.lines())?.is_some() {
         same_repository(cx)?;
     }
@@ -67,7 +67,7 @@ pub fn config(cx: &Context) -> Result<Vec<String>, StepError> {
 }
 
 /// The recipient that this run was the first to put into the rules.
-pub fn added(lines: &[Line]) -> Result<Option<String>, FactsError> {
+pub(crate) fn added(lines: &[Line]) -> Result<Option<String>, FactsError> {
     for line in lines {
         if let Entry::Started { step: StepId::Secrets, intention } = &line.entry
             && let Some(recipient) = intention.read::<SecretsIntention>()?.and_then(|it| it.adds)
@@ -95,7 +95,7 @@ fn same_repository(cx: &Context) -> Result<(), StepError> {
 
 /// Takes the run's recipient out of the rules and files, which get new data keys, and
 /// pushes that; says what was done.
-pub fn secrets(cx: &Context) -> Result<Vec<String>, StepError> {
+pub(crate) fn secrets(cx: &Context) -> Result<Vec<String>, StepError> {
     let Some(recipient) = added(cx.memory.journal.lines())? else { return Ok(Vec::new()) };
     let place = secrets::place(cx)?;
     let published = place

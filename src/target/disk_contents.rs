@@ -9,7 +9,7 @@ use crate::ui::text::size;
 const STACKED: [&str; 5] = ["raid", "lvm", "crypt", "mpath", "dm"];
 
 /// A line for what the disk holds, or one for each of its parts.
-pub fn lines(disk: &Disk) -> Vec<String> {
+pub(crate) fn lines(disk: &Disk) -> Vec<String> {
     if disk.parts.is_empty() {
         return vec![format!("on it now: {}", disk.contents())];
     }
@@ -42,7 +42,7 @@ fn line(part: &Part) -> String {
 }
 
 /// All disks of the target, each with whether the layout erases it.
-pub fn table(disks: &[Disk], layout: &LayoutDisks) -> String {
+pub(crate) fn table(disks: &[Disk], layout: &LayoutDisks) -> String {
     let mut text = String::from("disks of the target:");
     for disk in disks {
         let named = |group: &[Matched]| {
@@ -67,7 +67,7 @@ pub fn table(disks: &[Disk], layout: &LayoutDisks) -> String {
 }
 
 /// Refuses to take apart what disks outside of the layout have a part in.
-pub fn check_alone(matched: &[Matched], disks: &[Disk]) -> Result<(), DiskError> {
+pub(crate) fn check_alone(matched: &[Matched], disks: &[Disk]) -> Result<(), DiskError> {
     let others: Vec<&Disk> =
         disks.iter().filter(|disk| !matched.iter().any(|m| m.disk.path == disk.path)).collect();
     for Matched { disk, .. } in matched {

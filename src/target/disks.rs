@@ -11,29 +11,29 @@ use crate::facts::LayoutDisk;
 use crate::ui::text::size;
 
 /// Room for the smallest systems; the real size is known once they are built.
-pub const LEAST_BYTES: u64 = 3 << 30;
+pub(crate) const LEAST_BYTES: u64 = 3 << 30;
 
 /// The disks of a layout that the target has, told apart by what happens to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LayoutDisks {
+pub(crate) struct LayoutDisks {
     /// Are erased, which somebody has to allow.
-    pub erased: Vec<Matched>,
+    pub(crate) erased: Vec<Matched>,
     /// Stay as they are (`destroy = false`): disko makes on them what is missing, no more.
-    pub kept: Vec<Matched>,
+    pub(crate) kept: Vec<Matched>,
 }
 
 /// A disk of the layout and the real disk behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Matched {
+pub(crate) struct Matched {
     /// Name in the layout.
-    pub name: String,
+    pub(crate) name: String,
     /// Device path in the layout.
-    pub device: String,
-    pub disk: Disk,
+    pub(crate) device: String,
+    pub(crate) disk: Disk,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum DiskError {
+pub(crate) enum DiskError {
     #[error("the layout has no disk")]
     NoLayout,
     #[error("disk {name:?} of the layout is {device}, which the target does not have")]
@@ -90,7 +90,10 @@ impl Advice for DiskError {
 }
 
 /// Finds the real disk of each disk of the layout.
-pub fn match_layout(layout: &[LayoutDisk], disks: &[Disk]) -> Result<LayoutDisks, DiskError> {
+pub(crate) fn match_layout(
+    layout: &[LayoutDisk],
+    disks: &[Disk],
+) -> Result<LayoutDisks, DiskError> {
     if layout.is_empty() {
         return Err(DiskError::NoLayout);
     }
@@ -123,7 +126,7 @@ pub fn match_layout(layout: &[LayoutDisk], disks: &[Disk]) -> Result<LayoutDisks
 
 /// The disks among the devices that a script names, those that it erases first; it erases
 /// no others.
-pub fn match_named(named: &[LayoutDisk], disks: &[Disk]) -> Result<LayoutDisks, DiskError> {
+pub(crate) fn match_named(named: &[LayoutDisk], disks: &[Disk]) -> Result<LayoutDisks, DiskError> {
     let mut matched = LayoutDisks::default();
     let (erased, kept): (Vec<_>, Vec<_>) = named.iter().partition(|disk| disk.destroy);
     for wanted in erased.into_iter().chain(kept) {
@@ -162,7 +165,7 @@ fn used_at(disk: &Disk) -> Option<&str> {
 
 /// Refuses disks that must not be erased whatever the user says. `ours` tells
 /// whether a mount point belongs to the installation itself (below /mnt).
-pub fn check_usable(layout: &LayoutDisks, needed_bytes: u64) -> Result<(), DiskError> {
+pub(crate) fn check_usable(layout: &LayoutDisks, needed_bytes: u64) -> Result<(), DiskError> {
     if layout.erased.is_empty() {
         return Err(DiskError::NothingErased);
     }
@@ -192,7 +195,7 @@ fn ours(mount: &str) -> bool {
 }
 
 /// Requires that `erase` names every disk that the layout erases, and nothing else.
-pub fn check_named(layout: &LayoutDisks, erase: &[String]) -> Result<(), DiskError> {
+pub(crate) fn check_named(layout: &LayoutDisks, erase: &[String]) -> Result<(), DiskError> {
     let matched = &layout.erased;
     for given in erase {
         let is_it = |m: &&Matched| m.disk.path == *given || m.disk.is_named(given);
@@ -225,7 +228,7 @@ pub fn check_named(layout: &LayoutDisks, erase: &[String]) -> Result<(), DiskErr
 impl Disk {
     /// The name by which the disk is recognised at another boot: serial, else a
     /// by-id name, else a by-path name, else the device path.
-    pub fn stable_name(&self) -> String {
+    pub(crate) fn stable_name(&self) -> String {
         let link = |part: &str| self.links.iter().find(|link| link.contains(part)).cloned();
         self.serial
             .clone()
@@ -236,7 +239,7 @@ impl Disk {
 
     /// Whether `name` is the serial or a link name of the disk (with or without
     /// its folder); a bare `/dev/sda` is not enough, unless there is nothing better.
-    pub fn is_named(&self, name: &str) -> bool {
+    pub(crate) fn is_named(&self, name: &str) -> bool {
         self.serial.as_deref() == Some(name)
             || self.links.iter().any(|link| {
                 link == name || link.rsplit('/').next().is_some_and(|last| last == name)
@@ -245,7 +248,7 @@ impl Disk {
     }
 
     /// What is on the disk, in a few words.
-    pub fn contents(&self) -> String {
+    pub(crate) fn contents(&self) -> String {
         if self.parts.is_empty() {
             return if self.guid.is_some() { "empty partition table" } else { "blank" }.to_owned();
         }

@@ -29,7 +29,7 @@ exec cryptsetup luksAddKey --batch-mode --key-file <(printf %s "$old") "$@" "$de
 
 /// Why a passphrase was not changed.
 #[derive(Debug, thiserror::Error)]
-pub enum LuksError {
+pub(crate) enum LuksError {
     #[error("{device} is not a LUKS volume")]
     NotLuks { device: String },
     #[error("neither passphrase opens {volume}")]
@@ -85,22 +85,22 @@ impl Advice for LuksError {
 
 /// A LUKS device of a machine, open or closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LuksDevice {
+pub(crate) struct LuksDevice {
     /// Its name in /dev/mapper; `None` while it is closed.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// The encrypted device.
-    pub device: String,
+    pub(crate) device: String,
 }
 
 impl LuksDevice {
     /// Returns its name for people: that in /dev/mapper, else the device.
-    pub fn display_name(&self) -> &str {
+    pub(crate) fn display_name(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.device)
     }
 }
 
 /// Returns the LUKS volumes on `disks`, without duplicates.
-pub fn volumes(disks: &[Disk]) -> Vec<LuksDevice> {
+pub(crate) fn volumes(disks: &[Disk]) -> Vec<LuksDevice> {
     let mut volumes: Vec<LuksDevice> = Vec::new();
     for disk in disks {
         for (index, part) in disk.parts.iter().enumerate() {
@@ -119,7 +119,7 @@ pub fn volumes(disks: &[Disk]) -> Vec<LuksDevice> {
 
 /// The outcome of changing a passphrase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PassphraseChange {
+pub(crate) enum PassphraseChange {
     Changed,
     /// An interrupted change had added the new passphrase; now the old one is removed.
     Completed,
@@ -129,7 +129,7 @@ pub enum PassphraseChange {
 
 /// The LUKS header of a volume, on the machine at the other end of a session.
 #[derive(Debug)]
-pub struct LuksHeader<'a> {
+pub(crate) struct LuksHeader<'a> {
     session: &'a Session,
     volume: &'a LuksDevice,
     /// Of a LUKS2 header; LUKS1 has none.
@@ -138,7 +138,7 @@ pub struct LuksHeader<'a> {
 
 impl<'a> LuksHeader<'a> {
     /// Reads the header with cryptsetup; refuses a device that is not a LUKS volume.
-    pub fn read(session: &'a Session, volume: &'a LuksDevice) -> Result<Self, LuksError> {
+    pub(crate) fn read(session: &'a Session, volume: &'a LuksDevice) -> Result<Self, LuksError> {
         let header = Self { session, volume, metadata: None };
         let dump = header.cryptsetup(&["luksDump", "--dump-json-metadata"]).output();
         let dump = dump.map_err(|source| header.failed("reading the header", source))?;
@@ -161,12 +161,12 @@ impl<'a> LuksHeader<'a> {
     }
 
     /// Counts the keyslots in use; `None` for LUKS1.
-    pub fn keyslots(&self) -> Option<usize> {
+    pub(crate) fn keyslots(&self) -> Option<usize> {
         self.metadata.as_ref().map(|metadata| metadata.keyslots.len())
     }
 
     /// Returns the number of the keyslot that a passphrase opens, if any.
-    pub fn test(&self, passphrase: &Secret) -> Result<Option<String>, LuksError> {
+    pub(crate) fn test(&self, passphrase: &Secret) -> Result<Option<String>, LuksError> {
         // A token (TPM, FIDO2) must not open it in the passphrase's place: no token has this type.
         let tried = self
             .cryptsetup(&[
@@ -189,7 +189,7 @@ impl<'a> LuksHeader<'a> {
     }
 
     /// Replaces the passphrase `old` by `new`. Changes nothing where neither opens the volume.
-    pub fn change(&self, old: &Secret, new: &Secret) -> Result<PassphraseChange, LuksError> {
+    pub(crate) fn change(&self, old: &Secret, new: &Secret) -> Result<PassphraseChange, LuksError> {
         let change = match (self.test(old)?, self.test(new)?) {
             (None, None) => return Err(LuksError::NoMatch { volume: self.volume_name() }),
             (None, Some(_)) => return Ok(PassphraseChange::AlreadyDone),

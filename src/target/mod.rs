@@ -5,10 +5,10 @@
 //! Invariant: the [`Phase`] follows from the host key that answers and from the system's own
 //! os-release, never from what an earlier step should have left.
 
-pub mod disk_contents;
-pub mod disks;
-pub mod luks;
-pub mod passphrase;
+pub(crate) mod disk_contents;
+pub(crate) mod disks;
+pub(crate) mod luks;
+pub(crate) mod passphrase;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::ssh::{HostKey, Session, reported_address};
 
 /// The system that runs on the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Nothing is known of it: no target was named, or it does not answer between two systems.
     Unknown,
     /// Any Linux but a NixOS installer: a rescue system, a cloud image.
@@ -44,68 +44,68 @@ impl fmt::Display for Phase {
 
 /// A target with an open SSH session.
 #[derive(Debug)]
-pub struct Target {
-    pub session: Session,
+pub(crate) struct Target {
+    pub(crate) session: Session,
     /// The host key that it proved to have.
-    pub host_key: HostKey,
-    pub facts: TargetFacts,
+    pub(crate) host_key: HostKey,
+    pub(crate) facts: TargetFacts,
 }
 
 /// Facts that the running system reports about itself; read once a boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TargetFacts {
+pub(crate) struct TargetFacts {
     /// `/proc/sys/kernel/random/boot_id`, a new one at every boot.
-    pub boot_id: String,
+    pub(crate) boot_id: String,
     /// `ID` of os-release(5).
-    pub os: String,
+    pub(crate) os: String,
     /// `VARIANT_ID` of os-release(5), else empty.
-    pub variant: String,
+    pub(crate) variant: String,
     /// nix's name of the system, as `x86_64-linux`.
-    pub system: String,
-    pub memory_bytes: u64,
+    pub(crate) system: String,
+    pub(crate) memory_bytes: u64,
     /// Whether it was booted by UEFI; otherwise by BIOS.
-    pub uefi: bool,
+    pub(crate) uefi: bool,
     /// Store path of the active NixOS system, where the system is NixOS.
-    pub current_system: Option<String>,
+    pub(crate) current_system: Option<String>,
     /// Store path of the booted NixOS system, where the system is NixOS.
-    pub booted_system: Option<String>,
+    pub(crate) booted_system: Option<String>,
     /// Its IPv4 and IPv6 addresses of global scope.
-    pub addresses: Vec<String>,
-    pub disks: Vec<Disk>,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) disks: Vec<Disk>,
 }
 
 /// A block device of type disk, and its contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Disk {
+pub(crate) struct Disk {
     /// The kernel's name, as `/dev/vda`.
-    pub path: String,
-    pub model: Option<String>,
-    pub serial: Option<String>,
-    pub size_bytes: u64,
-    pub removable: bool,
-    pub read_only: bool,
+    pub(crate) path: String,
+    pub(crate) model: Option<String>,
+    pub(crate) serial: Option<String>,
+    pub(crate) size_bytes: u64,
+    pub(crate) removable: bool,
+    pub(crate) read_only: bool,
     /// Links to it in /dev/disk/by-id and /dev/disk/by-path.
-    pub links: Vec<String>,
+    pub(crate) links: Vec<String>,
     /// The partition table's UUID (GPT disk GUID), in lower case.
-    pub guid: Option<String>,
-    pub parts: Vec<Part>,
+    pub(crate) guid: Option<String>,
+    pub(crate) parts: Vec<Part>,
 }
 
 /// A block device on a disk: a partition, or a volume opened from one. The disk itself counts
 /// where it has a file system.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Part {
-    pub path: String,
+pub(crate) struct Part {
+    pub(crate) path: String,
     /// lsblk's TYPE: `disk`, `part`, `crypt`, `lvm`, `raid1`, ….
-    pub kind: String,
+    pub(crate) kind: String,
     /// The volume group or imported ZFS pool that it is a member of, as `volume group vg0`.
-    pub group: Option<String>,
-    pub size_bytes: u64,
+    pub(crate) group: Option<String>,
+    pub(crate) size_bytes: u64,
     /// lsblk's FSTYPE, as `ext4` or `crypto_LUKS`.
-    pub fs_type: Option<String>,
+    pub(crate) fs_type: Option<String>,
     /// The label of the file system, else of the partition.
-    pub label: Option<String>,
-    pub mounts: Vec<String>,
+    pub(crate) label: Option<String>,
+    pub(crate) mounts: Vec<String>,
 }
 
 /// Shell script that prints lines `name=value`, then a line `lsblk`, then lsblk's JSON.
@@ -149,7 +149,7 @@ enum ProbeError {
 
 impl TargetFacts {
     /// Reads the facts over `session`, as root where it can be.
-    pub fn read(session: &Session) -> Result<Self, StepError> {
+    pub(crate) fn read(session: &Session) -> Result<Self, StepError> {
         // Some devices are readable by root alone.
         let ask = if session.can_be_root() { Session::root_script } else { Session::script };
         let text = ask(session, PROBE, &[]).read().map_err(|error| {
@@ -202,7 +202,7 @@ impl TargetFacts {
     }
 
     /// Says whether the system is a NixOS installer, by its os-release.
-    pub fn is_installer(&self) -> bool {
+    pub(crate) fn is_installer(&self) -> bool {
         self.os == "nixos" && self.variant == "installer"
     }
 }
@@ -294,7 +294,7 @@ impl Device {
 }
 
 /// The directory where disko mounts the new system.
-pub const NEW_ROOT: &str = "/mnt";
+pub(crate) const NEW_ROOT: &str = "/mnt";
 
 #[cfg(test)]
 mod tests {

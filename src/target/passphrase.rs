@@ -18,7 +18,7 @@ const MIN_FOR_ZFS: usize = 8;
 
 /// Why a passphrase cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum PassphraseError {
+pub(crate) enum PassphraseError {
     #[error("the passphrase file {path} cannot be read: {source}")]
     Read { path: PathBuf, source: std::io::Error },
     #[error("the passphrase command failed: {0}")]
@@ -55,7 +55,7 @@ impl Advice for PassphraseError {
 
 /// Returns the passphrase as disko's scripts pass it to cryptsetup, with
 /// `echo -n "$(cat FILE)"`: without final newlines. Refuses one that this changes otherwise.
-pub fn as_disko_reads(volume: &str, passphrase: &Secret) -> Result<Secret, PassphraseError> {
+pub(crate) fn as_disko_reads(volume: &str, passphrase: &Secret) -> Result<Secret, PassphraseError> {
     let passphrase = single_line(volume, passphrase)?;
     let bytes = passphrase.expose();
     let option =
@@ -68,7 +68,7 @@ pub fn as_disko_reads(volume: &str, passphrase: &Secret) -> Result<Secret, Passp
 }
 
 /// Returns the passphrase without final newlines; refuses an empty one, line breaks and NUL.
-pub fn single_line(volume: &str, passphrase: &Secret) -> Result<Secret, PassphraseError> {
+pub(crate) fn single_line(volume: &str, passphrase: &Secret) -> Result<Secret, PassphraseError> {
     let mut bytes = passphrase.expose();
     while let [rest @ .., b'\n'] = bytes {
         bytes = rest;
@@ -93,7 +93,10 @@ pub fn single_line(volume: &str, passphrase: &Secret) -> Result<Secret, Passphra
 }
 
 /// Refuses a passphrase that is too short for `zfs create`.
-pub fn long_enough_for_zfs(volume: &str, passphrase: &Secret) -> Result<(), PassphraseError> {
+pub(crate) fn long_enough_for_zfs(
+    volume: &str,
+    passphrase: &Secret,
+) -> Result<(), PassphraseError> {
     if passphrase.expose().len() < MIN_FOR_ZFS {
         return Err(PassphraseError::TooShort { volume: volume.to_owned() });
     }
@@ -102,7 +105,7 @@ pub fn long_enough_for_zfs(volume: &str, passphrase: &Secret) -> Result<(), Pass
 
 /// Refuses a passphrase that cannot be entered at a boot prompt: systemd's interprets Tab and
 /// other control characters as keys.
-pub fn can_be_typed(volume: &str, passphrase: &Secret) -> Result<(), PassphraseError> {
+pub(crate) fn can_be_typed(volume: &str, passphrase: &Secret) -> Result<(), PassphraseError> {
     let refused = |why| Err(PassphraseError::CannotBeTyped { volume: volume.to_owned(), why });
     let bytes = passphrase.expose();
     if bytes.iter().any(u8::is_ascii_control) {

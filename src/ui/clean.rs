@@ -12,17 +12,17 @@ use crate::run::step::Evidence;
 
 /// Removes escape sequences and characters that are not seen; line ends stay, tabs become
 /// spaces.
-pub fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     filtered(text, false)
 }
 
 /// Does the same, for what takes one line: line ends become spaces, too.
-pub fn clean_line(text: &str) -> String {
+pub(crate) fn clean_line(text: &str) -> String {
     clean(text).replace('\n', " ")
 }
 
 /// Gives `json` with each character that a terminal would obey as its escape.
-pub fn escape_json(json: &str) -> String {
+pub(crate) fn escape_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
         // Between the strings there are only line ends.
@@ -38,7 +38,7 @@ pub fn escape_json(json: &str) -> String {
 }
 
 /// Gives an event as people may see it.
-pub fn for_people(stamped: &Stamped) -> Stamped {
+pub(crate) fn for_people(stamped: &Stamped) -> Stamped {
     let event = match &stamped.event {
         Event::RunStarted { run, strategy, target, log, resumed } => Event::RunStarted {
             run: run.clone(),
@@ -76,14 +76,14 @@ pub fn for_people(stamped: &Stamped) -> Stamped {
 
 /// Lets text and landfall's own colours through to `out`, line by line.
 #[derive(Debug)]
-pub struct Cleaned<W: Write> {
+pub(crate) struct Cleaned<W: Write> {
     out: W,
     /// A line that is not complete.
     begun: Vec<u8>,
 }
 
 impl<W: Write> Cleaned<W> {
-    pub fn new(out: W) -> Self {
+    pub(crate) fn new(out: W) -> Self {
         Self { out, begun: Vec::new() }
     }
 

@@ -22,19 +22,24 @@ pub struct Size {
 
 /// The live lines at the end of `out`.
 #[derive(Debug)]
-pub struct Live<W> {
+pub(crate) struct Live<W> {
     out: W,
     /// Widths of the lines that are on the screen now.
     drawn: Vec<usize>,
 }
 
 impl<W: Write> Live<W> {
-    pub fn new(out: W) -> Self {
+    pub(crate) fn new(out: W) -> Self {
         Self { out, drawn: Vec::new() }
     }
 
     /// Replaces the live lines by `above`, which stay, and `lines`, which are live.
-    pub fn draw(&mut self, above: &[String], lines: &[String], size: Size) -> io::Result<()> {
+    pub(crate) fn draw(
+        &mut self,
+        above: &[String],
+        lines: &[String],
+        size: Size,
+    ) -> io::Result<()> {
         let mut text = self.erasure(size);
         for line in above {
             text.push_str(line);
@@ -50,7 +55,7 @@ impl<W: Write> Live<W> {
     }
 
     /// Takes the live lines away.
-    pub fn clear(&mut self, size: Size) -> io::Result<()> {
+    pub(crate) fn clear(&mut self, size: Size) -> io::Result<()> {
         let text = self.erasure(size);
         self.drawn.clear();
         self.out.write_all(text.as_bytes())?;

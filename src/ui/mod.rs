@@ -6,19 +6,19 @@
 //! closed pipe), it goes on taking events and the run does not notice. A prompt
 //! takes the screen with [`Screen::suspend`].
 
-pub mod clean;
+pub(crate) mod clean;
 pub mod human;
 pub mod live;
 pub mod plain;
-pub mod plan_drawing;
-pub mod plan_table;
-pub mod progress;
+pub(crate) mod plan_drawing;
+pub(crate) mod plan_table;
+pub(crate) mod progress;
 pub mod prompt;
-pub mod report;
-pub mod style;
-pub mod table;
+pub(crate) mod report;
+pub(crate) mod style;
+pub(crate) mod table;
 pub mod terminal;
-pub mod text;
+pub(crate) mod text;
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -39,20 +39,20 @@ use self::human::Human;
 use self::plain::Plain;
 use crate::run::event::Stamped;
 
-pub use report::report_error;
+pub(crate) use report::report_error;
 pub use style::{ColorChoice, Style};
-pub use table::table;
+pub(crate) use table::table;
 
 /// How often the channel is looked at and the live part is drawn.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Prints a line of result. A reader that went away (`| head`) has read enough.
-pub fn say(line: impl std::fmt::Display) {
+pub(crate) fn say(line: impl std::fmt::Display) {
     let _ = writeln!(Cleaned::new(io::stdout()), "{line}");
 }
 
 /// Gives `value` as indented JSON that is safe to print on a terminal.
-pub fn json(value: &impl Serialize) -> serde_json::Result<String> {
+pub(crate) fn json(value: &impl Serialize) -> serde_json::Result<String> {
     serde_json::to_string_pretty(value).map(|text| escape_json(&text))
 }
 
@@ -116,7 +116,7 @@ impl Ui {
 
     /// Shows what `receiver` brings on standard error, for commands whose own
     /// result (a plan, JSON) goes to standard output.
-    pub fn start_beside(
+    pub(crate) fn start_beside(
         format: LogFormat,
         color: ColorChoice,
         receiver: Receiver<Stamped>,
@@ -211,7 +211,7 @@ impl Screen {
 
     /// Shows all events so far, takes what moves off the screen, and runs `f`.
     /// Not to be nested: `f` must not suspend again.
-    pub fn suspend<R>(&self, f: impl FnOnce() -> R) -> R {
+    pub(crate) fn suspend<R>(&self, f: impl FnOnce() -> R) -> R {
         let mut console = self.lock();
         if let Some(console) = console.as_deref_mut() {
             console.drain();

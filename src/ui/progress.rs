@@ -18,7 +18,7 @@ const SURE_SECONDS: f64 = 2.0;
 
 /// The latest progress of a step, and the samples its speed comes from.
 #[derive(Debug)]
-pub struct Tracker {
+pub(crate) struct Tracker {
     /// What the items are, as " paths".
     unit: &'static str,
     latest: Progress,
@@ -26,7 +26,7 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    pub fn new(step: Option<StepId>) -> Self {
+    pub(crate) fn new(step: Option<StepId>) -> Self {
         let unit = match step {
             Some(StepId::Copy | StepId::Build | StepId::Rebuild) => " paths",
             Some(StepId::Secrets | StepId::Repos) => " files",
@@ -35,7 +35,7 @@ impl Tracker {
         Self { unit, latest: Progress::default(), samples: VecDeque::new() }
     }
 
-    pub fn update(&mut self, time: Timestamp, progress: &Progress) {
+    pub(crate) fn update(&mut self, time: Timestamp, progress: &Progress) {
         let amount = amount(progress);
         // Another piece of work in the same step starts from nothing.
         if self.samples.back().is_some_and(|(_, last)| amount < *last) {
@@ -51,7 +51,7 @@ impl Tracker {
     }
 
     /// The share that is done, 0 to 1, where the whole is known.
-    pub fn share(&self) -> Option<f64> {
+    pub(crate) fn share(&self) -> Option<f64> {
         let of = |done: Option<u64>, total: Option<u64>| match (done, total) {
             (Some(done), Some(total)) if total > 0 => Some((done as f64 / total as f64).min(1.0)),
             _ => None,
@@ -77,7 +77,7 @@ impl Tracker {
     }
 
     /// `121/238 MiB, 34/52 paths, 9.8 MiB/s, 12s left`: what is known of it.
-    pub fn figures(&self) -> String {
+    pub(crate) fn figures(&self) -> String {
         let latest = &self.latest;
         let mut parts = Vec::new();
         match (latest.bytes_done, latest.bytes_total) {
@@ -99,7 +99,7 @@ impl Tracker {
         parts.join(", ")
     }
 
-    pub fn label(&self) -> String {
+    pub(crate) fn label(&self) -> String {
         self.latest.label.clone()
     }
 }
@@ -110,12 +110,12 @@ fn amount(progress: &Progress) -> u64 {
 }
 
 /// Seconds from `from` to `to`, not below zero.
-pub fn since(from: Timestamp, to: Timestamp) -> f64 {
+pub(crate) fn since(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64().max(0.0)
 }
 
 /// A bar of `columns` columns with `share` of it filled.
-pub fn bar(share: f64, columns: usize, style: Style) -> String {
+pub(crate) fn bar(share: f64, columns: usize, style: Style) -> String {
     let halves = (share.clamp(0.0, 1.0) * (columns * 2) as f64).floor() as usize;
     let mut filled = "━".repeat(halves / 2);
     if halves % 2 == 1 {

@@ -30,9 +30,9 @@ pub struct Question {
     /// Shown above it: the disk's model and serial, the diff, the two fingerprints.
     pub detail: Vec<String>,
     /// The flag that answers it, as `--erase DISK`.
-    pub flag: &'static str,
+    pub(crate) flag: &'static str,
     /// Whether `--yes` alone answers it.
-    pub yes_answers: bool,
+    pub(crate) yes_answers: bool,
 }
 
 impl Question {
@@ -47,13 +47,13 @@ impl Question {
     }
 
     #[must_use]
-    pub fn details(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn details(mut self, lines: impl IntoIterator<Item = String>) -> Self {
         self.detail.extend(lines);
         self
     }
 
     #[must_use]
-    pub fn answered_by_yes(mut self) -> Self {
+    pub(crate) fn answered_by_yes(mut self) -> Self {
         self.yes_answers = true;
         self
     }
@@ -188,15 +188,11 @@ impl Prompter for Unattended {
 
 /// A person at the terminal, also when standard input is something else.
 #[derive(Debug, Clone)]
-pub struct Terminal {
+pub(crate) struct Terminal {
     screen: Screen,
 }
 
 impl Terminal {
-    pub fn new(screen: Screen) -> Self {
-        Self { screen }
-    }
-
     /// Asks with nothing else moving on the screen, after the details were shown.
     fn ask<T: Send + 'static>(
         &self,

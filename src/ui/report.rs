@@ -22,16 +22,16 @@ const LABEL: usize = 7;
 
 /// How a step ended, ready to be shown.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Row {
-    pub step: Option<StepId>,
-    pub mark: Mark,
-    pub seconds: f64,
-    pub text: String,
+pub(crate) struct Row {
+    pub(crate) step: Option<StepId>,
+    pub(crate) mark: Mark,
+    pub(crate) seconds: f64,
+    pub(crate) text: String,
 }
 
 /// The sign before a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
+pub(crate) enum Mark {
     Done,
     /// Nothing had to be done.
     Still,
@@ -39,7 +39,7 @@ pub enum Mark {
 }
 
 impl Mark {
-    pub fn show(self, style: Style) -> String {
+    pub(crate) fn show(self, style: Style) -> String {
         match self {
             Self::Done => style.good("✓"),
             Self::Still => style.dim("·"),
@@ -50,7 +50,7 @@ impl Mark {
 
 impl Row {
     /// The row that an event ends a step with, if it does.
-    pub fn of(stamped: &Stamped) -> Option<Self> {
+    pub(crate) fn of(stamped: &Stamped) -> Option<Self> {
         let (mark, seconds, text) = match &stamped.event {
             Event::StepEnded { ending, evidence, seconds } => {
                 let mark = if *ending == Ending::Applied { Mark::Done } else { Mark::Still };
@@ -63,7 +63,7 @@ impl Row {
     }
 
     /// How long it took; nothing for what was only looked at.
-    pub fn time(&self) -> String {
+    pub(crate) fn time(&self) -> String {
         match self.mark {
             Mark::Still if self.seconds < 0.05 => String::new(),
             _ => duration(self.seconds),
@@ -71,7 +71,7 @@ impl Row {
     }
 
     /// The step's name; what belongs to no step has none.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.step.map_or("", StepId::as_str)
     }
 }
@@ -93,7 +93,7 @@ fn ended(ending: Ending, summary: &str) -> String {
 
 /// What was told of a run so far.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     host: String,
     log: Option<String>,
     /// The last step that is done.
@@ -104,7 +104,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub fn add(&mut self, stamped: &Stamped) {
+    pub(crate) fn add(&mut self, stamped: &Stamped) {
         self.host.clone_from(&stamped.host);
         match &stamped.event {
             Event::RunStarted { log, .. } => self.log = log.clone(),
@@ -122,7 +122,13 @@ impl Tally {
 
     /// The report at the end of a run: table, total, and what to do after a failure. One
     /// that came to no step has nothing to report: its result or its error tells by itself.
-    pub fn closing(&self, exit: u8, seconds: f64, resume: Option<&str>, style: Style) -> String {
+    pub(crate) fn closing(
+        &self,
+        exit: u8,
+        seconds: f64,
+        resume: Option<&str>,
+        style: Style,
+    ) -> String {
         if self.rows.is_empty() {
             return String::new();
         }
@@ -178,7 +184,7 @@ fn cells(row: &Row, style: Style) -> Vec<String> {
 
 /// The block that explains `error`: what failed, why, what to do, where the log is,
 /// and the command that resumes.
-pub fn block(
+pub(crate) fn block(
     step: Option<StepId>,
     error: &StepError,
     resume: Option<&str>,
@@ -225,7 +231,12 @@ fn ends(text: &str) -> String {
 }
 
 /// Tells an error that ended a command outside a run, on standard error.
-pub fn report_error(error: &StepError, resume: Option<&str>, log: Option<&Path>, style: Style) {
+pub(crate) fn report_error(
+    error: &StepError,
+    resume: Option<&str>,
+    log: Option<&Path>,
+    style: Style,
+) {
     let text = block(None, error, resume, log, style);
     // Nobody is left to tell when standard error is closed.
     let _ = std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes());

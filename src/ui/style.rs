@@ -64,11 +64,11 @@ impl Style {
     /// No colour and no limit: for files and pipes.
     pub const PLAIN: Self = Self { color: false, columns: None };
 
-    pub fn stdout(choice: ColorChoice) -> Self {
+    pub(crate) fn stdout(choice: ColorChoice) -> Self {
         Self::of(choice, std::io::stdout().is_terminal(), &Term::stdout())
     }
 
-    pub fn stderr(choice: ColorChoice) -> Self {
+    pub(crate) fn stderr(choice: ColorChoice) -> Self {
         Self::of(choice, std::io::stderr().is_terminal(), &Term::stderr())
     }
 
@@ -80,27 +80,27 @@ impl Style {
         }
     }
 
-    pub fn good(self, text: &str) -> String {
+    pub(crate) fn good(self, text: &str) -> String {
         self.paint(text, |style| style.fg(Color::Green))
     }
 
-    pub fn bad(self, text: &str) -> String {
+    pub(crate) fn bad(self, text: &str) -> String {
         self.paint(text, |style| style.fg(Color::Red).bold())
     }
 
-    pub fn warning(self, text: &str) -> String {
+    pub(crate) fn warning(self, text: &str) -> String {
         self.paint(text, |style| style.fg(Color::Yellow))
     }
 
-    pub fn active(self, text: &str) -> String {
+    pub(crate) fn active(self, text: &str) -> String {
         self.paint(text, |style| style.fg(Color::Cyan))
     }
 
-    pub fn strong(self, text: &str) -> String {
+    pub(crate) fn strong(self, text: &str) -> String {
         self.paint(text, console::Style::bold)
     }
 
-    pub fn dim(self, text: &str) -> String {
+    pub(crate) fn dim(self, text: &str) -> String {
         self.paint(text, console::Style::dim)
     }
 

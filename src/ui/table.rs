@@ -9,7 +9,7 @@ const GAP: &str = "  ";
 ///
 /// Cells hold one line each and may be coloured. Where the terminal is too
 /// narrow, the last column is shortened; empty headers give a table without a head.
-pub fn table(headers: &[&str], rows: &[Vec<String>], style: Style) -> String {
+pub(crate) fn table(headers: &[&str], rows: &[Vec<String>], style: Style) -> String {
     let widths = widths(headers, rows);
     let mut text = String::new();
     if headers.iter().any(|header| !header.is_empty()) {

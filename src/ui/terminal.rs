@@ -25,7 +25,7 @@ const SHOW_CURSOR: &str = "\x1b[?25h";
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// Says whether there is a terminal to ask on.
-pub fn is_there() -> bool {
+pub(crate) fn is_there() -> bool {
     File::open(TTY).is_ok()
 }
 
@@ -34,7 +34,7 @@ pub fn is_there() -> bool {
 /// Ends with an error of the kind [`io::ErrorKind::Interrupted`] when the user wants the
 /// command to end, or when the terminal was closed: then the command is interrupted, too.
 /// The reader that is left behind ends with the process, which asks nothing any more.
-pub fn ask<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+pub(crate) fn ask<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     // A terminal that was closed cannot be opened again.
     if exec::interrupted() {
         return Err(io::ErrorKind::Interrupted.into());

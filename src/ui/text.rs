@@ -5,10 +5,10 @@
 
 use console::{measure_text_width, truncate_str};
 
-pub use super::clean::{clean, clean_line};
+pub(crate) use super::clean::{clean, clean_line};
 
 /// `12s`, `1m 05s`, `1h 02m`; tenths below one second.
-pub fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
     match whole {
         _ if seconds > 0.0 && seconds < 0.95 => format!("{seconds:.1}s"),
@@ -19,7 +19,7 @@ pub fn duration(seconds: f64) -> String {
 }
 
 /// A limit in round figures: `10m`, `1m 30s`.
-pub fn limit(seconds: u64) -> String {
+pub(crate) fn limit(seconds: u64) -> String {
     let text = duration(seconds as f64);
     text.strip_suffix(" 00s").or_else(|| text.strip_suffix(" 00m")).unwrap_or(&text).to_owned()
 }
@@ -42,13 +42,13 @@ fn digits(value: f64, index: usize) -> String {
 }
 
 /// `512 B`, `9.8 MiB`, `238 MiB`.
-pub fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     let (index, divisor) = unit(count);
     format!("{} {}", digits(count as f64 / divisor, index), UNITS[index])
 }
 
 /// Writes a size for reports, to one decimal: `8.0 GiB`.
-pub fn size(count: u64) -> String {
+pub(crate) fn size(count: u64) -> String {
     let mut value = count as f64;
     let mut unit = 0;
     while value >= 1024.0 && unit + 1 < UNITS.len() {
@@ -59,7 +59,7 @@ pub fn size(count: u64) -> String {
 }
 
 /// `121/238 MiB`: both in the unit of the whole.
-pub fn bytes_of(done: u64, total: u64) -> String {
+pub(crate) fn bytes_of(done: u64, total: u64) -> String {
     let (index, divisor) = unit(total);
     let whole = digits(total as f64 / divisor, index);
     let decimals = usize::from(whole.contains('.'));
@@ -67,12 +67,12 @@ pub fn bytes_of(done: u64, total: u64) -> String {
 }
 
 /// How many columns `text` takes, escape codes not counted.
-pub fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     measure_text_width(text)
 }
 
 /// `text` in at most `columns` columns, with … where something is missing.
-pub fn fit(text: &str, columns: usize) -> String {
+pub(crate) fn fit(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
     }
@@ -83,12 +83,12 @@ pub fn fit(text: &str, columns: usize) -> String {
 }
 
 /// `text` and spaces up to `columns`.
-pub fn pad(text: &str, columns: usize) -> String {
+pub(crate) fn pad(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
 }
 
 /// The first line of `text` that says something.
-pub fn first_line(text: &str) -> String {
+pub(crate) fn first_line(text: &str) -> String {
     let text = clean(text);
     text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
 }
@@ -97,7 +97,7 @@ pub fn first_line(text: &str) -> String {
 ///
 /// A word that is longer than a line (a path, a key) is left whole: it must stay
 /// fit for copying, and the terminal breaks it.
-pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for line in text.lines() {
         if width(line) <= columns {

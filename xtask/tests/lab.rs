@@ -1,5 +1,13 @@
 //! The lab's promises: /nix is there inside, the host is as it was, nothing stays behind.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test starts what it likes, and fails by a panic"
+)]
+
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};

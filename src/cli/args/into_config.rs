@@ -33,7 +33,7 @@ const PASSPHRASE_DEADLINE: Duration = Duration::from_secs(30 * 60);
 const BOOT_DEADLINE: Duration = Duration::from_secs(10 * 60);
 
 /// Finds the config repository that the flags name; `--flake PATH#HOST` names it too.
-pub fn config_repo(cli: &Cli, args: &JourneyArgs) -> Result<ConfigRepo, ConfigError> {
+pub(crate) fn config_repo(cli: &Cli, args: &JourneyArgs) -> Result<ConfigRepo, ConfigError> {
     let settings = cli.settings.as_deref();
     let named = args.machine.flake.as_deref().map(split_flake).transpose()?;
     match named.filter(|(dir, _)| !dir.is_empty()) {
@@ -46,7 +46,7 @@ pub fn config_repo(cli: &Cli, args: &JourneyArgs) -> Result<ConfigRepo, ConfigEr
 }
 
 /// Puts together what flags, settings and repositories say of a host of the repository.
-pub fn host_config(repo: &ConfigRepo, args: &JourneyArgs) -> Result<Config, ConfigError> {
+pub(crate) fn host_config(repo: &ConfigRepo, args: &JourneyArgs) -> Result<Config, ConfigError> {
     let settings = &repo.settings;
     let host = host_of(&args.machine)?;
     let for_host = |text: &str| text.replace("{host}", host.as_str());
@@ -124,7 +124,7 @@ pub fn host_config(repo: &ConfigRepo, args: &JourneyArgs) -> Result<Config, Conf
 
 /// Puts together what the flags of `landfall install` say: there is no repository, no
 /// settings, and there are no secrets.
-pub fn install_config(cli: &Cli, args: &InstallArgs) -> Result<Config, ConfigError> {
+pub(crate) fn install_config(cli: &Cli, args: &InstallArgs) -> Result<Config, ConfigError> {
     let base = cli.directory.clone().unwrap_or_else(|| ".".into());
     let base = std::fs::canonicalize(&base)
         .map_err(|source| ConfigError::Read { path: base.clone(), source })?;
@@ -203,7 +203,10 @@ fn system_of(
 }
 
 /// The flake that `landfall install` names, its attribute, and the name of its host.
-pub fn flake_of(args: &InstallArgs, base: &Path) -> Result<(FlakeSystem, HostName), ConfigError> {
+pub(crate) fn flake_of(
+    args: &InstallArgs,
+    base: &Path,
+) -> Result<(FlakeSystem, HostName), ConfigError> {
     let text = args.flake.as_deref().or(args.system.as_deref()).unwrap_or_default();
     let (reference, attr) = parse_flake(text, base)?;
     Ok((FlakeSystem { reference, attr: attr.config, hardware_file: None }, attr.host))
@@ -230,7 +233,7 @@ fn host_of_system(system: &StorePath) -> Result<HostName, ConfigError> {
 }
 
 /// Gives a named machine the login, port and options that the flags say.
-pub fn connection_to(
+pub(crate) fn connection_to(
     mut endpoint: Endpoint,
     args: &ConnectionArgs,
 ) -> Result<Endpoint, ConfigError> {
@@ -247,7 +250,7 @@ pub fn connection_to(
 }
 
 /// Checks the flags about the installation itself.
-pub fn installation(args: &InstallationArgs) -> Result<Installation, InstallationError> {
+pub(crate) fn installation(args: &InstallationArgs) -> Result<Installation, InstallationError> {
     if let Some(dir) = &args.extra_files {
         readable(dir).map_err(|why| InstallationError::ExtraFiles { dir: dir.clone(), why })?;
     }
@@ -274,7 +277,7 @@ pub fn installation(args: &InstallationArgs) -> Result<Installation, Installatio
 }
 
 /// Turns the options for nix into those that each of its commands gets.
-pub fn nix_options(args: &NixArgs) -> NixOptions {
+pub(crate) fn nix_options(args: &NixArgs) -> NixOptions {
     let pairs = |words: &[String]| {
         words.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
     };

@@ -20,32 +20,32 @@ use crate::ui::{Ui, say};
 const DESCRIPTOR: (u64, &[u8]) = (0x8001, b"CD001");
 
 #[derive(Debug, Clone, Args)]
-pub struct IsoFlashArgs {
+pub(crate) struct IsoFlashArgs {
     /// The drive, best by its name in /dev/disk/by-id; without one, the removable drives are shown
     #[arg(value_name = "DRIVE")]
-    pub drive: Option<PathBuf>,
+    pub(crate) drive: Option<PathBuf>,
 
     /// Write this image [default: the one that `iso build` builds]
     #[arg(long, value_name = "FILE")]
-    pub image: Option<PathBuf>,
+    pub(crate) image: Option<PathBuf>,
 
     /// Allow for a drive that is not removable; it has to be confirmed by a person
     #[arg(long)]
-    pub internal: bool,
+    pub(crate) internal: bool,
 
     /// Ask nothing; the drive must be named as in /dev/disk/by-id
     #[arg(long, short = 'y')]
-    pub yes: bool,
+    pub(crate) yes: bool,
 
     /// Attribute of the installer flake that is the image
     #[arg(long, value_name = "ATTR", conflicts_with = "image")]
-    pub attr: Option<String>,
+    pub(crate) attr: Option<String>,
 
     #[command(flatten)]
-    pub nix: NixArgs,
+    pub(crate) nix: NixArgs,
 }
 
-pub fn flash(cli: &Cli, args: &IsoFlashArgs) -> Result<Exit, StepError> {
+pub(crate) fn flash(cli: &Cli, args: &IsoFlashArgs) -> Result<Exit, StepError> {
     let Some(named) = &args.drive else { return Err(which(&Drive::list()?)) };
     // Before minutes of building: what is wrong with the drive is wrong with any image.
     let drive = Drive::find(named)?;

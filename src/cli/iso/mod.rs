@@ -1,6 +1,6 @@
 //! `landfall iso`: the installer image of the config, and the drive that it goes to.
 
-pub mod flash;
+pub(crate) mod flash;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -26,10 +26,10 @@ use crate::steps::identity::run_keys::read_given;
 use crate::ui::prompt::prompter;
 use crate::ui::{Screen, Ui, say};
 
-pub use flash::{IsoFlashArgs, flash};
+pub(crate) use flash::{IsoFlashArgs, flash};
 
 #[derive(Debug, Clone, Subcommand)]
-pub enum IsoCommand {
+pub(crate) enum IsoCommand {
     /// Build the installer image of the config
     #[command(
         after_help = "Examples:\n  landfall iso build\n  landfall iso build --customize -o stick.iso\n  landfall iso build --customize -o stick.iso --wifi home"
@@ -44,53 +44,53 @@ pub enum IsoCommand {
 }
 
 #[derive(Debug, Clone, Args)]
-pub struct IsoBuildArgs {
+pub(crate) struct IsoBuildArgs {
     /// Attribute of the installer flake that is the image
     #[arg(long, value_name = "ATTR")]
-    pub attr: Option<String>,
+    pub(crate) attr: Option<String>,
 
     /// Copy the image here [default: it stays in the nix store, and its path is printed]
     #[arg(long, short, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
 
     /// Give the copy an SSH host key of its own, by which later runs know it, and more
     #[arg(long, requires = "output")]
-    pub customize: bool,
+    pub(crate) customize: bool,
 
     /// The host key for --customize [default: a new one for each copy]
     #[arg(long, value_name = "FILE", requires = "customize")]
-    pub host_key: Option<PathBuf>,
+    pub(crate) host_key: Option<PathBuf>,
 
     /// Public SSH keys for --customize that may log in as root too; repeatable
     #[arg(long, value_name = "FILE", requires = "customize")]
-    pub ssh_key: Vec<PathBuf>,
+    pub(crate) ssh_key: Vec<PathBuf>,
 
     /// Wi-Fi network that the copy joins, by its name; its passphrase is asked for; repeatable
     #[arg(long, value_name = "NAME", requires = "customize")]
-    pub wifi: Vec<OsString>,
+    pub(crate) wifi: Vec<OsString>,
 
     /// The same, for a network that does not show its name
     #[arg(long, value_name = "NAME", requires = "customize")]
-    pub wifi_hidden: Vec<OsString>,
+    pub(crate) wifi_hidden: Vec<OsString>,
 
     /// File with the passphrase of the Wi-Fi networks, or of network NAME
     #[arg(long, value_name = "[NAME=]FILE", requires = "customize")]
-    pub wifi_passphrase_file: Vec<OsString>,
+    pub(crate) wifi_passphrase_file: Vec<OsString>,
 
     /// Any other Wi-Fi network (open, with user names, with an address of its own): a file as
     /// in /etc/NetworkManager/system-connections; repeatable
     #[arg(long, value_name = "FILE", requires = "customize")]
-    pub wifi_connection: Vec<PathBuf>,
+    pub(crate) wifi_connection: Vec<PathBuf>,
 
     /// Customize a copy of this image, which was built before
     #[arg(long, value_name = "FILE", requires = "customize", conflicts_with = "attr")]
-    pub image: Option<PathBuf>,
+    pub(crate) image: Option<PathBuf>,
 
     #[command(flatten)]
-    pub nix: NixArgs,
+    pub(crate) nix: NixArgs,
 }
 
-pub fn build(cli: &Cli, args: &IsoBuildArgs) -> Result<Exit, StepError> {
+pub(crate) fn build(cli: &Cli, args: &IsoBuildArgs) -> Result<Exit, StepError> {
     if let Some(output) = args.output.as_deref().filter(|_| args.customize) {
         return customize(cli, args, output);
     }

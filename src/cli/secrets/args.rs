@@ -10,7 +10,7 @@ fn regex(text: &str) -> Result<String, String> {
 }
 
 #[derive(Debug, clap::Subcommand)]
-pub enum SecretsCommand {
+pub(crate) enum SecretsCommand {
     /// Give a host's key what the host needs: recipient, rules, re-encryption
     #[command(
         after_help = "Example:\n  landfall secrets add-host guppy --key ssh_host_ed25519_key.pub --dry-run"
@@ -41,121 +41,121 @@ pub enum SecretsCommand {
 
 /// What every change takes.
 #[derive(Debug, Clone, clap::Args)]
-pub struct ChangeArgs {
+pub(crate) struct ChangeArgs {
     /// Show the change, write nothing
     #[arg(long)]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Ask nothing
     #[arg(short, long)]
-    pub yes: bool,
+    pub(crate) yes: bool,
     /// Change files that have uncommitted changes too
     #[arg(long)]
-    pub allow_dirty: bool,
+    pub(crate) allow_dirty: bool,
     /// A recipient that may gain access to files by their rules; --yes never answers that
     #[arg(long, value_name = "RECIPIENT")]
-    pub grant: Vec<String>,
+    pub(crate) grant: Vec<String>,
 }
 
 #[derive(Debug, Clone, clap::Args)]
-pub struct AddHostArgs {
-    pub host: String,
+pub(crate) struct AddHostArgs {
+    pub(crate) host: String,
     /// The host's SSH public key or age recipient; `-` reads standard input
     #[arg(long, value_name = "FILE")]
-    pub key: PathBuf,
+    pub(crate) key: PathBuf,
     /// A rule that the host joins, by its path_regex; one that is new is made
     #[arg(long, value_name = "REGEX", value_parser = regex)]
-    pub rule: Vec<String>,
+    pub(crate) rule: Vec<String>,
     /// A file that the host needs [default: what its configuration evaluates to]
     #[arg(long, value_name = "FILE")]
-    pub file: Vec<PathBuf>,
+    pub(crate) file: Vec<PathBuf>,
     /// The host's name in .sops.yaml
     #[arg(long, value_name = "NAME")]
-    pub anchor: Option<String>,
+    pub(crate) anchor: Option<String>,
     /// The host's recipient so far, where .sops.yaml does not tell whose it is
     #[arg(long, value_name = "RECIPIENT")]
-    pub old_recipient: Option<String>,
+    pub(crate) old_recipient: Option<String>,
     #[command(flatten)]
-    pub change: ChangeArgs,
+    pub(crate) change: ChangeArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]
-pub struct RemoveHostArgs {
-    pub host: String,
+pub(crate) struct RemoveHostArgs {
+    pub(crate) host: String,
     /// Keep the data keys: whoever saved one can read what is written later
     #[arg(long)]
-    pub no_rotate: bool,
+    pub(crate) no_rotate: bool,
     /// The host's private SSH key or age identity, to be tried on the files afterwards
     #[arg(long, value_name = "FILE")]
-    pub key: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
     /// The host's name in .sops.yaml
     #[arg(long, value_name = "NAME")]
-    pub anchor: Option<String>,
+    pub(crate) anchor: Option<String>,
     /// The host's recipient, where .sops.yaml does not tell whose it is
     #[arg(long, value_name = "RECIPIENT")]
-    pub old_recipient: Option<String>,
+    pub(crate) old_recipient: Option<String>,
     #[command(flatten)]
-    pub change: ChangeArgs,
+    pub(crate) change: ChangeArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]
-pub struct RenameHostArgs {
-    pub old: String,
-    pub new: String,
+pub(crate) struct RenameHostArgs {
+    pub(crate) old: String,
+    pub(crate) new: String,
     /// The host's name in .sops.yaml
     #[arg(long, value_name = "NAME")]
-    pub anchor: Option<String>,
+    pub(crate) anchor: Option<String>,
     /// The host's recipient, where .sops.yaml does not tell whose it is
     #[arg(long, value_name = "RECIPIENT")]
-    pub old_recipient: Option<String>,
+    pub(crate) old_recipient: Option<String>,
     #[command(flatten)]
-    pub change: ChangeArgs,
+    pub(crate) change: ChangeArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]
-pub struct UserKeyArgs {
+pub(crate) struct UserKeyArgs {
     #[arg(value_name = "USER@HOST")]
-    pub user: String,
+    pub(crate) user: String,
     /// The encrypted file that holds the key [default: where the configuration expects it]
     #[arg(long, value_name = "FILE", requires = "path")]
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
     /// Where in the file, as `keys/age/alice_guppy`
     #[arg(long, value_name = "KEY", requires = "file")]
-    pub path: Option<String>,
+    pub(crate) path: Option<String>,
     /// A further rule that the key joins, by its path_regex
     #[arg(long, value_name = "REGEX", value_parser = regex)]
-    pub rule: Vec<String>,
+    pub(crate) rule: Vec<String>,
     /// The key's name in .sops.yaml [default: USER_HOST]
     #[arg(long, value_name = "NAME")]
-    pub anchor: Option<String>,
+    pub(crate) anchor: Option<String>,
     #[command(flatten)]
-    pub change: ChangeArgs,
+    pub(crate) change: ChangeArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]
-pub struct UpdatekeysArgs {
-    pub files: Vec<PathBuf>,
+pub(crate) struct UpdatekeysArgs {
+    pub(crate) files: Vec<PathBuf>,
     /// Only say what is out of date; exit code 1 when something is
     #[arg(long)]
-    pub check: bool,
+    pub(crate) check: bool,
     #[command(flatten)]
-    pub change: ChangeArgs,
+    pub(crate) change: ChangeArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]
-pub struct RotateArgs {
-    pub files: Vec<PathBuf>,
+pub(crate) struct RotateArgs {
+    pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
-    pub change: ChangeArgs,
+    pub(crate) change: ChangeArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     #[arg(required_unless_present = "all", conflicts_with = "all")]
-    pub host: Option<String>,
+    pub(crate) host: Option<String>,
     /// Every file: recipients as its rule says, and opened by you
     #[arg(long)]
-    pub all: bool,
+    pub(crate) all: bool,
     /// The host's private SSH key or age identity; without it the recipients are compared
     #[arg(long, value_name = "FILE", requires = "host")]
-    pub key: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
 }

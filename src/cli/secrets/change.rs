@@ -17,7 +17,7 @@ const MOST_PATHS: usize = 8;
 
 /// Shows a change, asks, writes it, and says how to commit it: committing is the user's,
 /// who may have more to say in the same commit. Returns whether it was written.
-pub fn write(
+pub(crate) fn write(
     change: &Change,
     args: &ChangeArgs,
     at: &Surroundings<'_>,
@@ -84,7 +84,11 @@ fn how_to_commit(repo: &SecretsRepo, paths: &[String], renamed: bool) -> String 
 }
 
 /// The diff of the rules, the files, and what should be known before.
-pub fn show(change: &Change, repo: &SecretsRepo, out: &mut dyn Write) -> Result<(), StepError> {
+pub(crate) fn show(
+    change: &Change,
+    repo: &SecretsRepo,
+    out: &mut dyn Write,
+) -> Result<(), StepError> {
     say(out, change.diff.trim_end())?;
     for file in change.files() {
         say(out, &format!("re-encrypted: {}", below(file, repo)))?;

@@ -9,9 +9,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use args::{
-    AddHostArgs, ChangeArgs, RemoveHostArgs, RenameHostArgs, RotateArgs, SecretsCommand,
-    UpdatekeysArgs, UserKeyArgs, VerifyArgs,
+pub(crate) use args::{
+    AddHostArgs, ChangeArgs, RemoveHostArgs, SecretsCommand, UpdatekeysArgs, UserKeyArgs,
+    VerifyArgs,
 };
 
 use super::Cli;
@@ -41,7 +41,11 @@ struct Surroundings<'a> {
     prompter: Arc<dyn Prompter>,
 }
 
-pub fn run(command: &SecretsCommand, cli: &Cli, out: &mut dyn Write) -> Result<Exit, StepError> {
+pub(crate) fn run(
+    command: &SecretsCommand,
+    cli: &Cli,
+    out: &mut dyn Write,
+) -> Result<Exit, StepError> {
     let at = &Surroundings {
         directory: cli.directory.as_deref(),
         settings: cli.settings.as_deref(),

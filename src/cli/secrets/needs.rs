@@ -17,7 +17,7 @@ use crate::sops::file::format::Format;
 use crate::sops::proof::Need;
 
 /// What the host's configuration reads, evaluated from the flake.
-pub fn needs(
+pub(crate) fn needs(
     host: &str,
     at: &Surroundings<'_>,
     repo: &SecretsRepo,
@@ -94,7 +94,7 @@ fn need(secret: &SecretFact, repo: &SecretsRepo) -> Result<Need, StepError> {
 
 /// Where the host's configuration expects the key: the secret that becomes the
 /// file in which sops looks for it.
-pub fn place_of_user_key(
+pub(crate) fn place_of_user_key(
     user: &str,
     host: &str,
     at: &Surroundings<'_>,

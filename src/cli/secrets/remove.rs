@@ -15,7 +15,7 @@ use crate::sops::proof::{prove_removed, prove_shut_out};
 use crate::sops::rules::hosts::speaks_of;
 
 /// Refuses a private key that is somebody else's: it would prove nothing of the host.
-pub fn of_host(
+pub(crate) fn of_host(
     given: &Recipient,
     known: Option<&str>,
     host: &str,
@@ -39,7 +39,7 @@ pub fn of_host(
     .exit(Exit::Usage))
 }
 
-pub fn run(
+pub(crate) fn run(
     args: &RemoveHostArgs,
     at: &Surroundings<'_>,
     repo: &SecretsRepo,

@@ -10,7 +10,7 @@ use crate::ssh::{Askpass, AskpassResponder};
 use crate::steps::context::Context;
 
 /// Begins to answer, for all connections to the target.
-pub fn start(cx: &mut Context, connection: &ConnectionArgs) -> Result<(), StepError> {
+pub(crate) fn start(cx: &mut Context, connection: &ConnectionArgs) -> Result<(), StepError> {
     let password = connection.env_password.then(given_password).transpose()?;
     let Some(target) = &cx.connection.address else { return Ok(()) };
     let responder = AskpassResponder::new(

@@ -8,7 +8,7 @@ use crate::run::run_dir::{HostState, StateError};
 use crate::ssh;
 
 /// Ends connections to the host that nobody uses any more.
-pub fn end(host: &HostState) -> Result<(), StateError> {
+pub(crate) fn end(host: &HostState) -> Result<(), StateError> {
     for run in host.runs()? {
         ssh::end_left_over(run.path());
     }

@@ -2,9 +2,9 @@
 //! and interface (`open_run`), or a visit to a host that is installed (`visit`). Before any
 //! of them, what was left of keys is swept away (`sweep`).
 
-pub mod askpass;
-pub mod left_over;
-pub mod open_run;
+pub(crate) mod askpass;
+pub(crate) mod left_over;
+pub(crate) mod open_run;
 mod run;
-pub mod sweep;
-pub mod visit;
+pub(crate) mod sweep;
+pub(crate) mod visit;

@@ -27,7 +27,7 @@ use crate::ui::prompt;
 
 /// What a run is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     Journey,
     /// To look only: where there is no run, none is left behind.
     Look,
@@ -53,7 +53,7 @@ enum Entered {
 
 /// Opens the current run of the host, or a new one, connects to the target, does `work`,
 /// and ends the run.
-pub fn within(
+pub(crate) fn within(
     cli: &Cli,
     journey: &JourneyArgs,
     yes: bool,
@@ -73,7 +73,7 @@ pub fn within(
 }
 
 /// Does the same for a configuration that is assembled already.
-pub fn within_config(
+pub(crate) fn within_config(
     cli: &Cli,
     config: Config,
     connection: &ConnectionArgs,

@@ -13,7 +13,7 @@ use crate::run::run_dir::{HostState, RunDir, StateDir};
 use crate::steps::identity::run_keys::RunKeys;
 
 /// Removes keys that nobody has use for from the folders of all runs that are not worked on.
-pub fn sweep() {
+pub(crate) fn sweep() {
     let hosts = StateDir::existing().and_then(|state| state.hosts().ok());
     for host in hosts.unwrap_or_default() {
         for run in host.runs().unwrap_or_default() {

@@ -35,20 +35,20 @@ const CONTACT: Duration = Duration::from_secs(30);
 
 /// A command at work on an installed host. It has a run's folder and journal, of which
 /// nothing is kept.
-pub struct Visit<'a> {
-    pub cx: &'a mut Context,
+pub(crate) struct Visit<'a> {
+    pub(crate) cx: &'a mut Context,
     known: &'a Known,
 }
 
 impl Visit<'_> {
     /// Connects to exactly the host that is known, and to an installed system alone.
-    pub fn connect(&mut self) -> Result<(), StepError> {
+    pub(crate) fn connect(&mut self) -> Result<(), StepError> {
         connect(self.cx, self.known)
     }
 }
 
 /// Does `work` on a host, and ends the visit. `command` is how the user calls it, for hints.
-pub fn within(
+pub(crate) fn within(
     cli: &Cli,
     journey: &JourneyArgs,
     command: &'static str,
@@ -92,7 +92,7 @@ fn begin(
 }
 
 /// Gives the journey that ended on a host; what is not told has its defaults.
-pub fn journey_to(machine: &HostAndTargetArgs, connection: &ConnectionArgs) -> JourneyArgs {
+pub(crate) fn journey_to(machine: &HostAndTargetArgs, connection: &ConnectionArgs) -> JourneyArgs {
     JourneyArgs {
         machine: machine.clone(),
         connection: connection.clone(),

@@ -15,7 +15,7 @@ const ALIGNMENT: usize = 4096;
 
 /// A block device, opened with O_EXCL.
 #[derive(Debug)]
-pub struct Device {
+pub(crate) struct Device {
     file: File,
     /// The device opened with O_DIRECT, where it supports that.
     direct: Option<File>,
@@ -26,7 +26,7 @@ pub struct Device {
 /// Why a block device cannot be opened exclusively.
 #[derive(Debug, thiserror::Error)]
 #[error("{} cannot be opened: {source}", path.display())]
-pub struct OpenError {
+pub(crate) struct OpenError {
     path: PathBuf,
     source: io::Error,
 }
@@ -56,7 +56,7 @@ impl Advice for OpenError {
 
 impl Device {
     /// Opens the device at `path` for reading and writing; fails with EBUSY where it is in use.
-    pub fn open(path: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         let failed = |source| OpenError { path: path.to_owned(), source };
         // On a block device, O_EXCL without O_CREAT fails while the kernel uses it (open(2)).
         let mut file = OpenOptions::new()

@@ -21,12 +21,12 @@ const SYSTEM: [&str; 8] =
 
 /// A whole drive, as lsblk reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Drive {
+pub(crate) struct Drive {
     /// The kernel's name, as `/dev/sdb`.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// lsblk's TYPE: `disk` or `loop`.
-    pub kind: String,
-    pub size_bytes: u64,
+    pub(crate) kind: String,
+    pub(crate) size_bytes: u64,
     model: Option<String>,
     serial: Option<String>,
     transport: Option<String>,
@@ -42,7 +42,7 @@ pub struct Drive {
 
 /// Why a drive of this machine cannot be found.
 #[derive(Debug, thiserror::Error)]
-pub enum DriveError {
+pub(crate) enum DriveError {
     #[error("the drives of this machine cannot be listed: {0}")]
     List(#[source] ExecError),
     #[error("the output of lsblk cannot be parsed: {0}")]
@@ -81,7 +81,7 @@ impl Advice for DriveError {
 
 /// Why a drive must not be overwritten.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DriveRefused {
+pub(crate) enum DriveRefused {
     #[error("this machine runs from {drive}: it holds {mount}")]
     System { drive: String, mount: String },
     #[error("{drive} is in use: {device} is mounted at {mount}")]
@@ -117,14 +117,14 @@ impl Advice for DriveRefused {
 
 /// Whether a drive that is not removable may be overwritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InternalDrives {
+pub(crate) enum InternalDrives {
     Refused,
     Allowed,
 }
 
 impl Drive {
     /// Lists the disks and loop devices of this machine.
-    pub fn list() -> Result<Vec<Self>, DriveError> {
+    pub(crate) fn list() -> Result<Vec<Self>, DriveError> {
         let text = Cmd::new("lsblk")
             .args(["--json", "--bytes", "--output", COLUMNS])
             .deadline(DEADLINE)
@@ -143,7 +143,7 @@ impl Drive {
     }
 
     /// Finds the drive that `given` names: a device, or a link to one as in /dev/disk/by-id.
-    pub fn find(given: &Path) -> Result<Self, DriveError> {
+    pub(crate) fn find(given: &Path) -> Result<Self, DriveError> {
         let drives = Self::list()?;
         let path = std::fs::canonicalize(given).unwrap_or_else(|_| given.to_owned());
         if let Some(drive) = drives.iter().find(|drive| drive.path == path) {
@@ -168,28 +168,28 @@ impl Drive {
 
     /// Says whether the drive can be unplugged. Loop devices count, eMMC and empty card readers do
     /// not.
-    pub fn is_removable(&self) -> bool {
+    pub(crate) fn is_removable(&self) -> bool {
         let plugged = matches!(self.transport.as_deref(), Some("usb" | "mmc"));
         self.size_bytes > 0 && !self.soldered && (self.removable || plugged || self.is_loop())
     }
 
     /// Says whether this is a loop device, which is only a file.
-    pub fn is_loop(&self) -> bool {
+    pub(crate) fn is_loop(&self) -> bool {
         self.kind == "loop"
     }
 
     /// Describes each partition, file system or container on it, as `/dev/sdb1  1.0 GiB  vfat “DATA”`.
-    pub fn contents(&self) -> &[String] {
+    pub(crate) fn contents(&self) -> &[String] {
         &self.contents
     }
 
     /// Returns what a person types to confirm the drive: its serial, else its path.
-    pub fn confirmation_name(&self) -> String {
+    pub(crate) fn confirmation_name(&self) -> String {
         self.serial.clone().unwrap_or_else(|| self.path.display().to_string())
     }
 
     /// Returns its first link in /dev/disk/by-id, where udev made one.
-    pub fn by_id(&self) -> Option<PathBuf> {
+    pub(crate) fn by_id(&self) -> Option<PathBuf> {
         let links = std::fs::read_dir("/dev/disk/by-id").ok()?;
         let mut names: Vec<PathBuf> = links
             .filter_map(|link| Some(link.ok()?.path()))
@@ -201,7 +201,7 @@ impl Drive {
 
     /// Refuses the drive unless it can be overwritten with an image of `needed` bytes. Nothing
     /// allows one that is in use.
-    pub fn check(&self, needed: u64, internal: InternalDrives) -> Result<(), DriveRefused> {
+    pub(crate) fn check(&self, needed: u64, internal: InternalDrives) -> Result<(), DriveRefused> {
         let drive = self.to_string();
         let is_system = |mount: &str| SYSTEM.contains(&mount);
         if let Some((_, mount)) = self.mounts.iter().find(|(_, mount)| is_system(mount)) {

@@ -6,10 +6,10 @@
 //! Invariants: a drive that is in use is never opened for writing; the first MiB of the
 //! image is written last, so that an interrupted write leaves a drive that does not boot.
 
-pub mod device;
-pub mod drives;
-pub mod write;
+pub(crate) mod device;
+pub(crate) mod drives;
+pub(crate) mod write;
 
-pub use device::{Device, OpenError};
-pub use drives::{Drive, DriveError, DriveRefused, InternalDrives};
-pub use write::{BlockDevice, FlashError, FlashPhase, write};
+pub(crate) use device::Device;
+pub(crate) use drives::{Drive, DriveError, InternalDrives};
+pub(crate) use write::{BlockDevice, FlashPhase, write};

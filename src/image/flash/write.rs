@@ -24,7 +24,7 @@ const NEAREST_MARK: u64 = 64 << 20;
 const SYNC_EVERY: u64 = 32 << 20;
 
 /// Random access to a drive, with reads that bypass the page cache.
-pub trait BlockDevice {
+pub(crate) trait BlockDevice {
     /// Returns the capacity that the drive reports, in bytes.
     fn size(&self) -> u64;
     /// Writes all of `bytes` at `offset`.
@@ -38,7 +38,7 @@ pub trait BlockDevice {
 
 /// The part of the work that progress is reported for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FlashPhase {
+pub(crate) enum FlashPhase {
     /// Writes and reads the marks that reveal a fake capacity.
     Probing,
     Writing,
@@ -47,7 +47,7 @@ pub enum FlashPhase {
 
 /// Why the drive does not hold the image. Offsets and sizes are in bytes.
 #[derive(Debug, thiserror::Error)]
-pub enum FlashError {
+pub(crate) enum FlashError {
     #[error("the image cannot be read: {0}")]
     Image(#[source] io::Error),
     #[error("the drive cannot be written at {}: {source}", size(*offset))]
@@ -96,7 +96,7 @@ impl Advice for FlashError {
 
 /// Writes the first `length` bytes of `image` to the beginning of `drive`, and verifies them.
 /// `report` is called with how many bytes of a phase are done.
-pub fn write(
+pub(crate) fn write(
     drive: &mut impl BlockDevice,
     image: &mut (impl Read + Seek),
     length: u64,

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::{Profile, WifiError, shown};
 
 /// Reads the keyfile of a Wi-Fi network, unchanged; refuses one that the installer could not use.
-pub fn read(path: &Path) -> Result<Profile, WifiError> {
+pub(crate) fn read(path: &Path) -> Result<Profile, WifiError> {
     let refuse = |why: String| WifiError::Connection { path: path.to_owned(), why };
     let keyfile = Zeroizing::new(std::fs::read(path).map_err(|error| refuse(error.to_string()))?);
     let text = std::str::from_utf8(&keyfile).map_err(|_| refuse("it is not text".into()))?;

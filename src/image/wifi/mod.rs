@@ -4,7 +4,7 @@
 //! (nm-settings-keyfile(5)), which `customize` embeds. A passphrase comes from a file or a
 //! prompt, and is written to the keyfile alone.
 
-pub mod connection;
+pub(crate) mod connection;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -26,29 +26,29 @@ const PSK_DIGITS: usize = 64;
 
 /// The Wi-Fi networks that the flags of `iso build` name.
 #[derive(Debug, Default)]
-pub struct WifiFlags<'a> {
+pub(crate) struct WifiFlags<'a> {
     /// SSIDs of `--wifi`.
-    pub names: &'a [OsString],
+    pub(crate) names: &'a [OsString],
     /// SSIDs of `--wifi-hidden`: networks that do not broadcast them.
-    pub hidden: &'a [OsString],
+    pub(crate) hidden: &'a [OsString],
     /// Values of `--wifi-passphrase-file`, `[NAME=]FILE`.
-    pub passphrase_files: &'a [OsString],
+    pub(crate) passphrase_files: &'a [OsString],
     /// Keyfiles of `--wifi-connection`.
-    pub connections: &'a [PathBuf],
+    pub(crate) connections: &'a [PathBuf],
 }
 
 /// A NetworkManager connection profile, secrets included.
 #[derive(Debug)]
-pub struct Profile {
+pub(crate) struct Profile {
     /// The network's name on one line, for people.
-    pub name: String,
+    pub(crate) name: String,
     /// The keyfile as NetworkManager reads it, with the passphrase in it.
-    pub keyfile: Zeroizing<Vec<u8>>,
+    pub(crate) keyfile: Zeroizing<Vec<u8>>,
 }
 
 /// Why the Wi-Fi networks cannot be embedded in an image.
 #[derive(Debug, thiserror::Error)]
-pub enum WifiError {
+pub(crate) enum WifiError {
     #[error("“{name}” is not a Wi-Fi network name: it has {bytes} bytes, not 1 to 32")]
     Name { name: String, bytes: usize },
     #[error("the Wi-Fi network “{0}” is given twice")]
@@ -95,7 +95,10 @@ impl Advice for WifiError {
 
 /// Returns a profile for each network, in the order of the flags; prompts for passphrases that
 /// no file holds.
-pub fn profiles(flags: &WifiFlags, prompter: &dyn Prompter) -> Result<Vec<Profile>, StepError> {
+pub(crate) fn profiles(
+    flags: &WifiFlags,
+    prompter: &dyn Prompter,
+) -> Result<Vec<Profile>, StepError> {
     let names = || flags.names.iter().chain(flags.hidden);
     let networks: Vec<&[u8]> = names().map(|name| name.as_bytes()).collect();
     for (index, name) in networks.iter().enumerate() {
@@ -218,7 +221,7 @@ fn keyfile(name: &[u8], ssid: Ssid, given: &[u8]) -> Result<Zeroizing<Vec<u8>>, 
 
 /// Why WPA refuses a passphrase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PassphraseProblem {
+pub(crate) enum PassphraseProblem {
     #[error("it is empty")]
     Empty,
     #[error("64 characters are a pre-shared key, which has only hexadecimal digits")]

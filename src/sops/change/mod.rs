@@ -4,17 +4,17 @@
 //! other recipients, the diff that a person sees, and what they should know. It
 //! is made from the repo as it is; [`commit`] writes it only if that is still so.
 
-pub mod error;
-pub mod parallel;
-pub mod rename_host;
+pub(crate) mod error;
+pub(crate) mod parallel;
+pub(crate) mod rename_host;
 pub mod repo;
-pub mod rewrap;
-pub mod rule_selection;
-pub mod sops_yaml;
-pub mod stored_value;
-pub mod transaction;
-pub mod unfinished;
-pub mod user_key;
+pub(crate) mod rewrap;
+pub(crate) mod rule_selection;
+pub(crate) mod sops_yaml;
+pub(crate) mod stored_value;
+pub(crate) mod transaction;
+pub(crate) mod unfinished;
+pub(crate) mod user_key;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -73,7 +73,7 @@ pub struct Change {
     /// The folder of `.sops.yaml`.
     pub(super) dir: PathBuf,
     /// `.sops.yaml` itself, where its path is a link.
-    pub config: PathBuf,
+    pub(crate) config: PathBuf,
     /// Its text as it will be.
     pub(super) text: String,
     /// The recipients that the change was told to let in.
@@ -82,7 +82,7 @@ pub struct Change {
     pub changes: Vec<FileChange>,
     /// The change of `.sops.yaml` as a unified diff.
     pub diff: String,
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
     /// Files that get the host's new name, after everything else.
     pub renames: Vec<Rename>,
     /// The recipient that the host had before, when it was replaced or removed.
@@ -111,7 +111,7 @@ impl Change {
     }
 
     /// The folder of `.sops.yaml`.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
@@ -119,7 +119,7 @@ impl Change {
         self.changes.is_empty() && self.renames.is_empty()
     }
 
-    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
         self.changes.iter().map(|change| change.path.as_path())
     }
 
@@ -135,7 +135,7 @@ impl Change {
     }
 
     /// The changes of encrypted files.
-    pub fn encrypted(&self) -> &[FileChange] {
+    pub(crate) fn encrypted(&self) -> &[FileChange] {
         &self.changes[self.of_config()..]
     }
 
@@ -284,7 +284,7 @@ fn selected(
 }
 
 /// Gives the files new data keys; their recipients stay.
-pub fn plan_rotate(
+pub(crate) fn plan_rotate(
     repo_dir: &Path,
     sops_yaml: &Path,
     files: &[PathBuf],
@@ -311,7 +311,7 @@ const KEPT_KEY_WARNING: &str = "the data keys are kept: whoever saved one from a
 /// evaluated: those that name it, and those that hold for most other hosts.
 ///
 /// A guess, to be shown to a person: what was once granted stays granted in git.
-pub fn propose_rules(
+pub(crate) fn propose_rules(
     repo_dir: &Path,
     sops_yaml: &Path,
     host: &str,
@@ -323,7 +323,7 @@ pub fn propose_rules(
 }
 
 /// The name that `.sops.yaml` has for a recipient.
-pub fn owner_of(
+pub(crate) fn owner_of(
     repo_dir: &Path,
     sops_yaml: &Path,
     recipient: &str,
@@ -334,7 +334,7 @@ pub fn owner_of(
 }
 
 /// The recipient that `.sops.yaml` has for a host.
-pub fn recipient_of(
+pub(crate) fn recipient_of(
     repo_dir: &Path,
     sops_yaml: &Path,
     host: &str,
@@ -346,7 +346,7 @@ pub fn recipient_of(
 }
 
 /// Brings files to the recipients of their rules: those given, else all of the repo.
-pub fn plan_update(
+pub(crate) fn plan_update(
     repo_dir: &Path,
     sops_yaml: &Path,
     files: &[PathBuf],

@@ -53,7 +53,7 @@ fn git_root(dir: &Path) -> Option<PathBuf> {
 }
 
 /// git's own folder for the checkout around `dir`: `.git`, or what it points to.
-pub fn git_dir(dir: &Path) -> Option<PathBuf> {
+pub(crate) fn git_dir(dir: &Path) -> Option<PathBuf> {
     let root = git_root(&dir.canonicalize().ok()?)?;
     let git = root.join(".git");
     if git.is_dir() {
@@ -114,7 +114,7 @@ fn walk(dir: &Path, below: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<(
 
 /// Why a path of the configuration leads to no file of a checkout.
 #[derive(Debug, thiserror::Error)]
-pub enum Unmapped {
+pub(crate) enum Unmapped {
     #[error("{} is not in {}", .source_path.display(), .checkout.display())]
     Elsewhere { source_path: PathBuf, checkout: PathBuf },
     #[error("{} could be any of {}", .source_path.display(), list(.found))]
@@ -145,7 +145,7 @@ impl Advice for Unmapped {
 /// The file of a checkout behind a path that nix has in its store: below the source of
 /// the whole flake, or below a folder or file that was copied by itself, as
 /// `"${./folder}/file"` does.
-pub fn in_checkout(source_path: &Path, checkout: &Path) -> Result<PathBuf, Unmapped> {
+pub(crate) fn in_checkout(source_path: &Path, checkout: &Path) -> Result<PathBuf, Unmapped> {
     let elsewhere =
         || Unmapped::Elsewhere { source_path: source_path.into(), checkout: checkout.into() };
     if source_path.starts_with(checkout) && source_path.is_file() {
@@ -194,7 +194,7 @@ fn in_tree(path: PathBuf, checkout: &Path) -> PathBuf {
 /// Refuses when git knows of uncommitted changes to one of these files.
 ///
 /// Links are followed: what they lead to is what will be written.
-pub fn check_clean<'p>(
+pub(crate) fn check_clean<'p>(
     repo_dir: &Path,
     paths: impl Iterator<Item = &'p Path>,
 ) -> Result<(), RepoError> {

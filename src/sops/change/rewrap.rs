@@ -28,18 +28,18 @@ struct Job<'r> {
 }
 
 /// What the files are wrapped by.
-pub struct Rewrap<'a> {
-    pub config: &'a Path,
+pub(crate) struct Rewrap<'a> {
+    pub(crate) config: &'a Path,
     /// The text of the config as it will be.
-    pub config_text: &'a str,
-    pub identities: &'a Identities,
+    pub(crate) config_text: &'a str,
+    pub(crate) identities: &'a Identities,
     /// Who is taken out of files that no rule holds for.
-    pub leaver: Option<&'a str>,
+    pub(crate) leaver: Option<&'a str>,
 }
 
 impl Rewrap<'_> {
     /// The changed contents of the chosen files, in the order of their names.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         files: &[Listed],
         rules: &[Rule<'_>],
@@ -133,7 +133,7 @@ impl Rewrap<'_> {
 }
 
 /// A file's text, when it is encrypted by sops.
-pub fn read_encrypted(path: &Path) -> Result<Option<(String, Format)>, SopsError> {
+pub(crate) fn read_encrypted(path: &Path) -> Result<Option<(String, Format)>, SopsError> {
     let bytes =
         std::fs::read(path).map_err(|source| SopsError::Read { path: path.to_owned(), source })?;
     let Ok(text) = String::from_utf8(bytes) else { return Ok(None) };
@@ -166,7 +166,7 @@ fn is_encrypted(path: &Path, text: &str, format: Format) -> bool {
 }
 
 /// Gives the files new data keys, by sops.
-pub fn rotate(
+pub(crate) fn rotate(
     changes: &mut [FileChange],
     config_text: &str,
     identities: &Identities,

@@ -21,7 +21,7 @@ use crate::sops::rules::rename;
 use crate::sops::rules::{Rule, Rules, RulesError};
 
 /// The files that are meant by these paths, each once.
-pub fn named_files(
+pub(crate) fn named_files(
     listing: &Listing,
     repo_dir: &Path,
     files: &[PathBuf],
@@ -45,7 +45,7 @@ pub fn named_files(
 }
 
 /// Refuses files that are asked for by name and are not encrypted.
-pub fn check_encrypted(files: &[Listed]) -> Result<(), SopsError> {
+pub(crate) fn check_encrypted(files: &[Listed]) -> Result<(), SopsError> {
     for Listed { path, .. } in files {
         if rewrap::read_encrypted(path)?.is_none() {
             let empty = std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0);
@@ -63,7 +63,7 @@ pub fn check_encrypted(files: &[Listed]) -> Result<(), SopsError> {
 /// The rules to join for these files, and the rules to make for those without one.
 ///
 /// A rule that holds for everything is left alone, unless `recipient` is in it already.
-pub fn rules_for(
+pub(crate) fn rules_for(
     config: &Config<'_>,
     rules: &Rules<'_>,
     files: &[Listed],
@@ -134,7 +134,7 @@ fn readers(file: &Listed) -> Result<Vec<RuleKey>, SopsError> {
 }
 
 /// What a rule that is named by its `path_regex` comes to.
-pub enum ForRegex {
+pub(crate) enum ForRegex {
     /// It is there, at this index.
     Joined(usize),
     Made(NewRule),
@@ -143,7 +143,7 @@ pub enum ForRegex {
 /// The rule with this `path_regex`, or one to be made above all others. A new rule keeps the
 /// readers of the files that it takes over; where they differ from file to file, it would
 /// shut somebody out or let somebody in, and is refused.
-pub fn rule_of_regex(
+pub(crate) fn rule_of_regex(
     config: &Config<'_>,
     rules: &Rules<'_>,
     listing: &Listing,
@@ -194,7 +194,7 @@ fn taken_by<'l>(listing: &'l Listing, regex: &str) -> Result<Vec<&'l Listed>, So
 /// `operator` are the recipients of whoever runs this. Another host must never be
 /// among them: who is called a person, or is in every one of several rules and is
 /// not called a host, counts.
-pub fn people(rules: &Rules<'_>, all: &[Rule<'_>], operator: &[String]) -> Vec<String> {
+pub(crate) fn people(rules: &Rules<'_>, all: &[Rule<'_>], operator: &[String]) -> Vec<String> {
     let in_all = |key: &str| all.iter().all(|rule| rule.recipients().contains(&key));
     let hosts = anchors::known_hosts(rules, "");
     let persons: Vec<&str> = hosts::keys_of(rules, Role::Person);
@@ -229,7 +229,7 @@ pub fn people(rules: &Rules<'_>, all: &[Rule<'_>], operator: &[String]) -> Vec<S
 /// readers, or that no other rule holds for.
 ///
 /// Another rule stays, though it may hold for no file yet: somebody wrote it.
-pub fn rules_that_go(
+pub(crate) fn rules_that_go(
     config: &Config<'_>,
     listing: &Listing,
     rules: &Rules<'_>,
@@ -281,7 +281,7 @@ pub fn rules_that_go(
 const LIKELY: (usize, usize) = (3, 4);
 
 /// The rules whose pattern names the host, and those that most other hosts are in.
-pub fn likely_rules(rules: &Rules<'_>, all: &[Rule<'_>], host: &str) -> Vec<String> {
+pub(crate) fn likely_rules(rules: &Rules<'_>, all: &[Rule<'_>], host: &str) -> Vec<String> {
     let others = anchors::known_hosts(rules, host);
     let likely = all.iter().filter(|rule| !rule.is_catch_all()).filter(|rule| {
         let named = rule.path_regex.is_some_and(|regex| names_host(regex, host));

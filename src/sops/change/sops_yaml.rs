@@ -8,16 +8,16 @@ use crate::sops::rules::edit::EditError;
 use crate::sops::rules::{Rules, RulesError};
 
 /// The config's text and folder.
-pub struct Config<'p> {
-    pub path: &'p Path,
-    pub dir: PathBuf,
+pub(crate) struct Config<'p> {
+    pub(crate) path: &'p Path,
+    pub(crate) dir: PathBuf,
     /// The file itself, where `path` is a link.
-    pub real: PathBuf,
-    pub text: String,
+    pub(crate) real: PathBuf,
+    pub(crate) text: String,
 }
 
 impl<'p> Config<'p> {
-    pub fn read(repo_dir: &Path, path: &'p Path) -> Result<Self, SopsError> {
+    pub(crate) fn read(repo_dir: &Path, path: &'p Path) -> Result<Self, SopsError> {
         let spelled = if path.is_absolute() { path.to_owned() } else { repo_dir.join(path) };
         let dir = spelled.parent().filter(|dir| !dir.as_os_str().is_empty());
         let dir = dir.unwrap_or(Path::new(".")).to_owned();
@@ -28,23 +28,23 @@ impl<'p> Config<'p> {
         Ok(Self { path, dir, real, text })
     }
 
-    pub fn full_path(&self) -> PathBuf {
+    pub(crate) fn full_path(&self) -> PathBuf {
         self.dir.join(self.path.file_name().unwrap_or_default())
     }
 
-    pub fn rules(&self) -> Result<Rules<'_>, SopsError> {
+    pub(crate) fn rules(&self) -> Result<Rules<'_>, SopsError> {
         Rules::parse(&self.text).map_err(|source| self.rules_error(source))
     }
 
-    pub fn rules_error(&self, source: RulesError) -> SopsError {
+    pub(crate) fn rules_error(&self, source: RulesError) -> SopsError {
         SopsError::Rules { path: self.full_path(), source: Box::new(source) }
     }
 
-    pub fn edit_error(&self, source: EditError) -> SopsError {
+    pub(crate) fn edit_error(&self, source: EditError) -> SopsError {
         SopsError::Edit { path: self.full_path(), source: Box::new(source) }
     }
 
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 }

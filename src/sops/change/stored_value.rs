@@ -30,7 +30,7 @@ use crate::sops::rules::new_rule::regex_for;
 use crate::sops::rules::{Rule, Rules};
 
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     #[error("{file} falls to {rule}, which holds for hosts too")]
     ForHosts { file: PathBuf, rule: String, people: Vec<String> },
     #[error("none of your identities is an age recipient that .sops.yaml knows")]
@@ -74,7 +74,7 @@ impl Advice for StoreError {
 }
 
 /// The value at `key` in the encrypted file at `path`; none where there is none.
-pub fn read(
+pub(crate) fn read(
     path: &Path,
     key: &[&str],
     identities: &Identities,
@@ -96,7 +96,7 @@ pub fn read(
 
 /// The value at `key` of a file that was read from `path`. Where no identity that can be used
 /// here opens it, sops is asked, which knows of agents, tokens and passphrases.
-pub fn value(
+pub(crate) fn value(
     path: &Path,
     file: &EncryptedFile<'_>,
     key: &[&str],
@@ -132,7 +132,7 @@ pub fn value(
 /// reads every file that is there, may read it; anybody else that a rule names must be
 /// granted that.
 #[allow(clippy::too_many_arguments)]
-pub fn write(
+pub(crate) fn write(
     dir: &Path,
     sops_yaml: &Path,
     file: &Path,

@@ -28,37 +28,37 @@ const STAGED_SUFFIX: &str = ".landfall-new";
 /// One file's new content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileChange {
-    pub path: PathBuf,
-    pub before: Vec<u8>,
+    pub(crate) path: PathBuf,
+    pub(crate) before: Vec<u8>,
     pub after: Vec<u8>,
 }
 
 /// A file that gets another name with the change; its content stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rename {
-    pub from: PathBuf,
-    pub to: PathBuf,
+    pub(crate) from: PathBuf,
+    pub(crate) to: PathBuf,
 }
 
 /// Everything that is written as one.
 #[derive(Debug)]
-pub struct Transaction<'a> {
+pub(crate) struct Transaction<'a> {
     /// The folder of `.sops.yaml`, which is locked.
-    pub dir: &'a Path,
+    pub(crate) dir: &'a Path,
     /// The config first.
-    pub changes: &'a [FileChange],
+    pub(crate) changes: &'a [FileChange],
     /// Done after everything else.
-    pub renames: &'a [Rename],
+    pub(crate) renames: &'a [Rename],
     /// Folders in which an earlier run may have left something over.
-    pub folders: &'a BTreeSet<PathBuf>,
+    pub(crate) folders: &'a BTreeSet<PathBuf>,
     /// Whom the changes take out.
-    pub removed: Option<&'a Removed>,
+    pub(crate) removed: Option<&'a Removed>,
 }
 
 /// What [`write()`] wrote.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Written {
-    pub paths: Vec<PathBuf>,
+    pub(crate) paths: Vec<PathBuf>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -100,12 +100,12 @@ fn staged_path(path: &Path) -> PathBuf {
 }
 
 /// An exclusive lock on a folder, released when dropped or by the end of the process.
-pub struct Lock {
+pub(crate) struct Lock {
     _held: File,
 }
 
 impl Lock {
-    pub fn take(dir: &Path) -> Result<Self, WriteError> {
+    pub(crate) fn take(dir: &Path) -> Result<Self, WriteError> {
         let failed = |source: std::io::Error| WriteError::Lock { dir: dir.into(), source };
         let file = File::open(dir).map_err(failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -117,7 +117,7 @@ impl Lock {
 }
 
 /// Finds before any work what would fail at the end: folders that cannot be written to.
-pub fn preflight<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Result<(), WriteError> {
+pub(crate) fn preflight<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Result<(), WriteError> {
     for path in paths {
         let failed = |source: std::io::Error| WriteError::Write { path: path.into(), source };
         let real = path.canonicalize().map_err(failed)?;
@@ -128,7 +128,7 @@ pub fn preflight<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Result<(), Wr
 }
 
 /// Whether a file is what a run that was killed left beside an original.
-pub fn is_left_over(path: &Path) -> bool {
+pub(crate) fn is_left_over(path: &Path) -> bool {
     path.file_name().is_some_and(|name| {
         let name = name.to_string_lossy();
         name.starts_with('.') && name.ends_with(STAGED_SUFFIX)
@@ -136,7 +136,7 @@ pub fn is_left_over(path: &Path) -> bool {
 }
 
 /// Writes everything: the config, the files, then the new names.
-pub fn write(transaction: &Transaction<'_>) -> Result<Written, WriteError> {
+pub(crate) fn write(transaction: &Transaction<'_>) -> Result<Written, WriteError> {
     let Transaction { dir, changes, renames, folders, removed } = *transaction;
     let _lock = Lock::take(dir)?;
     let failed = |source| WriteError::Note { dir: dir.into(), source };

@@ -19,9 +19,9 @@ use crate::run::crash_points;
 
 /// A host that is being taken out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Removed {
-    pub host: String,
-    pub recipient: String,
+pub(crate) struct Removed {
+    pub(crate) host: String,
+    pub(crate) recipient: String,
 }
 
 /// The note's content.
@@ -33,12 +33,12 @@ struct Note {
 }
 
 /// The place of the note: in git's own folder, else beside `.sops.yaml`.
-pub struct Intention {
+pub(crate) struct Intention {
     path: PathBuf,
 }
 
 impl Intention {
-    pub fn of(config_dir: &Path) -> Self {
+    pub(crate) fn of(config_dir: &Path) -> Self {
         let path = match git_dir(config_dir) {
             Some(git) => git.join("landfall-secrets"),
             None => config_dir.join(".landfall-secrets"),
@@ -47,7 +47,11 @@ impl Intention {
     }
 
     /// Writes the note, synced to disk.
-    pub fn note(&self, changes: &[&FileChange], removed: Option<&Removed>) -> std::io::Result<()> {
+    pub(crate) fn note(
+        &self,
+        changes: &[&FileChange],
+        removed: Option<&Removed>,
+    ) -> std::io::Result<()> {
         let contents = changes.iter().map(|change| digest(&change.after)).collect();
         let note = Note { removed: removed.cloned(), contents };
         crash_points::disk("making the note");
@@ -60,7 +64,7 @@ impl Intention {
 
     /// Removes the note, if there is one. That a host is being taken out is forgotten
     /// only when that is done.
-    pub fn forget(&self, removed: Option<&Removed>) -> std::io::Result<()> {
+    pub(crate) fn forget(&self, removed: Option<&Removed>) -> std::io::Result<()> {
         let begun = self.read().removed;
         if self.path.exists() && (begun.is_none() || begun.as_ref() == removed) {
             crash_points::disk("removing the note");
@@ -70,12 +74,12 @@ impl Intention {
     }
 
     /// Whether an interrupted run was writing this very content.
-    pub fn meant(&self, content: &[u8]) -> bool {
+    pub(crate) fn meant(&self, content: &[u8]) -> bool {
         self.read().contents.contains(&digest(content))
     }
 
     /// The recipient of `host`, if an interrupted run was taking it out.
-    pub fn removed(&self, host: &str) -> Option<String> {
+    pub(crate) fn removed(&self, host: &str) -> Option<String> {
         self.read().removed.filter(|removed| removed.host == host).map(|removed| removed.recipient)
     }
 

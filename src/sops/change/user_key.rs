@@ -26,23 +26,23 @@ use crate::sops::rules::hosts;
 
 /// Where a key is stored.
 #[derive(Debug, Clone, Copy)]
-pub struct KeyPlace<'a> {
-    pub file: &'a Path,
+pub(crate) struct KeyPlace<'a> {
+    pub(crate) file: &'a Path,
     /// The names that lead to the value.
-    pub path: &'a [String],
+    pub(crate) path: &'a [String],
 }
 
 /// A change that stores a key and makes it a recipient.
 #[derive(Debug)]
-pub struct PlannedKey {
-    pub change: Change,
-    pub recipient: Recipient,
+pub(crate) struct PlannedKey {
+    pub(crate) change: Change,
+    pub(crate) recipient: Recipient,
     /// The key is new.
-    pub made: bool,
+    pub(crate) made: bool,
 }
 
 /// Plans the key `name` (`USER_HOST`) at `place`; writes nothing.
-pub fn plan_user_key(
+pub(crate) fn plan_user_key(
     repo_dir: &Path,
     sops_yaml: &Path,
     name: &str,

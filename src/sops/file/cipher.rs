@@ -16,16 +16,16 @@ use crate::secret::Secret;
 type Aead = aes_gcm::AesGcm<Aes256, U32>;
 
 /// A file's data key.
-pub struct DataKey(Aead);
+pub(crate) struct DataKey(Aead);
 
 /// A decrypted value, and sops' name of its type.
-pub struct Plain<'a> {
-    pub bytes: Zeroizing<Vec<u8>>,
-    pub kind: &'a str,
+pub(crate) struct Plain<'a> {
+    pub(crate) bytes: Zeroizing<Vec<u8>>,
+    pub(crate) kind: &'a str,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CipherError {
+pub(crate) enum CipherError {
     /// The text is not of the form `ENC[…]`: never encrypted, or edited by hand.
     NotEncrypted,
     /// The key, the path or the bytes differ from those of the encryption.
@@ -34,12 +34,12 @@ pub enum CipherError {
 
 impl DataKey {
     /// Takes the 32 bytes that a recipient's `enc` decrypts to; `None` for another length.
-    pub fn new(bytes: &Secret) -> Option<Self> {
+    pub(crate) fn new(bytes: &Secret) -> Option<Self> {
         Aead::new_from_slice(bytes.expose()).ok().map(Self)
     }
 
     /// Decrypts one value; an empty text is an empty value.
-    pub fn decrypt<'a>(&self, text: &'a str, path: &str) -> Result<Plain<'a>, CipherError> {
+    pub(crate) fn decrypt<'a>(&self, text: &'a str, path: &str) -> Result<Plain<'a>, CipherError> {
         if text.is_empty() {
             return Ok(Plain { bytes: Zeroizing::new(Vec::new()), kind: "str" });
         }

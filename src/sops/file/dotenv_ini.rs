@@ -19,7 +19,7 @@ struct Line<'a> {
 }
 
 #[derive(Debug)]
-pub struct Lines<'a> {
+pub(crate) struct Lines<'a> {
     text: &'a str,
     format: Format,
     values: Vec<Line<'a>>,
@@ -30,7 +30,7 @@ const AGE_PREFIX: &str = "age__list_";
 const DOTENV_PREFIX: &str = "sops_";
 
 impl<'a> Lines<'a> {
-    pub fn parse(text: &'a str, format: Format) -> Result<Self, FileError> {
+    pub(crate) fn parse(text: &'a str, format: Format) -> Result<Self, FileError> {
         let mut lines = Self { text, format, values: Vec::new(), metadata: Vec::new() };
         match format {
             Format::Ini => lines.parse_ini()?,
@@ -120,7 +120,7 @@ impl<'a> Lines<'a> {
         Ok(())
     }
 
-    pub fn metadata(&self) -> Result<Metadata, FileError> {
+    pub(crate) fn metadata(&self) -> Result<Metadata, FileError> {
         let mut metadata = Metadata::default();
         let mut age: Vec<(usize, Wrapped)> = Vec::new();
         for line in &self.metadata {
@@ -158,7 +158,7 @@ impl<'a> Lines<'a> {
     }
 
     /// Calls `visit` for every value, in order.
-    pub fn walk(&self, visit: &mut Visit<'_>) -> Result<(), FileError> {
+    pub(crate) fn walk(&self, visit: &mut Visit<'_>) -> Result<(), FileError> {
         for line in &self.values {
             match self.format {
                 Format::Ini => visit(&[line.section, line.key], Value::Text(line.value))?,
@@ -176,7 +176,7 @@ impl<'a> Lines<'a> {
     }
 
     /// Writes the recipients' lines in place of the old ones.
-    pub fn replace_recipients(
+    pub(crate) fn replace_recipients(
         &self,
         wrapped: &[Wrapped],
     ) -> Result<Vec<(Range<usize>, String)>, FileError> {

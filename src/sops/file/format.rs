@@ -27,7 +27,7 @@ impl Format {
 
     /// Returns the format by the extension, or by the content where the extension says nothing:
     /// people also give sops the type by flag.
-    pub fn of_content(path: &Path, text: &str) -> Self {
+    pub(crate) fn of_content(path: &Path, text: &str) -> Self {
         match Self::of_path(path) {
             Self::Binary if text.trim_start().starts_with('{') => Self::Binary,
             Self::Binary if text.starts_with("sops:") || text.contains("\nsops:") => Self::Yaml,
@@ -38,7 +38,7 @@ impl Format {
     }
 
     /// Returns the format with the name that sops-nix uses (`sops.secrets.NAME.format`).
-    pub fn of_name(name: &str) -> Option<Self> {
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
         Some(match name {
             "yaml" => Self::Yaml,
             "json" => Self::Json,

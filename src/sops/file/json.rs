@@ -12,7 +12,7 @@ use crate::sops::rules::yaml::{Kind, Node, Style, YamlError, position};
 const MAX_DEPTH: usize = 200;
 
 /// Parses one JSON value, followed by nothing but white space.
-pub fn parse(text: &str) -> Result<Node<'_>, YamlError> {
+pub(crate) fn parse(text: &str) -> Result<Node<'_>, YamlError> {
     let mut parser = Parser { text, at: 0 };
     parser.skip_space();
     let node = parser.value(0)?;
@@ -220,7 +220,7 @@ fn is_number(word: &str) -> bool {
 }
 
 /// Quotes a string as JSON.
-pub fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     // Not through a Value, which would leave a copy of what may be a secret in memory.
     serde_json::to_string(text).unwrap_or_default()
 }

@@ -7,7 +7,7 @@ use regex::Regex;
 /// A recipient of a file, and the data key wrapped for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrapped {
-    pub recipient: String,
+    pub(crate) recipient: String,
     /// The wrapped data key, an armored age file.
     pub enc: String,
 }
@@ -17,33 +17,33 @@ pub struct Wrapped {
 pub struct Metadata {
     pub age: Vec<Wrapped>,
     /// Kinds of keys other than age that hold the data key (`pgp`, `kms`, …).
-    pub other_kinds: Vec<String>,
+    pub(crate) other_kinds: Vec<String>,
     /// Whether the data key is split over several key groups.
-    pub key_groups: bool,
+    pub(crate) key_groups: bool,
     /// The fields of every key of every kind.
-    pub keys: Fields,
+    pub(crate) keys: Fields,
     /// Number of key groups that are needed together (`shamir_threshold`); 0 means all.
-    pub threshold: usize,
-    pub mac: String,
-    pub last_modified: String,
-    pub mac_only_encrypted: bool,
-    pub selection: Selection,
+    pub(crate) threshold: usize,
+    pub(crate) mac: String,
+    pub(crate) last_modified: String,
+    pub(crate) mac_only_encrypted: bool,
+    pub(crate) selection: Selection,
 }
 
 /// The rules that decide which values of the file are encrypted.
 #[derive(Debug, Clone, Default)]
-pub struct Selection {
-    pub unencrypted_suffix: String,
-    pub encrypted_suffix: String,
-    pub unencrypted_regex: Option<Regex>,
-    pub encrypted_regex: Option<Regex>,
+pub(crate) struct Selection {
+    pub(crate) unencrypted_suffix: String,
+    pub(crate) encrypted_suffix: String,
+    pub(crate) unencrypted_regex: Option<Regex>,
+    pub(crate) encrypted_regex: Option<Regex>,
     /// Whether comments decide, which only sops can evaluate.
-    pub by_comment: bool,
+    pub(crate) by_comment: bool,
 }
 
 impl Metadata {
     /// Sets an entry of the section; ignores unknown ones.
-    pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let regex = |text: &str| {
             if text.is_empty() { Ok(None) } else { go_regex::compile(text).map(Some) }
         };
@@ -65,7 +65,7 @@ impl Metadata {
     }
 
     /// Returns who can decrypt the file.
-    pub fn access(&self) -> Access {
+    pub(crate) fn access(&self) -> Access {
         Access { groups: self.keys.groups(), threshold: self.threshold }
     }
 
@@ -76,7 +76,7 @@ impl Metadata {
 
 impl Selection {
     /// Says whether the value at this path is encrypted.
-    pub fn encrypts(&self, path: &[&str]) -> bool {
+    pub(crate) fn encrypts(&self, path: &[&str]) -> bool {
         let any = |test: &dyn Fn(&str) -> bool| path.iter().any(|part| test(part));
         let mut encrypted = true;
         if !self.unencrypted_suffix.is_empty()
@@ -100,4 +100,5 @@ impl Selection {
 }
 
 /// Entries of the section that list keys of kinds other than age.
-pub const OTHER_KINDS: [&str; 6] = ["pgp", "kms", "gcp_kms", "azure_kv", "hc_vault", "hckms"];
+pub(crate) const OTHER_KINDS: [&str; 6] =
+    ["pgp", "kms", "gcp_kms", "azure_kv", "hc_vault", "hckms"];

@@ -6,14 +6,14 @@
 //! Invariants: only the bytes of the recipients' section change; what landfall does not read
 //! exactly as sops does is reported as [`FileError::NeedsSops`], never guessed.
 
-pub mod cipher;
-pub mod dotenv_ini;
+pub(crate) mod cipher;
+pub(crate) mod dotenv_ini;
 pub mod format;
-pub mod json;
-pub mod metadata;
-pub mod recipient;
+pub(crate) mod json;
+pub(crate) mod metadata;
+pub(crate) mod recipient;
 pub mod rekey;
-pub mod tree;
+pub(crate) mod tree;
 
 use std::ops::Range;
 
@@ -56,7 +56,7 @@ pub enum FileError {
 
 impl FileError {
     /// Says whether the given identities do not match, which is not the file's fault.
-    pub fn is_no_identity(&self) -> bool {
+    pub(crate) fn is_no_identity(&self) -> bool {
         matches!(self, Self::NoIdentity { .. })
     }
 }
@@ -86,7 +86,7 @@ impl Advice for FileError {
 
 /// A value of the tree, as written in the file.
 #[derive(Debug, Clone, Copy)]
-pub enum Value<'a> {
+pub(crate) enum Value<'a> {
     /// An encrypted value or an unencrypted string.
     Text(&'a str),
     /// An unencrypted value of another type, as sops adds it to the MAC.
@@ -96,12 +96,12 @@ pub enum Value<'a> {
 }
 
 /// Callback for every value, in the order in which sops computes the MAC.
-pub type Visit<'v> = dyn FnMut(&[&str], Value<'_>) -> Result<(), FileError> + 'v;
+pub(crate) type Visit<'v> = dyn FnMut(&[&str], Value<'_>) -> Result<(), FileError> + 'v;
 
 /// A parsed encrypted file.
 #[derive(Debug)]
 pub struct EncryptedFile<'a> {
-    pub format: Format,
+    pub(crate) format: Format,
     pub metadata: Metadata,
     text: &'a str,
     body: Body<'a>,
@@ -153,7 +153,7 @@ impl<'a> EncryptedFile<'a> {
 
     /// Decrypts every value and checks the MAC, as [`Self::verify`] does, and passes each value
     /// and its path to the callback.
-    pub fn decrypt(
+    pub(crate) fn decrypt(
         &self,
         data_key: &Secret,
         mut on_value: impl FnMut(&[&str], &[u8]),
@@ -202,7 +202,7 @@ impl<'a> EncryptedFile<'a> {
 
     /// Says whether a data key decrypts anything of the file: the MAC or any value. `None` where
     /// not every value can be tried here, and it decrypts none of those that can.
-    pub fn opens_a_value(&self, data_key: &Secret) -> Option<bool> {
+    pub(crate) fn opens_a_value(&self, data_key: &Secret) -> Option<bool> {
         let Some(key) = DataKey::new(data_key) else { return Some(false) };
         let mut opened = key.decrypt(&self.metadata.mac, &self.metadata.last_modified).is_ok();
         let walked = self.walk(&mut |path, value| {
@@ -234,7 +234,11 @@ impl<'a> EncryptedFile<'a> {
     }
 
     /// Returns the value at a path, decrypted and verified.
-    pub fn value(&self, data_key: &Secret, wanted: &[&str]) -> Result<Option<Secret>, FileError> {
+    pub(crate) fn value(
+        &self,
+        data_key: &Secret,
+        wanted: &[&str],
+    ) -> Result<Option<Secret>, FileError> {
         let mut found = None;
         self.decrypt(data_key, |path, bytes| {
             if path == wanted {
@@ -255,7 +259,7 @@ impl<'a> EncryptedFile<'a> {
     }
 
     /// Says whether a path leads to a value.
-    pub fn is_value(&self, wanted: &[&str]) -> Result<bool, FileError> {
+    pub(crate) fn is_value(&self, wanted: &[&str]) -> Result<bool, FileError> {
         let mut found = false;
         self.walk(&mut |path, value| {
             found |= path == wanted && !matches!(value, Value::Null);
@@ -265,7 +269,7 @@ impl<'a> EncryptedFile<'a> {
     }
 
     /// Returns the length of the prefix of a path that leads to a value where a map is needed.
-    pub fn leaf_on_the_way(&self, wanted: &[&str]) -> Result<Option<usize>, FileError> {
+    pub(crate) fn leaf_on_the_way(&self, wanted: &[&str]) -> Result<Option<usize>, FileError> {
         let mut found = None;
         self.walk(&mut |path, value| {
             let holds = !matches!(value, Value::Null);

@@ -4,7 +4,7 @@ use crate::secret::age::Recipient;
 
 /// The kind of a recipient, by its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RecipientKind {
+pub(crate) enum RecipientKind {
     /// A native age recipient, as `age1…`.
     X25519,
     /// An SSH key, as `ssh-ed25519 AAAA…`.
@@ -17,7 +17,7 @@ pub enum RecipientKind {
 }
 
 impl RecipientKind {
-    pub fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         if Recipient::parse(text).is_ok() {
             Self::X25519
         } else if text.starts_with("ssh-ed25519 ") {
@@ -30,7 +30,7 @@ impl RecipientKind {
     }
 
     /// Says whether landfall wraps data keys for this kind without sops.
-    pub fn is_native(self) -> bool {
+    pub(crate) fn is_native(self) -> bool {
         matches!(self, Self::X25519 | Self::SshEd25519)
     }
 }

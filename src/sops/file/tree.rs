@@ -15,14 +15,14 @@ use crate::sops::rules::yaml::{Kind, Node, Style, position};
 
 /// All documents of a file; each has the same `sops` section.
 #[derive(Debug)]
-pub struct Documents<'a> {
+pub(crate) struct Documents<'a> {
     text: &'a str,
     format: Format,
     roots: Vec<Node<'a>>,
 }
 
 impl<'a> Documents<'a> {
-    pub fn parse(text: &'a str, format: Format) -> Result<Self, FileError> {
+    pub(crate) fn parse(text: &'a str, format: Format) -> Result<Self, FileError> {
         let roots = match format {
             Format::Yaml => yaml::parse(text)?.documents,
             _ => match json::parse(text) {
@@ -40,7 +40,7 @@ impl<'a> Documents<'a> {
         section.filter(|node| node.entries().is_some()).ok_or(FileError::NotEncrypted)
     }
 
-    pub fn metadata(&self) -> Result<Metadata, FileError> {
+    pub(crate) fn metadata(&self) -> Result<Metadata, FileError> {
         let section = self.section()?;
         let mut metadata = Metadata::default();
         for (key, value) in section.entries().unwrap_or_default() {
@@ -88,7 +88,7 @@ impl<'a> Documents<'a> {
     }
 
     /// Calls `visit` for every value, in the order in which sops computes the MAC.
-    pub fn walk(&self, visit: &mut Visit<'_>) -> Result<(), FileError> {
+    pub(crate) fn walk(&self, visit: &mut Visit<'_>) -> Result<(), FileError> {
         for root in &self.roots {
             let Some(entries) = root.entries() else {
                 if root.is_null() {
@@ -183,7 +183,7 @@ impl<'a> Documents<'a> {
     }
 
     /// Replaces the list of age recipients in every document.
-    pub fn replace_recipients(
+    pub(crate) fn replace_recipients(
         &self,
         wrapped: &[Wrapped],
     ) -> Result<Vec<(Range<usize>, String)>, FileError> {

@@ -29,7 +29,7 @@ pub enum Places {
 }
 
 impl Places {
-    pub fn of_process() -> Self {
+    pub(crate) fn of_process() -> Self {
         Self::Process
     }
 
@@ -98,12 +98,12 @@ impl Identities {
     }
 
     /// The places that were searched, with what was found there.
-    pub fn searched(&self) -> &[String] {
+    pub(crate) fn searched(&self) -> &[String] {
         &self.gathered().searched
     }
 
     /// The age recipients of these identities, as far as they can be told.
-    pub fn recipients(&self) -> Vec<String> {
+    pub(crate) fn recipients(&self) -> Vec<String> {
         let age = self.gathered().found.iter().filter_map(|found| match found {
             Found::Age(identity) => Some(identity.recipient().to_string()),
             _ => None,

@@ -5,7 +5,7 @@
 //! The same the other way round: a removed key must open nothing.
 
 pub mod identities;
-pub mod verify;
+pub(crate) mod verify;
 
 use std::path::{Path, PathBuf};
 
@@ -31,9 +31,9 @@ pub struct Need {
 /// What was shown for one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// The secrets that were found in it.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// landfall itself opened it (no where only sops can read the file).
     pub native: bool,
     /// sops opened it (no where sops is not installed).
@@ -177,7 +177,7 @@ pub fn prove_shut_out(identity: &Identity, files: &[PathBuf]) -> Result<(), Proo
 /// written: no data key is wrapped for it, and where they were rotated, the data key
 /// that it knew opens nothing. Returns for how many files all of that was shown: where only
 /// sops can read a file, only its recipients are.
-pub fn prove_removed(
+pub(crate) fn prove_removed(
     changes: &[FileChange],
     recipient: &str,
     operator: &Identities,

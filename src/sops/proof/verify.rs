@@ -20,16 +20,16 @@ use crate::sops::rules::hosts::Who;
 
 /// A file whose recipients are not those of its rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutOfDate {
-    pub path: PathBuf,
-    pub missing: Vec<String>,
-    pub extra: Vec<String>,
+pub(crate) struct OutOfDate {
+    pub(crate) path: PathBuf,
+    pub(crate) missing: Vec<String>,
+    pub(crate) extra: Vec<String>,
     /// The keys are the same, in other groups.
-    pub regrouped: bool,
+    pub(crate) regrouped: bool,
 }
 
 impl OutOfDate {
-    pub fn difference(&self) -> String {
+    pub(crate) fn difference(&self) -> String {
         let missing = self.missing.iter().map(|key| format!("lacks {key}"));
         let extra = self.extra.iter().map(|key| format!("still has {key}"));
         let regrouped = self.regrouped.then(|| "has other key groups".to_owned());
@@ -68,14 +68,14 @@ fn failed(path: &Path, source: FileError, searched: &[String]) -> SopsError {
 
 /// What a comparison of files with their rules found.
 #[derive(Debug, Default)]
-pub struct Compared {
-    pub out_of_date: Vec<OutOfDate>,
+pub(crate) struct Compared {
+    pub(crate) out_of_date: Vec<OutOfDate>,
     /// Files that could not be compared, each with the reason.
-    pub left_out: Vec<(PathBuf, &'static str)>,
+    pub(crate) left_out: Vec<(PathBuf, &'static str)>,
 }
 
 /// Files whose keys or key groups differ from their rule's; no identity is needed.
-pub fn out_of_date(
+pub(crate) fn out_of_date(
     repo_dir: &Path,
     sops_yaml: &Path,
     files: &[PathBuf],
@@ -112,7 +112,11 @@ pub fn out_of_date(
 }
 
 /// Opens every file with the operator's identities and checks every value and MAC; returns how many.
-pub fn all(repo_dir: &Path, sops_yaml: &Path, identities: &Identities) -> Result<usize, SopsError> {
+pub(crate) fn all(
+    repo_dir: &Path,
+    sops_yaml: &Path,
+    identities: &Identities,
+) -> Result<usize, SopsError> {
     if let Some(late) = out_of_date(repo_dir, sops_yaml, &[])?.out_of_date.into_iter().next() {
         let difference = late.difference();
         return Err(SopsError::OutOfDate { path: late.path, difference });
@@ -148,7 +152,7 @@ fn check(found: &Found, identities: &Identities) -> Result<(), SopsError> {
 }
 
 /// Shows that each of the files is encrypted to the host's key, without that key; returns how many.
-pub fn by_recipients(
+pub(crate) fn by_recipients(
     repo_dir: &Path,
     sops_yaml: &Path,
     host: &str,

@@ -14,20 +14,20 @@ use crate::sops::file::recipient::RecipientKind;
 
 /// A place for a new definition.
 #[derive(Debug)]
-pub struct Place<'n> {
+pub(crate) struct Place<'n> {
     /// The list or map that gets the definition.
-    pub collection: &'n Node<'n>,
+    pub(crate) collection: &'n Node<'n>,
     /// Index of the member to follow and to copy; `None` when the group is empty.
     pattern: Option<usize>,
     /// Whether the group is an empty node (`- &hosts:` with nothing below).
     empty: bool,
     /// The group's name.
     group: Option<&'n str>,
-    pub anchor: String,
+    pub(crate) anchor: String,
 }
 
 /// Finds the place for `host`; `None` where the config defines no anchors outside its rules.
-pub fn find<'n>(
+pub(crate) fn find<'n>(
     rules: &'n Rules<'_>,
     role: Role,
     host: &str,
@@ -234,14 +234,14 @@ fn under_comment<'v, 'n>(
 
 impl<'n> Place<'n> {
     /// Returns the byte offset of the definition, to be compared with those of its uses.
-    pub fn offset(&self) -> usize {
+    pub(crate) fn offset(&self) -> usize {
         self.pattern
             .and_then(|index| member(self.collection, index))
             .map_or(self.collection.span.start, Node::start)
     }
 
     /// Writes the definition of `host`.
-    pub fn insert(
+    pub(crate) fn insert(
         &self,
         rules: &Rules<'_>,
         patch: &mut Patch<'_>,
@@ -304,7 +304,7 @@ impl<'n> Place<'n> {
 
 /// Returns the recipients of all hosts but `host`: members of the hosts' group, else those whose
 /// name has a host's prefix.
-pub fn known_hosts<'n>(rules: &'n Rules<'_>, host: &str) -> Vec<&'n str> {
+pub(crate) fn known_hosts<'n>(rules: &'n Rules<'_>, host: &str) -> Vec<&'n str> {
     let Some(place) = find(rules, Role::Host, host, None) else { return Vec::new() };
     let in_group = place.group.is_some_and(|name| Role::Host.is_group(name));
     let hosts = names(place.collection)
@@ -332,13 +332,13 @@ fn sole_key<'n>(
 }
 
 /// Returns the quote that a scalar begins with, else an empty text.
-pub fn quote_of(raw: &str) -> &str {
+pub(crate) fn quote_of(raw: &str) -> &str {
     if raw.starts_with(['"', '\'']) { &raw[..1] } else { "" }
 }
 
 /// Says whether a key in a rule's list has this role: an alias of a member of the place's group,
 /// or a name with the role's prefix.
-pub fn is_of_role(
+pub(crate) fn is_of_role(
     rules: &Rules<'_>,
     place: Option<&Place<'_>>,
     role: Role,

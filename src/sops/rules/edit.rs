@@ -99,12 +99,6 @@ pub struct Edited {
     pub warnings: Vec<String>,
 }
 
-impl Edited {
-    pub fn changed(&self, before: &str) -> bool {
-        self.text != before
-    }
-}
-
 /// A recipient to add, and where.
 #[derive(Debug, Clone, Default)]
 pub struct Addition {

@@ -28,14 +28,14 @@ const PERSON_GROUPS: [&str; 8] =
 
 impl Role {
     /// Returns the prefix for a name that a key of the other role has already.
-    pub fn usual_prefix(self) -> &'static str {
+    pub(crate) fn usual_prefix(self) -> &'static str {
         match self {
             Self::Host => "host_",
             Self::Person => "user_",
         }
     }
 
-    pub fn other(self) -> Self {
+    pub(crate) fn other(self) -> Self {
         match self {
             Self::Host => Self::Person,
             Self::Person => Self::Host,
@@ -43,7 +43,7 @@ impl Role {
     }
 
     /// Says whether a group of keys is this role's, by its name.
-    pub fn is_group(self, name: &str) -> bool {
+    pub(crate) fn is_group(self, name: &str) -> bool {
         let groups: &[&str] = match self {
             Self::Host => &HOST_GROUPS,
             Self::Person => &PERSON_GROUPS,
@@ -52,7 +52,7 @@ impl Role {
     }
 
     /// Returns the part of an anchor's name that indicates the role: `host_` of `host_foo`.
-    pub fn prefix(self, anchor: &str) -> Option<&str> {
+    pub(crate) fn prefix(self, anchor: &str) -> Option<&str> {
         let (word, _) = anchor.split_once(['_', '-'])?;
         let words: &[&str] = match self {
             Self::Host => &HOST_WORDS,
@@ -62,7 +62,7 @@ impl Role {
     }
 
     /// Returns the prefix that most of these anchors have, if it indicates the role.
-    pub fn prevailing_prefix<'n>(
+    pub(crate) fn prevailing_prefix<'n>(
         self,
         names: impl IntoIterator<Item = &'n str>,
     ) -> Option<&'n str> {
@@ -91,7 +91,7 @@ fn has_key_words(anchor: &str, name: &str) -> bool {
 }
 
 /// Says whether an anchor contains a host's name, separated from the rest by `_` or `-`.
-pub fn speaks_of(anchor: &str, host: &str) -> bool {
+pub(crate) fn speaks_of(anchor: &str, host: &str) -> bool {
     let part = anchor_part(host);
     let ends = |c: Option<char>| c.is_none_or(|c| c == '_' || c == '-');
     !part.is_empty()
@@ -102,27 +102,27 @@ pub fn speaks_of(anchor: &str, host: &str) -> bool {
 }
 
 /// Says whether a key is a person's, by its group or its anchor.
-pub fn is_persons(rules: &Rules<'_>, anchor: &str, recipient: &str) -> bool {
+pub(crate) fn is_persons(rules: &Rules<'_>, anchor: &str, recipient: &str) -> bool {
     let grouped = keys_in_groups_of(rules, Role::Person);
     let is_it = |node: &&Node<'_>| node.scalar().map(str::trim) == Some(recipient);
     Role::Person.prefix(anchor).is_some() || grouped.iter().any(is_it)
 }
 
 /// Converts a host's name to what go-yaml accepts in an anchor: letters, digits, `-` and `_`.
-pub fn anchor_part(host: &str) -> String {
+pub(crate) fn anchor_part(host: &str) -> String {
     host.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
 }
 
 /// An entry of a host or a user in a config.
 #[derive(Debug)]
-pub struct Entry<'n> {
+pub(crate) struct Entry<'n> {
     /// The scalar with the anchor; `None` where rules contain the recipient itself.
-    pub anchor: Option<&'n Node<'n>>,
-    pub recipient: String,
+    pub(crate) anchor: Option<&'n Node<'n>>,
+    pub(crate) recipient: String,
 }
 
 impl Entry<'_> {
-    pub fn anchor_name(&self) -> Option<&str> {
+    pub(crate) fn anchor_name(&self) -> Option<&str> {
         self.anchor.and_then(|node| node.anchor.as_ref()).map(|anchor| anchor.plain_name())
     }
 }
@@ -146,7 +146,7 @@ impl<'a> Who<'a> {
 
 /// Why a name does not identify one entry.
 #[derive(Debug)]
-pub enum Unfound {
+pub(crate) enum Unfound {
     Absent,
     /// The anchor is defined more than once, or several anchors match.
     Several(Vec<(String, Position)>),
@@ -154,7 +154,7 @@ pub enum Unfound {
 
 /// Finds a host's entry: by the given anchor, else by the usual names, else by a comment behind a
 /// literal recipient, else by its key.
-pub fn find<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Entry<'n>, Unfound> {
+pub(crate) fn find<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Entry<'n>, Unfound> {
     let (host, anchor) = (who.name, who.anchor);
     let mut anchored = rules.anchored();
     if anchor.is_none() {
@@ -241,7 +241,7 @@ fn keys_in_groups_of<'n>(rules: &'n Rules<'_>, role: Role) -> Vec<&'n Node<'n>> 
 }
 
 /// Returns the recipients of this role, by their group or their prefix.
-pub fn keys_of<'n>(rules: &'n Rules<'_>, role: Role) -> Vec<&'n str> {
+pub(crate) fn keys_of<'n>(rules: &'n Rules<'_>, role: Role) -> Vec<&'n str> {
     let mut nodes = keys_in_groups_of(rules, role);
     nodes.extend(rules.anchored().into_iter().filter(|node| {
         node.anchor.as_ref().is_some_and(|anchor| role.prefix(anchor.plain_name()).is_some())
@@ -266,7 +266,7 @@ fn keyed<'n>(rules: &'n Rules<'_>, host: &str) -> Option<Entry<'n>> {
 }
 
 /// Returns the anchored scalar below a node, when there is exactly one.
-pub fn only_anchored<'n>(node: &'n Node<'n>) -> Option<&'n Node<'n>> {
+pub(crate) fn only_anchored<'n>(node: &'n Node<'n>) -> Option<&'n Node<'n>> {
     let mut found = Vec::new();
     node.walk(&mut |child| {
         if child.anchor.is_some() && child.filled().is_some() {
@@ -302,7 +302,7 @@ fn commented<'n>(rules: &'n Rules<'_>, host: &str) -> Option<Entry<'n>> {
 }
 
 /// Returns the entry with exactly this key, whatever its name.
-pub fn with_key<'n>(rules: &'n Rules<'_>, recipient: &str) -> Option<Entry<'n>> {
+pub(crate) fn with_key<'n>(rules: &'n Rules<'_>, recipient: &str) -> Option<Entry<'n>> {
     let anchored = rules.anchored();
     if let Some(node) = anchored
         .into_iter()
@@ -317,17 +317,17 @@ pub fn with_key<'n>(rules: &'n Rules<'_>, recipient: &str) -> Option<Entry<'n>> 
 }
 
 /// Returns the comment at the end of the line of `offset`, without `#`.
-pub fn line_comment<'t>(rules: &Rules<'t>, offset: usize) -> Option<&'t str> {
+pub(crate) fn line_comment<'t>(rules: &Rules<'t>, offset: usize) -> Option<&'t str> {
     line_comment_span(rules, offset).map(|span| rules.text[span].trim_start_matches('#').trim())
 }
 
 /// Returns the byte range of the comment at the end of the line of `offset`, with `#`.
-pub fn line_comment_span(rules: &Rules<'_>, offset: usize) -> Option<Range<usize>> {
+pub(crate) fn line_comment_span(rules: &Rules<'_>, offset: usize) -> Option<Range<usize>> {
     let end = rules.text[offset..].find('\n').map_or(rules.text.len(), |i| offset + i);
     rules.stream.comments.iter().find(|c| (offset..end).contains(&c.start)).cloned()
 }
 
-pub fn first_word(text: &str) -> &str {
+pub(crate) fn first_word(text: &str) -> &str {
     text.split([' ', ',', '(', ':']).next().unwrap_or_default()
 }
 

@@ -13,7 +13,7 @@ use super::yaml::{Kind, Node, Style};
 use super::{Group, Key, Rules};
 
 /// The comment that names the keys of one list or scalar.
-pub struct Note<'r> {
+pub(crate) struct Note<'r> {
     rules: &'r Rules<'r>,
     /// Byte offset of the line with the comment.
     line: usize,
@@ -21,7 +21,7 @@ pub struct Note<'r> {
 
 impl<'r> Note<'r> {
     /// Returns the comment of an inline list, or of a scalar.
-    pub fn of(rules: &'r Rules<'r>, holder: &Node<'_>) -> Self {
+    pub(crate) fn of(rules: &'r Rules<'r>, holder: &Node<'_>) -> Self {
         let at = match &holder.kind {
             // The lines of a block scalar are its content, so that only the line of `>-` takes a
             // comment.
@@ -34,7 +34,7 @@ impl<'r> Note<'r> {
     }
 
     /// Returns the comment for the name of a key; `None` where the key has its own line.
-    pub fn of_key(rules: &'r Rules<'r>, group: &Group<'_>, key: &Key<'_>) -> Option<Self> {
+    pub(crate) fn of_key(rules: &'r Rules<'r>, group: &Group<'_>, key: &Key<'_>) -> Option<Self> {
         if key.node.alias().is_some() {
             return None;
         }
@@ -71,7 +71,7 @@ impl<'r> Note<'r> {
 
     /// Says whether the comment, or one about the only key without a name, names `host` as the
     /// owner of `key`.
-    pub fn says(&self, group: &Group<'_>, key: &Key<'_>, host: &str) -> bool {
+    pub(crate) fn says(&self, group: &Group<'_>, key: &Key<'_>, host: &str) -> bool {
         let names = self.names();
         let named = |value: &str| names.iter().find(|(_, _, recipient)| *recipient == value);
         if let Some((_, name, _)) = named(&key.value) {
@@ -92,7 +92,7 @@ impl<'r> Note<'r> {
     }
 
     /// Adds the name of a recipient.
-    pub fn add(&self, patch: &mut Patch<'_>, host: &str, recipient: &str) {
+    pub(crate) fn add(&self, patch: &mut Patch<'_>, host: &str, recipient: &str) {
         match self.comment() {
             Some((start, comment)) => {
                 let end = start + comment.len();
@@ -106,7 +106,7 @@ impl<'r> Note<'r> {
     }
 
     /// Removes a recipient's name, and the comment with it when nothing else is in it.
-    pub fn remove(&self, patch: &mut Patch<'_>, recipient: &str) {
+    pub(crate) fn remove(&self, patch: &mut Patch<'_>, recipient: &str) {
         let names = self.names();
         let own = names.into_iter().find(|(_, _, known)| *known == recipient);
         let (Some((span, ..)), Some((start, comment))) = (own, self.comment()) else { return };
@@ -125,7 +125,7 @@ impl<'r> Note<'r> {
     }
 
     /// Replaces a recipient's name.
-    pub fn rename(&self, patch: &mut Patch<'_>, recipient: &str, old: &str, new: &str) {
+    pub(crate) fn rename(&self, patch: &mut Patch<'_>, recipient: &str, old: &str, new: &str) {
         for (span, name, known) in self.names() {
             if known == recipient && name == old {
                 patch.replace(span.start..span.start + name.len(), new);
@@ -134,7 +134,7 @@ impl<'r> Note<'r> {
     }
 
     /// Replaces the recipient of a name.
-    pub fn replace(&self, patch: &mut Patch<'_>, old: &str, new: &str) {
+    pub(crate) fn replace(&self, patch: &mut Patch<'_>, old: &str, new: &str) {
         for (span, name, known) in self.names() {
             if known == old {
                 patch.replace(span.start + name.len() + 2..span.end, new);

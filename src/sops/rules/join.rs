@@ -10,13 +10,13 @@ use super::{Group, Key, Rule, Rules};
 
 /// A key to be written into rules.
 #[derive(Debug, Clone, Copy)]
-pub struct NewKey<'k> {
-    pub recipient: &'k str,
+pub(crate) struct NewKey<'k> {
+    pub(crate) recipient: &'k str,
     /// The anchor to refer to; without one, the recipient itself is written.
-    pub alias: Option<&'k str>,
-    pub role: Role,
+    pub(crate) alias: Option<&'k str>,
+    pub(crate) role: Role,
     /// The comment behind a literal recipient, which names its owner.
-    pub comment: &'k str,
+    pub(crate) comment: &'k str,
 }
 
 impl NewKey<'_> {
@@ -29,7 +29,7 @@ impl NewKey<'_> {
     }
 
     /// Formats the key with its comment, for a line of its own.
-    pub fn line(&self, quote: &str) -> String {
+    pub(crate) fn line(&self, quote: &str) -> String {
         match self.alias {
             Some(_) => self.item(quote),
             None => format!("{} # {}", self.item(quote), self.comment),
@@ -38,17 +38,17 @@ impl NewKey<'_> {
 }
 
 /// The rules that a key is added to.
-pub struct Lists<'a> {
-    pub rules: &'a Rules<'a>,
-    pub all: &'a [Rule<'a>],
+pub(crate) struct Lists<'a> {
+    pub(crate) rules: &'a Rules<'a>,
+    pub(crate) all: &'a [Rule<'a>],
     /// The place for new definitions.
-    pub place: Option<&'a Place<'a>>,
+    pub(crate) place: Option<&'a Place<'a>>,
     /// Whether the key is being defined there.
-    pub defined: bool,
+    pub(crate) defined: bool,
 }
 
 /// Adds the key to a rule, unless the rule has it already.
-pub fn add(
+pub(crate) fn add(
     lists: &Lists<'_>,
     patch: &mut Patch<'_>,
     rule: &Rule<'_>,
@@ -129,7 +129,7 @@ fn warn_shared(lists: &Lists<'_>, rule: &Rule<'_>, age: &[&Key<'_>], warnings: &
 
 /// Warns that a definition in a list that rules use as a whole (`age: *hosts`) reaches all of
 /// them.
-pub fn warn_of_shared(
+pub(crate) fn warn_of_shared(
     all: &[Rule<'_>],
     place: &Place<'_>,
     targets: &[&Rule<'_>],
@@ -153,7 +153,7 @@ pub fn warn_of_shared(
 }
 
 /// Returns the groups of `rule` that will have the new key.
-pub fn gains(
+pub(crate) fn gains(
     rules: &Rules<'_>,
     all: &[Rule<'_>],
     rule: &Rule<'_>,
@@ -324,7 +324,7 @@ fn join_string(
 }
 
 /// Returns the byte range of each value in a scalar's source text.
-pub fn parts<'v>(raw: &str, values: impl Iterator<Item = &'v str>) -> Vec<(usize, usize)> {
+pub(crate) fn parts<'v>(raw: &str, values: impl Iterator<Item = &'v str>) -> Vec<(usize, usize)> {
     let mut from = 0;
     let mut found = Vec::new();
     for value in values {

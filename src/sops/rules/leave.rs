@@ -11,7 +11,7 @@ use super::yaml::{Kind, Node, Style};
 use super::{Group, Key, Rule, Rules};
 
 /// Says whether a rule's key is this host's.
-pub fn is_entry(rules: &Rules<'_>, entry: &Entry<'_>, key: &Key<'_>) -> bool {
+pub(crate) fn is_entry(rules: &Rules<'_>, entry: &Entry<'_>, key: &Key<'_>) -> bool {
     if key.kind != "age" || key.value != entry.recipient {
         return false;
     }
@@ -29,7 +29,7 @@ pub fn is_entry(rules: &Rules<'_>, entry: &Entry<'_>, key: &Key<'_>) -> bool {
 }
 
 /// Removes the host's key from all rules, and its definition.
-pub fn remove(
+pub(crate) fn remove(
     rules: &Rules<'_>,
     patch: &mut Patch<'_>,
     entry: &Entry<'_>,
@@ -238,7 +238,7 @@ fn holds_only(value: &Node<'_>, is_own: &impl Fn(&Node<'_>) -> bool) -> bool {
 }
 
 /// Removes a rule, with the blank lines above it.
-pub fn remove_rule(
+pub(crate) fn remove_rule(
     rules: &Rules<'_>,
     patch: &mut Patch<'_>,
     rule: &Rule<'_>,

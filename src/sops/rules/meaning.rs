@@ -4,24 +4,24 @@ use super::{KEY_KINDS, Key, Rule, Rules, RulesError};
 
 /// The meaning of one rule: its pattern, its groups as sorted sets of keys, its other settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleMeaning {
-    pub path_regex: Option<String>,
-    pub groups: Vec<Vec<(String, String)>>,
-    pub rest: String,
+pub(crate) struct RuleMeaning {
+    pub(crate) path_regex: Option<String>,
+    pub(crate) groups: Vec<Vec<(String, String)>>,
+    pub(crate) rest: String,
 }
 
 /// Returns the meaning of all rules.
-pub fn rules(rules: &Rules<'_>) -> Result<Vec<RuleMeaning>, RulesError> {
+pub(crate) fn rules(rules: &Rules<'_>) -> Result<Vec<RuleMeaning>, RulesError> {
     Ok(rules.rules()?.iter().map(|rule| of(rules, rule)).collect())
 }
 
 /// Returns the meaning of one rule.
-pub fn of(rules: &Rules<'_>, rule: &Rule<'_>) -> RuleMeaning {
+pub(crate) fn of(rules: &Rules<'_>, rule: &Rule<'_>) -> RuleMeaning {
     of_keys(rules, rule, |key| Some(key.value.clone()))
 }
 
 /// Returns the meaning of a rule with every key passed through `map`; `None` drops a key.
-pub fn of_keys<'n>(
+pub(crate) fn of_keys<'n>(
     rules: &Rules<'_>,
     rule: &Rule<'n>,
     map: impl Fn(&Key<'n>) -> Option<String>,
@@ -50,7 +50,7 @@ pub fn of_keys<'n>(
 }
 
 /// Sorts keys and removes duplicates, as sops does.
-pub fn set(mut keys: Vec<(String, String)>) -> Vec<(String, String)> {
+pub(crate) fn set(mut keys: Vec<(String, String)>) -> Vec<(String, String)> {
     keys.sort();
     keys.dedup();
     keys
@@ -58,7 +58,7 @@ pub fn set(mut keys: Vec<(String, String)>) -> Vec<(String, String)> {
 
 /// Returns the top-level settings that are neither rules nor definitions of keys (`stores`,
 /// `destination_rules`).
-pub fn settings(rules: &Rules<'_>) -> Vec<String> {
+pub(crate) fn settings(rules: &Rules<'_>) -> Vec<String> {
     let entries = rules.root().and_then(|root| root.entries()).unwrap_or_default();
     let others = entries.iter().filter(|(key, value)| {
         let mut defines = false;

@@ -4,19 +4,19 @@
 //! `key_groups` takes precedence over flat keys; aliases and merge keys are resolved. Every key
 //! refers to its node in the text, so that [`edit`] can change exactly these bytes.
 
-pub mod anchors;
-pub mod dialect;
+pub(crate) mod anchors;
+pub(crate) mod dialect;
 pub mod edit;
 pub mod go_regex;
 pub mod hosts;
-pub mod inline_names;
-pub mod join;
-pub mod leave;
-pub mod meaning;
+pub(crate) mod inline_names;
+pub(crate) mod join;
+pub(crate) mod leave;
+pub(crate) mod meaning;
 pub mod new_rule;
-pub mod patch;
-pub mod rename;
-pub mod yaml;
+pub(crate) mod patch;
+pub(crate) mod rename;
+pub(crate) mod yaml;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,7 +28,7 @@ use crate::error::{Advice, Exit};
 use yaml::{Kind, Node, Position, Stream, YamlError, position};
 
 /// The kinds of keys that a group or a rule can list.
-pub const KEY_KINDS: [&str; 8] =
+pub(crate) const KEY_KINDS: [&str; 8] =
     ["age", "pgp", "kms", "gcp_kms", "azure_keyvault", "hc_vault", "hckms", "hc_vault_transit_uri"];
 
 #[derive(Debug, thiserror::Error)]
@@ -62,8 +62,8 @@ impl Advice for RulesError {
 /// A parsed `.sops.yaml`.
 #[derive(Debug)]
 pub struct Rules<'a> {
-    pub text: &'a str,
-    pub stream: Stream<'a>,
+    pub(crate) text: &'a str,
+    pub(crate) stream: Stream<'a>,
     /// Names of anchors and their byte offsets, in order.
     definitions: Vec<(String, usize)>,
 }
@@ -72,40 +72,40 @@ pub struct Rules<'a> {
 #[derive(Debug)]
 pub struct Rule<'n> {
     pub index: usize,
-    pub node: &'n Node<'n>,
+    pub(crate) node: &'n Node<'n>,
     pub path_regex: Option<&'n str>,
     regex: OnceLock<Result<Option<Regex>, String>>,
     at: Position,
     /// Whether the keys are in `key_groups`; otherwise they are one group, whose node is the
     /// rule.
-    pub grouped: bool,
-    pub groups: Vec<Group<'n>>,
+    pub(crate) grouped: bool,
+    pub(crate) groups: Vec<Group<'n>>,
 }
 
 /// A key group.
 #[derive(Debug)]
-pub struct Group<'n> {
+pub(crate) struct Group<'n> {
     /// The mapping of kinds to keys.
-    pub node: &'n Node<'n>,
-    pub keys: Vec<Key<'n>>,
+    pub(crate) node: &'n Node<'n>,
+    pub(crate) keys: Vec<Key<'n>>,
 }
 
 /// A key of a rule.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Key<'n> {
-    pub kind: &'n str,
-    pub value: String,
+pub(crate) struct Key<'n> {
+    pub(crate) kind: &'n str,
+    pub(crate) value: String,
     /// Its node in the list: an alias, a scalar, or a part of a comma-separated scalar.
-    pub node: NodeRef<'n>,
+    pub(crate) node: NodeRef<'n>,
     /// The list with the node; `None` when the node is directly under `age:`.
-    pub list: Option<NodeRef<'n>>,
+    pub(crate) list: Option<NodeRef<'n>>,
     /// Whether the list is reached by an alias or merge key, so that other rules share it.
-    pub shared: bool,
+    pub(crate) shared: bool,
 }
 
 /// A node, compared by identity.
 #[derive(Debug, Clone, Copy)]
-pub struct NodeRef<'n>(pub &'n Node<'n>);
+pub(crate) struct NodeRef<'n>(pub(crate) &'n Node<'n>);
 
 impl PartialEq for NodeRef<'_> {
     fn eq(&self, other: &Self) -> bool {
@@ -122,7 +122,7 @@ impl<'n> std::ops::Deref for NodeRef<'n> {
 
 impl Rule<'_> {
     /// Says whether the rule matches every path, so that later rules never apply.
-    pub fn is_catch_all(&self) -> bool {
+    pub(crate) fn is_catch_all(&self) -> bool {
         matches!(
             self.path_regex,
             None | Some("" | ".*" | "^.*$" | ".+" | "^.+$" | ".*$" | "^.*" | "." | "^" | "$")
@@ -141,7 +141,7 @@ impl Rule<'_> {
     }
 
     /// Says whether an age recipient can decrypt the rule's files alone.
-    pub fn every_group_has(&self, recipient: &str) -> bool {
+    pub(crate) fn every_group_has(&self, recipient: &str) -> bool {
         let has = |group: &Group<'_>| {
             group.keys.iter().any(|key| key.kind == "age" && key.value == recipient)
         };
@@ -149,14 +149,14 @@ impl Rule<'_> {
     }
 
     /// Says whether all keys of the rule are age recipients.
-    pub fn is_age_alone(&self) -> bool {
+    pub(crate) fn is_age_alone(&self) -> bool {
         self.groups.iter().flat_map(|group| &group.keys).all(|key| key.kind == "age")
     }
 
     /// Says whether `path_regex` matches `path` (relative to the config's directory, with `/`).
     ///
     /// Like sops, compiles a pattern only when a path gets to its rule.
-    pub fn matches(&self, path: &Path) -> Result<bool, RulesError> {
+    pub(crate) fn matches(&self, path: &Path) -> Result<bool, RulesError> {
         let compile = || self.path_regex.map(go_regex::compile).transpose();
         match self.regex.get_or_init(compile) {
             Ok(None) => Ok(true),
@@ -170,7 +170,7 @@ impl Rule<'_> {
     }
 
     /// Returns the rule's name in errors and reports.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match self.path_regex {
             Some(regex) if !regex.is_empty() => format!("path_regex: {regex}"),
             _ => format!("rule {} (no path_regex)", self.index + 1),
@@ -179,7 +179,7 @@ impl Rule<'_> {
 }
 
 /// Returns the first rule that matches.
-pub fn winner<'v, 'n>(
+pub(crate) fn winner<'v, 'n>(
     rules: &'v [Rule<'n>],
     path: &Path,
 ) -> Result<Option<&'v Rule<'n>>, RulesError> {
@@ -211,22 +211,22 @@ impl<'a> Rules<'a> {
         Ok(rules)
     }
 
-    pub fn shape(&self, offset: usize, reason: impl Into<String>) -> RulesError {
+    pub(crate) fn shape(&self, offset: usize, reason: impl Into<String>) -> RulesError {
         RulesError::Shape { at: position(self.text, offset), reason: reason.into() }
     }
 
     /// Returns the first document, the only one that sops reads.
-    pub fn root(&self) -> Option<&Node<'_>> {
+    pub(crate) fn root(&self) -> Option<&Node<'_>> {
         self.stream.documents.first()
     }
 
     /// Returns the node of `creation_rules`.
-    pub fn rules_node(&self) -> Option<&Node<'_>> {
+    pub(crate) fn rules_node(&self) -> Option<&Node<'_>> {
         self.root()?.get("creation_rules")
     }
 
     /// Resolves an alias to the last definition before it; returns other nodes as they are.
-    pub fn resolve<'n>(&'n self, node: &'n Node<'n>) -> &'n Node<'n> {
+    pub(crate) fn resolve<'n>(&'n self, node: &'n Node<'n>) -> &'n Node<'n> {
         let Some(name) = node.alias() else { return node };
         let before = |(known, at): &&(String, usize)| known == name && *at < node.span.start;
         let defined = self.definitions.iter().rfind(before);
@@ -249,7 +249,7 @@ impl<'a> Rules<'a> {
     }
 
     /// Returns a scalar setting of a rule.
-    pub fn setting<'n>(&'n self, rule: &Rule<'n>, name: &str) -> Option<&'n str> {
+    pub(crate) fn setting<'n>(&'n self, rule: &Rule<'n>, name: &str) -> Option<&'n str> {
         self.lookup(rule.node, name).and_then(|(value, _)| self.resolve(value).scalar())
     }
 
@@ -371,7 +371,7 @@ impl<'a> Rules<'a> {
 
     /// Returns every scalar with an anchor, inside the rules and outside: the candidates for
     /// hosts.
-    pub fn anchored(&self) -> Vec<&Node<'_>> {
+    pub(crate) fn anchored(&self) -> Vec<&Node<'_>> {
         let mut found = Vec::new();
         if let Some(root) = self.root() {
             root.walk(&mut |node| {
@@ -384,7 +384,7 @@ impl<'a> Rules<'a> {
     }
 
     /// Formats a node's meaning, with aliases and merge keys resolved.
-    pub fn canonical(&self, node: &Node<'_>) -> String {
+    pub(crate) fn canonical(&self, node: &Node<'_>) -> String {
         let node = self.resolve(node);
         match &node.kind {
             Kind::Scalar { value, .. } => format!("{value:?}"),

@@ -22,8 +22,8 @@ pub struct NewRule {
 /// A key, as a key group lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleKey {
-    pub kind: &'static str,
-    pub value: String,
+    pub(crate) kind: &'static str,
+    pub(crate) value: String,
 }
 
 impl RuleKey {
@@ -36,13 +36,13 @@ impl RuleKey {
 const MADE: &str = "made by landfall";
 
 /// Says whether landfall created a rule.
-pub fn is_made(rules: &Rules<'_>, rule: &Rule<'_>) -> bool {
+pub(crate) fn is_made(rules: &Rules<'_>, rule: &Rule<'_>) -> bool {
     let regex = rule.node.get("path_regex");
     regex.is_some_and(|regex| line_comment(rules, regex.span.end) == Some(MADE))
 }
 
 /// Returns a `path_regex` for exactly this path (relative to the config's directory).
-pub fn regex_for(path: &str) -> String {
+pub(crate) fn regex_for(path: &str) -> String {
     let mut regex = String::from("^");
     for c in path.chars() {
         if matches!(
@@ -58,7 +58,7 @@ pub fn regex_for(path: &str) -> String {
 }
 
 /// Inserts the rule.
-pub fn insert(
+pub(crate) fn insert(
     rules: &Rules<'_>,
     patch: &mut Patch<'_>,
     rule: &NewRule,
@@ -141,7 +141,7 @@ fn insert_section(
 
 /// Removes the section `creation_rules` with its last rule, and leaves what was there before
 /// [`insert`] wrote the first: nothing, or an empty list.
-pub fn remove_section(rules: &Rules<'_>, patch: &mut Patch<'_>) {
+pub(crate) fn remove_section(rules: &Rules<'_>, patch: &mut Patch<'_>) {
     let Some((name, list)) = rules.root().and_then(|root| root.entry("creation_rules")) else {
         return;
     };

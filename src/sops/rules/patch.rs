@@ -11,7 +11,7 @@ use super::yaml::{Kind, Node, Position, Style, position};
 
 /// Replacements for one text.
 #[derive(Debug)]
-pub struct Patch<'a> {
+pub(crate) struct Patch<'a> {
     text: &'a str,
     replacements: Vec<(Range<usize>, String)>,
 }
@@ -20,28 +20,24 @@ pub struct Patch<'a> {
 #[derive(Debug, thiserror::Error)]
 #[error("{at}: {reason}")]
 pub struct Unclear {
-    pub at: Position,
-    pub reason: String,
+    pub(crate) at: Position,
+    pub(crate) reason: String,
 }
 
 impl<'a> Patch<'a> {
-    pub fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str) -> Self {
         Self { text, replacements: Vec::new() }
     }
 
-    pub fn replace(&mut self, range: Range<usize>, with: impl Into<String>) {
+    pub(crate) fn replace(&mut self, range: Range<usize>, with: impl Into<String>) {
         let replacement = (range, with.into());
         if !self.replacements.contains(&replacement) {
             self.replacements.push(replacement);
         }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.replacements.is_empty()
-    }
-
     /// Returns the changed text. Of two overlapping removals, the wider one wins.
-    pub fn apply(mut self) -> String {
+    pub(crate) fn apply(mut self) -> String {
         self.replacements.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
         let mut out = String::with_capacity(self.text.len() + 256);
         let mut done = 0;
@@ -57,17 +53,17 @@ impl<'a> Patch<'a> {
         out
     }
 
-    pub fn unclear(&self, offset: usize, reason: impl Into<String>) -> Unclear {
+    pub(crate) fn unclear(&self, offset: usize, reason: impl Into<String>) -> Unclear {
         Unclear { at: position(self.text, offset), reason: reason.into() }
     }
 
     /// Returns the text's line break, `\r\n` or `\n`.
-    pub fn newline(&self) -> &'static str {
+    pub(crate) fn newline(&self) -> &'static str {
         newline(self.text)
     }
 
     /// Returns the line break after `offset`; at the end of the text, the usual one.
-    pub fn newline_at(&self, offset: usize) -> &'static str {
+    pub(crate) fn newline_at(&self, offset: usize) -> &'static str {
         match self.text[offset..].find('\n') {
             Some(at) if self.text[..offset + at].ends_with('\r') => "\r\n",
             Some(_) => "\n",
@@ -75,12 +71,12 @@ impl<'a> Patch<'a> {
         }
     }
 
-    pub fn line_start(&self, offset: usize) -> usize {
+    pub(crate) fn line_start(&self, offset: usize) -> usize {
         self.text[..offset].rfind('\n').map_or(0, |i| i + 1)
     }
 
     /// Returns the end of the line of `offset`, without its line break.
-    pub fn line_end(&self, offset: usize) -> usize {
+    pub(crate) fn line_end(&self, offset: usize) -> usize {
         let end = self.text[offset..].find('\n').map_or(self.text.len(), |i| offset + i);
         if self.text[..end].ends_with('\r') { end - 1 } else { end }
     }
@@ -91,7 +87,7 @@ impl<'a> Patch<'a> {
     }
 
     /// Returns the end of a node's content, without the final newline of a block scalar.
-    pub fn content_end(&self, node: &Node<'_>) -> usize {
+    pub(crate) fn content_end(&self, node: &Node<'_>) -> usize {
         let end = self.text[..node.span.end].trim_end().len();
         end.max(node.start())
     }
@@ -101,7 +97,7 @@ impl<'a> Patch<'a> {
     ///
     /// For an item of a sequence, it ends with `- `; dashes and keys of outer collections on the
     /// same line become spaces.
-    pub fn block_prefix(&self, in_sequence: bool, member: usize) -> Result<String, Unclear> {
+    pub(crate) fn block_prefix(&self, in_sequence: bool, member: usize) -> Result<String, Unclear> {
         let line = self.line_start(member);
         let before = self.text[line..member].trim_start_matches('\u{feff}');
         let mut prefix: String = if in_sequence {
@@ -123,7 +119,7 @@ impl<'a> Patch<'a> {
     /// Inserts a member after `after`; `text` is the member without dash or indentation.
     ///
     /// Further lines of `text` must have their own indentation.
-    pub fn insert_after(
+    pub(crate) fn insert_after(
         &mut self,
         collection: &Node<'_>,
         after: &Node<'_>,
@@ -152,7 +148,7 @@ impl<'a> Patch<'a> {
     }
 
     /// Removes the member with this index.
-    pub fn remove(&mut self, collection: &Node<'_>, index: usize) -> Result<(), Unclear> {
+    pub(crate) fn remove(&mut self, collection: &Node<'_>, index: usize) -> Result<(), Unclear> {
         let spans: Vec<(usize, usize)> = match &collection.kind {
             Kind::Sequence { items, .. } => {
                 items.iter().map(|item| (item.start(), self.content_end(item))).collect()
@@ -187,7 +183,7 @@ impl<'a> Patch<'a> {
     }
 
     /// Removes the lines from the one that begins at `line` to the one that contains `end`.
-    pub fn remove_lines(&mut self, line: usize, end: usize) {
+    pub(crate) fn remove_lines(&mut self, line: usize, end: usize) {
         let next = self.next_line(end);
         let at_end_without_newline = next == self.text.len() && !self.text.ends_with('\n');
         if at_end_without_newline && line > 0 {
@@ -220,7 +216,7 @@ impl<'a> Patch<'a> {
 }
 
 /// Returns the line break that a text uses.
-pub fn newline(text: &str) -> &'static str {
+pub(crate) fn newline(text: &str) -> &'static str {
     match text.find('\n') {
         Some(at) if text[..at].ends_with('\r') => "\r\n",
         _ => "\n",
@@ -232,7 +228,7 @@ fn blank(text: &str) -> String {
 }
 
 /// Returns the changes between two texts as a unified diff, empty when they are equal.
-pub fn unified_diff(name: &str, before: &str, after: &str) -> String {
+pub(crate) fn unified_diff(name: &str, before: &str, after: &str) -> String {
     if before == after {
         return String::new();
     }

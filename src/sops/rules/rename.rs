@@ -6,7 +6,7 @@ use super::inline_names::Note;
 use super::patch::Patch;
 
 /// Replaces the name in anchor, aliases, map keys, comments behind keys, and `path_regex`.
-pub fn apply(
+pub(crate) fn apply(
     rules: &Rules<'_>,
     patch: &mut Patch<'_>,
     entry: &Entry<'_>,
@@ -82,7 +82,7 @@ fn rename_comments(
 }
 
 /// Replaces the name where it is a whole word of a `path_regex`, with its dots escaped or not.
-pub fn in_regex(regex: &str, old: &str, new: &str) -> String {
+pub(crate) fn in_regex(regex: &str, old: &str, new: &str) -> String {
     let escaped = |name: &str| name.replace('.', "\\.");
     let mut out = regex.to_owned();
     let mut forms = vec![(escaped(old), escaped(new))];
@@ -96,7 +96,7 @@ pub fn in_regex(regex: &str, old: &str, new: &str) -> String {
 }
 
 /// Replaces `old` where no letter, digit, `-` or `_` is adjacent.
-pub fn replace_words(text: &str, old: &str, new: &str) -> String {
+pub(crate) fn replace_words(text: &str, old: &str, new: &str) -> String {
     let is_word = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
     let mut out = String::with_capacity(text.len());
     let mut done = 0;

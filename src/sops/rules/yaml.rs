@@ -15,8 +15,8 @@ const MAX_DEPTH: usize = 200;
 /// A position in a text: line and column in characters, both from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    pub line: usize,
-    pub column: usize,
+    pub(crate) line: usize,
+    pub(crate) column: usize,
 }
 
 impl std::fmt::Display for Position {
@@ -26,7 +26,7 @@ impl std::fmt::Display for Position {
 }
 
 /// Returns the position of byte `offset` in `text`.
-pub fn position(text: &str, offset: usize) -> Position {
+pub(crate) fn position(text: &str, offset: usize) -> Position {
     let before = &text.as_bytes()[..offset.min(text.len())];
     let line_start = before.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
     Position {
@@ -38,39 +38,39 @@ pub fn position(text: &str, offset: usize) -> Position {
 #[derive(Debug, thiserror::Error)]
 #[error("not valid YAML at {at}: {reason}")]
 pub struct YamlError {
-    pub at: Position,
-    pub reason: String,
+    pub(crate) at: Position,
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, Clone)]
-pub struct Anchor<'a> {
+pub(crate) struct Anchor<'a> {
     /// The name without `&`. YAML 1.2 includes a trailing colon (`- &hosts:`); see
     /// [`anchor_name`].
-    pub name: Cow<'a, str>,
+    pub(crate) name: Cow<'a, str>,
     /// The byte range of `&name`.
-    pub span: Range<usize>,
+    pub(crate) span: Range<usize>,
 }
 
 impl Anchor<'_> {
     /// Returns the name as go-yaml reads it, without a trailing colon.
-    pub fn plain_name(&self) -> &str {
+    pub(crate) fn plain_name(&self) -> &str {
         anchor_name(&self.name)
     }
 }
 
 /// Removes the colon of a name: go-yaml reads `- &hosts:` as an anchor `hosts` and a colon.
-pub fn anchor_name(name: &str) -> &str {
+pub(crate) fn anchor_name(name: &str) -> &str {
     name.strip_suffix(':').unwrap_or(name)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
+pub(crate) enum Style {
     Block,
     Flow,
 }
 
 #[derive(Debug)]
-pub enum Kind<'a> {
+pub(crate) enum Kind<'a> {
     Scalar {
         value: Cow<'a, str>,
         style: ScalarStyle,
@@ -88,50 +88,50 @@ pub enum Kind<'a> {
 }
 
 #[derive(Debug)]
-pub struct Node<'a> {
-    pub kind: Kind<'a>,
+pub(crate) struct Node<'a> {
+    pub(crate) kind: Kind<'a>,
     /// From the first to the last byte of the content, without anchor and tag; a block collection
     /// ends with its last child.
-    pub span: Range<usize>,
-    pub anchor: Option<Anchor<'a>>,
-    pub tagged: bool,
+    pub(crate) span: Range<usize>,
+    pub(crate) anchor: Option<Anchor<'a>>,
+    pub(crate) tagged: bool,
 }
 
 impl<'a> Node<'a> {
     /// Returns the offset of the node, with its anchor.
-    pub fn start(&self) -> usize {
+    pub(crate) fn start(&self) -> usize {
         self.anchor.as_ref().map_or(self.span.start, |a| a.span.start.min(self.span.start))
     }
 
-    pub fn scalar(&self) -> Option<&str> {
+    pub(crate) fn scalar(&self) -> Option<&str> {
         match &self.kind {
             Kind::Scalar { value, .. } => Some(value),
             _ => None,
         }
     }
 
-    pub fn alias(&self) -> Option<&str> {
+    pub(crate) fn alias(&self) -> Option<&str> {
         match &self.kind {
             Kind::Alias(name) => Some(name),
             _ => None,
         }
     }
 
-    pub fn items(&self) -> Option<&[Node<'a>]> {
+    pub(crate) fn items(&self) -> Option<&[Node<'a>]> {
         match &self.kind {
             Kind::Sequence { items, .. } => Some(items),
             _ => None,
         }
     }
 
-    pub fn entries(&self) -> Option<&[(Node<'a>, Node<'a>)]> {
+    pub(crate) fn entries(&self) -> Option<&[(Node<'a>, Node<'a>)]> {
         match &self.kind {
             Kind::Mapping { entries, .. } => Some(entries),
             _ => None,
         }
     }
 
-    pub fn style(&self) -> Option<Style> {
+    pub(crate) fn style(&self) -> Option<Style> {
         match &self.kind {
             Kind::Sequence { style, .. } | Kind::Mapping { style, .. } => Some(*style),
             _ => None,
@@ -139,28 +139,28 @@ impl<'a> Node<'a> {
     }
 
     /// Returns the entry of a mapping with this key.
-    pub fn entry(&self, key: &str) -> Option<&(Node<'a>, Node<'a>)> {
+    pub(crate) fn entry(&self, key: &str) -> Option<&(Node<'a>, Node<'a>)> {
         self.entries()?.iter().find(|(k, _)| k.scalar() == Some(key))
     }
 
     /// Returns the value of a mapping's key.
-    pub fn get(&self, key: &str) -> Option<&Node<'a>> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Node<'a>> {
         self.entry(key).map(|(_, value)| value)
     }
 
     /// Says whether the value is absent (`key:` with nothing after it) or a written null.
-    pub fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         matches!(&self.kind, Kind::Scalar { value, style: ScalarStyle::Plain }
             if matches!(value.as_ref(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
     /// Returns the scalar's text; `None` for an absent value, which may have an anchor too.
-    pub fn filled(&self) -> Option<&str> {
+    pub(crate) fn filled(&self) -> Option<&str> {
         self.scalar().filter(|value| !value.trim().is_empty() && !self.is_null())
     }
 
     /// Returns the node, among this one and those below, whose anchor begins at byte `offset`.
-    pub fn with_anchor_at(&self, offset: usize) -> Option<&Node<'a>> {
+    pub(crate) fn with_anchor_at(&self, offset: usize) -> Option<&Node<'a>> {
         if self.anchor.as_ref().is_some_and(|anchor| anchor.span.start == offset) {
             return Some(self);
         }
@@ -179,7 +179,7 @@ impl<'a> Node<'a> {
     }
 
     /// Calls `visit` for this node and all below it, keys included.
-    pub fn walk<'n>(&'n self, visit: &mut impl FnMut(&'n Node<'a>)) {
+    pub(crate) fn walk<'n>(&'n self, visit: &mut impl FnMut(&'n Node<'a>)) {
         visit(self);
         match &self.kind {
             Kind::Sequence { items, .. } => items.iter().for_each(|item| item.walk(visit)),
@@ -196,14 +196,14 @@ impl<'a> Node<'a> {
 
 /// The root nodes of a text's documents, and all comments, in order.
 #[derive(Debug)]
-pub struct Stream<'a> {
-    pub documents: Vec<Node<'a>>,
+pub(crate) struct Stream<'a> {
+    pub(crate) documents: Vec<Node<'a>>,
     /// Byte ranges of comments, from `#` to the end of the line.
-    pub comments: Vec<Range<usize>>,
+    pub(crate) comments: Vec<Range<usize>>,
 }
 
 /// Parses all documents of `text`.
-pub fn parse(text: &str) -> Result<Stream<'_>, YamlError> {
+pub(crate) fn parse(text: &str) -> Result<Stream<'_>, YamlError> {
     let options = granit_parser::options! {
         emit_anchor_events: true,
         max_buffered_comment_events: usize::MAX,

@@ -4,24 +4,24 @@ use crate::ssh::HostKey;
 
 /// The result of an edit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edit {
-    pub bytes: Vec<u8>,
-    pub removed: usize,
-    pub added: bool,
+pub(crate) struct Edit {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) removed: usize,
+    pub(crate) added: bool,
 }
 
 /// A name of the machine, and the numbers (from 1) of the lines that contain its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Name {
-    pub name: String,
-    pub hashed_in: Vec<usize>,
+pub(crate) struct Name {
+    pub(crate) name: String,
+    pub(crate) hashed_in: Vec<usize>,
 }
 
 /// Returns `text` with `key` as the only key of each of `names`.
 ///
 /// Lines of other machines, comments, blank lines, markers and line ends stay. A line that the
 /// machine shares with others loses only its names.
-pub fn replace_in(text: &[u8], names: &[Name], key: &HostKey) -> Edit {
+pub(crate) fn replace_in(text: &[u8], names: &[Name], key: &HostKey) -> Edit {
     let (mut edit, known) = without_others(text, names, key);
     for (Name { name, .. }, _) in names.iter().zip(&known).filter(|(_, known)| !**known) {
         if edit.bytes.last().is_some_and(|byte| *byte != b'\n') {
@@ -35,7 +35,7 @@ pub fn replace_in(text: &[u8], names: &[Name], key: &HostKey) -> Edit {
 }
 
 /// Returns `text` without the keys of `names` that are not `key`.
-pub fn without_others_in(text: &[u8], names: &[Name], key: &HostKey) -> Edit {
+pub(crate) fn without_others_in(text: &[u8], names: &[Name], key: &HostKey) -> Edit {
     without_others(text, names, key).0
 }
 

@@ -14,9 +14,9 @@ const DEADLINE: Duration = Duration::from_secs(20);
 pub struct Known {
     /// Its keys, without revoked ones.
     pub keys: Vec<HostKey>,
-    pub revoked: Vec<HostKey>,
+    pub(crate) revoked: Vec<HostKey>,
     /// Keys of certificate authorities for the name (`@cert-authority`).
-    pub authorities: Vec<HostKey>,
+    pub(crate) authorities: Vec<HostKey>,
 }
 
 /// Looks up everything that the operator's ssh knows of `endpoint`; empty for an unknown machine.

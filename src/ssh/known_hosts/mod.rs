@@ -6,9 +6,9 @@
 //! Invariant: only entries of exactly the machine's names change (10.0.0.1 is not 10.0.0.10);
 //! every other byte of the file stays.
 
-pub mod edit;
-pub mod forges;
-pub mod lookup;
+pub(crate) mod edit;
+pub(crate) mod forges;
+pub(crate) mod lookup;
 
 use std::fs;
 use std::io;
@@ -20,7 +20,7 @@ use super::HostKey;
 use crate::error::Advice;
 use crate::exec::{Cmd, ExecError};
 
-pub use edit::{Edit, Name, replace_in, without_others_in};
+pub(crate) use edit::{Edit, Name, replace_in, without_others_in};
 pub use forges::{FORGES, Forge, forge_keys};
 
 const SEARCH: Duration = Duration::from_secs(20);

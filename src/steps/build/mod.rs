@@ -21,15 +21,15 @@ use crate::run::step::{Effect, Machine, Status, StepId};
 use crate::steps::Step;
 
 use wanted::{Wanted, locked, wanted};
-pub use wanted::{full_derivation, nix_for_full, repo_at};
+pub(crate) use wanted::{full_derivation, nix_for_full, repo_at};
 
-pub struct Build;
+pub(crate) struct Build;
 
 /// What is built, and of what.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct BuildOutput {
+pub(crate) struct BuildOutput {
     /// The commit, the locked source or the system itself: what tells one state from another.
-    pub revision: String,
+    pub(crate) revision: String,
     /// Which of disko's scripts are built.
     #[serde(default)]
     disko: String,
@@ -40,7 +40,7 @@ pub struct BuildOutput {
     #[serde(default)]
     devices: String,
     /// The system that is installed first.
-    pub system: StorePath,
+    pub(crate) system: StorePath,
     system_drv: Option<StorePath>,
     /// The full system, where it is another.
     full: Option<StorePath>,
@@ -232,7 +232,7 @@ fn all_there(cx: &Context, built: &BuildOutput) -> Result<bool, StepError> {
 }
 
 /// Builds into the source's store: here, or elsewhere and fetched from there.
-pub fn realise_here(
+pub(crate) fn realise_here(
     cx: &Context,
     builder: &Builder,
     derivations: &[&Derivation],
@@ -251,7 +251,7 @@ pub fn realise_here(
 }
 
 /// Builds in the target's store, or in the one below `root` there.
-pub fn realise_on_target(
+pub(crate) fn realise_on_target(
     cx: &Context,
     derivations: &[&Derivation],
     root: Option<&str>,
@@ -265,36 +265,36 @@ pub fn realise_on_target(
 }
 
 /// The system that is installed first.
-pub fn first_system(cx: &Context) -> Result<StorePath, StepError> {
+pub(crate) fn first_system(cx: &Context) -> Result<StorePath, StepError> {
     Ok(cx.output::<BuildOutput>()?.system)
 }
 
 /// The full system: the first one, unless staged.
-pub fn full_system(cx: &Context) -> Result<StorePath, StepError> {
+pub(crate) fn full_system(cx: &Context) -> Result<StorePath, StepError> {
     let built = cx.output::<BuildOutput>()?;
     if cx.staged() { built.full.ok_or_else(|| not_done(StepId::Build)) } else { Ok(built.system) }
 }
 
 /// The system that is installed first, as something to build.
-pub fn first_derivation(cx: &Context) -> Result<Derivation, StepError> {
+pub(crate) fn first_derivation(cx: &Context) -> Result<Derivation, StepError> {
     let BuildOutput { system: out, system_drv, .. } = cx.output()?;
     Ok(Derivation { drv: system_drv.ok_or_else(|| not_done(StepId::Build))?, out })
 }
 
 /// How much the first system takes; not known before the target has built it.
-pub fn closure_bytes(cx: &Context) -> Result<Option<u64>, StepError> {
+pub(crate) fn closure_bytes(cx: &Context) -> Result<Option<u64>, StepError> {
     let built = cx.known_output::<BuildOutput>()?;
     Ok(built.and_then(|built| built.closure_bytes).map(|Bytes(bytes)| bytes))
 }
 
 /// disko's script that prepares the disks, in the mode of this run; it erases unless that
 /// is to mount them.
-pub fn preparing_script(cx: &Context) -> Result<StorePath, StepError> {
+pub(crate) fn preparing_script(cx: &Context) -> Result<StorePath, StepError> {
     cx.output::<BuildOutput>()?.format.ok_or_else(|| not_done(StepId::Build))
 }
 
 /// disko's script that only mounts.
-pub fn mounting_script(cx: &Context) -> Result<StorePath, StepError> {
+pub(crate) fn mounting_script(cx: &Context) -> Result<StorePath, StepError> {
     if let System::StorePaths { .. } = cx.config.system {
         return Err(StepError::new(
             "the disks are formatted, but not mounted any more",

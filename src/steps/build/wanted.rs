@@ -121,21 +121,21 @@ fn not_told() -> StepError {
 }
 
 /// The full system of a commit, not built yet.
-pub fn full_derivation(cx: &Context, revision: &str) -> Result<Derivation, StepError> {
+pub(crate) fn full_derivation(cx: &Context, revision: &str) -> Result<Derivation, StepError> {
     let host = cx.config.host_system().ok_or(ConfigError::NoRepository)?;
     let full = format!("{}#{}", repo_at(&host.dir, revision), host.attr);
     Ok(derivations(cx, &full, None)?.system)
 }
 
 /// The flake of the repository at a commit; a shallow clone must be named as one.
-pub fn repo_at(repo: &Path, revision: &str) -> String {
+pub(crate) fn repo_at(repo: &Path, revision: &str) -> String {
     let shallow = if repo.join(".git/shallow").exists() { "&shallow=1" } else { "" };
     format!("git+file://{}?rev={revision}{shallow}", percent_encode(repo))
 }
 
 /// Nix for the full configuration: where nothing is pushed, the lock cannot name
 /// the new secrets, and the checkout's commit stands in for them.
-pub fn nix_for_full(cx: &Context) -> Result<Nix, StepError> {
+pub(crate) fn nix_for_full(cx: &Context) -> Result<Nix, StepError> {
     let nix = cx.nix()?;
     let Some(secrets) = cx.config.secrets.as_ref().filter(|_| cx.config.push == Push::No) else {
         return Ok(nix.clone());

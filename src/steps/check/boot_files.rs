@@ -14,7 +14,7 @@ fn installs(cx: &Context) -> bool {
 }
 
 /// `boot.initrd.secrets` are read when the boot loader is written: each must be there by then.
-pub fn initrd_secrets(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
+pub(crate) fn initrd_secrets(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
     if !installs(cx) {
         return Ok(());
     }
@@ -48,7 +48,7 @@ pub fn initrd_secrets(cx: &Context, facts: &HostFacts) -> Result<(), StepError> 
 }
 
 /// lanzaboote signs while nixos-install runs, and fails without its keys.
-pub fn signing_keys(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
+pub(crate) fn signing_keys(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
     let Some(bundle) = facts.lanzaboote_bundle.as_ref().filter(|_| installs(cx)) else {
         return Ok(());
     };
@@ -66,7 +66,7 @@ pub fn signing_keys(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
 }
 
 /// The key that is kept must be one that the new system will show.
-pub fn kept_keys(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
+pub(crate) fn kept_keys(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
     let Some(kept) = &cx.config.installation.kept_keys else { return Ok(()) };
     // That there is none is found by itself.
     let Some(place) = facts.ed25519_host_key() else { return Ok(()) };

@@ -19,7 +19,7 @@ use crate::target::Phase;
 use crate::target::disks::DiskError;
 
 /// What is asked of a system before anything else.
-pub const OF_SYSTEMS: &[SystemCheck] = &[
+pub(crate) const OF_SYSTEMS: &[SystemCheck] = &[
     (Looks::Both, assertions),
     (
         Looks::First("the disks are formatted by its layout, the full one finds them so"),
@@ -44,7 +44,7 @@ pub const OF_SYSTEMS: &[SystemCheck] = &[
     ),
 ];
 
-pub fn check(cx: &Context, findings: &mut Findings) {
+pub(crate) fn check(cx: &Context, findings: &mut Findings) {
     systems::run(cx, OF_SYSTEMS, findings);
     tell(cx);
     if cx.config.installation.phases.disko {

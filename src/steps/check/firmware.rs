@@ -19,7 +19,7 @@ const MADE_LATER: [&str; 7] = [
 ];
 
 /// The target starts this system.
-pub fn check(cx: &Context, system: &HostFacts) -> Result<(), StepError> {
+pub(crate) fn check(cx: &Context, system: &HostFacts) -> Result<(), StepError> {
     if !cx.config.installation.phases.install {
         return Ok(());
     }

@@ -44,7 +44,7 @@ fn keys(cx: &Context, facts: &HostFacts) -> Vec<Key> {
 
 /// A key on a root that is made new at each boot is gone after the first one, and with it
 /// the secrets and the proof of who answers.
-pub fn outlast_boots(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
+pub(crate) fn outlast_boots(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
     let Some(lost) = keys(cx, facts).into_iter().find(|key| facts.loses(&key.path)) else {
         return Ok(());
     };
@@ -72,7 +72,7 @@ fn kept_folder(facts: &HostFacts) -> Option<String> {
 
 /// A host key or age key on a file system that is mounted late comes too late for the
 /// secrets.
-pub fn are_early(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
+pub(crate) fn are_early(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
     let early = ["host key", "age key"];
     for Key { what, path, .. } in
         keys(cx, facts).into_iter().filter(|key| early.contains(&key.what))
@@ -92,7 +92,7 @@ pub fn are_early(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
 }
 
 /// What opens the secrets cannot be one of them.
-pub fn are_no_secrets(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
+pub(crate) fn are_no_secrets(cx: &Context, facts: &HostFacts) -> Result<(), StepError> {
     let mut read = keys(cx, facts);
     let sops = facts.age_ssh_key_paths.iter().chain(&facts.gnupg_ssh_key_paths);
     read.extend(sops.map(|path| Key {
@@ -119,7 +119,7 @@ pub fn are_no_secrets(cx: &Context, facts: &HostFacts) -> Result<(), StepError> 
 }
 
 /// Keys of which it is not clear that they outlast a boot.
-pub fn may_be_lost(cx: &Context, facts: &HostFacts) -> Vec<String> {
+pub(crate) fn may_be_lost(cx: &Context, facts: &HostFacts) -> Vec<String> {
     let unclear = |key: &Key| !facts.keeps(&key.path) && !facts.loses(&key.path);
     keys(cx, facts)
         .into_iter()
@@ -134,7 +134,7 @@ pub fn may_be_lost(cx: &Context, facts: &HostFacts) -> Vec<String> {
 }
 
 /// Keys that are read before they are at the path that the configuration names.
-pub fn come_late(facts: &HostFacts) -> Vec<String> {
+pub(crate) fn come_late(facts: &HostFacts) -> Vec<String> {
     let mut late = Vec::new();
     let sops = facts
         .age_ssh_key_paths

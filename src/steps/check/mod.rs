@@ -3,9 +3,9 @@
 //! All problems are told at once, each with what to do, so that one round of
 //! mending is enough.
 
-pub mod boot_files;
+pub(crate) mod boot_files;
 mod configuration;
-pub mod firmware;
+pub(crate) mod firmware;
 mod keys;
 mod systems;
 mod target;
@@ -23,7 +23,7 @@ use crate::steps::Step;
 use crate::steps::{hardware, lock, secrets};
 use crate::target::Phase;
 
-pub struct Check;
+pub(crate) struct Check;
 
 impl Step for Check {
     fn id(&self) -> StepId {
@@ -76,14 +76,14 @@ impl Step for Check {
 
 /// What was found, good and bad.
 #[derive(Default)]
-pub struct Findings {
+pub(crate) struct Findings {
     passed: usize,
     problems: Vec<StepError>,
 }
 
 impl Findings {
     /// Notes how a check went; true when it passed.
-    pub fn take(&mut self, result: Result<(), StepError>) -> bool {
+    pub(crate) fn take(&mut self, result: Result<(), StepError>) -> bool {
         let passed = result.is_ok();
         match result {
             Ok(()) => self.passed += 1,

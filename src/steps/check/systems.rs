@@ -12,7 +12,7 @@ use crate::steps::context::Context;
 
 /// Which of the systems a check looks at.
 #[derive(Debug, Clone, Copy)]
-pub enum Looks {
+pub(crate) enum Looks {
     Both,
     /// With the reason why the full one need not hold.
     First(&'static str),
@@ -21,7 +21,7 @@ pub enum Looks {
 }
 
 /// A check of one system, and which systems it is made of.
-pub type SystemCheck = (Looks, fn(&Context, &HostFacts) -> Result<(), StepError>);
+pub(crate) type SystemCheck = (Looks, fn(&Context, &HostFacts) -> Result<(), StepError>);
 
 const FIRST: &str = "in the configuration that is installed first";
 const FULL: &str = "in the full configuration";
@@ -29,7 +29,7 @@ const BOTH: &str = "in both configurations";
 
 /// Makes each check of the systems that it looks at. Where there are two, what is wrong
 /// says with which.
-pub fn run(cx: &Context, checks: &[SystemCheck], findings: &mut Findings) {
+pub(crate) fn run(cx: &Context, checks: &[SystemCheck], findings: &mut Findings) {
     let Ok(Facts { full, minimal, .. }) = cx.facts() else { return };
     for (looks, check) in checks {
         match (looks, minimal) {
@@ -73,7 +73,7 @@ fn of(system: &str, result: Result<(), StepError>) -> Result<(), StepError> {
 }
 
 /// Something to tell of the systems, each once, with the system that it is true of.
-pub fn told(facts: &Facts, tell: impl Fn(&HostFacts) -> Vec<String>) -> Vec<String> {
+pub(crate) fn told(facts: &Facts, tell: impl Fn(&HostFacts) -> Vec<String>) -> Vec<String> {
     let full = tell(&facts.full);
     let Some(first) = facts.minimal.as_ref().map(&tell) else { return full };
     let place = |text: &String| match (first.contains(text), full.contains(text)) {

@@ -20,10 +20,10 @@ use crate::ui::text::size;
 const LEAST_MEMORY: u64 = 900 << 20;
 
 /// What is asked of a system on this target.
-pub const OF_SYSTEMS: &[SystemCheck] =
+pub(crate) const OF_SYSTEMS: &[SystemCheck] =
     &[(Looks::Both, architecture), (Looks::Both, firmware::check)];
 
-pub fn check(cx: &mut Context, findings: &mut Findings) {
+pub(crate) fn check(cx: &mut Context, findings: &mut Findings) {
     let Some(target) = &cx.connection.target else { return };
     let facts = target.facts.clone();
     if cx.connection.phase == Phase::Foreign {

@@ -16,7 +16,7 @@ const MOST: usize = 16;
 
 /// Places to look for the installed system, the likeliest first. With
 /// `--installed-address` it is nowhere else.
-pub fn candidates(cx: &Context, target: &Endpoint) -> Result<Vec<Endpoint>, StepError> {
+pub(crate) fn candidates(cx: &Context, target: &Endpoint) -> Result<Vec<Endpoint>, StepError> {
     let configured = configured_port(cx);
     if let Some(told) = &cx.config.installed_address {
         let ports = match told.port {
@@ -46,7 +46,7 @@ pub fn candidates(cx: &Context, target: &Endpoint) -> Result<Vec<Endpoint>, Step
 
 /// Keeps what is an address of those that a step noted: what the target said of itself, an
 /// older landfall wrote down, or somebody edited.
-pub fn reported(noted: &Words) -> Vec<String> {
+pub(crate) fn reported(noted: &Words) -> Vec<String> {
     noted.0.iter().filter_map(|word| reported_address(word)).take(MOST).collect()
 }
 

@@ -4,8 +4,8 @@
 //! that may answer, and only then connected to, pinned to exactly that key. Any
 //! other key ends the run before anything was sent.
 
-pub mod addresses;
-pub mod sudo;
+pub(crate) mod addresses;
+pub(crate) mod sudo;
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ const CONTACT: Duration = Duration::from_secs(30);
 const LOOK_AROUND: Duration = Duration::from_secs(15);
 
 /// Connects to the target and establishes its phase.
-pub fn establish(cx: &mut Context) -> Result<(), StepError> {
+pub(crate) fn establish(cx: &mut Context) -> Result<(), StepError> {
     let Some(named) = cx.connection.address.clone() else { return Ok(()) };
     // After a kexec it may be another port, and another user.
     let endpoint = kexec::endpoint_now(cx, &named)?;
@@ -130,14 +130,14 @@ fn look_around(
 }
 
 /// Where the installed system answers, by what was told and configured.
-pub fn installed_endpoint(cx: &Context, target: &Endpoint) -> Result<Endpoint, StepError> {
+pub(crate) fn installed_endpoint(cx: &Context, target: &Endpoint) -> Result<Endpoint, StepError> {
     let places = addresses::candidates(cx, target)?;
     Ok(places.into_iter().next().unwrap_or_else(|| target.clone()))
 }
 
 /// Logs in on the installed system: as the primary user, else as root where the
 /// installed configuration lets only root in.
-pub fn connect_installed(
+pub(crate) fn connect_installed(
     cx: &mut Context,
     endpoint: &Endpoint,
     key: &HostKey,
@@ -155,7 +155,7 @@ pub fn connect_installed(
 }
 
 /// A target of an open session, in which commands are root's if that takes no question.
-pub fn examined(
+pub(crate) fn examined(
     cx: &mut Context,
     mut session: Session,
     host_key: HostKey,

@@ -14,7 +14,7 @@ const ATTEMPTS: usize = 3;
 const FLAG: &str = "--sudo-password-file [USER=]FILE";
 
 #[derive(Debug, thiserror::Error)]
-pub enum SudoError {
+pub(crate) enum SudoError {
     #[error("the file {path} with the password for sudo cannot be read: {source}")]
     Read { path: PathBuf, source: std::io::Error },
     #[error("the file {path} does not hold a password for sudo: {why}")]
@@ -54,7 +54,7 @@ impl Advice for SudoError {
 
 /// Gives `session` the password that is there already, from the flag or from an
 /// earlier answer. One that sudo does not take is told, and may be mended later.
-pub fn recall(cx: &mut Context, session: &mut Session) -> Result<(), StepError> {
+pub(crate) fn recall(cx: &mut Context, session: &mut Session) -> Result<(), StepError> {
     if session.asks_for_password() != Some(PasswordProgram::Sudo) {
         return Ok(());
     }
@@ -71,7 +71,7 @@ pub fn recall(cx: &mut Context, session: &mut Session) -> Result<(), StepError> 
 
 /// Sees to it that commands on the target can be root's; asks for the password where
 /// sudo wants one.
-pub fn ensure(cx: &mut Context) -> Result<(), StepError> {
+pub(crate) fn ensure(cx: &mut Context) -> Result<(), StepError> {
     let session = &cx.target()?.session;
     if session.can_be_root() {
         return Ok(());

@@ -45,7 +45,7 @@ umask 022
 "#;
 
 /// Brings the script to the target and runs it there.
-pub fn run(cx: &Context, script: &StorePath, erases: bool) -> Result<(), StepError> {
+pub(crate) fn run(cx: &Context, script: &StorePath, erases: bool) -> Result<(), StepError> {
     copy_script(cx, script)?;
     run_disko(cx, script.as_ref(), erases)
 }
@@ -108,7 +108,7 @@ fn random_key(kind: &SecretKind) -> Secret {
 }
 
 /// A key that was made now would not open what is encrypted already.
-pub fn not_of_this_run(secret: &DiskSecret) -> StepError {
+pub(crate) fn not_of_this_run(secret: &DiskSecret) -> StepError {
     let volumes = secret.volumes.join(", ");
     StepError::new(
         format!("nothing gives the key file of {volumes}, which stays as it is"),

@@ -4,9 +4,9 @@
 //! run recognises its own disks without unlocking anything and never formats
 //! them again.
 
-pub mod disko;
-pub mod passphrases;
-pub mod release;
+pub(crate) mod disko;
+pub(crate) mod passphrases;
+pub(crate) mod release;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,10 +28,10 @@ use crate::target::disks::{LayoutDisks, Matched};
 use crate::target::{Disk, TargetFacts};
 use crate::ui::prompt::Question;
 
-pub struct Disks;
+pub(crate) struct Disks;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct DisksOutput {
+pub(crate) struct DisksOutput {
     /// The names by which the disks are known for good.
     #[serde(default)]
     disks: Words,
@@ -42,9 +42,9 @@ pub struct DisksOutput {
 
 /// Which disks are about to be erased or mounted.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct DisksIntention {
+pub(crate) struct DisksIntention {
     #[serde(default)]
-    pub disks: Words,
+    pub(crate) disks: Words,
     /// disko's script that erases them; none where they are only mounted.
     script: Option<String>,
 }
@@ -294,7 +294,7 @@ fn ask_about_layout(cx: &mut Context) -> Result<ChangedLayout, StepError> {
 }
 
 /// The disks of the layout on the target, as they were found when the run began.
-pub fn of_layout(cx: &Context) -> Result<LayoutDisks, StepError> {
+pub(crate) fn of_layout(cx: &Context) -> Result<LayoutDisks, StepError> {
     matched_with(cx, &cx.target()?.facts.disks)
 }
 
@@ -355,13 +355,13 @@ fn marked(cx: &Context) -> Result<bool, StepError> {
     Ok(!erased.is_empty())
 }
 
-pub fn mounted(cx: &Context) -> Result<bool, StepError> {
+pub(crate) fn mounted(cx: &Context) -> Result<bool, StepError> {
     let output = cx.target()?.session.run(&["findmnt", "--mountpoint", NEW_ROOT]).output()?;
     Ok(output.status.success())
 }
 
 /// What is copied below an empty folder of the installer fills its memory.
-pub fn require_mounted(cx: &Context) -> Result<(), StepError> {
+pub(crate) fn require_mounted(cx: &Context) -> Result<(), StepError> {
     if mounted(cx)? {
         return Ok(());
     }

@@ -23,7 +23,7 @@ use crate::ui::prompt::Question;
 const COMMAND_DEADLINE: Duration = Duration::from_secs(5 * 60);
 
 /// Gets every passphrase that disko reads while it formats.
-pub fn collect(cx: &mut Context) -> Result<(), StepError> {
+pub(crate) fn collect(cx: &mut Context) -> Result<(), StepError> {
     for secret in cx.facts()?.first().disk_secrets() {
         let SecretKind::Passphrase(rules) = secret.kind else { continue };
         if cx.memory.answers.passphrases.contains_key(&secret.path) {
@@ -72,13 +72,13 @@ fn one_file_for_two(file: &str, volumes: &str) -> StepError {
 }
 
 /// The files of `--disk-encryption-keys`, byte for byte, by their place on the target.
-pub fn disk_keys(cx: &Context) -> Result<Vec<(String, Secret)>, StepError> {
+pub(crate) fn disk_keys(cx: &Context) -> Result<Vec<(String, Secret)>, StepError> {
     let keys = &cx.config.installation.disk_keys;
     keys.iter().map(|key| Ok((key.remote.clone(), cx.disk_key(&key.remote)?))).collect()
 }
 
 /// A key that the user gives in a file, or in a pipe, which can be read once only.
-pub fn read_key(key: &DiskKey) -> Result<Secret, InstallationError> {
+pub(crate) fn read_key(key: &DiskKey) -> Result<Secret, InstallationError> {
     std::fs::read(&key.local).map(Secret::new).map_err(|error| InstallationError::DiskKey {
         remote: key.remote.clone(),
         local: key.local.clone(),

@@ -108,7 +108,7 @@ exit 1
 "#;
 
 /// Lets go of disks that an earlier run mounted.
-pub fn release(cx: &Context) -> Result<(), StepError> {
+pub(crate) fn release(cx: &Context) -> Result<(), StepError> {
     let volumes: Vec<&str> =
         cx.facts()?.first().luks().map(|volume| volume.name.as_str()).collect();
     let released = cx.target()?.session.root_script(RELEASE, &volumes).deadline(DEADLINE).run();
@@ -116,7 +116,7 @@ pub fn release(cx: &Context) -> Result<(), StepError> {
 }
 
 /// Takes apart what lies on the disks of the layout, which are about to be erased.
-pub fn run(cx: &Context, matched: &[Matched]) -> Result<(), StepError> {
+pub(crate) fn run(cx: &Context, matched: &[Matched]) -> Result<(), StepError> {
     let paths: Vec<&str> = matched.iter().map(|matched| matched.disk.path.as_str()).collect();
     let apart = cx.target()?.session.root_script(TAKE_APART, &paths).deadline(DEADLINE).run();
     apart.map(drop).map_err(|error| held(error, "what lies on the disks could not be taken apart"))

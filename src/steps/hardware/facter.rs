@@ -9,13 +9,13 @@ use serde_json::{Map, Value};
 use super::generated::values::{is_name, is_platform};
 
 /// The largest report that is read: large servers have one of about a megabyte.
-pub const MOST_BYTES: usize = 8 << 20;
+pub(crate) const MOST_BYTES: usize = 8 << 20;
 /// Reports are about ten levels deep.
 const DEEPEST: usize = 32;
 
 /// The report in what was printed, and the platform that it names. Lines of log before it
 /// are left out: some versions and wrappers print them to the same stream.
-pub fn parse(printed: &str) -> Result<Value, String> {
+pub(crate) fn parse(printed: &str) -> Result<Value, String> {
     let start =
         if printed.starts_with('{') { Some(0) } else { printed.find("\n{").map(|at| at + 1) };
     let json = &printed[start.ok_or("there is no JSON in it")?..];
@@ -28,7 +28,7 @@ pub fn parse(printed: &str) -> Result<Value, String> {
 }
 
 /// The platform that a report is for.
-pub fn platform(report: &Value) -> Option<&str> {
+pub(crate) fn platform(report: &Value) -> Option<&str> {
     report.get("system").and_then(Value::as_str)
 }
 

@@ -23,7 +23,7 @@ fn file(cx: &Context) -> Result<&Path, StepError> {
 }
 
 /// Done when the file is what this run wrote.
-pub fn observe(cx: &Context) -> Result<Status, StepError> {
+pub(crate) fn observe(cx: &Context) -> Result<Status, StepError> {
     if let Some(status) = cx.over_since_installed(StepId::Hardware) {
         return Ok(status);
     }
@@ -35,7 +35,7 @@ pub fn observe(cx: &Context) -> Result<Status, StepError> {
     Ok(if same { Status::Done(evidence.clone()) } else { Status::Ready })
 }
 
-pub fn apply(cx: &mut Context) -> Result<(), StepError> {
+pub(crate) fn apply(cx: &mut Context) -> Result<(), StepError> {
     let path = file(cx)?.to_owned();
     let text = super::agreed_report(cx)?;
     report::write(&path, &text)?;
@@ -46,7 +46,7 @@ pub fn apply(cx: &mut Context) -> Result<(), StepError> {
 }
 
 /// The file has a place in a flake that can be written.
-pub fn check(cx: &Context) -> Result<(), StepError> {
+pub(crate) fn check(cx: &Context) -> Result<(), StepError> {
     match &cx.config.system {
         System::Flake(system @ FlakeSystem { hardware_file: Some(file), .. }) => {
             flake::place_in_flake(system, file).map(|_| ())
@@ -57,7 +57,7 @@ pub fn check(cx: &Context) -> Result<(), StepError> {
 
 /// The report of nixos-facter is where the configuration reads it: else it would be made
 /// and left unread.
-pub fn is_read(cx: &Context) -> Result<(), StepError> {
+pub(crate) fn is_read(cx: &Context) -> Result<(), StepError> {
     let writes = cx.config.hardware.is_some_and(|it| it == HardwareSource::Facter);
     let Some(file) = cx.config.hardware_file().filter(|_| writes) else { return Ok(()) };
     let place = match &cx.config.system {
@@ -77,7 +77,7 @@ pub fn is_read(cx: &Context) -> Result<(), StepError> {
     .exit(Exit::Usage))
 }
 
-pub fn backend(cx: &Context) -> Backend {
+pub(crate) fn backend(cx: &Context) -> Backend {
     match (cx.config.hardware, cx.config.hardware_file()) {
         (Some(HardwareSource::Facter), _) => Backend::Facter,
         (Some(HardwareSource::GenerateConfig), _) | (_, None) => Backend::GenerateConfig,

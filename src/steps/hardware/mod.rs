@@ -1,10 +1,10 @@
 //! Step 6: the hardware file is on the source, seen by git, and committed with
 //! the locks; everything later evaluates that commit.
 
-pub mod facter;
+pub(crate) mod facter;
 pub mod generated;
-pub mod in_flake;
-pub mod report;
+pub(crate) mod in_flake;
+pub(crate) mod report;
 mod review;
 
 use std::path::PathBuf;
@@ -24,12 +24,12 @@ use report::Backend;
 
 use crate::git::short;
 
-pub struct Hardware;
+pub(crate) struct Hardware;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct HardwareOutput {
+pub(crate) struct HardwareOutput {
     /// The commit that has the file and the locks; none where nothing is committed.
-    pub revision: Option<String>,
+    pub(crate) revision: Option<String>,
     /// The hardware file.
     #[serde(default)]
     file: PathBuf,
@@ -38,7 +38,7 @@ pub struct HardwareOutput {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct HardwareIntention {
+pub(crate) struct HardwareIntention {
     /// The file that is written; none where the one that is there is kept.
     writes: Option<PathBuf>,
 }
@@ -52,7 +52,7 @@ impl StepFacts for HardwareIntention {
 }
 
 /// The commit that has the hardware file and the locks.
-pub fn committed(cx: &Context) -> Result<String, StepError> {
+pub(crate) fn committed(cx: &Context) -> Result<String, StepError> {
     cx.output::<HardwareOutput>()?.revision.ok_or_else(|| not_done(StepId::Hardware))
 }
 
@@ -153,7 +153,7 @@ impl Step for Hardware {
 }
 
 /// The paths that this step commits: the hardware file and the locks.
-pub fn committed_here(cx: &Context, path: &std::path::Path) -> bool {
+pub(crate) fn committed_here(cx: &Context, path: &std::path::Path) -> bool {
     let Some(host) = cx.config.host_system() else { return false };
     let installer_lock = host.installer.as_ref().map(|flake| flake.dir.join("flake.lock"));
     Some(path) == host.hardware_file.as_deref()
@@ -162,7 +162,7 @@ pub fn committed_here(cx: &Context, path: &std::path::Path) -> bool {
 }
 
 /// Whether an earlier process of this run may have left this path changed.
-pub fn left_by_this_run(cx: &Context, path: &std::path::Path) -> bool {
+pub(crate) fn left_by_this_run(cx: &Context, path: &std::path::Path) -> bool {
     let began = [StepId::Lock, StepId::Hardware]
         .iter()
         .any(|step| journal::intention(cx.memory.journal.lines(), *step).is_some());
@@ -171,11 +171,11 @@ pub fn left_by_this_run(cx: &Context, path: &std::path::Path) -> bool {
 
 /// The paths that local commits of this run may have changed: such commits stand
 /// beside what others pushed meanwhile, until the publish step brings them there.
-pub fn own_commits(cx: &Context) -> impl Fn(&std::path::Path) -> bool {
+pub(crate) fn own_commits(cx: &Context) -> impl Fn(&std::path::Path) -> bool {
     |path| left_by_this_run(cx, path)
 }
 
-pub fn message(cx: &Context, changed: &[PathBuf]) -> String {
+pub(crate) fn message(cx: &Context, changed: &[PathBuf]) -> String {
     let host = &cx.config.host;
     let hardware = changed.iter().any(|path| Some(path.as_path()) == cx.config.hardware_file());
     if hardware {
@@ -192,7 +192,7 @@ fn locked(cx: &Context) -> bool {
         || cx.finished(StepId::Lock).is_some()
 }
 
-pub fn hardware_file(cx: &Context) -> Result<PathBuf, StepError> {
+pub(crate) fn hardware_file(cx: &Context) -> Result<PathBuf, StepError> {
     cx.config.hardware_file().map(PathBuf::from).ok_or_else(|| {
         StepError::new(
             format!("where the hardware file of {} belongs is not clear", cx.config.host),
@@ -262,7 +262,7 @@ fn agreed_report(cx: &mut Context) -> Result<String, StepError> {
 
 /// How a kept file differs from what the target reports; none when it does not. A report
 /// that will be taken over is looked at too: it must not need a person where there is none.
-pub fn difference(cx: &mut Context) -> Result<Option<String>, StepError> {
+pub(crate) fn difference(cx: &mut Context) -> Result<Option<String>, StepError> {
     if cx.config.host_system().is_none() {
         return Ok(None);
     }
@@ -284,6 +284,6 @@ pub fn difference(cx: &mut Context) -> Result<Option<String>, StepError> {
     Ok(Some(review::unified(&kept, &fresh, "kept", 1).join("\n") + "\n"))
 }
 
-pub fn as_paths(paths: &[PathBuf]) -> Vec<&std::path::Path> {
+pub(crate) fn as_paths(paths: &[PathBuf]) -> Vec<&std::path::Path> {
     paths.iter().map(PathBuf::as_path).collect()
 }

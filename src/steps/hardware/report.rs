@@ -14,19 +14,19 @@ use crate::ui::text::size;
 
 /// The program that looks at the hardware.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backend {
+pub(crate) enum Backend {
     GenerateConfig,
     Facter,
 }
 
 impl Backend {
     /// The one that writes files of this name.
-    pub fn of_file(file: &Path) -> Self {
+    pub(crate) fn of_file(file: &Path) -> Self {
         let json = file.extension().is_some_and(|extension| extension == "json");
         if json { Self::Facter } else { Self::GenerateConfig }
     }
 
-    pub fn program(self) -> &'static str {
+    pub(crate) fn program(self) -> &'static str {
         match self {
             Self::GenerateConfig => "nixos-generate-config",
             Self::Facter => "nixos-facter",
@@ -35,7 +35,7 @@ impl Backend {
 
     /// What the machine of `session` reports, as the text of the hardware file. A Nix
     /// module is given as it came: whether it is data alone is for `review` to say.
-    pub fn report(self, session: &Session) -> Result<String, StepError> {
+    pub(crate) fn report(self, session: &Session) -> Result<String, StepError> {
         match self {
             Self::GenerateConfig => generated(session),
             Self::Facter => facts(session),
@@ -158,7 +158,7 @@ fn printed(cmd: Cmd, most: usize) -> Printed {
 }
 
 /// Puts the report into its file, whole or not at all, readable for everybody.
-pub fn write(file: &Path, text: &str) -> Result<(), StepError> {
+pub(crate) fn write(file: &Path, text: &str) -> Result<(), StepError> {
     let dir = file.parent().unwrap_or(Path::new("."));
     let failed = |error: std::io::Error| {
         StepError::new(

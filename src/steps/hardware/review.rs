@@ -91,7 +91,7 @@ fn devices(report: &Value) -> Vec<String> {
 
 /// Refuses, where nobody can be asked, a report that a person would have to see; where
 /// somebody can, says that there will be a question.
-pub fn foresee(cx: &Context, text: &str) -> Result<(), StepError> {
+pub(crate) fn foresee(cx: &Context, text: &str) -> Result<(), StepError> {
     let Verdict::Outside(outside) = judge(cx, text)? else { return Ok(()) };
     if !cx.prompter.is_interactive() {
         return Err(refusal(text, &outside));
@@ -105,7 +105,7 @@ pub fn foresee(cx: &Context, text: &str) -> Result<(), StepError> {
 }
 
 /// Has `text` agreed to as the hardware file.
-pub fn agree(cx: &mut Context, text: &str) -> Result<(), StepError> {
+pub(crate) fn agree(cx: &mut Context, text: &str) -> Result<(), StepError> {
     let digest = sha256_hex(text.as_bytes());
     match judge(cx, text)? {
         // Whoever agreed to a report agreed to this one too, where it says no more.
@@ -202,7 +202,7 @@ fn difference(cx: &Context, text: &str) -> Result<Option<Vec<String>>, StepError
 }
 
 /// The difference between two texts, with nothing in it that is not to be seen.
-pub fn unified(before: &str, after: &str, name: &str, around: usize) -> Vec<String> {
+pub(crate) fn unified(before: &str, after: &str, name: &str, around: usize) -> Vec<String> {
     let diff = similar::TextDiff::from_lines(before, after);
     let diff = diff.unified_diff().context_radius(around).header(name, "reported").to_string();
     diff.lines().map(visible).collect()

@@ -1,6 +1,6 @@
 //! Step 2: the target's final keys exist, on the source, before anything refers to them.
 
-pub mod run_keys;
+pub(crate) mod run_keys;
 
 use std::path::PathBuf;
 
@@ -16,14 +16,14 @@ use crate::secret::age::{HostKey, Identity as AgeIdentity};
 use crate::steps::Step;
 use crate::steps::secrets;
 
-pub struct Identity;
+pub(crate) struct Identity;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct IdentityOutput {
+pub(crate) struct IdentityOutput {
     /// Of the host key that the installed system will show.
     fingerprint: String,
     /// What the secrets are encrypted for; none where a key is kept that never left its machine.
-    pub recipient: Option<String>,
+    pub(crate) recipient: Option<String>,
 }
 
 impl StepFacts for IdentityOutput {
@@ -128,7 +128,7 @@ fn given_key(cx: &Context) -> Result<Option<PathBuf>, StepError> {
 }
 
 /// The host's key as the secrets repository keeps it; none where it keeps none.
-pub fn stored(cx: &Context) -> Result<Option<HostKey>, StepError> {
+pub(crate) fn stored(cx: &Context) -> Result<Option<HostKey>, StepError> {
     if cx.config.secrets.is_none() {
         return Ok(None);
     }

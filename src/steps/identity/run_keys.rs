@@ -14,12 +14,12 @@ const LUKS_PREFIX: &str = "luks";
 
 /// Where a run keeps its keys.
 #[derive(Debug, Clone)]
-pub struct RunKeys {
+pub(crate) struct RunKeys {
     dir: PathBuf,
 }
 
 impl RunKeys {
-    pub fn in_dir(run: &Path) -> Self {
+    pub(crate) fn in_dir(run: &Path) -> Self {
         Self { dir: run.join("keys") }
     }
 
@@ -28,17 +28,21 @@ impl RunKeys {
     }
 
     /// The public host key, in the format of `ssh-keygen`'s `.pub` files.
-    pub fn public_path(&self) -> PathBuf {
+    pub(crate) fn public_path(&self) -> PathBuf {
         self.dir.join("ssh_host_ed25519_key.pub")
     }
 
     /// Whether the host key was made or taken over.
-    pub fn is_prepared(&self) -> bool {
+    pub(crate) fn is_prepared(&self) -> bool {
         self.private_path().exists() && self.public_path().exists()
     }
 
     /// Takes over the host key `known`, or makes one; does nothing when there is one.
-    pub fn prepare(&self, comment: &str, known: Option<HostKeyPair>) -> Result<(), StepError> {
+    pub(crate) fn prepare(
+        &self,
+        comment: &str,
+        known: Option<HostKeyPair>,
+    ) -> Result<(), StepError> {
         if self.is_prepared() {
             return Ok(());
         }
@@ -54,13 +58,13 @@ impl RunKeys {
     }
 
     /// The private half; gone once the run is done.
-    pub fn pair(&self) -> Result<HostKeyPair, StepError> {
+    pub(crate) fn pair(&self) -> Result<HostKeyPair, StepError> {
         let bytes = std::fs::read(self.private_path()).map_err(|error| self.io(&error))?;
         let secret = Secret::new(bytes);
         Ok(HostKeyPair::parse(secret.expose_str().unwrap_or_default())?)
     }
 
-    pub fn has_private(&self) -> bool {
+    pub(crate) fn has_private(&self) -> bool {
         self.private_path().exists()
     }
 
@@ -71,12 +75,12 @@ impl RunKeys {
 
     /// The host key that the machine had before the installation and keeps; its private
     /// half never left it.
-    pub fn kept(&self) -> Option<HostKey> {
+    pub(crate) fn kept(&self) -> Option<HostKey> {
         std::fs::read_to_string(self.kept_path()).ok()?.parse().ok()
     }
 
     /// From now on the installed system must show `key`; one that was made goes.
-    pub fn keep(&self, key: &HostKey) -> Result<(), StepError> {
+    pub(crate) fn keep(&self, key: &HostKey) -> Result<(), StepError> {
         create_private_dir(&self.dir)
             .and_then(|()| write_private(&self.kept_path(), format!("{key}\n").as_bytes()))
             .map_err(|error| self.io(&error))?;
@@ -84,7 +88,7 @@ impl RunKeys {
     }
 
     /// The key that the installed system must show; none before it was made.
-    pub fn public(&self) -> Option<HostKey> {
+    pub(crate) fn public(&self) -> Option<HostKey> {
         if let Some(kept) = self.kept() {
             return Some(kept);
         }
@@ -92,25 +96,25 @@ impl RunKeys {
     }
 
     /// Pins a key that was known before: one that this run did not make.
-    pub fn pin(&self, key: &HostKey) -> Result<(), StepError> {
+    pub(crate) fn pin(&self, key: &HostKey) -> Result<(), StepError> {
         create_private_dir(&self.dir)
             .and_then(|()| write_private(&self.public_path(), format!("{key}\n").as_bytes()))
             .map_err(|error| self.io(&error))
     }
 
     /// The public half as it is written to the target.
-    pub fn public_line(&self) -> Result<String, StepError> {
+    pub(crate) fn public_line(&self) -> Result<String, StepError> {
         std::fs::read_to_string(self.public_path()).map_err(|error| self.io(&error))
     }
 
     /// The key file that opens encrypted volumes without a person; `path` is its place in
     /// the layout of the disks. None before it was made.
-    pub fn luks_key(&self, path: &str) -> Option<Secret> {
+    pub(crate) fn luks_key(&self, path: &str) -> Option<Secret> {
         std::fs::read(self.luks_path(path)).ok().map(Secret::new)
     }
 
     /// Makes that key file: 2048 random bytes as text, without a line break.
-    pub fn prepare_luks_key(
+    pub(crate) fn prepare_luks_key(
         &self,
         path: &str,
         make: impl FnOnce() -> Secret,
@@ -132,7 +136,7 @@ impl RunKeys {
     }
 
     /// The private halves that are here, and what a killed process left of one.
-    pub fn private_files(&self) -> Vec<PathBuf> {
+    pub(crate) fn private_files(&self) -> Vec<PathBuf> {
         let mut files = [self.private_path(), self.initrd_path(), self.user_age_path()].to_vec();
         files.retain(|file| file.exists());
         let luks = self.entries().into_iter().filter(|name| name.starts_with(LUKS_PREFIX));
@@ -142,13 +146,13 @@ impl RunKeys {
     }
 
     /// What a process that was killed while it wrote a key has left.
-    pub fn left_overs(&self) -> Vec<PathBuf> {
+    pub(crate) fn left_overs(&self) -> Vec<PathBuf> {
         let passing = |name: &String| name.starts_with(PASSING_PREFIX) || name.contains(".tmp-");
         self.entries().into_iter().filter(passing).map(|name| self.dir.join(name)).collect()
     }
 
     /// Deletes the private halves: the installed host has them, the source need not.
-    pub fn forget_private(&self) -> Result<(), StepError> {
+    pub(crate) fn forget_private(&self) -> Result<(), StepError> {
         for path in self.private_files() {
             match std::fs::remove_file(path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -162,7 +166,7 @@ impl RunKeys {
 
     /// Takes over the age key `known` of the primary user, or makes one; does nothing when
     /// there is one.
-    pub fn prepare_user_age(&self, known: Option<Identity>) -> Result<(), StepError> {
+    pub(crate) fn prepare_user_age(&self, known: Option<Identity>) -> Result<(), StepError> {
         if self.user_age_path().exists() {
             return Ok(());
         }
@@ -177,13 +181,13 @@ impl RunKeys {
     }
 
     /// The primary user's age key, where this run brings it.
-    pub fn user_age(&self) -> Option<Identity> {
+    pub(crate) fn user_age(&self) -> Option<Identity> {
         let secret = Secret::new(std::fs::read(self.user_age_path()).ok()?);
         secret.expose_str()?.lines().find_map(|line| Identity::parse(line).ok())
     }
 
     /// Deletes all keys of the run.
-    pub fn forget(&self) -> Result<(), StepError> {
+    pub(crate) fn forget(&self) -> Result<(), StepError> {
         match std::fs::remove_dir_all(&self.dir) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(self.io(&error)),
             _ => Ok(()),
@@ -192,7 +196,7 @@ impl RunKeys {
 
     /// Makes the host key of the initrd's SSH server, another one than the host's:
     /// whoever reads the unencrypted boot partition can read it.
-    pub fn prepare_initrd(&self, comment: &str) -> Result<(), StepError> {
+    pub(crate) fn prepare_initrd(&self, comment: &str) -> Result<(), StepError> {
         if self.initrd_path().exists() {
             return Ok(());
         }
@@ -213,13 +217,13 @@ impl RunKeys {
     }
 
     /// The initrd's key pair, where the configuration has use for one.
-    pub fn initrd(&self) -> Option<HostKeyPair> {
+    pub(crate) fn initrd(&self) -> Option<HostKeyPair> {
         let secret = Secret::new(std::fs::read(self.initrd_path()).ok()?);
         HostKeyPair::parse(secret.expose_str()?).ok()
     }
 
     /// The key with which the initrd answers while it waits for the passphrase.
-    pub fn initrd_public(&self) -> Option<HostKey> {
+    pub(crate) fn initrd_public(&self) -> Option<HostKey> {
         std::fs::read_to_string(self.initrd_public_path()).ok()?.parse().ok()
     }
 
@@ -229,11 +233,11 @@ impl RunKeys {
     }
 
     /// The installer's key, once it was verified in this run.
-    pub fn installer(&self) -> Option<HostKey> {
+    pub(crate) fn installer(&self) -> Option<HostKey> {
         std::fs::read_to_string(self.installer_path()).ok()?.parse().ok()
     }
 
-    pub fn trust_installer(&self, key: &HostKey) -> Result<(), StepError> {
+    pub(crate) fn trust_installer(&self, key: &HostKey) -> Result<(), StepError> {
         create_private_dir(&self.dir)
             .and_then(|()| write_private(&self.installer_path(), format!("{key}\n").as_bytes()))
             .map_err(|error| self.io(&error))
@@ -249,7 +253,7 @@ impl RunKeys {
 }
 
 /// Where the private host key is kept in the secrets repository, encrypted.
-pub fn stored_place(host: &HostName) -> SecretPlace {
+pub(crate) fn stored_place(host: &HostName) -> SecretPlace {
     SecretPlace {
         file: format!("identities/{host}.yaml").into(),
         key: vec!["ssh_host_ed25519_key".into()],
@@ -257,12 +261,12 @@ pub fn stored_place(host: &HostName) -> SecretPlace {
 }
 
 /// Where the age key of a user is kept beside it.
-pub fn stored_user_place(host: &HostName, user: &str) -> SecretPlace {
+pub(crate) fn stored_user_place(host: &HostName, user: &str) -> SecretPlace {
     SecretPlace { key: vec!["age".into(), user.into()], ..stored_place(host) }
 }
 
 /// The host key that the user gave.
-pub fn read_given(path: &Path) -> Result<HostKeyPair, StepError> {
+pub(crate) fn read_given(path: &Path) -> Result<HostKeyPair, StepError> {
     let refuse = |why: String| ConfigError::HostKey { path: path.to_owned(), why };
     let bytes = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
     let secret = Secret::new(bytes);

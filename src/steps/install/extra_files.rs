@@ -64,7 +64,7 @@ const HOST_KEYS: &str =
     r#"for key in /etc/ssh/ssh_host_*_key; do [ -e "$key" ] && echo "$key"; done; true"#;
 
 /// Whether there is anything that goes beside the closure.
-pub fn wanted(cx: &Context) -> bool {
+pub(crate) fn wanted(cx: &Context) -> bool {
     let installation = &cx.config.installation;
     installation.extra_files.is_some()
         || !installation.owners.is_empty()
@@ -72,7 +72,7 @@ pub fn wanted(cx: &Context) -> bool {
 }
 
 /// What identifies the extra files and their owners: another value has to be installed anew.
-pub fn fingerprint(cx: &Context) -> Result<String, StepError> {
+pub(crate) fn fingerprint(cx: &Context) -> Result<String, StepError> {
     let installation = &cx.config.installation;
     let mut digest = Sha256::new();
     if let Some(dir) = &installation.extra_files {
@@ -133,7 +133,7 @@ fn unreadable(dir: &Path, error: &std::io::Error) -> StepError {
 }
 
 /// Copies the extra files to the new system; they are root's there.
-pub fn copy(cx: &Context) -> Result<(), StepError> {
+pub(crate) fn copy(cx: &Context) -> Result<(), StepError> {
     let Some(dir) = &cx.config.installation.extra_files else { return Ok(()) };
     // Through a private file, not through memory: the files may be large, and secret.
     let archive =
@@ -166,7 +166,7 @@ pub fn copy(cx: &Context) -> Result<(), StepError> {
 }
 
 /// Gives paths of the new system to their owners.
-pub fn give_away(cx: &Context) -> Result<(), StepError> {
+pub(crate) fn give_away(cx: &Context) -> Result<(), StepError> {
     let owners = &cx.config.installation.owners;
     if owners.is_empty() {
         return Ok(());
@@ -183,7 +183,7 @@ pub fn give_away(cx: &Context) -> Result<(), StepError> {
 }
 
 /// Copies the running system's host keys to where they are to be; they never leave the target.
-pub fn keep_host_keys(cx: &Context) -> Result<(), StepError> {
+pub(crate) fn keep_host_keys(cx: &Context) -> Result<(), StepError> {
     let session = &cx.target()?.session;
     let mut pairs: Vec<(String, String)> = Vec::new();
     match &cx.config.installation.kept_keys {

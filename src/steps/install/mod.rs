@@ -2,7 +2,7 @@
 //!
 //! The keys go first: the boot loader may put initrd secrets into the image it writes.
 
-pub mod extra_files;
+pub(crate) mod extra_files;
 
 use std::time::Duration;
 
@@ -21,12 +21,12 @@ use crate::steps::build::first_system;
 use crate::steps::disks;
 use crate::target::NEW_ROOT;
 
-pub struct Install;
+pub(crate) struct Install;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct InstallOutput {
+pub(crate) struct InstallOutput {
     /// What the machine will boot.
-    pub system: Option<StorePath>,
+    pub(crate) system: Option<StorePath>,
     /// The fingerprint of what went there beside the closure.
     extra: Option<String>,
     /// Where the host key lies, for people.
@@ -155,7 +155,7 @@ impl Step for Install {
 }
 
 /// Where the first system and the full one read the ed25519 host key.
-pub fn key_paths(cx: &Context) -> Result<Vec<String>, StepError> {
+pub(crate) fn key_paths(cx: &Context) -> Result<Vec<String>, StepError> {
     let facts = cx.facts()?;
     let mut paths = Vec::new();
     for config in [facts.first(), &facts.full] {
@@ -301,6 +301,7 @@ mod tests {
 
     const SYSTEM: &str = "/nix/store/new-system";
 
+    #[expect(clippy::disallowed_methods, reason = "a test starts what it likes")]
     fn installed(root: &Path) -> String {
         let mut sh = Command::new("sh");
         let disk = root.join("disk");

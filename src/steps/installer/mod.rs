@@ -1,6 +1,6 @@
 //! Step 5: the target runs a NixOS installer, if need be in place of what ran there.
 
-pub mod kexec;
+pub(crate) mod kexec;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,14 +13,14 @@ use crate::target::{Phase, TargetFacts};
 use crate::ui::prompt::Question;
 use crate::ui::text::size;
 
-pub struct Installer;
+pub(crate) struct Installer;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct InstallerOutput {
+pub(crate) struct InstallerOutput {
     boot_id: Option<String>,
     /// Where the installer says that it can be reached.
     #[serde(default)]
-    pub addresses: Words,
+    pub(crate) addresses: Words,
     /// The fingerprint of its host key.
     host_key: Option<String>,
     /// The image that was started in place of what ran there.
@@ -30,13 +30,13 @@ pub struct InstallerOutput {
 
 /// That what runs there is about to be replaced.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct InstallerIntention {
+pub(crate) struct InstallerIntention {
     /// By kexec: then the installer may answer elsewhere.
-    pub kexec: Option<Said>,
+    pub(crate) kexec: Option<Said>,
     boot_id: Option<String>,
     /// Where the system that it ends can be reached.
     #[serde(default)]
-    pub addresses: Words,
+    pub(crate) addresses: Words,
 }
 
 impl StepFacts for InstallerOutput {
@@ -145,7 +145,7 @@ fn running(facts: &TargetFacts) -> String {
 }
 
 /// What to say of a target that runs anything else, and keeps it.
-pub fn not_an_installer(facts: &TargetFacts) -> StepError {
+pub(crate) fn not_an_installer(facts: &TargetFacts) -> StepError {
     StepError::new(
         "the target does not run a NixOS installer",
         format!("it runs {}", running(facts)),

@@ -1,8 +1,8 @@
 //! Step 11: the installed system boots, and proves itself by a new boot id and
 //! exactly the host key of step 2.
 
-pub mod next_boot;
-pub mod wait;
+pub(crate) mod next_boot;
+pub(crate) mod wait;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,23 +16,23 @@ use crate::steps::Step;
 
 use crate::target::Phase;
 
-pub struct Reboot;
+pub(crate) struct Reboot;
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct RebootOutput {
+pub(crate) struct RebootOutput {
     /// The fingerprint of the host key that answered.
     host_key: Option<String>,
     boot_id: Option<String>,
     /// Where the installed system answered.
-    pub address: Option<String>,
+    pub(crate) address: Option<String>,
     /// Where it says that it can be reached.
     #[serde(default)]
-    pub addresses: Words,
+    pub(crate) addresses: Words,
 }
 
 /// The boot that is about to end.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RebootIntention {
+pub(crate) struct RebootIntention {
     boot_id: Option<String>,
 }
 

@@ -31,7 +31,7 @@ dd if="$next" of="BootNext-$global" bs=6 count=1 status=none
 
 /// Sets BootNext to the entry of the new system. It is a help: whatever stands in its way
 /// is for the log.
-pub fn set(cx: &Context) {
+pub(crate) fn set(cx: &Context) {
     let Some(target) = &cx.connection.target else { return };
     if !target.facts.uefi {
         return;
@@ -53,7 +53,7 @@ pub fn set(cx: &Context) {
 
 /// Sets BootNext to the entry that started the installed system: one that was started by
 /// [`set`] alone is to come back, too.
-pub fn again(cx: &Context) {
+pub(crate) fn again(cx: &Context) {
     let Some(target) = cx.connection.target.as_ref().filter(|target| target.facts.uefi) else {
         return;
     };

@@ -20,7 +20,7 @@ const INITRD: &str = "the initrd";
 const GOING_DOWN: Duration = Duration::from_secs(20);
 
 /// Tells the target to reboot; its connection ends with it.
-pub fn reboot(cx: &mut Context) -> Result<(), StepError> {
+pub(crate) fn reboot(cx: &mut Context) -> Result<(), StepError> {
     let Some(target) = cx.connection.target.take() else { return Ok(()) };
     let told = target.session.root(&["systemctl", "reboot"]).deadline(GOING_DOWN).run();
     match told {
@@ -38,7 +38,7 @@ pub fn reboot(cx: &mut Context) -> Result<(), StepError> {
 
 /// Waits until the installed system answers with the key of this run, on a boot
 /// other than `old_boot`, and connects to it.
-pub fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), StepError> {
+pub(crate) fn wait(cx: &mut Context, config: &HostFacts, old_boot: &str) -> Result<(), StepError> {
     let target = cx.connection.address.clone().ok_or_else(no_target)?;
     let user = cx.primary_user()?;
     let places = places(cx, &target.with_user(user), config)?;

@@ -4,7 +4,7 @@
 //! By `boot` and a reboot, unless told otherwise: from a minimal system to a full one a
 //! live switch can be refused, and only a boot proves that the machine will boot.
 
-pub mod switch;
+pub(crate) mod switch;
 
 use std::time::Duration;
 
@@ -32,16 +32,16 @@ use crate::target::Phase;
 use crate::ui::prompt::Question;
 use switch::switch;
 
-pub struct Rebuild;
+pub(crate) struct Rebuild;
 
 const ACTIVATE_DEADLINE: Duration = Duration::from_secs(10 * 60);
 /// How long units may take to settle after the boot.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(5 * 60);
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RebuildOutput {
+pub(crate) struct RebuildOutput {
     /// The full system.
-    pub system: StorePath,
+    pub(crate) system: StorePath,
     /// The commit that it is of.
     revision: Option<String>,
     generation: Option<String>,
@@ -52,7 +52,7 @@ pub struct RebuildOutput {
 /// How the system that runs came to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Activated {
+pub(crate) enum Activated {
     Boot,
     Switch,
 }

@@ -65,7 +65,7 @@ enum Seen {
 }
 
 /// Makes `system`, which is in the target's store and its system profile, the one that runs.
-pub fn switch(cx: &mut Context, system: &StorePath) -> Result<(), StepError> {
+pub(crate) fn switch(cx: &mut Context, system: &StorePath) -> Result<(), StepError> {
     let unit = format!("landfall-switch-{:08x}", uuid::Uuid::new_v4().as_fields().0);
     let until = Instant::now() + DEADLINE;
     let started = cx.target()?.session.root_script(START, &[&unit, system.as_ref()]).run();

@@ -23,16 +23,16 @@ use crate::sops::rules::hosts::Role;
 use crate::steps::context::Context;
 
 /// What the full configuration says of the primary user's sops.
-pub struct Home<'a> {
-    pub user: String,
-    pub key_file: &'a str,
+pub(crate) struct Home<'a> {
+    pub(crate) user: String,
+    pub(crate) key_file: &'a str,
     sops: &'a HomeSops,
     /// The secret of the system that becomes the key file.
     kept: Option<&'a SecretFact>,
 }
 
 /// The primary user's sops; none where it has no secrets, or reads them by an SSH key.
-pub fn of(cx: &Context) -> Result<Option<Home<'_>>, StepError> {
+pub(crate) fn of(cx: &Context) -> Result<Option<Home<'_>>, StepError> {
     if cx.config.secrets.is_none() {
         return Ok(None);
     }
@@ -48,12 +48,12 @@ pub fn of(cx: &Context) -> Result<Option<Home<'_>>, StepError> {
 }
 
 /// The same, where the key file is put there by this run and not by the configuration.
-pub fn with_file(cx: &Context) -> Result<Option<Home<'_>>, StepError> {
+pub(crate) fn with_file(cx: &Context) -> Result<Option<Home<'_>>, StepError> {
     Ok(of(cx)?.filter(|home| home.kept.is_none()))
 }
 
 /// What keeps the user's secrets from opening, as far as the configuration tells.
-pub fn check(cx: &Context) -> Result<(), StepError> {
+pub(crate) fn check(cx: &Context) -> Result<(), StepError> {
     let user = cx.primary_user()?;
     let users = &cx.facts()?.full.users;
     let sops = users.iter().find(|known| known.name == user).and_then(|user| user.sops.as_ref());
@@ -96,7 +96,7 @@ impl Home<'_> {
 
     /// Makes the key where it is kept, and its recipient one of the rules that the user's
     /// files fall to; in a private tree.
-    pub fn make(
+    pub(crate) fn make(
         &self,
         cx: &Context,
         secrets: &SecretsRepo,
@@ -139,12 +139,12 @@ impl Home<'_> {
         )?)
     }
 
-    pub fn is_made(&self, cx: &Context, secrets: &SecretsRepo) -> Result<bool, StepError> {
+    pub(crate) fn is_made(&self, cx: &Context, secrets: &SecretsRepo) -> Result<bool, StepError> {
         Ok(self.identity(cx, secrets)?.is_some() && self.plan(cx, secrets)?.is_empty())
     }
 
     /// Opens every secret of the user with the user's key alone; returns how many.
-    pub fn prove(&self, cx: &Context, secrets: &SecretsRepo) -> Result<usize, StepError> {
+    pub(crate) fn prove(&self, cx: &Context, secrets: &SecretsRepo) -> Result<usize, StepError> {
         let identity = self.identity(cx, secrets)?.ok_or_else(|| {
             StepError::new(
                 format!("{} has no age key that can be used", self.user),

@@ -5,8 +5,8 @@
 //! final. A host whose secrets cannot be opened is found here, with every disk
 //! still untouched.
 
-pub mod home_manager;
-pub mod stored;
+pub(crate) mod home_manager;
+pub(crate) mod stored;
 
 use std::path::{Path, PathBuf};
 
@@ -42,34 +42,34 @@ use crate::steps::identity;
 use crate::steps::identity::IdentityOutput;
 use crate::ui::prompt::Question;
 
-pub struct Secrets;
+pub(crate) struct Secrets;
 
 /// Why a configuration has no use for the steps about secrets.
-pub const NO_SECRETS: &str = "the configuration has no secrets repository";
+pub(crate) const NO_SECRETS: &str = "the configuration has no secrets repository";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct SecretsOutput {
+pub(crate) struct SecretsOutput {
     /// The commit in which the host's secrets are as it needs them.
-    pub revision: String,
+    pub(crate) revision: String,
     /// What they open with.
     recipient: Option<String>,
     /// The host's recipient until now, which step 16 takes out.
-    pub retires: Option<String>,
+    pub(crate) retires: Option<String>,
 }
 
 /// What is about to be edited, for a process that has to take it up or back.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct SecretsIntention {
-    pub recipient: Option<String>,
+pub(crate) struct SecretsIntention {
+    pub(crate) recipient: Option<String>,
     /// The checkout of the secrets.
-    pub repository: Option<PathBuf>,
+    pub(crate) repository: Option<PathBuf>,
     /// The files that change, from its root.
     #[serde(default)]
     files: TextLines,
     /// The recipient, where it was in no rule before.
-    pub adds: Option<String>,
+    pub(crate) adds: Option<String>,
     /// The branch to push to; none where nothing is pushed.
-    pub branch: Option<String>,
+    pub(crate) branch: Option<String>,
 }
 
 impl StepFacts for SecretsOutput {
@@ -237,14 +237,14 @@ fn publish(cx: &Context) -> Result<(), StepError> {
     Ok(())
 }
 
-pub fn secrets_repo(cx: &Context) -> Result<&SecretsRepo, StepError> {
+pub(crate) fn secrets_repo(cx: &Context) -> Result<&SecretsRepo, StepError> {
     cx.config.secrets.as_ref().ok_or_else(|| {
         StepError::new("there is no secrets repository", "", "Set `secrets` in landfall.toml.")
     })
 }
 
 /// The repository of the secrets, for edits that are shared.
-pub fn place(cx: &Context) -> Result<SharedRepo<'_>, StepError> {
+pub(crate) fn place(cx: &Context) -> Result<SharedRepo<'_>, StepError> {
     let place = SharedRepo::of(cx, &secrets_repo(cx)?.dir)?;
     Ok(match cx.config.secrets_apart() {
         true => place,
@@ -254,7 +254,7 @@ pub fn place(cx: &Context) -> Result<SharedRepo<'_>, StepError> {
 }
 
 /// The secrets as they lie in a working tree of their repository.
-pub fn secrets_in(
+pub(crate) fn secrets_in(
     cx: &Context,
     place: &SharedRepo<'_>,
     root: &Path,
@@ -294,7 +294,7 @@ fn planned(cx: &Context, pair: &HostKey) -> Result<Planned, StepError> {
 const GRANT_QUESTION: &str = "Let these recipients, who are not of this run, open these files?";
 
 /// Who may gain access: those of `--grant`, those that were agreed to, and this run's keys.
-pub fn grants(cx: &Context) -> Result<Grants, StepError> {
+pub(crate) fn grants(cx: &Context) -> Result<Grants, StepError> {
     let mut recipients = cx.config.grants.clone();
     if cx.keys().has_private() {
         recipients.push(cx.keys().pair()?.recipient()?.to_string());
@@ -304,7 +304,7 @@ pub fn grants(cx: &Context) -> Result<Grants, StepError> {
 }
 
 /// The file of the rules in a tree, which a link must not lead out of.
-pub fn rules_file(secrets: &SecretsRepo) -> Result<PathBuf, StepError> {
+pub(crate) fn rules_file(secrets: &SecretsRepo) -> Result<PathBuf, StepError> {
     let spelled = secrets.dir.join(&secrets.sops_config);
     Ok(Inside::of(&secrets.dir).real(&spelled).map_err(SopsError::from)?.unwrap_or(spelled))
 }
@@ -338,7 +338,7 @@ fn make(
 
 /// The name under which a host that is installed anew has its new key while the old
 /// one is in use: both open the secrets until the new system is proven.
-pub fn name_meanwhile(host: &HostName) -> String {
+pub(crate) fn name_meanwhile(host: &HostName) -> String {
     format!("{host}-next")
 }
 
@@ -398,7 +398,7 @@ fn of_an_earlier_run(cx: &Context, recipient: &str) -> bool {
 }
 
 /// The recipient that the rules know as the host's, where it is another one.
-pub fn previous(
+pub(crate) fn previous(
     cx: &Context,
     secrets: &SecretsRepo,
     recipient: &Recipient,
@@ -408,7 +408,7 @@ pub fn previous(
 }
 
 /// The recipient that the rules have under this name.
-pub fn recipient_of(secrets: &SecretsRepo, name: &str) -> Result<Option<String>, StepError> {
+pub(crate) fn recipient_of(secrets: &SecretsRepo, name: &str) -> Result<Option<String>, StepError> {
     let path = rules_file(secrets)?;
     let text = std::fs::read_to_string(&path)
         .map_err(|source| SopsError::Read { path: path.clone(), source })?;
@@ -420,7 +420,7 @@ pub fn recipient_of(secrets: &SecretsRepo, name: &str) -> Result<Option<String>,
 
 /// Everything that the secrets step will need, tried without changing anything:
 /// the rules can be edited, and the operator's identity opens the files.
-pub fn preflight(cx: &Context) -> Result<(), StepError> {
+pub(crate) fn preflight(cx: &Context) -> Result<(), StepError> {
     let keys = cx.keys();
     if !keys.is_prepared() && cx.config.host_key.is_none() {
         identity::stored(cx)?;
@@ -445,7 +445,7 @@ pub fn preflight(cx: &Context) -> Result<(), StepError> {
 }
 
 /// The encrypted files that the host's configuration reads, in the secrets repository.
-pub fn files(cx: &Context, secrets: &SecretsRepo) -> Result<Vec<PathBuf>, StepError> {
+pub(crate) fn files(cx: &Context, secrets: &SecretsRepo) -> Result<Vec<PathBuf>, StepError> {
     let mut files: Vec<PathBuf> = Vec::new();
     for secret in &cx.facts()?.full.secrets {
         let path = in_checkout(&secret.sops_file, secrets)?;
@@ -457,12 +457,12 @@ pub fn files(cx: &Context, secrets: &SecretsRepo) -> Result<Vec<PathBuf>, StepEr
 }
 
 /// The file in the checkout behind a path in the store.
-pub fn in_checkout(sops_file: &str, secrets: &SecretsRepo) -> Result<PathBuf, StepError> {
+pub(crate) fn in_checkout(sops_file: &str, secrets: &SecretsRepo) -> Result<PathBuf, StepError> {
     Ok(repo::in_checkout(Path::new(sops_file), &secrets.dir)?)
 }
 
 /// Opens every secret of the host with the host's key alone; returns how many.
-pub fn prove(cx: &Context, secrets: &SecretsRepo) -> Result<usize, StepError> {
+pub(crate) fn prove(cx: &Context, secrets: &SecretsRepo) -> Result<usize, StepError> {
     let identity = cx.keys().pair()?.identity()?;
     let needs = cx.facts()?.full.secrets.iter().map(|secret| need(secret, secrets));
     let needs: Vec<Need> = needs.collect::<Result<_, _>>()?;
@@ -472,7 +472,7 @@ pub fn prove(cx: &Context, secrets: &SecretsRepo) -> Result<usize, StepError> {
 }
 
 /// A secret as a proof looks for it, in a tree.
-pub fn need(secret: &SecretFact, secrets: &SecretsRepo) -> Result<Need, StepError> {
+pub(crate) fn need(secret: &SecretFact, secrets: &SecretsRepo) -> Result<Need, StepError> {
     Ok(Need {
         name: secret.name.clone(),
         file: in_checkout(&secret.sops_file, secrets)?,
@@ -483,13 +483,13 @@ pub fn need(secret: &SecretFact, secrets: &SecretsRepo) -> Result<Need, StepErro
 
 /// The place of a secret in its file, as sops-nix reads `key`: slashes go deeper,
 /// and nothing means the whole file.
-pub fn key_path(secret: &SecretFact) -> Vec<String> {
+pub(crate) fn key_path(secret: &SecretFact) -> Vec<String> {
     let whole = secret.key.is_empty() || secret.format == "binary";
     if whole { Vec::new() } else { secret.key.split('/').map(ToOwned::to_owned).collect() }
 }
 
 /// The files of this run's edit that a killed process left half taken over.
-pub fn left_by_this_run(cx: &Context, repo: &Repo) -> Result<Vec<PathBuf>, StepError> {
+pub(crate) fn left_by_this_run(cx: &Context, repo: &Repo) -> Result<Vec<PathBuf>, StepError> {
     let intended = cx.intended::<SecretsIntention>()?;
     let ours: Vec<PathBuf> =
         intended.map(|it| it.files.0.iter().map(PathBuf::from).collect()).unwrap_or_default();
@@ -497,7 +497,7 @@ pub fn left_by_this_run(cx: &Context, repo: &Repo) -> Result<Vec<PathBuf>, StepE
 }
 
 /// Uncommitted changes of somebody else would be committed or lost with ours.
-pub fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
+pub(crate) fn clean(cx: &Context, repo: &Repo) -> Result<(), StepError> {
     let ours = left_by_this_run(cx, repo)?;
     require_clean(repo, |path| ours.iter().any(|file| file == path) || is_left_over(path))
 }

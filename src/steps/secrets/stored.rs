@@ -14,7 +14,7 @@ use crate::steps::secrets;
 
 /// What the repository has to keep and does not yet: the private host key, passphrases
 /// that were made.
-pub fn missing(
+pub(crate) fn missing(
     cx: &Context,
     secrets: &SecretsRepo,
     pair: &HostKey,
@@ -48,7 +48,7 @@ pub fn missing(
 }
 
 /// The private host key that the repository keeps.
-pub fn host_key(cx: &Context, secrets: &SecretsRepo) -> Result<Option<HostKey>, StepError> {
+pub(crate) fn host_key(cx: &Context, secrets: &SecretsRepo) -> Result<Option<HostKey>, StepError> {
     let place = run_keys::stored_place(&cx.config.host);
     let Some(value) = read(cx, secrets, &place)? else { return Ok(None) };
     let key = HostKey::parse(value.expose_str().unwrap_or_default());
@@ -74,7 +74,7 @@ fn read(
 }
 
 /// The same in the newest commit.
-pub fn value(cx: &Context, at: &SecretPlace) -> Result<Option<Secret>, StepError> {
+pub(crate) fn value(cx: &Context, at: &SecretPlace) -> Result<Option<Secret>, StepError> {
     let place = secrets::place(cx)?;
     place.look(&place.base()?, |root| read(cx, &secrets::secrets_in(cx, &place, root)?, at))
 }

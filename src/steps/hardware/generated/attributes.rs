@@ -5,7 +5,7 @@ use super::values::{is_name, is_path, is_volume};
 
 /// What may stand behind an attribute's equals sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// Known modules of nixpkgs.
     Imports,
     /// Names of kernel modules.
@@ -52,7 +52,7 @@ const KNOWN: [(&str, Shape); 22] = [
 ];
 
 /// What the attribute with this path may be; none when the program does not set it.
-pub fn shape(path: &[&str]) -> Option<Shape> {
+pub(crate) fn shape(path: &[&str]) -> Option<Shape> {
     match path {
         ["fileSystems", mount_point] => is_path(mount_point).then_some(Shape::FileSystem),
         ["boot", "initrd", "luks", "devices", volume, "device"] => {

@@ -8,7 +8,7 @@
 
 mod attributes;
 mod tokens;
-pub mod values;
+pub(crate) mod values;
 
 use std::ops::RangeInclusive;
 
@@ -41,13 +41,13 @@ pub struct Setting {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outside {
     /// Counted from 1.
-    pub lines: RangeInclusive<usize>,
-    pub why: String,
+    pub(crate) lines: RangeInclusive<usize>,
+    pub(crate) why: String,
 }
 
 impl Module {
     /// The platform that the module names.
-    pub fn platform(&self) -> Option<&str> {
+    pub(crate) fn platform(&self) -> Option<&str> {
         let named = |setting: &&Setting| setting.path == ["nixpkgs", "hostPlatform"];
         self.settings.iter().find(named).and_then(|setting| setting.value.as_str())
     }

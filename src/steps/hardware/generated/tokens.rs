@@ -6,7 +6,7 @@ use super::values::is_hidden;
 
 /// A token, without its place in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind<'a> {
+pub(crate) enum Kind<'a> {
     Word(&'a str),
     /// A string in one line without escapes and interpolation, so what stands there is
     /// what it means.
@@ -18,14 +18,14 @@ pub enum Kind<'a> {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub struct Token<'a> {
-    pub kind: Kind<'a>,
+pub(crate) struct Token<'a> {
+    pub(crate) kind: Kind<'a>,
     /// Counted from 1.
-    pub line: usize,
+    pub(crate) line: usize,
 }
 
 /// Splits a text into its tokens; white space and comments are left out.
-pub fn tokens(text: &str) -> Vec<Token<'_>> {
+pub(crate) fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let mut rest = text;
     let mut line = 1;

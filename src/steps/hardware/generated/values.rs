@@ -56,12 +56,12 @@ const KEYWORDS: [&str; 10] =
 
 /// Says whether a character is not to be seen, or deceives about others; line ends and
 /// tabs are white space.
-pub fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     (c.is_control() && c != '\n' && c != '\t') || INVISIBLE.iter().any(|range| range.contains(&c))
 }
 
 /// A name as kernel modules, network interfaces and attributes of packages have one.
-pub fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     let inside = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     text.len() <= NAME
         && text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
@@ -69,36 +69,36 @@ pub fn is_name(text: &str) -> bool {
 }
 
 /// A word of the language, which names nothing.
-pub fn is_keyword(text: &str) -> bool {
+pub(crate) fn is_keyword(text: &str) -> bool {
     KEYWORDS.contains(&text)
 }
 
 /// A package of the kernel's.
-pub fn is_package(text: &str) -> bool {
+pub(crate) fn is_package(text: &str) -> bool {
     is_name(text) && !text.contains('.') && !is_keyword(text)
 }
 
 /// A volume as device-mapper names one.
-pub fn is_volume(text: &str) -> bool {
+pub(crate) fn is_volume(text: &str) -> bool {
     let inside = |c: char| c.is_ascii_alphanumeric() || "_-.+:@=".contains(c);
     !text.is_empty() && text.len() <= NAME && text.chars().all(inside)
 }
 
-pub fn is_platform(text: &str) -> bool {
+pub(crate) fn is_platform(text: &str) -> bool {
     PLATFORMS.contains(&text)
 }
 
-pub fn is_governor(text: &str) -> bool {
+pub(crate) fn is_governor(text: &str) -> bool {
     GOVERNORS.contains(&text)
 }
 
 /// A module of nixpkgs, below `modulesPath`.
-pub fn is_import(text: &str) -> bool {
+pub(crate) fn is_import(text: &str) -> bool {
     IMPORTS.contains(&text)
 }
 
 /// An absolute path that stays where it seems to lead.
-pub fn is_path(text: &str) -> bool {
+pub(crate) fn is_path(text: &str) -> bool {
     let inside = |c: char| c.is_alphanumeric() || "/_-.+:@=, ".contains(c);
     text.starts_with('/')
         && text.len() <= PATH
@@ -107,7 +107,7 @@ pub fn is_path(text: &str) -> bool {
         && !text.split('/').any(|part| part == "." || part == "..")
 }
 
-pub fn is_device(text: &str) -> bool {
+pub(crate) fn is_device(text: &str) -> bool {
     is_path(text) && text.starts_with("/dev/")
 }
 
@@ -117,7 +117,7 @@ fn is_uuid(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
 }
 
-pub fn is_pool_uuid(text: &str) -> bool {
+pub(crate) fn is_pool_uuid(text: &str) -> bool {
     is_uuid(text)
 }
 
@@ -127,7 +127,7 @@ fn is_dataset(text: &str) -> bool {
 
 /// Says whether a file system of this kind, mounted with these options, lies on such a
 /// device: on one of the machine, never on the network.
-pub fn device_fits(kind: &str, device: &str, options: &[&str]) -> bool {
+pub(crate) fn device_fits(kind: &str, device: &str, options: &[&str]) -> bool {
     match kind {
         "none" => options == ["bind"] && is_path(device),
         "tmpfs" => options.is_empty() && is_name(device),
@@ -142,7 +142,7 @@ pub fn device_fits(kind: &str, device: &str, options: &[&str]) -> bool {
 }
 
 /// The options that the program takes over from what is mounted.
-pub fn is_option(text: &str) -> bool {
+pub(crate) fn is_option(text: &str) -> bool {
     let octal = |text: &str| {
         (1..=4).contains(&text.len()) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte))
     };

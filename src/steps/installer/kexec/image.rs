@@ -19,7 +19,7 @@ const LIST_DEADLINE: Duration = Duration::from_secs(10 * 60);
 
 /// Where the installer of this architecture is published.
 /// Source: the releases of github.com/nix-community/nixos-images.
-pub fn published(system: &str) -> String {
+pub(crate) fn published(system: &str) -> String {
     format!(
         "https://github.com/nix-community/nixos-images/releases/download/nixos-26.05/\
          nixos-kexec-installer-noninteractive-{system}.tar.gz"
@@ -27,7 +27,7 @@ pub fn published(system: &str) -> String {
 }
 
 /// The image that is used, for people.
-pub fn named(config: &Config, system: &str) -> String {
+pub(crate) fn named(config: &Config, system: &str) -> String {
     match &config.kexec.image {
         Some(KexecImage::File(path)) => path.display().to_string(),
         Some(KexecImage::Url(name) | KexecImage::Attr(name)) => name.clone(),
@@ -37,16 +37,16 @@ pub fn named(config: &Config, system: &str) -> String {
 
 /// An image on the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Image {
-    pub path: PathBuf,
-    pub sha256: Sha256Sum,
-    pub size: u64,
+pub(crate) struct Image {
+    pub(crate) path: PathBuf,
+    pub(crate) sha256: Sha256Sum,
+    pub(crate) size: u64,
     /// Where it comes from, for people.
-    pub from: String,
+    pub(crate) from: String,
 }
 
 /// Finds, fetches or builds the image, and looks whether it is one.
-pub fn image(cx: &Context) -> Result<Image, StepError> {
+pub(crate) fn image(cx: &Context) -> Result<Image, StepError> {
     let given = cx.config.kexec.sha256.as_ref();
     let from = cx.config.kexec.image.clone().unwrap_or_else(|| {
         KexecImage::Url(published(

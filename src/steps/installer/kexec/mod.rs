@@ -5,8 +5,8 @@
 //! it some seconds later. It comes through the source, so the target needs no network
 //! of its own, and nothing runs there that was not named or fetched over TLS.
 
-pub mod image;
-pub mod preflight;
+pub(crate) mod image;
+pub(crate) mod preflight;
 
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,8 @@ use crate::steps::connect::addresses;
 use crate::steps::context::Context;
 use crate::target::Phase;
 
-pub use image::{Image, image, named};
-pub use preflight::preflight;
+pub(crate) use image::{Image, image, named};
+pub(crate) use preflight::preflight;
 
 /// Slow lines carry some hundred MiB.
 const UPLOAD_DEADLINE: Duration = Duration::from_secs(2 * 60 * 60);
@@ -54,7 +54,7 @@ rm "$dir/image"
 "#;
 
 /// Brings the image to the target.
-pub fn upload(cx: &Context, folder: &str, image: &Image) -> Result<(), StepError> {
+pub(crate) fn upload(cx: &Context, folder: &str, image: &Image) -> Result<(), StepError> {
     let (events, total) = (cx.events.clone(), image.size);
     cx.target()?
         .session
@@ -75,7 +75,7 @@ pub fn upload(cx: &Context, folder: &str, image: &Image) -> Result<(), StepError
 }
 
 /// Loads the installer; it starts some seconds after this returns.
-pub fn start(cx: &Context, folder: &str) -> Result<(), StepError> {
+pub(crate) fn start(cx: &Context, folder: &str) -> Result<(), StepError> {
     let run = format!("{folder}/landfall-kexec/kexec/run");
     let mut argv = vec![run.as_str()];
     if let Some(flags) = &cx.config.kexec.extra_flags {
@@ -92,7 +92,7 @@ pub fn start(cx: &Context, folder: &str) -> Result<(), StepError> {
 }
 
 /// Waits for the installer: the same host key as before, on another boot.
-pub fn wait(cx: &mut Context, old_boot: &str) -> Result<(), StepError> {
+pub(crate) fn wait(cx: &mut Context, old_boot: &str) -> Result<(), StepError> {
     let endpoint = cx.target()?.session.endpoint().clone();
     let key = cx.target()?.host_key.clone();
     // Its connection ends with it.
@@ -186,7 +186,7 @@ fn places(cx: &Context, before: &Endpoint) -> Result<Vec<(Endpoint, bool)>, Step
 
 /// Where the target is to be looked for in a run that may have replaced its system already.
 /// One that is still between the two systems is waited for.
-pub fn endpoint_now(cx: &Context, endpoint: &Endpoint) -> Result<Endpoint, StepError> {
+pub(crate) fn endpoint_now(cx: &Context, endpoint: &Endpoint) -> Result<Endpoint, StepError> {
     let intended = cx.intended::<InstallerIntention>()?;
     let begun = intended.is_some_and(|intention| intention.kexec.is_some());
     let Some(key) = cx.keys().installer().filter(|_| begun) else { return Ok(endpoint.clone()) };

@@ -32,7 +32,7 @@ done
 "#;
 
 /// Whether the system on the target can be replaced, and the folder where the image fits.
-pub fn preflight(
+pub(crate) fn preflight(
     session: &Session,
     facts: &TargetFacts,
     image: &Image,
