@@ -143,7 +143,7 @@ impl Default for Installation {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum InstallationError {
     #[error("--extra-files {dir} cannot be used: {why}")]
-    ExtraFiles { dir: PathBuf, why: Unreadable },
+    ExtraFiles { dir: PathBuf, why: UnreadableExtra },
     #[error("--chown {path} {ids:?} cannot be used: {why}")]
     Owner { path: String, ids: String, why: &'static str },
     #[error("--disk-encryption-keys {remote} {local} cannot be used: {why}")]
@@ -193,7 +193,7 @@ impl Installation {
 
 /// What below a folder cannot be copied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unreadable {
+pub(crate) enum UnreadableExtra {
     #[error("{path}: {why}")]
     Io { path: PathBuf, why: String },
     #[error("{0} is neither a file nor a folder nor a link")]
@@ -201,10 +201,10 @@ pub(crate) enum Unreadable {
 }
 
 /// Looks whether everything below `dir` can be read.
-pub(crate) fn readable(dir: &Path) -> Result<(), Unreadable> {
+pub(crate) fn readable(dir: &Path) -> Result<(), UnreadableExtra> {
     let told = |path: &Path| {
         let path = path.to_owned();
-        move |error: std::io::Error| Unreadable::Io { path, why: error.to_string() }
+        move |error: std::io::Error| UnreadableExtra::Io { path, why: error.to_string() }
     };
     for entry in fs::read_dir(dir).map_err(told(dir))? {
         let path = entry.map_err(told(dir))?.path();
@@ -214,7 +214,7 @@ pub(crate) fn readable(dir: &Path) -> Result<(), Unreadable> {
         } else if kind.is_file() {
             fs::File::open(&path).map_err(told(&path))?;
         } else if !kind.is_symlink() {
-            return Err(Unreadable::Special(path));
+            return Err(UnreadableExtra::Special(path));
         }
     }
     Ok(())

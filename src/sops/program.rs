@@ -5,8 +5,11 @@
 //! It runs with an environment made for it. Identities reach it in a file that is in
 //! memory alone, whose path it is told; never by argv or by value in a variable.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
 
 use crate::error::{Advice, Exit};
 use crate::exec::{Cmd, ExecError};
@@ -210,17 +213,26 @@ fn index(path: &[&str]) -> String {
 /// Folders for runs of sops begin like this, followed by landfall's process id.
 const PREFIX: &str = "landfall-sops-";
 
-/// Removes the folders of a landfall that was killed; older ones have keys in them.
+/// Is held open and locked in each folder while its run of sops lasts.
+const LOCK: &str = "lock";
+
+/// Removes the folders of a landfall that was killed, in which older ones have keys: nobody
+/// holds their lock any more. Processes of other containers hold theirs too.
 fn remove_left_overs(base: &Path) {
     for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next());
-        let alive = |pid: &str| Path::new("/proc").join(pid).exists();
-        // A process of another container is not seen, but no run lasts that long.
-        let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
-        let age = modified.and_then(|time| time.elapsed().ok()).unwrap_or_default();
-        let dead = pid.is_some_and(|pid| pid.parse::<u32>().is_ok() && !alive(pid));
-        if dead && alive("self") && age > DEADLINE * 2 {
+        if !entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)) {
+            continue;
+        }
+        let over = match File::open(entry.path().join(LOCK)) {
+            Ok(lock) => flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok(),
+            // Before its lock a folder is empty, and after it it is gone soon.
+            Err(_) => {
+                let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+                let age = modified.and_then(|time| time.elapsed().ok()).unwrap_or_default();
+                age > DEADLINE * 2
+            }
+        };
+        if over {
             // Somebody else's cannot be removed, and need not be.
             let _ = std::fs::remove_dir_all(entry.path());
         }
@@ -232,6 +244,7 @@ struct Run<'i> {
     home: tempfile::TempDir,
     keys: MemoryFile,
     identities: &'i Identities,
+    _lock: File,
 }
 
 impl<'i> Run<'i> {
@@ -242,7 +255,9 @@ impl<'i> Run<'i> {
         remove_left_overs(&base);
         let prefix = format!("{PREFIX}{}-", std::process::id());
         let home = tempfile::Builder::new().prefix(&prefix).tempdir_in(base)?;
-        Ok(Self { home, keys: identities.for_sops()?, identities })
+        let lock = File::create_new(home.path().join(LOCK))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(std::io::Error::from)?;
+        Ok(Self { home, keys: identities.for_sops()?, identities, _lock: lock })
     }
 
     fn command(&self, sops: &SopsProgram, reach: Reach) -> Cmd {

@@ -6,6 +6,8 @@ pub(crate) mod connect;
 pub(crate) mod context;
 pub(crate) mod copy;
 pub(crate) mod disks;
+#[cfg(test)]
+mod example;
 pub mod hardware;
 pub(crate) mod identity;
 pub(crate) mod install;

@@ -149,7 +149,8 @@ fn a_known_hosts_file_with_spaces_in_its_path_is_read() {
     fs::write(&ssh, script).unwrap();
     fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
     let mut half = Command::new(std::env::current_exe().unwrap());
-    half.args(["--exact", "a_known_hosts_file_with_spaces_in_its_path_is_read"]).env(SPACED, "1");
+    half.args(["--exact", "attacks::output::a_known_hosts_file_with_spaces_in_its_path_is_read"])
+        .env(SPACED, "1");
     let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
     let output = half.env("PATH", path).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));

@@ -165,7 +165,11 @@ fn half_that_asks_while_it_is_connected() {
 
 fn half(server: &Sshd, run_dir: &Path) -> Command {
     let mut half = Command::new(std::env::current_exe().unwrap());
-    half.args(["--exact", "--nocapture", "half_that_asks_while_it_is_connected"]);
+    half.args([
+        "--exact",
+        "--nocapture",
+        "attacks::terminal::half_that_asks_while_it_is_connected",
+    ]);
     let key = server.user_key.display();
     let dir = run_dir.display();
     half.env(PLACE, format!("{}\n{key}\n{}\n{dir}", server.port, server.host_key));

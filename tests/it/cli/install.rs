@@ -215,7 +215,7 @@ fn keys_of_disks_arrive_byte_for_byte_and_go_again() {
     fs::write(plain.home("mangled"), "-n").unwrap();
     let file = plain.home("mangled").display().to_string();
     plain.anew();
-    plain.install(&[&words[..], &[place, &file]].concat()).ends(USAGE, &["changed by disko"]);
+    plain.install(&[&words[..], &[place, &file]].concat()).ends(USAGE, &["disko would change"]);
     plain.install(&[&words[..], &["/mnt/x", &file]].concat()).ends(USAGE, &["outside /mnt"]);
     plain.install(&[&words[..], &[place, "/no/such"]].concat()).ends(USAGE, &["/no/such"]);
 }

@@ -57,7 +57,7 @@ fn same_end(journey: &Journey) {
     let file = fs::read_to_string(journey.host_secrets()).unwrap();
     assert_eq!(file.matches("recipient: age1").count(), 2, "{file}");
     let runs = fs::read_dir(journey.state().join("guppy")).unwrap().count();
-    assert_eq!(runs, 2, "one run, and the link to it");
+    assert_eq!(runs, 3, "one run, the link to it, and the lock of the host");
 }
 
 #[test]

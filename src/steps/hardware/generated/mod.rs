@@ -15,7 +15,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value, json};
 
 use attributes::{Shape, shape};
-use tokens::{Kind, Token, tokens};
+use tokens::{Token, TokenKind, tokens};
 
 /// The largest text that is read: some hundred times what a machine reports.
 pub const MOST_BYTES: usize = 64 << 10;
@@ -78,7 +78,7 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    fn peek(&self) -> Option<Kind<'a>> {
+    fn peek(&self) -> Option<TokenKind<'a>> {
         self.tokens.get(self.at).map(|token| token.kind)
     }
 
@@ -87,16 +87,16 @@ impl<'a> Parser<'a> {
         self.tokens.get(self.at).or(self.tokens.last()).map_or(1, |token| token.line)
     }
 
-    fn next(&mut self, wanted: &str) -> Result<Kind<'a>, Refused> {
+    fn next(&mut self, wanted: &str) -> Result<TokenKind<'a>, Refused> {
         let kind = self.peek().ok_or_else(|| format!("it ends where {wanted} should be"))?;
-        if let Kind::Foreign(what) = kind {
+        if let TokenKind::Foreign(what) = kind {
             return Err(what.to_owned());
         }
         self.at += 1;
         Ok(kind)
     }
 
-    fn skip(&mut self, kind: Kind<'_>) -> bool {
+    fn skip(&mut self, kind: TokenKind<'_>) -> bool {
         let there = self.peek() == Some(kind);
         self.at += usize::from(there);
         there
@@ -105,7 +105,7 @@ impl<'a> Parser<'a> {
     fn mark(&mut self, mark: char) -> Result<(), Refused> {
         let wanted = format!("{mark:?}");
         match self.next(&wanted)? {
-            Kind::Mark(found) if found == mark => Ok(()),
+            TokenKind::Mark(found) if found == mark => Ok(()),
             _ => Err(format!("{wanted} should stand where something else does")),
         }
     }
@@ -116,7 +116,7 @@ impl<'a> Parser<'a> {
             if index > 0 {
                 self.mark('.')?;
             }
-            if self.next(words)? != Kind::Word(word) {
+            if self.next(words)? != TokenKind::Word(word) {
                 return Err(format!("only {words} may stand there"));
             }
         }
@@ -125,8 +125,8 @@ impl<'a> Parser<'a> {
 
     fn text(&mut self, is_right: impl Fn(&str) -> bool) -> Result<String, Refused> {
         match self.next("a string")? {
-            Kind::Text(text) if is_right(text) => Ok(text.to_owned()),
-            Kind::Text(_) => Err("a value that this attribute cannot have".to_owned()),
+            TokenKind::Text(text) if is_right(text) => Ok(text.to_owned()),
+            TokenKind::Text(_) => Err("a value that this attribute cannot have".to_owned()),
             _ => Err("a string should stand where something else does".to_owned()),
         }
     }
@@ -138,7 +138,7 @@ impl<'a> Parser<'a> {
             return Module::default();
         }
         let mut module = Module::default();
-        while !matches!(self.peek(), None | Some(Kind::Mark('}'))) {
+        while !matches!(self.peek(), None | Some(TokenKind::Mark('}'))) {
             let (line, start) = (self.line(), self.at);
             match self.setting() {
                 Ok(setting) if module.settings.iter().all(|it| it.path != setting.path) => {
@@ -173,9 +173,9 @@ impl<'a> Parser<'a> {
         let begin = || "it does not begin as { config, lib, pkgs, modulesPath, ... }: {".to_owned();
         let mut seen = Vec::new();
         self.mark('{').map_err(|_| begin())?;
-        while !self.skip(Kind::Ellipsis) {
+        while !self.skip(TokenKind::Ellipsis) {
             match self.next("an argument")? {
-                Kind::Word(name) if ARGUMENTS.contains(&name) && !seen.contains(&name) => {
+                TokenKind::Word(name) if ARGUMENTS.contains(&name) && !seen.contains(&name) => {
                     seen.push(name);
                 }
                 _ => return Err(begin()),
@@ -194,13 +194,13 @@ impl<'a> Parser<'a> {
         self.at = start;
         while let Some(kind) = self.peek() {
             match kind {
-                Kind::Mark('{' | '[' | '(') => depth += 1,
-                Kind::Mark('}') if depth == 0 => return,
-                Kind::Mark('}' | ']' | ')') => depth = depth.saturating_sub(1),
+                TokenKind::Mark('{' | '[' | '(') => depth += 1,
+                TokenKind::Mark('}') if depth == 0 => return,
+                TokenKind::Mark('}' | ']' | ')') => depth = depth.saturating_sub(1),
                 _ => {}
             }
             self.at += 1;
-            if kind == Kind::Mark(';') && depth == 0 {
+            if kind == TokenKind::Mark(';') && depth == 0 {
                 return;
             }
         }
@@ -208,7 +208,7 @@ impl<'a> Parser<'a> {
 
     fn setting(&mut self) -> Result<Setting, Refused> {
         let mut path = vec![self.part()?];
-        while self.skip(Kind::Mark('.')) {
+        while self.skip(TokenKind::Mark('.')) {
             path.push(self.part()?);
         }
         let shape = shape(&path)
@@ -221,8 +221,8 @@ impl<'a> Parser<'a> {
 
     fn part(&mut self) -> Result<&'a str, Refused> {
         match self.next("an attribute")? {
-            Kind::Word(part) if !values::is_keyword(part) => Ok(part),
-            Kind::Text(part) => Ok(part),
+            TokenKind::Word(part) if !values::is_keyword(part) => Ok(part),
+            TokenKind::Text(part) => Ok(part),
             _ => Err("the name of an attribute should stand there".to_owned()),
         }
     }
@@ -253,7 +253,7 @@ impl<'a> Parser<'a> {
         &mut self,
         value: impl FnOnce(&mut Self) -> Result<Value, Refused>,
     ) -> Result<Value, Refused> {
-        if self.peek() == Some(Kind::Word("lib")) {
+        if self.peek() == Some(TokenKind::Word("lib")) {
             self.words("lib.mkDefault")?;
         }
         value(self)
@@ -265,7 +265,7 @@ impl<'a> Parser<'a> {
     ) -> Result<Value, Refused> {
         self.mark('[')?;
         let mut elements = Vec::new();
-        while !self.skip(Kind::Mark(']')) {
+        while !self.skip(TokenKind::Mark(']')) {
             if elements.len() == LONGEST_LIST {
                 return Err("the list is too long".to_owned());
             }
@@ -276,14 +276,14 @@ impl<'a> Parser<'a> {
 
     fn flag(&mut self) -> Result<Value, Refused> {
         match self.next("true or false")? {
-            Kind::Word("true") => Ok(Value::Bool(true)),
-            Kind::Word("false") => Ok(Value::Bool(false)),
+            TokenKind::Word("true") => Ok(Value::Bool(true)),
+            TokenKind::Word("false") => Ok(Value::Bool(false)),
             _ => Err("only true or false may stand there".to_owned()),
         }
     }
 
     fn firmware(&mut self) -> Result<Value, Refused> {
-        if self.peek() != Some(Kind::Word("config")) {
+        if self.peek() != Some(TokenKind::Word("config")) {
             return self.flag();
         }
         let option = "config.hardware.enableRedistributableFirmware";
@@ -305,7 +305,7 @@ impl<'a> Parser<'a> {
         self.words("config.boot.kernelPackages")?;
         self.mark('.')?;
         match self.next("a package")? {
-            Kind::Word(name) if values::is_package(name) => {
+            TokenKind::Word(name) if values::is_package(name) => {
                 Ok(Value::from(format!("config.boot.kernelPackages.{name}")))
             }
             _ => Err("only a package of the kernel's may stand there".to_owned()),
@@ -342,7 +342,7 @@ impl<'a> Parser<'a> {
     fn file_system(&mut self) -> Result<Value, Refused> {
         self.mark('{')?;
         let mut found = Map::new();
-        while !self.skip(Kind::Mark('}')) {
+        while !self.skip(TokenKind::Mark('}')) {
             let (name, value) = self.of_file_system()?;
             self.mark(';')?;
             if found.insert(name.to_owned(), value).is_some() {

@@ -6,7 +6,7 @@ use super::values::is_hidden;
 
 /// A token, without its place in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind<'a> {
+pub(crate) enum TokenKind<'a> {
     Word(&'a str),
     /// A string in one line without escapes and interpolation, so what stands there is
     /// what it means.
@@ -19,7 +19,7 @@ pub(crate) enum Kind<'a> {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Token<'a> {
-    pub(crate) kind: Kind<'a>,
+    pub(crate) kind: TokenKind<'a>,
     /// Counted from 1.
     pub(crate) line: usize,
 }
@@ -47,37 +47,37 @@ pub(crate) fn tokens(text: &str) -> Vec<Token<'_>> {
 }
 
 /// The token at the beginning of `rest`, and its length in bytes.
-fn token(rest: &str, first: char) -> (Kind<'_>, usize) {
+fn token(rest: &str, first: char) -> (TokenKind<'_>, usize) {
     match first {
         '"' => string(rest),
         'a'..='z' | 'A'..='Z' | '_' => {
             let in_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
             let length = rest.find(|c| !in_word(c)).unwrap_or(rest.len());
-            (Kind::Word(&rest[..length]), length)
+            (TokenKind::Word(&rest[..length]), length)
         }
-        '.' if rest.starts_with("...") => (Kind::Ellipsis, 3),
+        '.' if rest.starts_with("...") => (TokenKind::Ellipsis, 3),
         // A colon with something behind it makes a URL of the word before it.
-        ':' if !rest[1..].starts_with([' ', '\n']) => (Kind::Foreign("a URL"), 1),
+        ':' if !rest[1..].starts_with([' ', '\n']) => (TokenKind::Foreign("a URL"), 1),
         '{' | '}' | '[' | ']' | '(' | ')' | ';' | '=' | ',' | '.' | '+' | ':' => {
-            (Kind::Mark(first), 1)
+            (TokenKind::Mark(first), 1)
         }
-        _ => (Kind::Foreign("a character that has no place there"), first.len_utf8()),
+        _ => (TokenKind::Foreign("a character that has no place there"), first.len_utf8()),
     }
 }
 
-fn string(rest: &str) -> (Kind<'_>, usize) {
+fn string(rest: &str) -> (TokenKind<'_>, usize) {
     let inside = &rest[1..];
     let length = inside.find(['"', '\n']).unwrap_or(inside.len());
     let text = &inside[..length];
     if !inside[length..].starts_with('"') {
-        return (Kind::Foreign("a string that does not end in its line"), 1 + length);
+        return (TokenKind::Foreign("a string that does not end in its line"), 1 + length);
     }
     let kind = if text.contains(['\\', '$']) {
-        Kind::Foreign("an escape or an interpolation in a string")
+        TokenKind::Foreign("an escape or an interpolation in a string")
     } else if text.chars().any(is_hidden) {
-        Kind::Foreign("a character that cannot be seen")
+        TokenKind::Foreign("a character that cannot be seen")
     } else {
-        Kind::Text(text)
+        TokenKind::Text(text)
     };
     (kind, length + 2)
 }
@@ -86,13 +86,13 @@ fn string(rest: &str) -> (Kind<'_>, usize) {
 mod tests {
     use super::*;
 
-    fn kinds(text: &str) -> Vec<Kind<'_>> {
+    fn kinds(text: &str) -> Vec<TokenKind<'_>> {
         tokens(text).into_iter().map(|token| token.kind).collect()
     }
 
     #[test]
     fn what_is_printed_is_split_into_its_tokens() {
-        use Kind::{Ellipsis, Mark, Text, Word};
+        use TokenKind::{Ellipsis, Mark, Text, Word};
         let words = kinds("{ lib, ... }: # all\n{ a.b-c = [ \"x y\" ]; }");
         let header = [Mark('{'), Word("lib"), Mark(','), Ellipsis, Mark('}'), Mark(':')];
         let body = [Mark('{'), Word("a"), Mark('.'), Word("b-c"), Mark('='), Mark('[')];
@@ -131,7 +131,7 @@ mod tests {
             "\"\u{202e}\"",
             "''a''",
         ] {
-            let foreign = kinds(text).iter().any(|kind| matches!(kind, Kind::Foreign(_)));
+            let foreign = kinds(text).iter().any(|kind| matches!(kind, TokenKind::Foreign(_)));
             assert!(foreign, "{text:?}: {:?}", kinds(text));
         }
     }

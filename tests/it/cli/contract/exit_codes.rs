@@ -173,7 +173,9 @@ fn secrets_that_are_out_of_date_are_no_wrong_use() {
     row(FAILED, "secrets verify --all");
     row(DONE, "secrets updatekeys --dry-run");
     row(PERSON, "secrets updatekeys");
-    row(DONE, "secrets updatekeys --yes");
+    // What a rule lets somebody gain is for a person to grant.
+    row(PERSON, "secrets updatekeys --yes");
+    row(DONE, &format!("secrets updatekeys --yes --grant {}", home.recipient()));
     row(DONE, "secrets updatekeys --check");
     table.holds();
 }

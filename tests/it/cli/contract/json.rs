@@ -12,7 +12,6 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::matches;
-use crate::common::installer::HARDWARE;
 use crate::common::journey::{HOST, Journey, Ran, files_below, mode, run};
 use crate::common::plain_flake::Plain;
 
@@ -34,12 +33,12 @@ fn a_bootstrap_and_what_is_told_of_it() {
     let check = journey.check_with(|args| args.extend(JSON_EVENTS.map(str::to_owned)));
     matches("events-of-check", &hide.events(check.succeeds()));
 
-    journey.target.reports("warning: this is not nix");
+    journey.hook(&journey.config(), "pre-commit", "echo no commits today >&2; exit 1");
     let failed = run(journey.bootstrap().args(JSON_EVENTS));
     matches("events-of-a-run-that-fails", &hide.events(failed.ends(1, &[])));
     matches("status-of-a-run-that-failed", &hide.json(&print(&["status", HOST, "--json"])));
 
-    journey.target.reports(HARDWARE);
+    fs::remove_file(journey.config().join(".git/hooks/pre-commit")).unwrap();
     let resumed = run(journey.bootstrap().args(JSON_EVENTS));
     matches("events-of-a-run-that-goes-on", &hide.events(resumed.succeeds()));
     matches("plan-of-a-run-that-goes-on", &plan(&["--json"]));
