@@ -7,7 +7,7 @@ use std::path::Path;
 use landfall::sops::rules::edit;
 use landfall::sops::rules::edit::Addition;
 use landfall::sops::rules::hosts::{Role, Who};
-use landfall::sops::rules::new_rule::NewRule;
+use landfall::sops::rules::new_rule::{NewRule, RuleKey};
 use landfall::sops::rules::Rules;
 use libfuzzer_sys::fuzz_target;
 
@@ -64,7 +64,7 @@ fuzz_target!(|text: &str| {
     if all.is_empty() {
         return;
     }
-    let new_rule =
-        NewRule { path_regex: REGEX.into(), others: vec![OTHER_KEY.into()], before: Some(0) };
+    let others = vec![RuleKey::new("age", OTHER_KEY)];
+    let new_rule = NewRule { path_regex: REGEX.into(), others, before: Some(0) };
     there_and_back(text, &addition(Role::Host, Vec::new(), vec![new_rule]), &[REGEX.into()]);
 });

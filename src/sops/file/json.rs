@@ -12,7 +12,7 @@ use crate::sops::rules::yaml::{Kind, Node, Style, YamlError, position};
 const MAX_DEPTH: usize = 200;
 
 /// Parses one JSON value, followed by nothing but white space.
-pub(crate) fn parse(text: &str) -> Result<Node<'_>, YamlError> {
+pub fn parse(text: &str) -> Result<Node<'_>, YamlError> {
     let mut parser = Parser { text, at: 0 };
     parser.skip_space();
     let node = parser.value(0)?;

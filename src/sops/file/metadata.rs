@@ -7,7 +7,7 @@ use regex::Regex;
 /// A recipient of a file, and the data key wrapped for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrapped {
-    pub(crate) recipient: String,
+    pub recipient: String,
     /// The wrapped data key, an armored age file.
     pub enc: String,
 }

@@ -9,8 +9,8 @@
 pub(crate) mod cipher;
 pub(crate) mod dotenv_ini;
 pub mod format;
-pub(crate) mod json;
-pub(crate) mod metadata;
+pub mod json;
+pub mod metadata;
 pub(crate) mod recipient;
 pub mod rekey;
 pub(crate) mod tree;
@@ -153,7 +153,7 @@ impl<'a> EncryptedFile<'a> {
 
     /// Decrypts every value and checks the MAC, as [`Self::verify`] does, and passes each value
     /// and its path to the callback.
-    pub(crate) fn decrypt(
+    pub fn decrypt(
         &self,
         data_key: &Secret,
         mut on_value: impl FnMut(&[&str], &[u8]),
@@ -269,7 +269,7 @@ impl<'a> EncryptedFile<'a> {
     }
 
     /// Returns the length of the prefix of a path that leads to a value where a map is needed.
-    pub(crate) fn leaf_on_the_way(&self, wanted: &[&str]) -> Result<Option<usize>, FileError> {
+    pub fn leaf_on_the_way(&self, wanted: &[&str]) -> Result<Option<usize>, FileError> {
         let mut found = None;
         self.walk(&mut |path, value| {
             let holds = !matches!(value, Value::Null);

@@ -16,7 +16,7 @@ pub(crate) mod meaning;
 pub mod new_rule;
 pub(crate) mod patch;
 pub(crate) mod rename;
-pub(crate) mod yaml;
+pub mod yaml;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -79,20 +79,20 @@ pub struct Rule<'n> {
     /// Whether the keys are in `key_groups`; otherwise they are one group, whose node is the
     /// rule.
     pub(crate) grouped: bool,
-    pub(crate) groups: Vec<Group<'n>>,
+    pub groups: Vec<Group<'n>>,
 }
 
 /// A key group.
 #[derive(Debug)]
-pub(crate) struct Group<'n> {
+pub struct Group<'n> {
     /// The mapping of kinds to keys.
     pub(crate) node: &'n Node<'n>,
-    pub(crate) keys: Vec<Key<'n>>,
+    pub keys: Vec<Key<'n>>,
 }
 
 /// A key of a rule.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Key<'n> {
+pub struct Key<'n> {
     pub(crate) kind: &'n str,
     pub(crate) value: String,
     /// Its node in the list: an alias, a scalar, or a part of a comma-separated scalar.

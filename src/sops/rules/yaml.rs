@@ -88,11 +88,11 @@ pub(crate) enum Kind<'a> {
 }
 
 #[derive(Debug)]
-pub(crate) struct Node<'a> {
+pub struct Node<'a> {
     pub(crate) kind: Kind<'a>,
     /// From the first to the last byte of the content, without anchor and tag; a block collection
     /// ends with its last child.
-    pub(crate) span: Range<usize>,
+    pub span: Range<usize>,
     pub(crate) anchor: Option<Anchor<'a>>,
     pub(crate) tagged: bool,
 }
@@ -179,7 +179,7 @@ impl<'a> Node<'a> {
     }
 
     /// Calls `visit` for this node and all below it, keys included.
-    pub(crate) fn walk<'n>(&'n self, visit: &mut impl FnMut(&'n Node<'a>)) {
+    pub fn walk<'n>(&'n self, visit: &mut impl FnMut(&'n Node<'a>)) {
         visit(self);
         match &self.kind {
             Kind::Sequence { items, .. } => items.iter().for_each(|item| item.walk(visit)),
@@ -196,14 +196,14 @@ impl<'a> Node<'a> {
 
 /// The root nodes of a text's documents, and all comments, in order.
 #[derive(Debug)]
-pub(crate) struct Stream<'a> {
-    pub(crate) documents: Vec<Node<'a>>,
+pub struct Stream<'a> {
+    pub documents: Vec<Node<'a>>,
     /// Byte ranges of comments, from `#` to the end of the line.
     pub(crate) comments: Vec<Range<usize>>,
 }
 
 /// Parses all documents of `text`.
-pub(crate) fn parse(text: &str) -> Result<Stream<'_>, YamlError> {
+pub fn parse(text: &str) -> Result<Stream<'_>, YamlError> {
     let options = granit_parser::options! {
         emit_anchor_events: true,
         max_buffered_comment_events: usize::MAX,

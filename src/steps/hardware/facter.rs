@@ -15,7 +15,7 @@ const DEEPEST: usize = 32;
 
 /// The report in what was printed, and the platform that it names. Lines of log before it
 /// are left out: some versions and wrappers print them to the same stream.
-pub(crate) fn parse(printed: &str) -> Result<Value, String> {
+pub fn parse(printed: &str) -> Result<Value, String> {
     let start =
         if printed.starts_with('{') { Some(0) } else { printed.find("\n{").map(|at| at + 1) };
     let json = &printed[start.ok_or("there is no JSON in it")?..];

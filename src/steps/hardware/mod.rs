@@ -1,7 +1,7 @@
 //! Step 6: the hardware file is on the source, seen by git, and committed with
 //! the locks; everything later evaluates that commit.
 
-pub(crate) mod facter;
+pub mod facter;
 pub mod generated;
 pub(crate) mod in_flake;
 pub(crate) mod report;
