@@ -287,7 +287,9 @@ impl Journey {
             let evidence = Evidence::new("as the test has it").with("system", &full);
             journal.append(Entry::Finished { step, evidence, seconds: 0.0 }).unwrap();
         }
-        let key = self.run_dir().join("keys/ssh_host_ed25519_key");
+        // The machine's own copy, which is no matter of what becomes of the run's.
+        let key = self.root.path().join("installed_host_key");
+        fs::copy(self.run_dir().join("keys/ssh_host_ed25519_key"), &key).unwrap();
         let Self { root, target } = self;
         Self { target: target.installed(&key), root }
     }
