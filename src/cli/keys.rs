@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Exit, StepError};
 use crate::exec;
-use crate::secret::age::{HostKey, Identity, Recipient};
+use crate::secret::age::{HostKeyPair, Identity, Recipient};
 use crate::secret::{Secret, write_new_private};
 
 #[derive(Debug, clap::Subcommand)]
@@ -94,7 +94,7 @@ pub(crate) fn recipients(text: &str) -> Result<Vec<Recipient>, StepError> {
 }
 
 fn write_identity(text: &Secret, path: &Path, out: &mut dyn Write) -> Result<Exit, StepError> {
-    let identity = HostKey::parse(text.expose_str().unwrap_or_default())?.identity()?;
+    let identity = HostKeyPair::parse(text.expose_str().unwrap_or_default())?.identity()?;
     if path == Path::new("-") {
         return Err(StepError::new(
             "the identity is not printed",
@@ -126,7 +126,7 @@ pub(crate) fn identity(path: &Path) -> Result<Identity, StepError> {
     let text = text.expose_str().unwrap_or_default();
     match text.lines().find(|line| line.trim().starts_with("AGE-SECRET-KEY-")) {
         Some(line) => Ok(Identity::parse(line)?),
-        None => Ok(HostKey::parse(text)?.identity()?),
+        None => Ok(HostKeyPair::parse(text)?.identity()?),
     }
 }
 

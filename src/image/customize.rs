@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use super::wifi::Profile;
 use crate::error::{Advice, Exit};
 use crate::secret::Secret;
-use crate::secret::age::{HostKey as HostKeyPair, KeyError};
+use crate::secret::age::{HostKeyPair, KeyError};
 
 /// The line that an embed area repeats. Images that are already built contain it.
 const FILLER: &[u8; 64] = b"landfall keeps this room for what one copy of an image is given\n";

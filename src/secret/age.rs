@@ -155,9 +155,9 @@ impl fmt::Debug for Identity {
 }
 
 /// An ed25519 SSH host key pair without passphrase.
-pub struct HostKey(PrivateKey);
+pub struct HostKeyPair(PrivateKey);
 
-impl HostKey {
+impl HostKeyPair {
     /// Makes a key from the operating system's random numbers.
     pub fn generate(comment: &str) -> Result<Self, KeyError> {
         let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(KeyError::Make)?;
@@ -209,7 +209,7 @@ impl HostKey {
     }
 }
 
-impl fmt::Debug for HostKey {
+impl fmt::Debug for HostKeyPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HostKey({})", self.fingerprint())
     }
@@ -276,10 +276,11 @@ mod tests {
 
     #[test]
     fn a_made_key_has_matching_halves() {
-        let key = HostKey::generate("root@blank").unwrap();
+        let key = HostKeyPair::generate("root@blank").unwrap();
         let identity = key.identity().unwrap();
         assert_eq!(identity.recipient(), key.recipient().unwrap());
-        let again = HostKey::parse(key.private_openssh().unwrap().expose_str().unwrap()).unwrap();
+        let again =
+            HostKeyPair::parse(key.private_openssh().unwrap().expose_str().unwrap()).unwrap();
         assert_eq!(again.fingerprint(), key.fingerprint());
         assert_eq!(again.identity().unwrap().text(), identity.text());
         let sealed =
@@ -295,6 +296,6 @@ mod tests {
         assert!(error.contains("public key") || error.contains("only ed25519"), "{error}");
         assert!(Recipient::parse("age1notakey").is_err());
         assert!(Recipient::parse("AGE-SECRET-KEY-1XX").is_err());
-        assert!(HostKey::parse("nothing").unwrap_err().hint().contains("ssh-keygen"));
+        assert!(HostKeyPair::parse("nothing").unwrap_err().hint().contains("ssh-keygen"));
     }
 }

@@ -3,7 +3,7 @@
 use super::rules::Rules;
 use super::rules::hosts;
 use crate::sops::rules::edit::EditError;
-use crate::sops::rules::hosts::{Entry, Role};
+use crate::sops::rules::hosts::{HostEntry, Role};
 
 /// The entry that holds the key under another name, where that can be the host's too:
 /// nobody else's key is given away under its name.
@@ -12,7 +12,7 @@ pub(crate) fn known_otherwise<'n>(
     role: Role,
     host: &str,
     recipient: &str,
-) -> Result<Option<Entry<'n>>, EditError> {
+) -> Result<Option<HostEntry<'n>>, EditError> {
     let known = hosts::with_key(rules, recipient).filter(|known| known.anchor.is_some());
     let Some(known) = known else { return Ok(None) };
     let owner = known.anchor_name().unwrap_or_default();

@@ -32,7 +32,7 @@ use crate::run::step::{Disposition, Effect, Evidence, Status, StepId};
 pub(crate) fn step(id: StepId) -> Box<dyn Step> {
     match id {
         StepId::Check => Box::new(check::Check),
-        StepId::Identity => Box::new(identity::Identity),
+        StepId::Identity => Box::new(identity::IdentityStep),
         StepId::Secrets => Box::new(secrets::Secrets),
         StepId::Lock => Box::new(lock::Lock),
         StepId::Installer => Box::new(installer::Installer),

@@ -20,7 +20,7 @@ use crate::nix::flake_ref::percent_encode;
 use crate::nix::{Nix, report_to};
 use crate::run::event::Events;
 use crate::run::run_dir::StateDir;
-use crate::secret::age::HostKey as HostKeyPair;
+use crate::secret::age::HostKeyPair;
 use crate::ssh::HostKey;
 use crate::steps::identity::run_keys::read_given;
 use crate::ui::prompt::prompter;

@@ -221,7 +221,7 @@ fn one_recipient(path: &Path) -> Result<Recipient, StepError> {
     let text = text.expose_str().unwrap_or_default();
     let private = text.contains("PRIVATE KEY");
     let found = match private {
-        true => vec![crate::secret::age::HostKey::parse(text)?.recipient()?],
+        true => vec![crate::secret::age::HostKeyPair::parse(text)?.recipient()?],
         false => keys::recipients(text)?,
     };
     match found.as_slice() {

@@ -32,7 +32,7 @@ pub use rename_host::plan_rename_host;
 use rule_selection::{
     ForRegex, check_encrypted, likely_rules, named_files, rule_of_regex, rules_for, rules_that_go,
 };
-use sops_yaml::Config;
+use sops_yaml::SopsConfig;
 use unfinished::{Intention, Removed};
 
 use super::rules::{Rule, Rules};
@@ -94,7 +94,7 @@ pub struct Change {
 }
 
 impl Change {
-    pub(crate) fn empty(config: &Config<'_>) -> Self {
+    pub(crate) fn empty(config: &SopsConfig<'_>) -> Self {
         Self {
             dir: config.dir.clone(),
             config: config.real.clone(),
@@ -157,7 +157,7 @@ pub fn plan_add_host(
     settings: &EditSettings,
     identities: &Identities,
 ) -> Result<Change, SopsError> {
-    let config = Config::read(repo_dir, sops_yaml)?;
+    let config = SopsConfig::read(repo_dir, sops_yaml)?;
     let rules = config.rules()?;
     let listing = Listing::of(repo_dir, &config.dir)?;
     let files = named_files(&listing, repo_dir, files)?;
@@ -215,7 +215,7 @@ pub fn plan_remove_host(
     settings: &EditSettings,
     identities: &Identities,
 ) -> Result<Change, SopsError> {
-    let config = Config::read(repo_dir, sops_yaml)?;
+    let config = SopsConfig::read(repo_dir, sops_yaml)?;
     let rules = config.rules()?;
     let who = settings.who(host);
     let known = crate::sops::rules::hosts::find(&rules, &who).ok().map(|entry| entry.recipient);
@@ -271,7 +271,7 @@ fn files_that_keep(
 
 /// A change of nothing yet, and the files that it is about: those named, else all.
 fn selected(
-    config: &Config,
+    config: &SopsConfig,
     repo_dir: &Path,
     named: &[PathBuf],
 ) -> Result<(Change, Vec<Listed>), SopsError> {
@@ -291,7 +291,7 @@ pub(crate) fn plan_rotate(
     settings: &EditSettings,
     identities: &Identities,
 ) -> Result<Change, SopsError> {
-    let config = Config::read(repo_dir, sops_yaml)?;
+    let config = SopsConfig::read(repo_dir, sops_yaml)?;
     let (mut change, files) = selected(&config, repo_dir, files)?;
     for Listed { path, .. } in files {
         if let Some((text, _)) = rewrap::read_encrypted(&path)? {
@@ -316,7 +316,7 @@ pub(crate) fn propose_rules(
     sops_yaml: &Path,
     host: &str,
 ) -> Result<Vec<String>, SopsError> {
-    let config = Config::read(repo_dir, sops_yaml)?;
+    let config = SopsConfig::read(repo_dir, sops_yaml)?;
     let rules = config.rules()?;
     let all = rules.rules().map_err(|source| config.rules_error(source))?;
     Ok(likely_rules(&rules, &all, host))
@@ -328,7 +328,7 @@ pub(crate) fn owner_of(
     sops_yaml: &Path,
     recipient: &str,
 ) -> Result<Option<String>, SopsError> {
-    let config = Config::read(repo_dir, sops_yaml)?;
+    let config = SopsConfig::read(repo_dir, sops_yaml)?;
     let rules = config.rules()?;
     Ok(name_of(&rules, recipient).map(str::to_owned))
 }
@@ -339,7 +339,7 @@ pub(crate) fn recipient_of(
     sops_yaml: &Path,
     host: &str,
 ) -> Result<Option<String>, SopsError> {
-    let config = Config::read(repo_dir, sops_yaml)?;
+    let config = SopsConfig::read(repo_dir, sops_yaml)?;
     let rules = config.rules()?;
     let found = crate::sops::rules::hosts::find(&rules, &Who::named(host)).ok();
     Ok(found.map(|entry| entry.recipient))
@@ -353,7 +353,7 @@ pub(crate) fn plan_update(
     settings: &EditSettings,
     identities: &Identities,
 ) -> Result<Change, SopsError> {
-    let config = Config::read(repo_dir, sops_yaml)?;
+    let config = SopsConfig::read(repo_dir, sops_yaml)?;
     let (mut change, files) = selected(&config, repo_dir, files)?;
     change.changes = rewrap(&config, &config.text, identities, &files, None, |_, _| true)?;
     check_clean(repo_dir, &change, settings)?;
@@ -371,7 +371,7 @@ struct ConfigEdit<'k> {
 }
 
 fn finish(
-    config: &Config<'_>,
+    config: &SopsConfig<'_>,
     repo_dir: &Path,
     edit: ConfigEdit<'_>,
     listing: &Listing,
@@ -421,7 +421,7 @@ fn with_named(all: &[Listed], named: &[Listed]) -> Vec<Listed> {
 ///
 /// A rule that exists unchanged is left alone even when its files are out of
 /// date: that is `updatekeys`' work.
-fn affected_rules(config: &Config<'_>, text: &str) -> Result<Vec<usize>, SopsError> {
+fn affected_rules(config: &SopsConfig<'_>, text: &str) -> Result<Vec<usize>, SopsError> {
     let before = config.rules()?;
     let before = before.rules().map_err(|source| config.rules_error(source))?;
     let after = Rules::parse(text).map_err(|source| config.rules_error(source))?;
@@ -438,7 +438,7 @@ fn affected_rules(config: &Config<'_>, text: &str) -> Result<Vec<usize>, SopsErr
 /// Wraps the data key of every chosen file for the recipients of its rule in `text`. From a
 /// file that no rule holds for, `leaver` alone is taken out.
 fn rewrap(
-    config: &Config<'_>,
+    config: &SopsConfig<'_>,
     text: &str,
     identities: &Identities,
     files: &[Listed],

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::SopsError;
 use super::rewrap;
-use super::sops_yaml::Config;
+use super::sops_yaml::SopsConfig;
 use super::transaction::{FileChange, Rename};
 use super::{Change, EditSettings, check_clean};
 use crate::sops::listing::Listing;
@@ -23,7 +23,7 @@ pub fn plan_rename_host(
     new: &str,
     settings: &EditSettings,
 ) -> Result<Change, SopsError> {
-    let config = Config::read(repo_dir, sops_yaml)?;
+    let config = SopsConfig::read(repo_dir, sops_yaml)?;
     let rules = config.rules()?;
     let mut change = Change::empty(&config);
     let who = settings.who(old);

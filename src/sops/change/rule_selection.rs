@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::SopsError;
 use super::rewrap;
-use super::sops_yaml::Config;
+use super::sops_yaml::SopsConfig;
 use crate::sops::access;
 use crate::sops::access::FileKey;
 use crate::sops::file::{EncryptedFile, FileError};
@@ -64,7 +64,7 @@ pub(crate) fn check_encrypted(files: &[Listed]) -> Result<(), SopsError> {
 ///
 /// A rule that holds for everything is left alone, unless `recipient` is in it already.
 pub(crate) fn rules_for(
-    config: &Config<'_>,
+    config: &SopsConfig<'_>,
     rules: &Rules<'_>,
     files: &[Listed],
     recipient: &str,
@@ -144,7 +144,7 @@ pub(crate) enum ForRegex {
 /// readers of the files that it takes over; where they differ from file to file, it would
 /// shut somebody out or let somebody in, and is refused.
 pub(crate) fn rule_of_regex(
-    config: &Config<'_>,
+    config: &SopsConfig<'_>,
     rules: &Rules<'_>,
     listing: &Listing,
     regex: &str,
@@ -230,7 +230,7 @@ pub(crate) fn people(rules: &Rules<'_>, all: &[Rule<'_>], operator: &[String]) -
 ///
 /// Another rule stays, though it may hold for no file yet: somebody wrote it.
 pub(crate) fn rules_that_go(
-    config: &Config<'_>,
+    config: &SopsConfig<'_>,
     listing: &Listing,
     rules: &Rules<'_>,
     host: &str,

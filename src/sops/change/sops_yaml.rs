@@ -8,7 +8,7 @@ use crate::sops::rules::edit::EditError;
 use crate::sops::rules::{Rules, RulesError};
 
 /// The config's text and folder.
-pub(crate) struct Config<'p> {
+pub(crate) struct SopsConfig<'p> {
     pub(crate) path: &'p Path,
     pub(crate) dir: PathBuf,
     /// The file itself, where `path` is a link.
@@ -16,7 +16,7 @@ pub(crate) struct Config<'p> {
     pub(crate) text: String,
 }
 
-impl<'p> Config<'p> {
+impl<'p> SopsConfig<'p> {
     pub(crate) fn read(repo_dir: &Path, path: &'p Path) -> Result<Self, SopsError> {
         let spelled = if path.is_absolute() { path.to_owned() } else { repo_dir.join(path) };
         let dir = spelled.parent().filter(|dir| !dir.as_os_str().is_empty());

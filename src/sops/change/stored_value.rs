@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::EditSettings;
 use super::error::SopsError;
 use super::rewrap::read_encrypted;
-use super::sops_yaml::Config;
+use super::sops_yaml::SopsConfig;
 use crate::error::{Advice, Exit};
 use crate::secret::Secret;
 use crate::secret::age::Recipient;
@@ -142,14 +142,14 @@ pub(crate) fn write(
     identities: &Identities,
     grants: &Grants,
 ) -> Result<(), StoreError> {
-    let config = Config::read(dir, sops_yaml)?;
+    let config = SopsConfig::read(dir, sops_yaml)?;
     let path = Inside::of(&config.dir).real_or_new(&config.dir.join(file));
     let path = path.map_err(SopsError::from)?;
     // A file that is there has its readers.
     if !has_rule(&config, file, never)? && !path.exists() {
         make_rule(dir, sops_yaml, &config, file, identities, grants)?;
     }
-    let config = Config::read(dir, sops_yaml)?;
+    let config = SopsConfig::read(dir, sops_yaml)?;
     if !has_rule(&config, file, never)? {
         return Err(for_hosts(&config, file, identities)?);
     }
@@ -179,7 +179,7 @@ pub(crate) fn write(
 
 /// Who could open a new file that neither runs this nor reads every other file.
 fn readers_nobody_knows(
-    config: &Config<'_>,
+    config: &SopsConfig<'_>,
     dir: &Path,
     file: &Path,
     after: &str,
@@ -223,7 +223,7 @@ fn existing(path: &Path) -> Result<Option<String>, SopsError> {
 }
 
 /// Whether a rule that is no catch-all holds for the file, and for no host.
-fn has_rule(config: &Config<'_>, file: &Path, never: &[&str]) -> Result<bool, SopsError> {
+fn has_rule(config: &SopsConfig<'_>, file: &Path, never: &[&str]) -> Result<bool, SopsError> {
     let rules = config.rules()?;
     let rule = rules.rule_for(file).map_err(|source| config.rules_error(source))?;
     let Some(rule) = rule.filter(|rule| !rule.is_catch_all()) else { return Ok(false) };
@@ -242,7 +242,7 @@ fn hosts<'r>(rules: &'r Rules<'_>) -> Vec<&'r str> {
 fn make_rule(
     dir: &Path,
     sops_yaml: &Path,
-    config: &Config<'_>,
+    config: &SopsConfig<'_>,
     file: &Path,
     identities: &Identities,
     grants: &Grants,
@@ -270,7 +270,7 @@ fn make_rule(
 }
 
 fn for_hosts(
-    config: &Config<'_>,
+    config: &SopsConfig<'_>,
     file: &Path,
     identities: &Identities,
 ) -> Result<StoreError, SopsError> {
@@ -282,7 +282,7 @@ fn for_hosts(
 
 /// The encrypted text of the file with the value in it.
 fn by_sops(
-    config: &Config<'_>,
+    config: &SopsConfig<'_>,
     path: &Path,
     format: Format,
     key: &[&str],

@@ -100,11 +100,11 @@ fn staged_path(path: &Path) -> PathBuf {
 }
 
 /// An exclusive lock on a folder, released when dropped or by the end of the process.
-pub(crate) struct Lock {
+pub(crate) struct RepoLock {
     _held: File,
 }
 
-impl Lock {
+impl RepoLock {
     pub(crate) fn take(dir: &Path) -> Result<Self, WriteError> {
         let failed = |source: std::io::Error| WriteError::Lock { dir: dir.into(), source };
         let file = File::open(dir).map_err(failed)?;
@@ -138,7 +138,7 @@ pub(crate) fn is_left_over(path: &Path) -> bool {
 /// Writes everything: the config, the files, then the new names.
 pub(crate) fn write(transaction: &Transaction<'_>) -> Result<Written, WriteError> {
     let Transaction { dir, changes, renames, folders, removed } = *transaction;
-    let _lock = Lock::take(dir)?;
+    let _lock = RepoLock::take(dir)?;
     let failed = |source| WriteError::Note { dir: dir.into(), source };
     folders.iter().try_for_each(|folder| remove_left_overs(folder))?;
     let changes: Vec<&FileChange> =
@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn two_writers_exclude_each_other() {
         let dir = tempfile::tempdir().unwrap();
-        let _held = Lock::take(dir.path()).unwrap();
+        let _held = RepoLock::take(dir.path()).unwrap();
         assert!(matches!(write_all(dir.path(), &[]), Err(WriteError::Busy { .. })));
     }
 }

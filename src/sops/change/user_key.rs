@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::SopsError;
 use super::rewrap::read_encrypted;
-use super::sops_yaml::Config;
+use super::sops_yaml::SopsConfig;
 use super::stored_value;
 use super::transaction::FileChange;
 use super::unfinished::Intention;
@@ -76,7 +76,7 @@ fn refuse_another(
     recipient: &Recipient,
     settings: &EditSettings,
 ) -> Result<(), SopsError> {
-    let config = Config::read(repo_dir, sops_yaml)?;
+    let config = SopsConfig::read(repo_dir, sops_yaml)?;
     let rules = config.rules()?;
     let Ok(known) = hosts::find(&rules, &settings.who(name)) else { return Ok(()) };
     // An interrupted run wrote the entry, and never the key.

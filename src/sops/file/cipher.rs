@@ -19,7 +19,7 @@ type Aead = aes_gcm::AesGcm<Aes256, U32>;
 pub(crate) struct DataKey(Aead);
 
 /// A decrypted value, and sops' name of its type.
-pub(crate) struct Plain<'a> {
+pub(crate) struct PlainValue<'a> {
     pub(crate) bytes: Zeroizing<Vec<u8>>,
     pub(crate) kind: &'a str,
 }
@@ -39,9 +39,13 @@ impl DataKey {
     }
 
     /// Decrypts one value; an empty text is an empty value.
-    pub(crate) fn decrypt<'a>(&self, text: &'a str, path: &str) -> Result<Plain<'a>, CipherError> {
+    pub(crate) fn decrypt<'a>(
+        &self,
+        text: &'a str,
+        path: &str,
+    ) -> Result<PlainValue<'a>, CipherError> {
         if text.is_empty() {
-            return Ok(Plain { bytes: Zeroizing::new(Vec::new()), kind: "str" });
+            return Ok(PlainValue { bytes: Zeroizing::new(Vec::new()), kind: "str" });
         }
         let sealed = Sealed::parse(text).ok_or(CipherError::NotEncrypted)?;
         let decode = |part: &str| BASE64_STANDARD.decode(part).map_err(|_| CipherError::Tampered);
@@ -58,7 +62,7 @@ impl DataKey {
                 GenericArray::from_slice(&tag),
             )
             .map_err(|_| CipherError::Tampered)?;
-        Ok(Plain { bytes, kind: sealed.kind })
+        Ok(PlainValue { bytes, kind: sealed.kind })
     }
 }
 

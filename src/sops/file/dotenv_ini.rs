@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::format::Format;
 use super::metadata::{Metadata, OTHER_KINDS, Wrapped};
-use super::{FileError, Value, Visit};
+use super::{FileError, LeafVisit, Value};
 use crate::sops::access::Fields;
 
 /// A line with a value.
@@ -158,7 +158,7 @@ impl<'a> Lines<'a> {
     }
 
     /// Calls `visit` for every value, in order.
-    pub(crate) fn walk(&self, visit: &mut Visit<'_>) -> Result<(), FileError> {
+    pub(crate) fn walk(&self, visit: &mut LeafVisit<'_>) -> Result<(), FileError> {
         for line in &self.values {
             match self.format {
                 Format::Ini => visit(&[line.section, line.key], Value::Text(line.value))?,

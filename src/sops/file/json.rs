@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use granit_parser::ScalarStyle;
 
-use crate::sops::rules::yaml::{Kind, Node, Style, YamlError, position};
+use crate::sops::rules::yaml::{Kind, Node, YamlError, YamlStyle, position};
 
 const MAX_DEPTH: usize = 200;
 
@@ -85,7 +85,7 @@ impl<'a> Parser<'a> {
             self.skip_space();
         }
         self.at += 1;
-        Ok(self.node(Kind::Mapping { style: Style::Flow, entries }, start))
+        Ok(self.node(Kind::Mapping { style: YamlStyle::Flow, entries }, start))
     }
 
     fn array(&mut self, depth: usize) -> Result<Node<'a>, YamlError> {
@@ -102,7 +102,7 @@ impl<'a> Parser<'a> {
             self.skip_space();
         }
         self.at += 1;
-        Ok(self.node(Kind::Sequence { style: Style::Flow, items }, start))
+        Ok(self.node(Kind::Sequence { style: YamlStyle::Flow, items }, start))
     }
 
     fn string(&mut self) -> Result<Node<'a>, YamlError> {

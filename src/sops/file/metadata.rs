@@ -27,12 +27,12 @@ pub struct Metadata {
     pub(crate) mac: String,
     pub(crate) last_modified: String,
     pub(crate) mac_only_encrypted: bool,
-    pub(crate) selection: Selection,
+    pub(crate) selection: ValueSelection,
 }
 
 /// The rules that decide which values of the file are encrypted.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Selection {
+pub(crate) struct ValueSelection {
     pub(crate) unencrypted_suffix: String,
     pub(crate) encrypted_suffix: String,
     pub(crate) unencrypted_regex: Option<Regex>,
@@ -74,7 +74,7 @@ impl Metadata {
     }
 }
 
-impl Selection {
+impl ValueSelection {
     /// Says whether the value at this path is encrypted.
     pub(crate) fn encrypts(&self, path: &[&str]) -> bool {
         let any = |test: &dyn Fn(&str) -> bool| path.iter().any(|part| test(part));

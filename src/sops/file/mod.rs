@@ -96,7 +96,7 @@ pub(crate) enum Value<'a> {
 }
 
 /// Callback for every value, in the order in which sops computes the MAC.
-pub(crate) type Visit<'v> = dyn FnMut(&[&str], Value<'_>) -> Result<(), FileError> + 'v;
+pub(crate) type LeafVisit<'v> = dyn FnMut(&[&str], Value<'_>) -> Result<(), FileError> + 'v;
 
 /// A parsed encrypted file.
 #[derive(Debug)]
@@ -226,7 +226,7 @@ impl<'a> EncryptedFile<'a> {
         }
     }
 
-    fn walk(&self, visit: &mut Visit<'_>) -> Result<(), FileError> {
+    fn walk(&self, visit: &mut LeafVisit<'_>) -> Result<(), FileError> {
         match &self.body {
             Body::Tree(documents) => documents.walk(visit),
             Body::Lines(lines) => lines.walk(visit),

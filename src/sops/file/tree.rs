@@ -8,10 +8,10 @@ use granit_parser::ScalarStyle;
 use super::format::Format;
 use super::json;
 use super::metadata::{Metadata, OTHER_KINDS, Wrapped};
-use super::{FileError, Value, Visit};
+use super::{FileError, LeafVisit, Value};
 use crate::sops::access::Fields;
 use crate::sops::rules::yaml;
-use crate::sops::rules::yaml::{Kind, Node, Style, position};
+use crate::sops::rules::yaml::{Kind, Node, YamlStyle, position};
 
 /// All documents of a file; each has the same `sops` section.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl<'a> Documents<'a> {
     }
 
     /// Calls `visit` for every value, in the order in which sops computes the MAC.
-    pub(crate) fn walk(&self, visit: &mut Visit<'_>) -> Result<(), FileError> {
+    pub(crate) fn walk(&self, visit: &mut LeafVisit<'_>) -> Result<(), FileError> {
         for root in &self.roots {
             let Some(entries) = root.entries() else {
                 if root.is_null() {
@@ -111,7 +111,7 @@ impl<'a> Documents<'a> {
         key: &'n Node<'a>,
         value: &'n Node<'a>,
         path: &mut Vec<&'n str>,
-        visit: &mut Visit<'_>,
+        visit: &mut LeafVisit<'_>,
     ) -> Result<(), FileError> {
         let at = || position(self.text, key.span.start);
         match key.scalar() {
@@ -128,7 +128,7 @@ impl<'a> Documents<'a> {
         &self,
         node: &'n Node<'a>,
         path: &mut Vec<&'n str>,
-        visit: &mut Visit<'_>,
+        visit: &mut LeafVisit<'_>,
     ) -> Result<(), FileError> {
         let needs = |what: &str| {
             Err(FileError::NeedsSops(format!("{what} at {}", position(self.text, node.span.start))))
@@ -194,9 +194,9 @@ impl<'a> Documents<'a> {
                 return Err(FileError::NeedsSops("it has no age recipients yet".into()));
             };
             let layout = Layout { text: self.text };
-            replacements.push(if list.style() == Some(Style::Block) {
+            replacements.push(if list.style() == Some(YamlStyle::Block) {
                 layout.block(list, wrapped)
-            } else if section.style() == Some(Style::Block)
+            } else if section.style() == Some(YamlStyle::Block)
                 && list.items().is_none_or(<[_]>::is_empty)
             {
                 layout.block_from(key, list, wrapped)

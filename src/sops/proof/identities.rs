@@ -13,7 +13,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::exec::Cmd;
-use crate::secret::age::{HostKey, Identity};
+use crate::secret::age::{HostKeyPair, Identity};
 use crate::secret::{MemoryFile, Secret};
 
 /// A program that prints an identity may wait for a person to unlock a store.
@@ -213,7 +213,7 @@ impl Gathered {
             Ok(identity @ ::age::ssh::Identity::Unencrypted(_)) => {
                 self.found.push(Found::Ssh(Box::new(identity)));
                 self.ssh_files.push(path.to_owned());
-                if let Ok(derived) = HostKey::parse(&text).and_then(|key| key.identity()) {
+                if let Ok(derived) = HostKeyPair::parse(&text).and_then(|key| key.identity()) {
                     self.found.push(Found::Age(derived));
                 }
                 self.searched.push(format!("{place} (1 SSH key)"));
@@ -311,7 +311,7 @@ mod tests {
         let file = home.path().join(".config/sops/age");
         std::fs::create_dir_all(&file).unwrap();
         std::fs::write(file.join("keys.txt"), identity.key_file().expose()).unwrap();
-        let host = HostKey::generate("x").unwrap();
+        let host = HostKeyPair::generate("x").unwrap();
         std::fs::create_dir_all(home.path().join(".ssh")).unwrap();
         std::fs::write(
             home.path().join(".ssh/id_ed25519"),

@@ -9,7 +9,7 @@ use crate::sops::change::error::SopsError;
 use crate::sops::change::parallel::in_parallel;
 use crate::sops::change::rewrap::read_encrypted;
 use crate::sops::change::rule_selection::{check_encrypted, named_files};
-use crate::sops::change::sops_yaml::Config;
+use crate::sops::change::sops_yaml::SopsConfig;
 use crate::sops::file::format::Format;
 use crate::sops::file::{EncryptedFile, FileError};
 use crate::sops::listing::{Listed, Listing};
@@ -47,7 +47,7 @@ struct Found {
 /// The encrypted files below the config: those given, else all.
 fn encrypted(
     repo_dir: &Path,
-    config: &Config<'_>,
+    config: &SopsConfig<'_>,
     only: &[PathBuf],
 ) -> Result<Vec<Found>, SopsError> {
     let listing = Listing::of(repo_dir, &config.dir)?;
@@ -80,7 +80,7 @@ pub(crate) fn out_of_date(
     sops_yaml: &Path,
     files: &[PathBuf],
 ) -> Result<Compared, SopsError> {
-    let config = Config::read(repo_dir, sops_yaml)?;
+    let config = SopsConfig::read(repo_dir, sops_yaml)?;
     let rules = config.rules()?;
     let all = rules.rules().map_err(|source| config.rules_error(source))?;
     let mut compared = Compared::default();
@@ -121,7 +121,7 @@ pub(crate) fn all(
         let difference = late.difference();
         return Err(SopsError::OutOfDate { path: late.path, difference });
     }
-    let config = Config::read(repo_dir, sops_yaml)?;
+    let config = SopsConfig::read(repo_dir, sops_yaml)?;
     let files = encrypted(repo_dir, &config, &[])?;
     let checks = in_parallel(&files, |file| check(file, identities));
     checks.into_iter().collect::<Result<Vec<()>, _>>()?;
@@ -158,7 +158,7 @@ pub(crate) fn by_recipients(
     host: &str,
     files: &[PathBuf],
 ) -> Result<usize, SopsError> {
-    let config = Config::read(repo_dir, sops_yaml)?;
+    let config = SopsConfig::read(repo_dir, sops_yaml)?;
     let rules = config.rules()?;
     let entry = hosts::find(&rules, &Who::named(host))
         .map_err(|_| config.edit_error(EditError::NoHost(host.to_owned())))?;

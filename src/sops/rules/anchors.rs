@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::Rules;
 use super::hosts::{Role, anchor_part, only_anchored};
 use super::patch::{Patch, Unclear};
-use super::yaml::{Kind, Node, Style};
+use super::yaml::{Kind, Node, YamlStyle};
 use crate::sops::file::recipient::RecipientKind;
 
 /// A place for a new definition.
@@ -112,7 +112,7 @@ fn is_key_member(collection: &Node<'_>, index: usize) -> bool {
     match collection.items() {
         Some(_) => node.anchor.is_some() && node.filled().is_some(),
         // Block members are groups, or hosts too large to be copied.
-        None => node.style() != Some(Style::Block) && only_anchored(node).is_some(),
+        None => node.style() != Some(YamlStyle::Block) && only_anchored(node).is_some(),
     }
 }
 

@@ -8,7 +8,7 @@
 
 use super::anchors;
 use super::hosts;
-use super::hosts::{Entry, Role, Unfound, Who};
+use super::hosts::{HostEntry, Role, Unfound, Who};
 use super::inline_names::Note;
 use super::join;
 use super::leave;
@@ -113,7 +113,7 @@ pub struct Addition {
     pub new_rules: Vec<NewRule>,
 }
 
-fn find<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Option<Entry<'n>>, EditError> {
+fn find<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Option<HostEntry<'n>>, EditError> {
     match hosts::find(rules, who) {
         Ok(entry) => Ok(Some(entry)),
         Err(Unfound::Absent) => Ok(None),
@@ -123,7 +123,7 @@ fn find<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Option<Entry<'n>>, Ed
     }
 }
 
-fn find_known<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Entry<'n>, EditError> {
+fn find_known<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<HostEntry<'n>, EditError> {
     find(rules, who)?.ok_or_else(|| EditError::NoHost(who.name.to_owned()))
 }
 
@@ -171,7 +171,7 @@ pub fn add(text: &str, addition: &Addition) -> Result<Edited, EditError> {
         .map(|node| node.start())
         .or_else(|| place.as_ref().filter(|_| define).map(anchors::Place::offset));
     let usable = defined_at.is_some_and(|at| first_use.is_none_or(|first| at < first));
-    let name = known.as_ref().and_then(Entry::anchor_name).map(str::to_owned);
+    let name = known.as_ref().and_then(HostEntry::anchor_name).map(str::to_owned);
     let name = name.or_else(|| place.as_ref().filter(|_| define).map(|place| place.anchor.clone()));
     if define
         && usable

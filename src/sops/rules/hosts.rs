@@ -115,13 +115,13 @@ pub(crate) fn anchor_part(host: &str) -> String {
 
 /// An entry of a host or a user in a config.
 #[derive(Debug)]
-pub(crate) struct Entry<'n> {
+pub(crate) struct HostEntry<'n> {
     /// The scalar with the anchor; `None` where rules contain the recipient itself.
     pub(crate) anchor: Option<&'n Node<'n>>,
     pub(crate) recipient: String,
 }
 
-impl Entry<'_> {
+impl HostEntry<'_> {
     pub(crate) fn anchor_name(&self) -> Option<&str> {
         self.anchor.and_then(|node| node.anchor.as_ref()).map(|anchor| anchor.plain_name())
     }
@@ -154,7 +154,7 @@ pub(crate) enum Unfound {
 
 /// Finds a host's entry: by the given anchor, else by the usual names, else by a comment behind a
 /// literal recipient, else by its key.
-pub(crate) fn find<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Entry<'n>, Unfound> {
+pub(crate) fn find<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<HostEntry<'n>, Unfound> {
     let (host, anchor) = (who.name, who.anchor);
     let mut anchored = rules.anchored();
     if anchor.is_none() {
@@ -210,8 +210,8 @@ pub(crate) fn find<'n>(rules: &'n Rules<'_>, who: &Who<'_>) -> Result<Entry<'n>,
     }
 }
 
-fn entry<'n>(node: &'n Node<'n>) -> Entry<'n> {
-    Entry { anchor: Some(node), recipient: node.scalar().unwrap_or_default().trim().to_owned() }
+fn entry<'n>(node: &'n Node<'n>) -> HostEntry<'n> {
+    HostEntry { anchor: Some(node), recipient: node.scalar().unwrap_or_default().trim().to_owned() }
 }
 
 /// Returns the keys in groups of this role, by the groups' names.
@@ -250,7 +250,7 @@ pub(crate) fn keys_of<'n>(rules: &'n Rules<'_>, role: Role) -> Vec<&'n str> {
 }
 
 /// Finds a host that is a key in a map of hosts: `hosts: { foo: {age: [&any age1…]} }`.
-fn keyed<'n>(rules: &'n Rules<'_>, host: &str) -> Option<Entry<'n>> {
+fn keyed<'n>(rules: &'n Rules<'_>, host: &str) -> Option<HostEntry<'n>> {
     let mut found = None;
     rules.root()?.walk(&mut |node| {
         for (key, group) in node.entries().unwrap_or_default() {
@@ -281,7 +281,7 @@ pub(crate) fn only_anchored<'n>(node: &'n Node<'n>) -> Option<&'n Node<'n>> {
 
 /// Finds a literal recipient in a rule whose comment names the host: a comment behind the key
 /// that begins with the name, or the names of an inline list.
-fn commented<'n>(rules: &'n Rules<'_>, host: &str) -> Option<Entry<'n>> {
+fn commented<'n>(rules: &'n Rules<'_>, host: &str) -> Option<HostEntry<'n>> {
     let all = rules.rules().ok()?;
     for group in all.iter().flat_map(|rule| &rule.groups) {
         for key in group.keys.iter().filter(|key| key.kind == "age") {
@@ -294,7 +294,7 @@ fn commented<'n>(rules: &'n Rules<'_>, host: &str) -> Option<Entry<'n>> {
                 }
             };
             if said {
-                return Some(Entry { anchor: None, recipient: key.value.clone() });
+                return Some(HostEntry { anchor: None, recipient: key.value.clone() });
             }
         }
     }
@@ -302,7 +302,7 @@ fn commented<'n>(rules: &'n Rules<'_>, host: &str) -> Option<Entry<'n>> {
 }
 
 /// Returns the entry with exactly this key, whatever its name.
-pub(crate) fn with_key<'n>(rules: &'n Rules<'_>, recipient: &str) -> Option<Entry<'n>> {
+pub(crate) fn with_key<'n>(rules: &'n Rules<'_>, recipient: &str) -> Option<HostEntry<'n>> {
     let anchored = rules.anchored();
     if let Some(node) = anchored
         .into_iter()
@@ -313,7 +313,7 @@ pub(crate) fn with_key<'n>(rules: &'n Rules<'_>, recipient: &str) -> Option<Entr
     let all = rules.rules().ok()?;
     let mut keys = all.iter().flat_map(|rule| &rule.groups).flat_map(|group| &group.keys);
     keys.any(|key| key.kind == "age" && key.value == recipient)
-        .then(|| Entry { anchor: None, recipient: recipient.to_owned() })
+        .then(|| HostEntry { anchor: None, recipient: recipient.to_owned() })
 }
 
 /// Returns the comment at the end of the line of `offset`, without `#`.

@@ -9,7 +9,7 @@ use granit_parser::ScalarStyle;
 
 use super::hosts::{first_word, line_comment_span};
 use super::patch::Patch;
-use super::yaml::{Kind, Node, Style};
+use super::yaml::{Kind, Node, YamlStyle};
 use super::{Group, Key, Rules};
 
 /// The comment that names the keys of one list or scalar.
@@ -40,7 +40,7 @@ impl<'r> Note<'r> {
         }
         let shared = group.keys.iter().filter(|other| other.node == key.node).count() > 1;
         match key.list {
-            Some(list) if list.style() == Some(Style::Flow) => Some(Self::of(rules, &list)),
+            Some(list) if list.style() == Some(YamlStyle::Flow) => Some(Self::of(rules, &list)),
             Some(_) if !shared => None,
             _ => Some(Self::of(rules, &key.node)),
         }

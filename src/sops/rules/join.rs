@@ -5,7 +5,7 @@ use super::anchors::Place;
 use super::hosts::Role;
 use super::inline_names::Note;
 use super::patch::{Patch, Unclear};
-use super::yaml::{Node, Style};
+use super::yaml::{Node, YamlStyle};
 use super::{Group, Key, Rule, Rules};
 
 /// A key to be written into rules.
@@ -207,8 +207,9 @@ fn add_to_group(
         .unwrap_or(last);
     let raw = &rules.text[pattern.node.span.clone()];
     let quote = anchors::quote_of(raw);
-    let text = if list.style() == Some(Style::Flow) { key.item(quote) } else { key.line(quote) };
-    if list.style() == Some(Style::Flow) {
+    let text =
+        if list.style() == Some(YamlStyle::Flow) { key.item(quote) } else { key.line(quote) };
+    if list.style() == Some(YamlStyle::Flow) {
         note(rules, patch, &list, key);
     }
     let end = patch.content_end(&pattern.node);
@@ -242,7 +243,7 @@ fn add_age_entry(
         return Err(patch.unclear(group.node.span.start, "the key group is empty"));
     };
     let end = patch.content_end(last).max(last_key.span.end);
-    if group.node.style() == Some(Style::Flow) {
+    if group.node.style() == Some(YamlStyle::Flow) {
         note(rules, patch, last, key);
         return patch.insert_after(group.node, last_key, end, &format!("age: [{}]", key.item("")));
     }
@@ -250,7 +251,8 @@ fn add_age_entry(
         return patch.insert_after(group.node, last_key, end, &format!("age: {}", key.line("")));
     }
     let column = patch.block_prefix(false, last_key.start())?;
-    let dash = last.items().filter(|_| last.style() == Some(Style::Block)).and_then(<[_]>::first);
+    let dash =
+        last.items().filter(|_| last.style() == Some(YamlStyle::Block)).and_then(<[_]>::first);
     let indent = match dash {
         Some(item) => {
             let prefix = patch.block_prefix(true, item.start())?;

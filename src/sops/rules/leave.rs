@@ -2,16 +2,16 @@
 
 use std::ops::Range;
 
-use super::hosts::Entry;
+use super::hosts::HostEntry;
 use super::inline_names::Note;
 use super::join::parts;
 use super::new_rule;
 use super::patch::{Patch, Unclear};
-use super::yaml::{Kind, Node, Style};
+use super::yaml::{Kind, Node, YamlStyle};
 use super::{Group, Key, Rule, Rules};
 
 /// Says whether a rule's key is this host's.
-pub(crate) fn is_entry(rules: &Rules<'_>, entry: &Entry<'_>, key: &Key<'_>) -> bool {
+pub(crate) fn is_entry(rules: &Rules<'_>, entry: &HostEntry<'_>, key: &Key<'_>) -> bool {
     if key.kind != "age" || key.value != entry.recipient {
         return false;
     }
@@ -32,7 +32,7 @@ pub(crate) fn is_entry(rules: &Rules<'_>, entry: &Entry<'_>, key: &Key<'_>) -> b
 pub(crate) fn remove(
     rules: &Rules<'_>,
     patch: &mut Patch<'_>,
-    entry: &Entry<'_>,
+    entry: &HostEntry<'_>,
     drop: &[String],
     warnings: &mut Vec<String>,
 ) -> Result<(), Unclear> {
@@ -72,7 +72,7 @@ fn remove_from_group(
     patch: &mut Patch<'_>,
     rule: &Rule<'_>,
     group: &Group<'_>,
-    entry: &Entry<'_>,
+    entry: &HostEntry<'_>,
 ) -> Result<(), Unclear> {
     let age: Vec<_> = group.keys.iter().filter(|key| key.kind == "age").collect();
     let gone: Vec<_> = age.iter().filter(|key| is_entry(rules, entry, key)).collect();
@@ -226,7 +226,7 @@ fn remove_members(
 /// Says whether a member is about this host alone: `foo: &foo age1…`, `foo: {age: [&foo age1…]}`.
 fn holds_only(value: &Node<'_>, is_own: &impl Fn(&Node<'_>) -> bool) -> bool {
     match &value.kind {
-        Kind::Sequence { items, style: Style::Flow } => {
+        Kind::Sequence { items, style: YamlStyle::Flow } => {
             matches!(items.as_slice(), [item] if holds_only(item, is_own))
         }
         Kind::Mapping { entries, .. } => {
@@ -244,7 +244,7 @@ pub(crate) fn remove_rule(
     rule: &Rule<'_>,
 ) -> Result<(), Unclear> {
     let Some(list) = rules.rules_node().map(|list| rules.resolve(list)) else { return Ok(()) };
-    if list.style() == Some(Style::Flow) {
+    if list.style() == Some(YamlStyle::Flow) {
         return patch.remove(list, rule.index);
     }
     let items = list.items().unwrap_or_default();

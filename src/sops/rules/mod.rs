@@ -25,7 +25,7 @@ use std::sync::OnceLock;
 use regex::Regex;
 
 use crate::error::{Advice, Exit};
-use yaml::{Kind, Node, Position, Stream, YamlError, position};
+use yaml::{Kind, Node, Position, YamlError, YamlStream, position};
 
 /// The kinds of keys that a group or a rule can list.
 pub(crate) const KEY_KINDS: [&str; 8] =
@@ -63,7 +63,7 @@ impl Advice for RulesError {
 #[derive(Debug)]
 pub struct Rules<'a> {
     pub(crate) text: &'a str,
-    pub(crate) stream: Stream<'a>,
+    pub(crate) stream: YamlStream<'a>,
     /// Names of anchors and their byte offsets, in order.
     definitions: Vec<(String, usize)>,
 }

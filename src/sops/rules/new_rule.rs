@@ -6,7 +6,7 @@
 use super::hosts::line_comment;
 use super::join::NewKey;
 use super::patch::{Patch, Unclear};
-use super::yaml::{Node, Style};
+use super::yaml::{Node, YamlStyle};
 use super::{Rule, Rules};
 
 /// A rule to create.
@@ -89,7 +89,7 @@ pub(crate) fn insert(
         patch.replace(end..end, format!("{newline}{}", write(newline)));
         return Ok(());
     }
-    if list.style() == Some(Style::Flow) {
+    if list.style() == Some(YamlStyle::Flow) {
         return Err(patch.unclear(list.span.start, "creation_rules is written in one line"));
     }
     let blank = |newline| if layout.blank_between { newline } else { "" };
@@ -190,7 +190,7 @@ impl Layout {
         let mut layout = Self::default();
         let Some(near) = all.get(at.saturating_sub(1)).or(all.last()) else { return Ok(layout) };
         let column = |offset: usize| rules.text[patch.line_start(offset)..offset].chars().count();
-        if near.node.style() == Some(Style::Flow) {
+        if near.node.style() == Some(YamlStyle::Flow) {
             return Ok(layout);
         }
         layout.key = column(near.node.span.start);
@@ -260,7 +260,7 @@ fn block_group<'n>(rule: &Rule<'n>) -> Option<(&'n Node<'n>, &'n Node<'n>, &'n N
     let (key, list) =
         group.node.entry("age").or_else(|| group.node.entries()?.first().map(|e| e as _))?;
     let item = list.items()?.first()?;
-    (list.style() == Some(Style::Block) && group.node.style() == Some(Style::Block))
+    (list.style() == Some(YamlStyle::Block) && group.node.style() == Some(YamlStyle::Block))
         .then_some((group.node, key, item))
 }
 

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::yaml::{Kind, Node, Position, Style, position};
+use super::yaml::{Kind, Node, Position, YamlStyle, position};
 
 /// Replacements for one text.
 #[derive(Debug)]
@@ -128,7 +128,7 @@ impl<'a> Patch<'a> {
     ) -> Result<(), Unclear> {
         let in_sequence = collection.items().is_some();
         match collection.style() {
-            Some(Style::Flow) => {
+            Some(YamlStyle::Flow) => {
                 let line = self.line_start(after.start());
                 let own_line = self.text[line..after.start()].trim().is_empty();
                 let separator = if own_line {
@@ -160,7 +160,7 @@ impl<'a> Patch<'a> {
             _ => return Err(self.unclear(collection.span.start, "not a collection")),
         };
         let (start, end) = spans[index];
-        if collection.style() == Some(Style::Flow) {
+        if collection.style() == Some(YamlStyle::Flow) {
             let range = match (index, spans.get(index + 1)) {
                 (0, Some((next, _))) => start..*next,
                 (0, None) => start..end,

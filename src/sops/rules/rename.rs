@@ -1,7 +1,7 @@
 //! Renames a host everywhere in a config.
 
 use super::Rules;
-use super::hosts::{Entry, anchor_part, first_word, line_comment_span};
+use super::hosts::{HostEntry, anchor_part, first_word, line_comment_span};
 use super::inline_names::Note;
 use super::patch::Patch;
 
@@ -9,7 +9,7 @@ use super::patch::Patch;
 pub(crate) fn apply(
     rules: &Rules<'_>,
     patch: &mut Patch<'_>,
-    entry: &Entry<'_>,
+    entry: &HostEntry<'_>,
     old: &str,
     new: &str,
     warnings: &mut Vec<String>,
@@ -62,7 +62,7 @@ pub(crate) fn apply(
 fn rename_comments(
     rules: &Rules<'_>,
     patch: &mut Patch<'_>,
-    entry: &Entry<'_>,
+    entry: &HostEntry<'_>,
     old: &str,
     new: &str,
 ) {

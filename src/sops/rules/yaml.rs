@@ -64,7 +64,7 @@ pub(crate) fn anchor_name(name: &str) -> &str {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Style {
+pub(crate) enum YamlStyle {
     Block,
     Flow,
 }
@@ -76,11 +76,11 @@ pub(crate) enum Kind<'a> {
         style: ScalarStyle,
     },
     Sequence {
-        style: Style,
+        style: YamlStyle,
         items: Vec<Node<'a>>,
     },
     Mapping {
-        style: Style,
+        style: YamlStyle,
         entries: Vec<(Node<'a>, Node<'a>)>,
     },
     /// An alias, as its name without `*`.
@@ -131,7 +131,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    pub(crate) fn style(&self) -> Option<Style> {
+    pub(crate) fn style(&self) -> Option<YamlStyle> {
         match &self.kind {
             Kind::Sequence { style, .. } | Kind::Mapping { style, .. } => Some(*style),
             _ => None,
@@ -196,14 +196,14 @@ impl<'a> Node<'a> {
 
 /// The root nodes of a text's documents, and all comments, in order.
 #[derive(Debug)]
-pub struct Stream<'a> {
+pub struct YamlStream<'a> {
     pub documents: Vec<Node<'a>>,
     /// Byte ranges of comments, from `#` to the end of the line.
     pub(crate) comments: Vec<Range<usize>>,
 }
 
 /// Parses all documents of `text`.
-pub fn parse(text: &str) -> Result<Stream<'_>, YamlError> {
+pub fn parse(text: &str) -> Result<YamlStream<'_>, YamlError> {
     let options = granit_parser::options! {
         emit_anchor_events: true,
         max_buffered_comment_events: usize::MAX,
@@ -230,7 +230,7 @@ pub fn parse(text: &str) -> Result<Stream<'_>, YamlError> {
             _ => {}
         }
     }
-    Ok(Stream { documents, comments: builder.comments })
+    Ok(YamlStream { documents, comments: builder.comments })
 }
 
 type Spanned<'a> = (Event<'a>, Range<usize>);
@@ -314,7 +314,7 @@ where
                 };
                 let style = style_of(style);
                 let end = match (style, items.last()) {
-                    (Style::Block, Some(last)) => last.span.end,
+                    (YamlStyle::Block, Some(last)) => last.span.end,
                     _ => close.end,
                 };
                 let kind = Kind::Sequence { style, items };
@@ -337,7 +337,7 @@ where
                 };
                 let style = style_of(style);
                 let end = match (style, entries.last()) {
-                    (Style::Block, Some((key, value))) => value.span.end.max(key.span.end),
+                    (YamlStyle::Block, Some((key, value))) => value.span.end.max(key.span.end),
                     _ => close.end,
                 };
                 let kind = Kind::Mapping { style, entries };
@@ -356,9 +356,9 @@ fn place_absent_value(text: &str, key: &Node<'_>, value: &mut Node<'_>) {
     }
 }
 
-fn style_of(style: StructureStyle) -> Style {
+fn style_of(style: StructureStyle) -> YamlStyle {
     match style {
-        StructureStyle::Block => Style::Block,
-        StructureStyle::Flow => Style::Flow,
+        StructureStyle::Block => YamlStyle::Block,
+        StructureStyle::Flow => YamlStyle::Flow,
     }
 }

@@ -4,7 +4,7 @@ use crate::ssh::HostKey;
 
 /// The result of an edit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Edit {
+pub(crate) struct KnownHostsEdit {
     pub(crate) bytes: Vec<u8>,
     pub(crate) removed: usize,
     pub(crate) added: bool,
@@ -21,7 +21,7 @@ pub(crate) struct Name {
 ///
 /// Lines of other machines, comments, blank lines, markers and line ends stay. A line that the
 /// machine shares with others loses only its names.
-pub(crate) fn replace_in(text: &[u8], names: &[Name], key: &HostKey) -> Edit {
+pub(crate) fn replace_in(text: &[u8], names: &[Name], key: &HostKey) -> KnownHostsEdit {
     let (mut edit, known) = without_others(text, names, key);
     for (Name { name, .. }, _) in names.iter().zip(&known).filter(|(_, known)| !**known) {
         if edit.bytes.last().is_some_and(|byte| *byte != b'\n') {
@@ -35,14 +35,15 @@ pub(crate) fn replace_in(text: &[u8], names: &[Name], key: &HostKey) -> Edit {
 }
 
 /// Returns `text` without the keys of `names` that are not `key`.
-pub(crate) fn without_others_in(text: &[u8], names: &[Name], key: &HostKey) -> Edit {
+pub(crate) fn without_others_in(text: &[u8], names: &[Name], key: &HostKey) -> KnownHostsEdit {
     without_others(text, names, key).0
 }
 
 /// Returns the edit, and for each name whether it has the key already.
-fn without_others(text: &[u8], names: &[Name], key: &HostKey) -> (Edit, Vec<bool>) {
+fn without_others(text: &[u8], names: &[Name], key: &HostKey) -> (KnownHostsEdit, Vec<bool>) {
     let mut known = vec![false; names.len()];
-    let mut edit = Edit { bytes: Vec::with_capacity(text.len()), removed: 0, added: false };
+    let mut edit =
+        KnownHostsEdit { bytes: Vec::with_capacity(text.len()), removed: 0, added: false };
     for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let entry = Line::parse(line, index + 1);
         let rest = match &entry {

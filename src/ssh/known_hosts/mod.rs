@@ -20,7 +20,7 @@ use super::HostKey;
 use crate::error::Advice;
 use crate::exec::{Cmd, ExecError};
 
-pub(crate) use edit::{Edit, Name, replace_in, without_others_in};
+pub(crate) use edit::{KnownHostsEdit, Name, replace_in, without_others_in};
 pub use forges::{FORGES, Forge, forge_keys};
 
 const SEARCH: Duration = Duration::from_secs(20);
@@ -78,7 +78,7 @@ fn rewrite(
     file: &Path,
     names: &[&str],
     key: &HostKey,
-    edit: fn(&[u8], &[Name], &HostKey) -> Edit,
+    edit: fn(&[u8], &[Name], &HostKey) -> KnownHostsEdit,
 ) -> Result<Replaced, KnownHostsError> {
     let failed = |source| KnownHostsError::Io { path: file.to_owned(), source };
     // A symbolic link stays, and its target is replaced.

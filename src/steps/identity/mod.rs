@@ -12,11 +12,11 @@ use crate::error::StepError;
 use super::secrets::{home_manager, stored};
 use crate::run::facts::StepFacts;
 use crate::run::step::{Effect, Evidence, Machine, Status, StepId};
-use crate::secret::age::{HostKey, Identity as AgeIdentity};
+use crate::secret::age::{HostKeyPair, Identity as AgeIdentity};
 use crate::steps::Step;
 use crate::steps::secrets;
 
-pub(crate) struct Identity;
+pub(crate) struct IdentityStep;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct IdentityOutput {
@@ -30,7 +30,7 @@ impl StepFacts for IdentityOutput {
     const STEP: StepId = StepId::Identity;
 }
 
-impl Step for Identity {
+impl Step for IdentityStep {
     fn id(&self) -> StepId {
         StepId::Identity
     }
@@ -128,7 +128,7 @@ fn given_key(cx: &Context) -> Result<Option<PathBuf>, StepError> {
 }
 
 /// The host's key as the secrets repository keeps it; none where it keeps none.
-pub(crate) fn stored(cx: &Context) -> Result<Option<HostKey>, StepError> {
+pub(crate) fn stored(cx: &Context) -> Result<Option<HostKeyPair>, StepError> {
     if cx.config.secrets.is_none() {
         return Ok(None);
     }

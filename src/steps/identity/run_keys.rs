@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{ConfigError, HostName, SecretPlace};
 use crate::error::StepError;
-use crate::secret::age::{HostKey as HostKeyPair, Identity};
+use crate::secret::age::{HostKeyPair, Identity};
 use crate::secret::{PASSING_PREFIX, Secret, create_private_dir, write_private};
 use crate::ssh::HostKey;
 

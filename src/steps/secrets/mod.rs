@@ -23,7 +23,7 @@ use crate::run::facts::{StepFacts, TextLines};
 use crate::run::journal;
 use crate::run::run_dir::RunDir;
 use crate::run::step::{Disposition, Effect, Evidence, Machine, Status, StepId};
-use crate::secret::age::{HostKey, Recipient};
+use crate::secret::age::{HostKeyPair, Recipient};
 use crate::sops::change as sops_plan;
 use crate::sops::change::repo;
 use crate::sops::change::stored_value;
@@ -276,7 +276,7 @@ struct Planned {
     gains: Vec<Gain>,
 }
 
-fn planned(cx: &Context, pair: &HostKey) -> Result<Planned, StepError> {
+fn planned(cx: &Context, pair: &HostKeyPair) -> Result<Planned, StepError> {
     let place = place(cx)?;
     place.look(&place.base()?, |root| {
         let secrets = secrets_in(cx, &place, root)?;
@@ -313,7 +313,7 @@ pub(crate) fn rules_file(secrets: &SecretsRepo) -> Result<PathBuf, StepError> {
 fn make(
     cx: &Context,
     secrets: &SecretsRepo,
-    pair: &HostKey,
+    pair: &HostKeyPair,
     grants: &Grants,
     warn: &mut dyn FnMut(String),
 ) -> Result<(), StepError> {
@@ -428,7 +428,7 @@ pub(crate) fn preflight(cx: &Context) -> Result<(), StepError> {
     let pair = match keys.public() {
         Some(_) if keys.has_private() => keys.pair()?,
         // Any key shows whether the edit is possible.
-        _ => HostKey::generate("preflight")?,
+        _ => HostKeyPair::generate("preflight")?,
     };
     let gains = planned(cx, &pair)?.gains;
     let missing = grants(cx)?.missing(gains);

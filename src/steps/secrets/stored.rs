@@ -4,7 +4,7 @@ use super::home_manager;
 use crate::config::{SecretPlace, SecretsRepo};
 use crate::error::StepError;
 use crate::secret::Secret;
-use crate::secret::age::HostKey;
+use crate::secret::age::HostKeyPair;
 use crate::sops::change::error::SopsError;
 use crate::sops::change::stored_value;
 use crate::sops::inside::Inside;
@@ -17,7 +17,7 @@ use crate::steps::secrets;
 pub(crate) fn missing(
     cx: &Context,
     secrets: &SecretsRepo,
-    pair: &HostKey,
+    pair: &HostKeyPair,
     warn: &mut dyn FnMut(String),
 ) -> Result<Vec<(SecretPlace, Secret)>, StepError> {
     let mut values = Vec::new();
@@ -48,10 +48,13 @@ pub(crate) fn missing(
 }
 
 /// The private host key that the repository keeps.
-pub(crate) fn host_key(cx: &Context, secrets: &SecretsRepo) -> Result<Option<HostKey>, StepError> {
+pub(crate) fn host_key(
+    cx: &Context,
+    secrets: &SecretsRepo,
+) -> Result<Option<HostKeyPair>, StepError> {
     let place = run_keys::stored_place(&cx.config.host);
     let Some(value) = read(cx, secrets, &place)? else { return Ok(None) };
-    let key = HostKey::parse(value.expose_str().unwrap_or_default());
+    let key = HostKeyPair::parse(value.expose_str().unwrap_or_default());
     let failed = |error| {
         StepError::from(error)
             .doing(format!("{} keeps no host key that can be used", place.file.display()))

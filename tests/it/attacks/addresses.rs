@@ -10,7 +10,7 @@ use crate::common::git::git;
 use landfall::run::journal::{Entry, Journal, RunIdentity};
 use landfall::run::run_dir::StateDir;
 use landfall::run::step::{Evidence, StepId};
-use landfall::secret::age::HostKey;
+use landfall::secret::age::HostKeyPair;
 use uuid::Uuid;
 
 /// What a hostile target says of itself, and one address that it could have.
@@ -24,7 +24,7 @@ const SSH: &str = "#!/bin/sh\nfor word; do echo \"$word\"; done >> \"$HOME/words
 fn installed(home: &Path) {
     let state = StateDir::at(home.join(".local/state/landfall")).unwrap();
     let run = state.host("guppy").unwrap().new_run(Uuid::from_u128(1)).unwrap();
-    let key = HostKey::generate("root@guppy").unwrap();
+    let key = HostKeyPair::generate("root@guppy").unwrap();
     fs::create_dir(run.path().join("keys")).unwrap();
     let public = run.path().join("keys/ssh_host_ed25519_key.pub");
     fs::write(public, key.public_openssh().unwrap()).unwrap();

@@ -13,7 +13,7 @@ use crate::common::journey::{Ran, files_below, mode, run};
 use crate::common::secrets;
 use landfall::run::journal::{Entry, Journal};
 use landfall::run::run_dir::{RunDir, StateDir};
-use landfall::secret::age::HostKey;
+use landfall::secret::age::HostKeyPair;
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -29,7 +29,7 @@ fn a_key_goes_into_no_file_that_somebody_has_prepared() {
     let shared = home.path().join("shared");
     fs::create_dir(&shared).unwrap();
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
-    let key = HostKey::generate("root@guppy").unwrap();
+    let key = HostKeyPair::generate("root@guppy").unwrap();
     let private = home.path().join("host");
     fs::write(&private, key.private_openssh().unwrap().expose()).unwrap();
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::common::journey::{HOST, Journey, run};
 use landfall::run::journal::{Entry, Journal};
-use landfall::secret::age::HostKey;
+use landfall::secret::age::HostKeyPair;
 
 fn abandon(journey: &Journey, flags: &[&str]) -> crate::common::journey::Ran {
     run(journey.landfall().args(["abandon", HOST]).args(flags))
@@ -14,7 +14,7 @@ fn abandon(journey: &Journey, flags: &[&str]) -> crate::common::journey::Ran {
 /// The identity of the current run's host key, in a file for sops.
 fn identity(journey: &Journey, name: &str) -> PathBuf {
     let private = journey.run_dir().join("keys/ssh_host_ed25519_key");
-    let key = HostKey::parse(&fs::read_to_string(private).unwrap()).unwrap();
+    let key = HostKeyPair::parse(&fs::read_to_string(private).unwrap()).unwrap();
     let path = journey.root.path().join("tmp").join(name);
     fs::write(&path, key.identity().unwrap().key_file().expose()).unwrap();
     path

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::common::secrets::Home;
-use landfall::secret::age::HostKey;
+use landfall::secret::age::HostKeyPair;
 
 #[test]
 fn a_host_key_becomes_a_recipient_and_its_private_half_only_a_file() {
@@ -30,7 +30,7 @@ fn a_host_key_becomes_a_recipient_and_its_private_half_only_a_file() {
         .unwrap();
     assert!(made.success());
     let private = std::fs::read_to_string(dir.path().join("key")).unwrap();
-    let expected = HostKey::parse(&private).unwrap();
+    let expected = HostKeyPair::parse(&private).unwrap();
     let recipient = format!("{}\n", expected.recipient().unwrap());
 
     assert_eq!(

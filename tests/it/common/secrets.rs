@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use landfall::secret::age::{HostKey, Identity};
+use landfall::secret::age::{HostKeyPair, Identity};
 use landfall::sops::file::EncryptedFile;
 use landfall::sops::file::format::Format;
 
@@ -32,7 +32,7 @@ pub fn sops() -> Option<PathBuf> {
 pub struct Home {
     pub dir: tempfile::TempDir,
     pub operator: Identity,
-    pub host: HostKey,
+    pub host: HostKeyPair,
 }
 
 pub struct Ran {
@@ -65,7 +65,7 @@ impl Home {
         let home = Self {
             dir: tempfile::tempdir().unwrap(),
             operator: Identity::generate(),
-            host: HostKey::generate("root@new").unwrap(),
+            host: HostKeyPair::generate("root@new").unwrap(),
         };
         let keys = home.path(".config/sops/age");
         std::fs::create_dir_all(&keys).unwrap();
@@ -86,7 +86,7 @@ impl Home {
         let copied = Command::new("cp").arg("-a").arg(source).arg(dir.path()).status().unwrap();
         assert!(copied.success());
         let private = self.host.private_openssh().unwrap();
-        let host = HostKey::parse(private.expose_str().unwrap()).unwrap();
+        let host = HostKeyPair::parse(private.expose_str().unwrap()).unwrap();
         Self { dir, operator: self.operator.clone(), host }
     }
 

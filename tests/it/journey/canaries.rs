@@ -30,7 +30,7 @@ fn canaries(journey: &Journey) -> Vec<Canary> {
     ];
     let key = journey.state().join("guppy/current/keys/ssh_host_ed25519_key");
     if let Ok(key) = fs::read_to_string(key) {
-        let pair = landfall::secret::age::HostKey::parse(&key).unwrap();
+        let pair = landfall::secret::age::HostKeyPair::parse(&key).unwrap();
         let lines: Vec<&str> = key.lines().filter(|line| !line.starts_with("-----")).collect();
         // The public half stands in the first lines, so its last two.
         canaries.push(Canary { name: "host key", text: lines[lines.len() - 2].into() });

@@ -86,7 +86,8 @@ fn opens(journey: &Journey, identity: &Path) -> bool {
 
 fn host_identity(journey: &Journey) -> PathBuf {
     let private = journey.run_dir().join("keys/ssh_host_ed25519_key");
-    let key = landfall::secret::age::HostKey::parse(&fs::read_to_string(private).unwrap()).unwrap();
+    let key =
+        landfall::secret::age::HostKeyPair::parse(&fs::read_to_string(private).unwrap()).unwrap();
     let path = journey.root.path().join("tmp/host");
     fs::write(&path, key.identity().unwrap().key_file().expose()).unwrap();
     path

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::common::journey::{HOST, Journey, files_below, run};
-use landfall::secret::age::HostKey;
+use landfall::secret::age::HostKeyPair;
 use serde_json::Value;
 
 const STORED: &str = "identities/guppy.yaml";
@@ -42,7 +42,7 @@ fn a_stored_host_key_survives_a_reinstall() {
     // Real sops gives the very key back, to the operator and to nobody else.
     let kept = open(&journey, STORED);
     let text = kept["ssh_host_ed25519_key"].as_str().unwrap();
-    let key = HostKey::parse(text).unwrap();
+    let key = HostKeyPair::parse(text).unwrap();
     assert_eq!(key.fingerprint(), fingerprint);
     let operator = fs::read_to_string(journey.operator_key()).unwrap();
     let stored = journey.secrets().join(STORED);

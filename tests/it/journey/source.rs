@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::common::journey::{HOST, Journey, files_below, mode, run};
-use landfall::secret::age::{HostKey, Identity};
+use landfall::secret::age::{HostKeyPair, Identity};
 use serde_json::Value;
 
 const DONE: [&str; 7] = ["check", "identity", "secrets", "lock", "installer", "hardware", "build"];
@@ -89,7 +89,7 @@ fn keys(Left { journey, steps, .. }: &Left) {
 /// The identity that the host will have, in a file for sops.
 fn host_identity(journey: &Journey) -> PathBuf {
     let private = journey.run_dir().join("keys/ssh_host_ed25519_key");
-    let key = HostKey::parse(&fs::read_to_string(private).unwrap()).unwrap();
+    let key = HostKeyPair::parse(&fs::read_to_string(private).unwrap()).unwrap();
     write_identity(journey, "host", &key.identity().unwrap())
 }
 

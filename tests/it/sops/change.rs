@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::common::secrets::sops;
 use crate::common::skipped;
 use landfall::error::Advice;
-use landfall::secret::age::{HostKey, Identity};
+use landfall::secret::age::{HostKeyPair, Identity};
 use landfall::sops::change;
 use landfall::sops::change::{Change, EditSettings, Grants, SopsError};
 use landfall::sops::file::format::Format;
@@ -25,7 +25,7 @@ struct Repo {
     dir: tempfile::TempDir,
     sops: PathBuf,
     operator: Identity,
-    host: HostKey,
+    host: HostKeyPair,
 }
 
 impl Repo {
@@ -35,7 +35,7 @@ impl Repo {
             dir: tempfile::tempdir().unwrap(),
             sops: sops()?,
             operator: Identity::generate(),
-            host: HostKey::generate("root@new").unwrap(),
+            host: HostKeyPair::generate("root@new").unwrap(),
         };
         repo.git(&["init", "-q"]);
         repo.write(".sops.yaml", &config.replace("OPERATOR", repo.operator.recipient().as_str()));
@@ -180,7 +180,7 @@ fn a_reinstalled_host_gets_its_new_key_and_the_old_one_is_out() {
     let Some(repo) = Repo::new(CONFIG, &["secrets/shared.yaml"]) else { return };
     change::commit(&repo.add(&["secrets/shared.yaml"]).unwrap(), &granted()).unwrap();
     repo.commit();
-    let second = HostKey::generate("root@new").unwrap();
+    let second = HostKeyPair::generate("root@new").unwrap();
     let change = change::plan_add_host(
         repo.path(),
         Path::new(".sops.yaml"),

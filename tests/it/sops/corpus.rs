@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::common::round_trip::{HOST, RENAMED, Sops, changed_lines, outcome, sample};
 use crate::common::secrets::Home;
 use crate::common::skipped;
-use landfall::secret::age::HostKey;
+use landfall::secret::age::HostKeyPair;
 use landfall::sops::rules::Rules;
 
 /// The files of the corpus, or why there are none.
@@ -31,7 +31,7 @@ fn by_program(text: &str, sops: &Sops) -> Option<String> {
     let home = Home::with("", &[])?;
     home.write(".sops.yaml", text);
     home.commit();
-    let other = HostKey::generate("root@other").unwrap();
+    let other = HostKeyPair::generate("root@other").unwrap();
     std::fs::write(home.path("other.pub"), other.public_openssh().unwrap()).unwrap();
     let rules = Rules::parse(text).unwrap();
     let all = rules.rules().unwrap();

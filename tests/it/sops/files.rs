@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::common::secrets::sops;
-use landfall::secret::age::{HostKey, Identity};
+use landfall::secret::age::{HostKeyPair, Identity};
 use landfall::sops::file::format::Format;
 use landfall::sops::file::rekey::{Rekeyed, rekey};
 use landfall::sops::file::{EncryptedFile, FileError};
@@ -16,7 +16,7 @@ struct World {
     sops: PathBuf,
     dir: tempfile::TempDir,
     operator: Identity,
-    host: HostKey,
+    host: HostKeyPair,
 }
 
 impl World {
@@ -24,7 +24,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let operator = Identity::generate();
         std::fs::write(dir.path().join("operator"), operator.key_file().expose()).unwrap();
-        let host = HostKey::generate("root@blank").unwrap();
+        let host = HostKeyPair::generate("root@blank").unwrap();
         std::fs::write(dir.path().join("host"), host.identity().unwrap().key_file().expose())
             .unwrap();
         Some(Self { sops: sops()?, dir, operator, host })
@@ -291,7 +291,7 @@ fn ssh_recipients_and_an_operator_with_only_an_ssh_key() {
     let Some(world) = World::new() else { return };
     let home = tempfile::tempdir().unwrap();
     std::fs::create_dir(home.path().join(".ssh")).unwrap();
-    let ssh = HostKey::generate("op").unwrap();
+    let ssh = HostKeyPair::generate("op").unwrap();
     std::fs::write(home.path().join(".ssh/id_ed25519"), ssh.private_openssh().unwrap().expose())
         .unwrap();
     let identities =

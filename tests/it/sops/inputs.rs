@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::common::secrets::{CONFIG, Home, SHARED, program};
 use crate::common::{have, skipped};
-use landfall::secret::age::{HostKey, Identity};
+use landfall::secret::age::{HostKeyPair, Identity};
 
 const FOREIGN: &str = "age1hjm3aujg9e79f5yth8a2cejzdjg5n9vnu96l05p70uvfpeltnpms7yy3pp";
 
@@ -249,7 +249,7 @@ fn anchor_exists_with_the_same_key_or_another_key_or_twice() {
 
     // A reinstall.
     let old = home.recipient();
-    let next = HostKey::generate("root@new").unwrap();
+    let next = HostKeyPair::generate("root@new").unwrap();
     std::fs::write(home.path("next.pub"), next.public_openssh().unwrap()).unwrap();
     let mut again = add("shared.yaml");
     again[5] = "../next.pub";

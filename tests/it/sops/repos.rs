@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use crate::common::secrets::{CONFIG, Home, SHARED};
-use landfall::secret::age::{HostKey, Identity};
+use landfall::secret::age::{HostKeyPair, Identity};
 
 fn add<'a>(what: &'a str, name: &'a str) -> Vec<&'a str> {
     vec!["secrets", "add-host", "new", "--yes", "--key", "../host.pub", what, name]
@@ -172,7 +172,7 @@ fn a_host_is_found_by_a_name_with_the_kind_of_its_key() {
         home.ok(&add("--file", "shared.yaml"));
         assert_eq!(home.read(".sops.yaml"), rules);
         home.commit();
-        let other = HostKey::generate("root@new").unwrap();
+        let other = HostKeyPair::generate("root@new").unwrap();
         std::fs::write(home.path("host.pub"), other.public_openssh().unwrap()).unwrap();
         home.ok(&add("--file", "shared.yaml"));
         let replaced = config.replace("HOST", other.recipient().unwrap().as_str());
@@ -185,7 +185,7 @@ fn a_host_is_found_by_a_name_with_the_kind_of_its_key() {
 
 #[test]
 fn the_key_of_somebody_else_is_named_as_theirs() {
-    let pike = HostKey::generate("root@pike").unwrap();
+    let pike = HostKeyPair::generate("root@pike").unwrap();
     let config = format!(
         "keys:\n  - &users:\n    - &me OPERATOR\n  - &hosts:\n    - &pike {}\ncreation_rules:\n  - path_regex: ^shared\\.yaml$\n    key_groups:\n      - age:\n          - *me\n",
         pike.recipient().unwrap()
