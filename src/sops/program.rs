@@ -255,8 +255,11 @@ impl<'i> Run<'i> {
         remove_left_overs(&base);
         let prefix = format!("{PREFIX}{}-", std::process::id());
         let home = tempfile::Builder::new().prefix(&prefix).tempdir_in(base)?;
-        let lock = File::create_new(home.path().join(LOCK))?;
+        // It gets its name locked: whoever sweeps at this moment must not take it for left over.
+        let unnamed = home.path().join("lock.new");
+        let lock = File::create_new(&unnamed)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(std::io::Error::from)?;
+        std::fs::rename(unnamed, home.path().join(LOCK))?;
         Ok(Self { home, keys: identities.for_sops()?, identities, _lock: lock })
     }
 

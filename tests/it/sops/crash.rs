@@ -179,6 +179,7 @@ fn no_change_to_the_disk_is_left_out() {
 fn changes_the_repo(line: &str, repo: &Path) -> bool {
     let opens = ["open", "creat"].iter().any(|call| line.contains(&format!(" {call}")));
     line.contains(&*repo.to_string_lossy())
+        && !line.contains("<pipe:")
         && !line.contains("/.git/index")
         && !line.contains(" = -1 ")
         && (!opens || line.contains("O_CREAT") || line.contains("O_TRUNC"))

@@ -276,7 +276,7 @@ fn passphrases_that_disko_would_not_use_are_refused() {
     for (text, words) in [
         ("", "the passphrase of crypted is empty"),
         ("\n\n", "the passphrase of crypted is empty"),
-        ("-n", "echo would take it for an option"),
+        ("-n", "echo would read it as an option"),
         ("two\nlines", "line break"),
         ("a\ttab", "control character"),
     ] {
