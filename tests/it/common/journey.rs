@@ -289,7 +289,9 @@ impl Journey {
         }
         // The machine's own copy, which is no matter of what becomes of the run's.
         let key = self.root.path().join("installed_host_key");
-        fs::copy(self.run_dir().join("keys/ssh_host_ed25519_key"), &key).unwrap();
+        let kept = self.run_dir().join("keys/ssh_host_ed25519_key");
+        fs::copy(&kept, &key).unwrap();
+        fs::copy(kept.with_extension("pub"), key.with_extension("pub")).unwrap();
         let Self { root, target } = self;
         Self { target: target.installed(&key), root }
     }
